@@ -1,0 +1,445 @@
+//! A parsed certificate chain: names, validity, serial, fingerprint, and which key it belongs to.
+//!
+//! It parses, it does not judge: whether a name matches or a path is trusted is for
+//! [`crate::verify`]. Bounds keep a hostile chain cheap.
+
+use std::fmt;
+use std::str::FromStr;
+
+use aws_lc_rs::digest;
+use jiff::Timestamp;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde::{Serialize, Serializer};
+use thiserror::Error;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::oid_registry::{OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS, OID_X509_COMMON_NAME};
+use x509_parser::prelude::FromDer;
+use x509_parser::public_key::PublicKey;
+use x509_parser::x509::X509Name;
+
+use crate::name::DnsName;
+use crate::time::Validity;
+
+/// A chain in the order in which it was sent, its leaf first; never empty
+#[derive(Clone, Debug)]
+pub struct Chain {
+    leaf: Certificate,
+    above: Vec<Certificate>,
+}
+
+impl Chain {
+    /// The chain in a PEM text, its leaf first
+    ///
+    /// # Errors
+    /// [`ChainError`] for a text without a certificate, one that is too long, or one whose
+    /// certificates do not parse.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, ChainError> {
+        let mut ders = Vec::new();
+        for der in CertificateDer::pem_slice_iter(pem) {
+            ders.push(der.map_err(|_| ChainError::Pem)?.to_vec());
+        }
+        Self::from_der(ders)
+    }
+
+    /// The chain of these DER certificates, the leaf first
+    ///
+    /// # Errors
+    /// As [`Chain::from_pem`].
+    pub fn from_der(ders: Vec<Vec<u8>>) -> Result<Self, ChainError> {
+        if ders.len() > MAX_CERTIFICATES {
+            return Err(ChainError::TooMany { found: ders.len() });
+        }
+        let mut certificates = Vec::with_capacity(ders.len());
+        for (position, der) in ders.into_iter().enumerate() {
+            certificates.push(Certificate::parse(der).map_err(|reason| {
+                ChainError::Certificate {
+                    position: position + 1,
+                    reason,
+                }
+            })?);
+        }
+        let mut certificates = certificates.into_iter();
+        let leaf = certificates.next().ok_or(ChainError::Empty)?;
+        Ok(Self {
+            leaf,
+            above: certificates.collect(),
+        })
+    }
+
+    /// The first certificate, the server's own
+    pub fn leaf(&self) -> &Certificate {
+        &self.leaf
+    }
+
+    /// The certificates after the leaf, in the order sent
+    pub fn above(&self) -> &[Certificate] {
+        &self.above
+    }
+}
+
+/// One X.509 certificate (RFC 5280), reduced to what certd asks of it
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// The certificate as received
+    pub der: Vec<u8>,
+    /// Subject as text; empty for a certificate that is named by its SAN alone
+    pub subject: String,
+    /// Issuer as text
+    pub issuer: String,
+    /// Subject in DER, for comparing with an issuer
+    pub subject_der: Vec<u8>,
+    /// Issuer in DER, for comparing with a subject
+    pub issuer_der: Vec<u8>,
+    /// Last Common Name of the subject, if there is one
+    pub common_name: Option<String>,
+    /// DNS names and IP addresses of the subject alternative name, in order
+    pub names: Vec<String>,
+    /// Validity period
+    pub validity: Validity,
+    /// Serial number in hexadecimal, leading zeros kept
+    pub serial: String,
+    /// Subject public key info in DER
+    pub public_key: Vec<u8>,
+    /// Kind and size of the public key; `None` for kinds that certd does not order
+    pub key_type: Option<KeyType>,
+    /// SHA-256 of the DER
+    pub fingerprint: Fingerprint,
+    /// Whether basic constraints say CA:TRUE
+    pub is_ca: bool,
+    /// First URL from which the issuer's certificate can be fetched (RFC 5280 section 4.2.2.1)
+    pub ca_issuers: Option<String>,
+}
+
+impl Certificate {
+    fn parse(der: Vec<u8>) -> Result<Self, &'static str> {
+        if der.len() > MAX_CERTIFICATE {
+            return Err("it is larger than 64 KiB");
+        }
+        let (rest, x509) = X509Certificate::from_der(&der).map_err(|_| "it is no X.509 DER")?;
+        if !rest.is_empty() {
+            return Err("bytes follow its end");
+        }
+        let validity = Validity {
+            not_before: timestamp(x509.validity().not_before.timestamp())?,
+            not_after: timestamp(x509.validity().not_after.timestamp())?,
+        };
+        Ok(Self {
+            subject: x509.subject().to_string(),
+            issuer: x509.issuer().to_string(),
+            subject_der: x509.subject().as_raw().to_vec(),
+            issuer_der: x509.issuer().as_raw().to_vec(),
+            common_name: common_name(x509.subject()),
+            names: alternative_names(&x509)?,
+            validity,
+            serial: hex(x509.raw_serial()),
+            public_key: x509.public_key().raw.to_vec(),
+            key_type: key_type(&x509),
+            fingerprint: Fingerprint::of(&der),
+            is_ca: x509.is_ca(),
+            ca_issuers: ca_issuers(&x509),
+            der,
+        })
+    }
+
+    /// Whether subject and issuer are the same name
+    pub fn is_self_issued(&self) -> bool {
+        self.subject_der == self.issuer_der
+    }
+
+    /// Whether the SAN lists exactly this name (wildcards are not expanded)
+    pub fn lists(&self, name: &DnsName) -> bool {
+        self.names
+            .iter()
+            .any(|listed| listed.eq_ignore_ascii_case(name.as_str()))
+    }
+
+    /// The name that people know it by: its Common Name, else its first SAN, else its subject
+    pub fn label(&self) -> &str {
+        match (&self.common_name, self.names.first()) {
+            (Some(name), _) | (None, Some(name)) => name,
+            (None, None) => &self.subject,
+        }
+    }
+}
+
+fn timestamp(seconds: i64) -> Result<Timestamp, &'static str> {
+    Timestamp::from_second(seconds).map_err(|_| "its validity is outside all calendars")
+}
+
+fn common_name(name: &X509Name<'_>) -> Option<String> {
+    name.iter_by_oid(&OID_X509_COMMON_NAME)
+        .last()
+        .and_then(|attribute| attribute.as_str().ok())
+        .map(ToOwned::to_owned)
+}
+
+fn alternative_names(x509: &X509Certificate<'_>) -> Result<Vec<String>, &'static str> {
+    let extension = x509
+        .subject_alternative_name()
+        .map_err(|_| "its SAN stands in it twice or does not parse")?;
+    let Some(extension) = extension else {
+        return Ok(Vec::new());
+    };
+    Ok(extension
+        .value
+        .general_names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            GeneralName::IPAddress(octets) => ip_address(octets),
+            _ => None,
+        })
+        .collect())
+}
+
+fn ip_address(octets: &[u8]) -> Option<String> {
+    if let Ok(v4) = <[u8; 4]>::try_from(octets) {
+        return Some(std::net::Ipv4Addr::from(v4).to_string());
+    }
+    let v6 = <[u8; 16]>::try_from(octets).ok()?;
+    Some(std::net::Ipv6Addr::from(v6).to_string())
+}
+
+fn key_type(x509: &X509Certificate<'_>) -> Option<KeyType> {
+    match x509.public_key().parsed().ok()? {
+        PublicKey::EC(point) => match point.key_size() {
+            256 => Some(KeyType::P256),
+            384 => Some(KeyType::P384),
+            _ => None,
+        },
+        PublicKey::RSA(key) => match key.key_size() {
+            2048 => Some(KeyType::Rsa2048),
+            4096 => Some(KeyType::Rsa4096),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn ca_issuers(x509: &X509Certificate<'_>) -> Option<String> {
+    x509.extensions().iter().find_map(|extension| {
+        let ParsedExtension::AuthorityInfoAccess(access) = extension.parsed_extension() else {
+            return None;
+        };
+        access.accessdescs.iter().find_map(|description| {
+            match (&description.access_method, &description.access_location) {
+                (method, GeneralName::URI(url))
+                    if *method == OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS =>
+                {
+                    Some((*url).to_owned())
+                }
+                _ => None,
+            }
+        })
+    })
+}
+
+/// Subject public key info in DER of the private key in a PEM text
+///
+/// Comparing it with [`Certificate::public_key`] tells whether the two belong together.
+///
+/// # Errors
+/// [`KeyError`] where the text holds no private key of a kind that TLS uses.
+pub fn public_key_of(private_key_pem: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let key = PrivateKeyDer::from_pem_slice(private_key_pem).map_err(|_| KeyError)?;
+    let signer = any_supported_type(&key).map_err(|_| KeyError)?;
+    Ok(signer.public_key().ok_or(KeyError)?.to_vec())
+}
+
+/// SHA-256 of a certificate's DER
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// The fingerprint of this certificate
+    pub fn of(der: &[u8]) -> Self {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
+        Self(bytes)
+    }
+
+    /// The first eight hexadecimal digits, enough to tell two generations apart by eye
+    pub fn short(&self) -> String {
+        hex(&self.0[..4])
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.short())
+    }
+}
+
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Kind and size of a certificate's key
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyType {
+    /// ECDSA on P-256, the default
+    #[default]
+    P256,
+    /// ECDSA on P-384
+    P384,
+    /// RSA with 2048 bits
+    Rsa2048,
+    /// RSA with 4096 bits
+    Rsa4096,
+}
+
+impl KeyType {
+    /// Every key type, in the order of the reference
+    pub const ALL: [Self; 4] = [Self::P256, Self::P384, Self::Rsa2048, Self::Rsa4096];
+
+    /// The word for it in domains.toml
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::P256 => "p256",
+            Self::P384 => "p384",
+            Self::Rsa2048 => "rsa2048",
+            Self::Rsa4096 => "rsa4096",
+        }
+    }
+}
+
+impl fmt::Display for KeyType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for KeyType {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or(())
+    }
+}
+
+impl Serialize for KeyType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// Why bytes are no certificate chain
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ChainError {
+    /// No certificate at all
+    #[error("the chain holds no certificate")]
+    Empty,
+    /// The PEM armour is broken
+    #[error("the chain is not valid PEM")]
+    Pem,
+    /// More certificates than any real chain has
+    #[error("the chain has {found} certificates, 16 are allowed")]
+    TooMany {
+        /// How many there were
+        found: usize,
+    },
+    /// One certificate does not parse
+    #[error("certificate {position} of the chain cannot be read: {reason}")]
+    Certificate {
+        /// Its place in the chain, from 1
+        position: usize,
+        /// What is wrong with it
+        reason: &'static str,
+    },
+}
+
+/// A text holds no private key that TLS can use
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("no usable private key in PEM form")]
+pub struct KeyError;
+
+/// Let's Encrypt sends four; sixteen leaves room for any public or private hierarchy.
+const MAX_CERTIFICATES: usize = 16;
+const MAX_CERTIFICATE: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+
+    use super::*;
+
+    fn certificate(common_name: Option<&str>, names: &[&str]) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        if let Some(name) = common_name {
+            params.distinguished_name.push(DnType::CommonName, name);
+        }
+        let certificate = params.self_signed(&key).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    #[test]
+    fn a_leaf_tells_its_names_and_its_key() {
+        let (pem, key) = certificate(Some("a.test"), &["a.test", "b.test", "192.0.2.7"]);
+        let chain = Chain::from_pem(pem.as_bytes()).unwrap();
+        let leaf = chain.leaf();
+        assert_eq!(leaf.common_name.as_deref(), Some("a.test"));
+        assert_eq!(leaf.names, ["a.test", "b.test", "192.0.2.7"]);
+        assert_eq!(leaf.key_type, Some(KeyType::P256));
+        assert_eq!(leaf.public_key, public_key_of(key.as_bytes()).unwrap());
+        assert!(leaf.is_self_issued());
+        assert!(leaf.lists(&DnsName::parse("B.test").unwrap()));
+        assert!(!leaf.lists(&DnsName::parse("c.test").unwrap()));
+    }
+
+    #[test]
+    fn another_key_does_not_pair() {
+        let (pem, _) = certificate(None, &["a.test"]);
+        let (_, other) = certificate(None, &["a.test"]);
+        let chain = Chain::from_pem(pem.as_bytes()).unwrap();
+        assert_ne!(
+            chain.leaf().public_key,
+            public_key_of(other.as_bytes()).unwrap()
+        );
+        assert_eq!(chain.leaf().label(), "a.test");
+    }
+
+    #[test]
+    fn bytes_that_are_no_chain_are_refused() {
+        let (pem, _) = certificate(None, &["a.test"]);
+        assert_eq!(Chain::from_pem(b"").unwrap_err(), ChainError::Empty);
+        assert_eq!(
+            Chain::from_pem(&pem.as_bytes()[..60]).unwrap_err(),
+            ChainError::Pem
+        );
+        assert!(matches!(
+            Chain::from_der(vec![vec![0x30, 0x03, 0x02, 0x01, 0x01]]),
+            Err(ChainError::Certificate { position: 1, .. })
+        ));
+        assert_eq!(
+            Chain::from_pem(pem.repeat(17).as_bytes()).unwrap_err(),
+            ChainError::TooMany { found: 17 }
+        );
+        assert_eq!(public_key_of(pem.as_bytes()), Err(KeyError));
+    }
+}

@@ -1,0 +1,163 @@
+//! What was seen of a container, a handshake or a CA: plain data that stages hand to judges.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// One attempt at a TLS handshake with a server name (RFC 6066 section 3)
+#[derive(Clone, Debug)]
+pub struct Handshake {
+    /// Name sent as SNI
+    pub name: String,
+    /// Where the connection went
+    pub address: SocketAddr,
+    /// What came of it
+    pub outcome: Result<Served, ConnectFailure>,
+    /// From the first packet to the outcome
+    pub elapsed: Duration,
+}
+
+/// What a server showed in a handshake
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// Certificates in DER, as sent
+    pub chain: Vec<Vec<u8>>,
+    /// Whether the server proved that it holds the leaf's key
+    pub proof: KeyProof,
+    /// Negotiated version, such as `TLSv1.3`; empty where the handshake ended before
+    pub protocol: String,
+    /// Negotiated cipher suite; empty as `protocol` is
+    pub cipher: String,
+}
+
+/// Whether the handshake was signed with the key of the certificate that was sent
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyProof {
+    /// The signature over the handshake verified
+    Proven,
+    /// It did not, or the handshake broke off after the certificate: the reason
+    Missing(String),
+}
+
+/// Why no certificate was seen
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConnectFailure {
+    /// Nothing listens there
+    Refused,
+    /// No answer within the timeout
+    TimedOut,
+    /// The connection was closed in the middle of the handshake
+    Reset,
+    /// No route, or the address family is missing here
+    Unreachable(String),
+    /// The server ended the handshake with this TLS alert (RFC 8446 section 6)
+    Alert(String),
+    /// What answered does not speak TLS
+    NotTls,
+    /// The handshake failed in another way
+    Handshake(String),
+}
+
+impl fmt::Display for ConnectFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str("connection refused"),
+            Self::TimedOut => f.write_str("timed out"),
+            Self::Reset => f.write_str("connection closed during the handshake"),
+            Self::Unreachable(reason) => write!(f, "unreachable ({reason})"),
+            Self::Alert(alert) => write!(f, "TLS alert {alert}"),
+            Self::NotTls => f.write_str("the port does not speak TLS"),
+            Self::Handshake(reason) => write!(f, "handshake failed ({reason})"),
+        }
+    }
+}
+
+/// A container as the Docker API describes it
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Container {
+    /// Full identifier
+    pub id: String,
+    /// Name without the leading slash
+    pub name: String,
+    /// State word of the engine, such as `running` or `exited`
+    pub state: String,
+    /// Command line of the main process
+    pub command: Vec<String>,
+    /// Bind mounts and volumes
+    pub mounts: Vec<Mount>,
+    /// Published ports
+    pub published: Vec<Published>,
+    /// Addresses in the container's networks
+    pub addresses: Vec<IpAddr>,
+    /// Which network stack its processes see
+    pub network: Network,
+}
+
+/// Which network stack a container's processes see
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// A namespace of its own
+    #[default]
+    Own,
+    /// The host's (`network_mode: host`)
+    Host,
+}
+
+/// A bind mount or a volume of a container
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Path on the host, symlinks resolved where it can be read
+    pub source: PathBuf,
+    /// Path in the container
+    pub destination: PathBuf,
+}
+
+/// A port of a container that the host publishes
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// TCP port in the container
+    pub container_port: u16,
+    /// Address on the host where it answers
+    pub host: SocketAddr,
+}
+
+/// A problem document of the CA (RFC 7807, RFC 8555 section 6.7)
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Last part of the type URN, such as `unauthorized`; the whole type where it is no ACME one
+    pub kind: String,
+    /// The CA's own words
+    pub detail: String,
+    /// HTTP status, if the document had one
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// One entry for each identifier at fault (RFC 8555 section 6.7.1)
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subproblems: Vec<Subproblem>,
+}
+
+/// A part of a problem that concerns one identifier
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Subproblem {
+    /// The name at fault, if given
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// As [`Problem::kind`]
+    pub kind: String,
+    /// The CA's own words
+    pub detail: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.detail)?;
+        for subproblem in &self.subproblems {
+            let name = subproblem.name.as_deref().unwrap_or("-");
+            write!(f, "; {name}: {}: {}", subproblem.kind, subproblem.detail)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! Judged facts: what certd tells an operator, each under a stable code.
+
+use std::error::Error;
+
+use serde::Serialize;
+
+/// How much a finding matters
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Seen and good
+    Ok,
+    /// Worth knowing, nothing to do
+    Note,
+    /// Works today and may not tomorrow
+    Warning,
+    /// A browser refuses it, or it contradicts what certd installed
+    Failure,
+}
+
+/// One judged fact
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Stable code such as `served.wrong_name`: `area.what`
+    pub code: &'static str,
+    /// How much it matters
+    pub severity: Severity,
+    /// What was seen, in one sentence without a full stop
+    pub evidence: String,
+    /// What to do next; may hold lines to copy. `None` where nothing is to be done
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cure: Option<String>,
+}
+
+impl Finding {
+    /// A fact that is as it should be
+    pub fn ok(code: &'static str, evidence: impl Into<String>) -> Self {
+        Self::new(code, Severity::Ok, evidence)
+    }
+
+    /// A fact worth knowing
+    pub fn note(code: &'static str, evidence: impl Into<String>) -> Self {
+        Self::new(code, Severity::Note, evidence)
+    }
+
+    /// A fact that will hurt later
+    pub fn warning(code: &'static str, evidence: impl Into<String>) -> Self {
+        Self::new(code, Severity::Warning, evidence)
+    }
+
+    /// A fact that hurts now
+    pub fn failure(code: &'static str, evidence: impl Into<String>) -> Self {
+        Self::new(code, Severity::Failure, evidence)
+    }
+
+    fn new(code: &'static str, severity: Severity, evidence: impl Into<String>) -> Self {
+        Self {
+            code,
+            severity,
+            evidence: evidence.into(),
+            cure: None,
+        }
+    }
+
+    /// The same finding with what to do about it
+    #[must_use]
+    pub fn with_cure(mut self, cure: impl Into<String>) -> Self {
+        self.cure = Some(cure.into());
+        self
+    }
+
+    /// The failure that an error stands for: its text, the causes under it, its cure
+    pub fn from_error<E: Explain + 'static>(error: &E) -> Self {
+        Self {
+            code: error.code(),
+            severity: Severity::Failure,
+            evidence: chain_of_causes(error),
+            cure: error.cure(),
+        }
+    }
+}
+
+/// An error that knows its code and its remedy
+pub trait Explain: Error {
+    /// Stable code of the failure
+    fn code(&self) -> &'static str;
+
+    /// What the operator can do; `None` where the error text says all there is
+    fn cure(&self) -> Option<String>;
+}
+
+/// The error's text followed by each cause that adds something, joined by `: `
+pub fn chain_of_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
+}

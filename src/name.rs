@@ -1,0 +1,201 @@
+//! DNS names as certd uses them everywhere: A-labels, lower case, no trailing dot.
+//!
+//! An IDN is accepted at the edge and converted once. A [`DnsName`] is safe as a file name: it
+//! holds letters, digits, hyphens and dots only, and no empty label.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Serialize, Serializer};
+use thiserror::Error;
+
+/// One DNS name in A-label form (RFC 5890)
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DnsName(String);
+
+impl DnsName {
+    /// The name that `text` spells, converted to A-labels
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule of RFC 1035, 1123 or 5891 the text breaks.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let trimmed = text.strip_suffix('.').unwrap_or(text);
+        if trimmed.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if trimmed.contains('*') {
+            return Err(NameError::Wildcard);
+        }
+        if trimmed.parse::<IpAddr>().is_ok() {
+            return Err(NameError::IpAddress);
+        }
+        if let Some(found) = trimmed.chars().find(|c| is_foreign(*c)) {
+            return Err(NameError::Character { found });
+        }
+        let ascii = idna::domain_to_ascii(trimmed).map_err(|_| NameError::Idna)?;
+        for label in ascii.split('.') {
+            check_label(label)?;
+        }
+        if ascii.len() > MAX_NAME {
+            return Err(NameError::TooLong {
+                length: ascii.len(),
+            });
+        }
+        Ok(Self(ascii))
+    }
+
+    /// The name as text
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether a character belongs to no host name, in ASCII or as part of an IDN
+fn is_foreign(c: char) -> bool {
+    c.is_whitespace()
+        || c.is_control()
+        || (c.is_ascii() && !matches!(c, '.' | '-') && !c.is_ascii_alphanumeric())
+}
+
+fn check_label(label: &str) -> Result<(), NameError> {
+    if label.is_empty() {
+        return Err(NameError::EmptyLabel);
+    }
+    if label.len() > MAX_LABEL {
+        return Err(NameError::LongLabel {
+            label: label.to_owned(),
+        });
+    }
+    if label.starts_with('-') || label.ends_with('-') {
+        return Err(NameError::Hyphen {
+            label: label.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+impl fmt::Display for DnsName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for DnsName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl AsRef<str> for DnsName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Serialize for DnsName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// Why a text is no DNS name that a certificate can be ordered for
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum NameError {
+    /// The text is empty
+    #[error("the name is empty")]
+    Empty,
+    /// Two dots in a row, or one at the start
+    #[error("the name has an empty label")]
+    EmptyLabel,
+    /// RFC 1035 section 2.3.4: at most 63 octets
+    #[error("the label `{label}` has more than 63 characters")]
+    LongLabel {
+        /// The label at fault
+        label: String,
+    },
+    /// RFC 1035 section 2.3.4: at most 253 characters as text
+    #[error("the name has {length} characters, 253 are allowed")]
+    TooLong {
+        /// Length of the A-label form
+        length: usize,
+    },
+    /// RFC 1123 section 2.1: no label starts or ends with a hyphen
+    #[error("the label `{label}` starts or ends with a hyphen")]
+    Hyphen {
+        /// The label at fault
+        label: String,
+    },
+    /// A character that no host name holds
+    #[error("`{found}` is not allowed in a name")]
+    Character {
+        /// The first such character
+        found: char,
+    },
+    /// RFC 5891: no valid A-label form exists
+    #[error("the name has no valid IDNA form")]
+    Idna,
+    /// A wildcard can be validated through DNS only (RFC 8555 section 7.1.3)
+    #[error("wildcards need dns-01, which is not supported yet")]
+    Wildcard,
+    /// An IP address is another kind of identifier (RFC 8738)
+    #[error("an IP address is not a DNS name")]
+    IpAddress,
+}
+
+const MAX_NAME: usize = 253;
+const MAX_LABEL: usize = 63;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_normalised_or_refused() {
+        #[track_caller]
+        fn check(text: &str, expected: Result<&str, NameError>) {
+            assert_eq!(
+                DnsName::parse(text).as_ref().map(DnsName::as_str),
+                expected.as_ref().copied(),
+                "{text}"
+            );
+        }
+        check("Example.COM", Ok("example.com"));
+        check("example.com.", Ok("example.com"));
+        check("bücher.example", Ok("xn--bcher-kva.example"));
+        check("книга.рф", Ok("xn--80afyrz.xn--p1ai"));
+        check("localhost", Ok("localhost"));
+        check("", Err(NameError::Empty));
+        check(".", Err(NameError::Empty));
+        check("a..b", Err(NameError::EmptyLabel));
+        check("*.example.com", Err(NameError::Wildcard));
+        check("192.0.2.1", Err(NameError::IpAddress));
+        check("::1", Err(NameError::IpAddress));
+        check(
+            "a.example,b.example",
+            Err(NameError::Character { found: ',' }),
+        );
+        check("a example", Err(NameError::Character { found: ' ' }));
+        check("../etc", Err(NameError::Character { found: '/' }));
+        check("a_b.example", Err(NameError::Character { found: '_' }));
+        check(
+            "-a.example",
+            Err(NameError::Hyphen {
+                label: "-a".to_owned(),
+            }),
+        );
+    }
+
+    #[test]
+    fn long_names_and_labels_are_refused() {
+        let label = "a".repeat(64);
+        assert!(matches!(
+            DnsName::parse(&format!("{label}.example")),
+            Err(NameError::LongLabel { .. } | NameError::Idna)
+        ));
+        let name = vec!["a".repeat(60); 5].join(".");
+        assert!(matches!(
+            DnsName::parse(&name),
+            Err(NameError::TooLong { .. } | NameError::Idna)
+        ));
+    }
+}
