@@ -1,0 +1,385 @@
+//! domains.toml: found, read, checked, and turned into a configuration that holds no mistake.
+//!
+//! All mistakes are reported at once, each with its line and key. What parses is valid: nothing
+//! after this module checks a name, a duration or a reference to an issuer again.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::chain::KeyType;
+use crate::name::DnsName;
+use crate::time::Fraction;
+
+mod check;
+pub mod defaults;
+mod raw;
+
+/// What domains.toml says, complete with defaults
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// File that it was read from
+    pub path: PathBuf,
+    /// ACME contact address
+    pub email: Option<String>,
+    /// Whether an account may be registered
+    pub terms: Terms,
+    /// Domains worked on at once
+    pub jobs: usize,
+    /// Group that may read private keys
+    pub key_group: Option<String>,
+    /// Directory of `live/` and `archive/`
+    pub storage: PathBuf,
+    /// Directory of accounts, records and the lock
+    pub state: PathBuf,
+    /// Part of the lifetime left at which a certificate is due
+    pub renewal_fraction: Fraction,
+    /// `[verify]`
+    pub verify: Verify,
+    /// `[dns]`
+    pub dns: Dns,
+    /// Built-in issuers and those of `[issuers]`
+    pub issuers: BTreeMap<String, Issuer>,
+    /// Every `[[domain]]`, in the order of the file
+    pub domains: Vec<Domain>,
+}
+
+impl Config {
+    /// The configuration in a file
+    ///
+    /// `environment` gives what the file leaves to it. Relative paths are taken relative to the
+    /// file's directory.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the file cannot be read or holds mistakes; the caller shows it as is.
+    pub fn read(path: &Path, environment: &Environment) -> Result<Self, ConfigError> {
+        let size = std::fs::metadata(path).map_err(|source| ConfigError::read(path, source))?;
+        if size.len() > MAX_FILE {
+            return Err(ConfigError::TooLarge {
+                path: path.to_owned(),
+            });
+        }
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::read(path, source))?;
+        Self::parse(&text, path, environment)
+    }
+
+    /// The configuration in a text that stands in the file `path`
+    ///
+    /// # Errors
+    /// [`ConfigError::Mistakes`] with every mistake in it.
+    pub fn parse(text: &str, path: &Path, environment: &Environment) -> Result<Self, ConfigError> {
+        check::config(text, path, environment).map_err(|mistakes| ConfigError::Mistakes {
+            path: path.to_owned(),
+            mistakes,
+        })
+    }
+
+    /// Where the file is looked for: the flag, `$CERTD_CONFIG`, `./domains.toml`,
+    /// `/etc/certd/domains.toml`
+    ///
+    /// # Errors
+    /// [`ConfigError::NotFound`] when none of the last two exists and neither of the first two is
+    /// given.
+    pub fn locate(flag: Option<&Path>, environment: &Environment) -> Result<PathBuf, ConfigError> {
+        let named = flag.or(environment.config.as_deref());
+        if let Some(path) = named {
+            return Ok(path.to_owned());
+        }
+        [
+            Path::new("domains.toml"),
+            Path::new("/etc/certd/domains.toml"),
+        ]
+        .into_iter()
+        .find(|path| path.exists())
+        .map(Path::to_owned)
+        .ok_or(ConfigError::NotFound)
+    }
+
+    /// The domain with this primary name
+    pub fn domain(&self, name: &DnsName) -> Option<&Domain> {
+        self.domains.iter().find(|domain| domain.name == *name)
+    }
+}
+
+/// What the process environment adds to a configuration
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// `$CERTD_CONFIG`
+    pub config: Option<PathBuf>,
+    /// `$DOCKER_HOST`
+    pub docker_host: Option<String>,
+}
+
+/// Whether the CA's terms of service were agreed to
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Terms {
+    /// `terms_of_service_agreed = true`
+    Agreed,
+    /// No account is registered
+    #[default]
+    NotAgreed,
+}
+
+/// One `[[domain]]`: a primary name and its aliases, which share one certificate
+#[derive(Clone, Debug)]
+pub struct Domain {
+    /// Primary name, which also names the lineage
+    pub name: DnsName,
+    /// Further names of the certificate, in the order given
+    pub aliases: Vec<DnsName>,
+    /// Key into [`Config::issuers`]
+    pub issuer: String,
+    /// ACME profile
+    pub profile: Option<String>,
+    /// Kind of key
+    pub key_type: KeyType,
+    /// Directory below which `.well-known/acme-challenge/` is served
+    pub webroot: PathBuf,
+    /// The nginx that serves it; `None` where nothing is to be reloaded
+    pub nginx: Option<Nginx>,
+    /// Ports on which the certificate is served
+    pub ports: Vec<u16>,
+    /// Where to verify instead
+    pub connect: Option<Connect>,
+    /// Whether another lineage's certificate that covers the names is accepted
+    pub sharing: Sharing,
+    /// Whether `--all` takes it
+    pub enabled: bool,
+}
+
+impl Domain {
+    /// The primary name, then the aliases
+    pub fn names(&self) -> impl Iterator<Item = &DnsName> {
+        std::iter::once(&self.name).chain(&self.aliases)
+    }
+}
+
+/// Whether a domain may be served with another lineage's certificate
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// Only its own certificate will do
+    #[default]
+    Separate,
+    /// `shared = true`: any that covers the name
+    Shared,
+}
+
+/// `connect`: an address, and a port where it differs from the domain's ports
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connect {
+    /// Address to connect to
+    pub address: IpAddr,
+    /// Port to connect to; `None` for each of the domain's ports
+    pub port: Option<u16>,
+}
+
+impl Connect {
+    /// The socket addresses to verify at, for a domain with these ports
+    pub fn endpoints(&self, ports: &[u16]) -> Vec<SocketAddr> {
+        match self.port {
+            Some(port) => vec![SocketAddr::new(self.address, port)],
+            None => ports
+                .iter()
+                .map(|port| SocketAddr::new(self.address, *port))
+                .collect(),
+        }
+    }
+}
+
+/// An ACME CA that certificates may be ordered from
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    /// Directory URL (RFC 8555 section 7.1.1)
+    pub directory: String,
+    /// PEM file of roots that replace the system's for this issuer's API
+    pub trust: Option<PathBuf>,
+    /// External account binding (RFC 8555 section 7.3.4)
+    pub eab: Option<Eab>,
+}
+
+/// Credentials of an external account
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Eab {
+    /// Key identifier that the CA gave
+    pub kid: String,
+    /// File with the base64url HMAC key; read when an account is registered
+    pub hmac_file: PathBuf,
+}
+
+/// `[nginx]`: how to find the container and make it pick a certificate up
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Nginx {
+    /// Which containers
+    pub selector: Selector,
+    /// Docker API: a socket path, or a URL with `unix://`, `tcp://` or `http://`
+    pub docker: String,
+    /// How it reloads
+    pub reload: Reload,
+    /// Whether `nginx -t` is asked
+    pub test: ConfigTest,
+}
+
+/// Which containers are the target
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Selector {
+    /// By name or identifier
+    Container(String),
+    /// By label, `key` or `key=value`
+    Label(String),
+    /// By compose labels
+    Service {
+        /// Compose service
+        service: String,
+        /// Compose project; `None` for any
+        project: Option<String>,
+    },
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Container(name) => write!(f, "container {name}"),
+            Self::Label(label) => write!(f, "label {label}"),
+            Self::Service {
+                service,
+                project: None,
+            } => write!(f, "compose service {service}"),
+            Self::Service {
+                service,
+                project: Some(project),
+            } => write!(f, "compose service {service} of project {project}"),
+        }
+    }
+}
+
+/// How nginx is told to read its files again
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reload {
+    /// SIGHUP to the container's main process
+    #[default]
+    Signal,
+    /// `nginx -s reload` in the container
+    Exec,
+    /// The container is restarted
+    Restart,
+}
+
+/// Whether the configuration is tested before a reload
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConfigTest {
+    /// `nginx -t` runs in the container
+    #[default]
+    Run,
+    /// `test = false`: for API proxies that forbid exec
+    Skip,
+}
+
+/// `[dns]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// Servers to ask; empty for the system's
+    pub servers: Vec<SocketAddr>,
+    /// Time for one question
+    pub timeout: Duration,
+}
+
+/// `[verify]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verify {
+    /// PEM files added to the system roots
+    pub trust: Vec<PathBuf>,
+    /// Time for one connection and handshake
+    pub timeout: Duration,
+    /// Connections at once
+    pub concurrency: usize,
+    /// Life below which a warning is given
+    pub min_remaining: MinRemaining,
+}
+
+/// How much life a served certificate should have left
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MinRemaining {
+    /// A part of its lifetime
+    Fraction(Fraction),
+    /// A span of time
+    Duration(Duration),
+}
+
+/// A mistake in domains.toml
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Line, from 1
+    pub line: usize,
+    /// Path of the key, such as `domain[2].aliases`; empty for a syntax error
+    pub key: String,
+    /// What is wrong
+    pub message: String,
+    /// What to write instead
+    pub hint: Option<String>,
+}
+
+/// Why there is no configuration
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// No file was named and none stands in the usual places
+    #[error("no configuration: neither ./domains.toml nor /etc/certd/domains.toml exists")]
+    NotFound,
+    /// The file cannot be read
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file
+        path: PathBuf,
+        /// Why
+        source: std::io::Error,
+    },
+    /// The file is larger than any configuration
+    #[error("{} is larger than 4 MiB", path.display())]
+    TooLarge {
+        /// The file
+        path: PathBuf,
+    },
+    /// The file holds mistakes
+    #[error("{}", describe(path, mistakes))]
+    Mistakes {
+        /// The file
+        path: PathBuf,
+        /// All of them, by line
+        mistakes: Vec<Mistake>,
+    },
+}
+
+impl ConfigError {
+    fn read(path: &Path, source: std::io::Error) -> Self {
+        Self::Read {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+fn describe(path: &Path, mistakes: &[Mistake]) -> String {
+    use fmt::Write as _;
+    let count = match mistakes.len() {
+        1 => "a mistake".to_owned(),
+        count => format!("{count} mistakes"),
+    };
+    let mut text = format!("{} has {count}", path.display());
+    for mistake in mistakes {
+        let _ = write!(text, "\n  line {}: ", mistake.line);
+        if !mistake.key.is_empty() {
+            let _ = write!(text, "`{}`: ", mistake.key);
+        }
+        text.push_str(&mistake.message);
+        if let Some(hint) = &mistake.hint {
+            let _ = write!(text, "\n    {}", hint.replace('\n', "\n    "));
+        }
+    }
+    text
+}
+
+const MAX_FILE: u64 = 4 * 1024 * 1024;

@@ -1,0 +1,548 @@
+//! From tables to a [`Config`]: every key read, every value checked, every mistake noted.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::raw::{Source, Table, Value, closest};
+use super::{
+    Config, ConfigTest, Connect, Dns, Domain, Eab, Environment, Issuer, MinRemaining, Mistake,
+    Nginx, Reload, Selector, Sharing, Terms, Verify, defaults,
+};
+use crate::chain::KeyType;
+use crate::name::{DnsName, NameError};
+use crate::time::Fraction;
+
+/// The configuration in `text`, or every mistake in it
+pub(super) fn config(
+    text: &str,
+    path: &Path,
+    environment: &Environment,
+) -> Result<Config, Vec<Mistake>> {
+    let source = Source::new(text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        source.report(&error.span().unwrap_or(0..0), "", error.message(), None);
+    }
+    if !errors.is_empty() {
+        return Err(source.into_mistakes());
+    }
+    let config = Checker {
+        source: &source,
+        base: path.parent().unwrap_or_else(|| Path::new("")),
+        environment,
+    }
+    .config(Table::root(&source, &document), path);
+    let mistakes = source.into_mistakes();
+    if mistakes.is_empty() {
+        Ok(config)
+    } else {
+        Err(mistakes)
+    }
+}
+
+struct Checker<'s, 't> {
+    source: &'s Source<'t>,
+    base: &'s Path,
+    environment: &'s Environment,
+}
+
+/// What a domain takes from the top level where it is silent itself
+struct Inherited {
+    issuer: String,
+    profile: Option<String>,
+    key_type: KeyType,
+    webroot: PathBuf,
+    nginx: Option<Nginx>,
+}
+
+impl<'t> Checker<'_, 't> {
+    fn config(&self, root: Table<'_, 't>, path: &Path) -> Config {
+        let issuers = self.issuers(&root);
+        let inherited = Inherited {
+            issuer: self
+                .issuer(&root, &issuers)
+                .unwrap_or_else(|| defaults::ISSUER.to_owned()),
+            profile: root.string("profile").map(|profile| profile.value),
+            key_type: self.key_type(&root).unwrap_or_default(),
+            webroot: self.path(root.string("webroot"), defaults::WEBROOT),
+            nginx: root.table("nginx").and_then(|table| self.nginx(table)),
+        };
+        let config = Config {
+            path: path.to_owned(),
+            email: self.email(&root),
+            terms: match root.boolean("terms_of_service_agreed") {
+                Some(Value { value: true, .. }) => Terms::Agreed,
+                _ => Terms::NotAgreed,
+            },
+            jobs: self.count(root.integer("jobs"), defaults::JOBS, defaults::MAX_JOBS),
+            key_group: root.string("key_group").map(|group| group.value),
+            storage: self.path(root.string("storage"), defaults::STORAGE),
+            state: self.path(root.string("state"), defaults::STATE),
+            renewal_fraction: self.renewal(&root),
+            verify: self.verify(&root),
+            dns: self.dns(&root),
+            domains: self.domains(&root, &inherited, &issuers),
+            issuers,
+        };
+        root.finish(&[
+            "addresses",
+            "preflight",
+            "target",
+            "status",
+            "notify",
+            "heartbeat",
+        ]);
+        config
+    }
+
+    fn mistake<T>(&self, value: &Value<T>, message: impl Into<String>, hint: Option<String>) {
+        self.source.report(&value.span, &value.key, message, hint);
+    }
+
+    fn email(&self, root: &Table<'_, 't>) -> Option<String> {
+        let email = root.string("email")?;
+        let plausible = email
+            .value
+            .split_once('@')
+            .is_some_and(|(user, host)| !user.is_empty() && DnsName::parse(host).is_ok());
+        if !plausible || email.value.contains(char::is_whitespace) {
+            let message = format!("\"{}\" is not an e-mail address", email.value);
+            self.mistake(&email, message, None);
+        }
+        Some(email.value)
+    }
+
+    fn path(&self, value: Option<Value<String>>, default: &str) -> PathBuf {
+        match value {
+            Some(value) if value.value.is_empty() => {
+                self.mistake(&value, "the path is empty", None);
+                PathBuf::new()
+            }
+            Some(value) => self.base.join(value.value),
+            None => PathBuf::from(default),
+        }
+    }
+
+    fn count(&self, value: Option<Value<i64>>, default: usize, most: usize) -> usize {
+        let Some(value) = value else { return default };
+        match usize::try_from(value.value) {
+            Ok(count) if (1..=most).contains(&count) => count,
+            _ => {
+                self.mistake(&value, format!("expected a number from 1 to {most}"), None);
+                default
+            }
+        }
+    }
+
+    fn duration(&self, value: Option<Value<String>>, default: Duration) -> Duration {
+        let Some(value) = value else { return default };
+        match humantime::parse_duration(&value.value) {
+            Ok(duration) if !duration.is_zero() => duration,
+            _ => {
+                let hint = Some("write it with its unit: \"10s\", \"5m\", \"14d\"".to_owned());
+                let message = format!("\"{}\" is not a duration", value.value);
+                self.mistake(&value, message, hint);
+                default
+            }
+        }
+    }
+
+    fn key_type(&self, table: &Table<'_, 't>) -> Option<KeyType> {
+        let value = table.string("key_type")?;
+        let found = KeyType::from_str(&value.value).ok();
+        if found.is_none() {
+            let all = KeyType::ALL.map(KeyType::as_str).join(", ");
+            let message = format!("\"{}\" is not one of {all}", value.value);
+            self.mistake(&value, message, None);
+        }
+        found
+    }
+
+    fn renewal(&self, root: &Table<'_, 't>) -> Fraction {
+        let Some(table) = root.table("renewal") else {
+            return defaults::RENEWAL_FRACTION;
+        };
+        let fraction = table.string("fraction").and_then(|value| {
+            let parsed = value.value.parse().ok();
+            if parsed.is_none() {
+                self.mistake(&value, "expected a fraction such as \"1/3\"", None);
+            }
+            parsed
+        });
+        table.finish(&["schedule", "timezone", "jitter"]);
+        fraction.unwrap_or(defaults::RENEWAL_FRACTION)
+    }
+
+    fn verify(&self, root: &Table<'_, 't>) -> Verify {
+        let mut verify = Verify {
+            trust: Vec::new(),
+            timeout: defaults::VERIFY_TIMEOUT,
+            concurrency: defaults::VERIFY_CONCURRENCY,
+            min_remaining: MinRemaining::Fraction(defaults::MIN_REMAINING),
+        };
+        let Some(table) = root.table("verify") else {
+            return verify;
+        };
+        for file in table.strings("trust").unwrap_or_default() {
+            verify.trust.push(self.base.join(file.value));
+        }
+        verify.timeout = self.duration(table.string("timeout"), verify.timeout);
+        verify.concurrency = self.count(
+            table.integer("concurrency"),
+            verify.concurrency,
+            MAX_CONCURRENCY,
+        );
+        if let Some(value) = table.string("min_remaining") {
+            match (value.value.parse(), humantime::parse_duration(&value.value)) {
+                (Ok(fraction), _) => verify.min_remaining = MinRemaining::Fraction(fraction),
+                (_, Ok(duration)) => verify.min_remaining = MinRemaining::Duration(duration),
+                _ => self.mistake(
+                    &value,
+                    "expected \"14d\" or a fraction such as \"1/4\"",
+                    None,
+                ),
+            }
+        }
+        table.finish(&[]);
+        verify
+    }
+
+    fn dns(&self, root: &Table<'_, 't>) -> Dns {
+        let mut dns = Dns {
+            servers: Vec::new(),
+            timeout: defaults::DNS_TIMEOUT,
+        };
+        let Some(table) = root.table("dns") else {
+            return dns;
+        };
+        for server in table.strings("servers").unwrap_or_default() {
+            match (
+                server.value.parse::<SocketAddr>(),
+                server.value.parse::<IpAddr>(),
+            ) {
+                (Ok(address), _) => dns.servers.push(address),
+                (_, Ok(ip)) => dns.servers.push(SocketAddr::new(ip, 53)),
+                _ => self.mistake(
+                    &server,
+                    "expected an address such as \"192.0.2.53:53\"",
+                    None,
+                ),
+            }
+        }
+        dns.timeout = self.duration(table.string("timeout"), dns.timeout);
+        table.finish(&[]);
+        dns
+    }
+
+    fn issuers(&self, root: &Table<'_, 't>) -> BTreeMap<String, Issuer> {
+        let mut issuers: BTreeMap<String, Issuer> = defaults::ISSUERS
+            .into_iter()
+            .map(|(name, directory)| {
+                let issuer = Issuer {
+                    directory: directory.to_owned(),
+                    trust: None,
+                    eab: None,
+                };
+                (name.to_owned(), issuer)
+            })
+            .collect();
+        for (name, table) in root.named_tables("issuers") {
+            if !is_file_name(&name) {
+                let message = "an issuer's name is made of letters, digits, `-` and `_`";
+                self.source
+                    .report(table.span(), table.path(), message, None);
+            }
+            let built_in = issuers.get(&name).map(|issuer| issuer.directory.clone());
+            if let Some(issuer) = self.issuer_table(table, built_in) {
+                issuers.insert(name, issuer);
+            }
+        }
+        issuers
+    }
+
+    fn issuer_table(&self, table: Table<'_, 't>, built_in: Option<String>) -> Option<Issuer> {
+        let directory = match table.string("directory") {
+            Some(value) => {
+                if !value.value.starts_with("https://") || value.value.parse::<http::Uri>().is_err()
+                {
+                    let message = format!("\"{}\" is not an https:// URL", value.value);
+                    self.mistake(&value, message, None);
+                }
+                Some(value.value)
+            }
+            None => built_in,
+        };
+        if directory.is_none() {
+            let key = table.key("directory");
+            let message = "missing: the URL of the CA's ACME directory";
+            self.source.report(table.span(), &key, message, None);
+        }
+        let trust = table.string("trust").map(|file| self.base.join(file.value));
+        let eab = self.eab(&table);
+        table.finish(&[]);
+        Some(Issuer {
+            directory: directory?,
+            trust,
+            eab,
+        })
+    }
+
+    fn eab(&self, table: &Table<'_, 't>) -> Option<Eab> {
+        match (table.string("eab_kid"), table.string("eab_hmac_file")) {
+            (Some(kid), Some(file)) => Some(Eab {
+                kid: kid.value,
+                hmac_file: self.base.join(file.value),
+            }),
+            (Some(given), None) => {
+                self.mistake(&given, "`eab_hmac_file` is missing beside it", None);
+                None
+            }
+            (None, Some(given)) => {
+                self.mistake(&given, "`eab_kid` is missing beside it", None);
+                None
+            }
+            (None, None) => None,
+        }
+    }
+
+    fn issuer(&self, table: &Table<'_, 't>, issuers: &BTreeMap<String, Issuer>) -> Option<String> {
+        let value = table.string("issuer")?;
+        if !issuers.contains_key(&value.value) {
+            let hint = match closest(&value.value, issuers.keys().map(String::as_str)) {
+                Some(close) => format!("did you mean `{close}`?"),
+                None => format!(
+                    "a CA of your own is added with\n[issuers.{}]\ndirectory = \"https://...\"",
+                    value.value
+                ),
+            };
+            let message = format!("\"{}\" is not a known issuer", value.value);
+            self.mistake(&value, message, Some(hint));
+        }
+        Some(value.value)
+    }
+
+    fn nginx(&self, table: Table<'_, 't>) -> Option<Nginx> {
+        let selector = self.selector(&table);
+        let docker = table.string("docker").map(|docker| docker.value);
+        let reload = self.reload(&table);
+        let test = match table.boolean("test") {
+            Some(Value { value: false, .. }) => ConfigTest::Skip,
+            _ => ConfigTest::Run,
+        };
+        table.finish(&[]);
+        Some(Nginx {
+            selector: selector?,
+            docker: docker
+                .or_else(|| self.environment.docker_host.clone())
+                .unwrap_or_else(|| defaults::DOCKER.to_owned()),
+            reload,
+            test,
+        })
+    }
+
+    fn selector(&self, table: &Table<'_, 't>) -> Option<Selector> {
+        let container = table.string("container");
+        let label = table.string("label");
+        let service = table.string("service");
+        let project = table.string("project");
+        if let (Some(project), None) = (&project, &service) {
+            self.mistake(project, "`service` is missing beside it", None);
+        }
+        let given = [&container, &label, &service];
+        for empty in given.iter().filter_map(|value| value.as_ref()) {
+            if empty.value.is_empty() {
+                self.mistake(empty, "is empty", None);
+            }
+        }
+        if given.iter().filter(|value| value.is_some()).count() != 1 {
+            let hint = "for example: container = \"nginx_container\"".to_owned();
+            let message = "expected exactly one of `container`, `label` and `service`";
+            self.source
+                .report(table.span(), table.path(), message, Some(hint));
+            return None;
+        }
+        let selector = container
+            .map(|name| Selector::Container(name.value))
+            .or_else(|| label.map(|label| Selector::Label(label.value)));
+        selector.or_else(|| {
+            service.map(|service| Selector::Service {
+                service: service.value,
+                project: project.map(|project| project.value),
+            })
+        })
+    }
+
+    fn reload(&self, table: &Table<'_, 't>) -> Reload {
+        let Some(value) = table.string("reload") else {
+            return Reload::default();
+        };
+        match value.value.as_str() {
+            "signal" => Reload::Signal,
+            "exec" => Reload::Exec,
+            "restart" => Reload::Restart,
+            other => {
+                let message = format!("\"{other}\" is not one of signal, exec, restart");
+                self.mistake(&value, message, None);
+                Reload::default()
+            }
+        }
+    }
+
+    fn domains(
+        &self,
+        root: &Table<'_, 't>,
+        inherited: &Inherited,
+        issuers: &BTreeMap<String, Issuer>,
+    ) -> Vec<Domain> {
+        let tables = root.tables("domain");
+        if tables.is_empty() {
+            let hint = "[[domain]]\nname = \"example.com\"".to_owned();
+            let message = "there is no domain; add at least one";
+            self.source.report(&(0..0), "domain", message, Some(hint));
+        }
+        let mut seen = HashMap::new();
+        tables
+            .into_iter()
+            .filter_map(|table| self.domain(table, inherited, issuers, &mut seen))
+            .collect()
+    }
+
+    fn domain(
+        &self,
+        table: Table<'_, 't>,
+        inherited: &Inherited,
+        issuers: &BTreeMap<String, Issuer>,
+        seen: &mut HashMap<DnsName, String>,
+    ) -> Option<Domain> {
+        let name = self.primary_name(&table, seen);
+        let aliases = self.aliases(&table, seen);
+        let domain = Domain {
+            issuer: self
+                .issuer(&table, issuers)
+                .unwrap_or_else(|| inherited.issuer.clone()),
+            profile: table
+                .string("profile")
+                .map(|profile| profile.value)
+                .or_else(|| inherited.profile.clone()),
+            key_type: self.key_type(&table).unwrap_or(inherited.key_type),
+            webroot: table.string("webroot").map_or_else(
+                || inherited.webroot.clone(),
+                |path| self.base.join(path.value),
+            ),
+            nginx: match table.table("nginx") {
+                Some(nginx) => self.nginx(nginx),
+                None => inherited.nginx.clone(),
+            },
+            ports: self.ports(&table),
+            connect: self.connect(&table),
+            sharing: match table.boolean("shared") {
+                Some(Value { value: true, .. }) => Sharing::Shared,
+                _ => Sharing::Separate,
+            },
+            enabled: table.boolean("enabled").is_none_or(|enabled| enabled.value),
+            aliases,
+            name: name?,
+        };
+        table.finish(&["addresses", "probe"]);
+        Some(domain)
+    }
+
+    fn primary_name(
+        &self,
+        table: &Table<'_, 't>,
+        seen: &mut HashMap<DnsName, String>,
+    ) -> Option<DnsName> {
+        match table.string("name") {
+            Some(value) => self.name(&value, seen),
+            None => {
+                let key = table.key("name");
+                self.source.report(table.span(), &key, "missing", None);
+                None
+            }
+        }
+    }
+
+    fn aliases(&self, table: &Table<'_, 't>, seen: &mut HashMap<DnsName, String>) -> Vec<DnsName> {
+        let values = table.strings("aliases").unwrap_or_default();
+        if let Some(value) = values.get(defaults::MAX_NAMES - 1) {
+            let message = format!("a certificate has at most {} names", defaults::MAX_NAMES);
+            self.mistake(value, message, None);
+        }
+        values
+            .iter()
+            .filter_map(|value| self.name(value, seen))
+            .collect()
+    }
+
+    fn name(&self, value: &Value<String>, seen: &mut HashMap<DnsName, String>) -> Option<DnsName> {
+        let name = match DnsName::parse(&value.value) {
+            Ok(name) => name,
+            Err(error) => {
+                let hint = matches!(error, NameError::Character { found: ',' | ' ' }).then(|| {
+                    "one name in `name`, the others as a list: aliases = [\"a\", \"b\"]".to_owned()
+                });
+                self.mistake(value, format!("\"{}\": {error}", value.value), hint);
+                return None;
+            }
+        };
+        if let Some(first) = seen.insert(name.clone(), value.key.clone()) {
+            self.mistake(value, format!("{name} stands in `{first}` already"), None);
+        }
+        Some(name)
+    }
+
+    fn ports(&self, table: &Table<'_, 't>) -> Vec<u16> {
+        let Some(values) = table.integers("ports") else {
+            return vec![defaults::PORT];
+        };
+        let mut ports = Vec::new();
+        for value in values {
+            match u16::try_from(value.value) {
+                Ok(port) if port > 0 => ports.push(port),
+                _ => self.mistake(&value, "expected a port from 1 to 65535", None),
+            }
+        }
+        if ports.is_empty() {
+            ports.push(defaults::PORT);
+        }
+        ports
+    }
+
+    fn connect(&self, table: &Table<'_, 't>) -> Option<Connect> {
+        let value = table.string("connect")?;
+        if let Ok(address) = value.value.parse::<SocketAddr>() {
+            return Some(Connect {
+                address: address.ip(),
+                port: Some(address.port()),
+            });
+        }
+        let bare = value.value.trim_start_matches('[').trim_end_matches(']');
+        match bare.parse() {
+            Ok(address) => Some(Connect {
+                address,
+                port: None,
+            }),
+            Err(_) => {
+                let message = "expected \"ADDRESS\" or \"ADDRESS:PORT\"";
+                self.mistake(&value, message, None);
+                None
+            }
+        }
+    }
+}
+
+/// Whether an issuer's name can stand in a file name
+fn is_file_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 64
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+const MAX_CONCURRENCY: usize = 1024;

@@ -1,0 +1,47 @@
+//! The values that hold where domains.toml is silent. The reference and the help link here.
+
+use std::time::Duration;
+
+use crate::time::Fraction;
+
+/// `issuer`
+pub const ISSUER: &str = "letsencrypt";
+/// The issuer of `obtain --staging`
+pub const STAGING_ISSUER: &str = "letsencrypt-staging";
+/// `webroot`
+pub const WEBROOT: &str = "/var/www/certbot";
+/// `storage`
+pub const STORAGE: &str = "/etc/letsencrypt";
+/// `state`
+pub const STATE: &str = "/var/lib/certd";
+/// `jobs`
+pub const JOBS: usize = 4;
+/// Most `jobs` that may be asked for
+pub const MAX_JOBS: usize = 64;
+/// `[domain] ports`
+pub const PORT: u16 = 443;
+/// `[nginx] docker`, where `$DOCKER_HOST` is unset too
+pub const DOCKER: &str = "unix:///var/run/docker.sock";
+/// `[renewal] fraction`
+pub const RENEWAL_FRACTION: Fraction = Fraction::new(1, 3);
+/// `[verify] min_remaining`: a renewal at a third that failed for a while shows here
+pub const MIN_REMAINING: Fraction = Fraction::new(1, 4);
+/// `[verify] timeout`
+pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
+/// `[verify] concurrency`
+pub const VERIFY_CONCURRENCY: usize = 64;
+/// `[dns] timeout`
+pub const DNS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most names in one certificate that any profile of Let's Encrypt allows
+pub const MAX_NAMES: usize = 100;
+
+/// Built-in issuers: their names and directory URLs
+pub const ISSUERS: [(&str, &str); 4] = [
+    (ISSUER, "https://acme-v02.api.letsencrypt.org/directory"),
+    (
+        STAGING_ISSUER,
+        "https://acme-staging-v02.api.letsencrypt.org/directory",
+    ),
+    ("zerossl", "https://acme.zerossl.com/v2/DV90"),
+    ("google", "https://dv.acme-v02.api.pki.goog/directory"),
+];
