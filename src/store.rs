@@ -1,0 +1,238 @@
+//! What certd keeps on disk: generations and live links in the storage; accounts, records and
+//! the lock in the state directory.
+//!
+//! ```text
+//! <storage>/archive/<name>/<generation>/{cert,chain,fullchain,privkey}.pem
+//! <storage>/live/<name> -> ../archive/<name>/<generation>
+//! <state>/accounts/<issuer>.json  domains/<name>.json  lock
+//! ```
+//!
+//! The switch from one generation to the next is one rename of one symlink, made after the new
+//! generation's directory is complete and synced: a kill at any instant leaves the old generation
+//! live or the new one, and always a certificate with its own key.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Group;
+use thiserror::Error;
+
+use crate::finding::Explain;
+use crate::name::DnsName;
+
+pub mod account;
+pub mod files;
+pub mod lineage;
+pub mod lock;
+pub mod record;
+
+use files::{Access, Entry, FileError};
+use lock::Lock;
+
+/// The storage and the state directory of one configuration
+#[derive(Clone, Debug)]
+pub struct Store {
+    storage: PathBuf,
+    state: PathBuf,
+    key_access: Access,
+}
+
+impl Store {
+    /// The store, checked to be writable, with its directories made
+    ///
+    /// The storage itself must exist: it is what nginx mounts, and a typing error must not create
+    /// an empty one. The state directory is made where it is missing.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was written except for directories.
+    pub fn open(storage: &Path, state: &Path, key_group: Option<&str>) -> Result<Self, StoreError> {
+        let key_access = match key_group {
+            Some(group) => Access::Group(group_id(group)?),
+            None => Access::Owner,
+        };
+        let store = Self {
+            storage: existing_directory(storage)?,
+            state: state.to_owned(),
+            key_access,
+        };
+        for directory in [store.storage.join(LIVE), store.storage.join(ARCHIVE)] {
+            files::create_directory(&directory, Entry::Everyone)
+                .map_err(StoreError::StorageNotWritable)?;
+        }
+        store.make_state()?;
+        Ok(store)
+    }
+
+    /// The store for reading alone: nothing is checked and nothing is made
+    pub fn for_reading(storage: &Path, state: &Path) -> Self {
+        Self {
+            storage: storage.to_owned(),
+            state: state.to_owned(),
+            key_access: Access::Owner,
+        }
+    }
+
+    fn make_state(&self) -> Result<(), StoreError> {
+        for ancestor in missing_ancestors(&self.state) {
+            files::create_directory(&ancestor, Entry::Everyone)
+                .map_err(StoreError::StateNotWritable)?;
+        }
+        let below = [self.state.join(ACCOUNTS), self.state.join(DOMAINS)];
+        for directory in std::iter::once(&self.state).chain(&below) {
+            files::create_directory(directory, Entry::Owner)
+                .map_err(StoreError::StateNotWritable)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what an interrupted run left unfinished
+    ///
+    /// Needs the lock: what is unfinished without it may be another process's work.
+    ///
+    /// # Errors
+    /// [`FileError`] with what could not be removed.
+    pub fn sweep(&self, _lock: &Lock) -> Result<(), FileError> {
+        let archive = self.storage.join(ARCHIVE);
+        for directory in [&self.storage.join(LIVE), &archive] {
+            files::sweep(directory)?;
+        }
+        for name in files::directories(&archive)? {
+            files::sweep(&name)?;
+        }
+        for directory in [ACCOUNTS, DOMAINS] {
+            files::sweep(&self.state.join(directory))?;
+        }
+        Ok(())
+    }
+
+    /// Directory of `live/` and `archive/`, with symlinks resolved
+    pub fn storage(&self) -> &Path {
+        &self.storage
+    }
+
+    /// The symlink that names a domain's live generation
+    pub fn live_link(&self, name: &DnsName) -> PathBuf {
+        self.storage.join(LIVE).join(name.as_str())
+    }
+
+    /// Directory of a domain's generations
+    pub fn archive(&self, name: &DnsName) -> PathBuf {
+        self.storage.join(ARCHIVE).join(name.as_str())
+    }
+
+    fn record_file(&self, name: &DnsName) -> PathBuf {
+        self.state.join(DOMAINS).join(format!("{name}.json"))
+    }
+
+    fn account_file(&self, issuer: &str) -> PathBuf {
+        self.state.join(ACCOUNTS).join(format!("{issuer}.json"))
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.state.join(LOCK)
+    }
+}
+
+/// The directories above `path` that do not exist, outermost first
+fn missing_ancestors(path: &Path) -> Vec<PathBuf> {
+    let mut missing: Vec<PathBuf> = path
+        .ancestors()
+        .skip(1)
+        .filter(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists())
+        .map(Path::to_owned)
+        .collect();
+    missing.reverse();
+    missing
+}
+
+fn existing_directory(path: &Path) -> Result<PathBuf, StoreError> {
+    let canonical = fs::canonicalize(path).map_err(|source| StoreError::StorageMissing {
+        path: path.to_owned(),
+        source,
+    })?;
+    if canonical.is_dir() {
+        return Ok(canonical);
+    }
+    Err(StoreError::StorageMissing {
+        path: path.to_owned(),
+        source: io::ErrorKind::NotADirectory.into(),
+    })
+}
+
+/// Numeric identifier of a group that is given by name or by number
+fn group_id(group: &str) -> Result<u32, StoreError> {
+    // A container's group often has no name on the host, so a number is taken as it is.
+    if let Ok(id) = group.parse() {
+        return Ok(id);
+    }
+    match Group::from_name(group) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        _ => Err(StoreError::KeyGroup {
+            group: group.to_owned(),
+        }),
+    }
+}
+
+/// Why the store cannot be used
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The storage is missing or no directory
+    #[error("the storage {} is not usable", path.display())]
+    StorageMissing {
+        /// As configured
+        path: PathBuf,
+        /// Why
+        source: io::Error,
+    },
+    /// `live/` or `archive/` cannot be written
+    #[error("the storage is not writable")]
+    StorageNotWritable(#[source] FileError),
+    /// The state directory cannot be written
+    #[error("the state directory is not writable")]
+    StateNotWritable(#[source] FileError),
+    /// `key_group` names no group
+    #[error("there is no group `{group}`")]
+    KeyGroup {
+        /// As configured
+        group: String,
+    },
+}
+
+impl Explain for StoreError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::StorageMissing { .. } => "store.storage_missing",
+            Self::StorageNotWritable(_) => "store.storage_not_writable",
+            Self::StateNotWritable(_) => "store.state_not_writable",
+            Self::KeyGroup { .. } => "store.key_group",
+        }
+    }
+
+    fn cure(&self) -> Option<String> {
+        Some(match self {
+            Self::StorageMissing { path, .. } => format!(
+                "create the directory that nginx mounts: mkdir -p {}",
+                path.display()
+            ),
+            Self::StorageNotWritable(_) => {
+                "run certd as the owner of the storage, or as root".to_owned()
+            }
+            Self::StateNotWritable(_) => {
+                "run certd as root, or set `state` to a directory of yours".to_owned()
+            }
+            Self::KeyGroup { .. } => {
+                "set `key_group` to a group of this host or to a number, such as the group of nginx in its container".to_owned()
+            }
+        })
+    }
+}
+
+const LIVE: &str = "live";
+const ARCHIVE: &str = "archive";
+const ACCOUNTS: &str = "accounts";
+const DOMAINS: &str = "domains";
+const LOCK: &str = "lock";
+
+#[cfg(test)]
+mod tests;

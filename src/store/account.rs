@@ -1,0 +1,114 @@
+//! One ACME account for each issuer, kept with its key in a file of mode 0600.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::Store;
+use super::files::{self, Access, FileError};
+
+/// A registered account (RFC 8555 section 7.1.2)
+#[derive(Clone, Serialize, Deserialize)]
+pub struct StoredAccount {
+    /// Directory URL that it was registered at; another URL is another account
+    pub directory: String,
+    /// Account URL
+    pub url: String,
+    /// Private key, PKCS#8 in base64url: never shown
+    pub key: String,
+}
+
+// The key must not reach a log through a derived Debug.
+impl fmt::Debug for StoredAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredAccount")
+            .field("directory", &self.directory)
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// The account at an issuer, if one is stored for this directory URL
+    ///
+    /// # Errors
+    /// [`AccountError::Unreadable`] for a file that is there and cannot be understood: it holds a
+    /// key, so it is never overwritten in silence.
+    pub fn account(
+        &self,
+        issuer: &str,
+        directory: &str,
+    ) -> Result<Option<StoredAccount>, AccountError> {
+        let path = self.account_file(issuer);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(AccountError::Unreadable {
+                    path,
+                    reason: error.to_string(),
+                });
+            }
+        };
+        let account: StoredAccount = serde_json::from_slice(&text).map_err(|error| {
+            AccountError::Unreadable {
+                path,
+                // serde's words may quote the file, which holds a key: only the place is kept.
+                reason: format!(
+                    "no account at line {}, column {}",
+                    error.line(),
+                    error.column()
+                ),
+            }
+        })?;
+        Ok(Some(account).filter(|account| account.directory == directory))
+    }
+
+    /// Keeps an account; one of another directory URL under the same name is kept beside it
+    ///
+    /// # Errors
+    /// [`AccountError`] when it cannot be written: the account is lost then, so say so.
+    pub fn save_account(&self, issuer: &str, account: &StoredAccount) -> Result<(), AccountError> {
+        let path = self.account_file(issuer);
+        if let Ok(Some(old)) = self.any_account(issuer)
+            && old.directory != account.directory
+        {
+            let host = old.directory.split('/').nth(2).unwrap_or("other");
+            let aside = self.account_file(&format!("{issuer}.{}", host.replace(':', "-")));
+            files::write(&aside, &to_json(&old)?, Access::Owner)?;
+        }
+        Ok(files::write(&path, &to_json(account)?, Access::Owner)?)
+    }
+
+    fn any_account(&self, issuer: &str) -> Result<Option<StoredAccount>, io::Error> {
+        let text = fs::read(self.account_file(issuer))?;
+        Ok(serde_json::from_slice(&text).ok())
+    }
+}
+
+fn to_json(account: &StoredAccount) -> Result<Vec<u8>, AccountError> {
+    serde_json::to_vec_pretty(account).map_err(|_| AccountError::Unwritable)
+}
+
+/// Why an account cannot be read or kept
+#[derive(Debug, Error)]
+pub enum AccountError {
+    /// The file is there and cannot be understood
+    #[error("cannot read the account {}: {reason}", path.display())]
+    Unreadable {
+        /// The file
+        path: PathBuf,
+        /// What is wrong, without a byte of the key
+        reason: String,
+    },
+    /// It has no JSON form
+    #[error("the account cannot be written as JSON")]
+    Unwritable,
+    /// The file cannot be written
+    #[error(transparent)]
+    File(#[from] FileError),
+}

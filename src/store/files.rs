@@ -1,0 +1,465 @@
+//! The only writer of files: atomic, synced, with the right mode and owner whatever the umask.
+//!
+//! A file is complete and on disk before it has its name. New files take owner and group of the
+//! directory that they are made in, so that a storage owned by a service stays its own.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown, symlink};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, fchmod, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use tempfile::Builder;
+use thiserror::Error;
+
+use crate::finding::Explain;
+
+/// Who may read a file
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// 0644
+    Everyone,
+    /// 0600
+    Owner,
+    /// 0640, for the group with this identifier
+    Group(u32),
+}
+
+/// Who may enter a directory
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// 0755
+    Everyone,
+    /// 0700
+    Owner,
+}
+
+impl Entry {
+    const fn mode(self) -> u32 {
+        match self {
+            Self::Everyone => 0o755,
+            Self::Owner => 0o700,
+        }
+    }
+}
+
+/// Writes a file in one step: it holds the old bytes or the new ones, never a part
+///
+/// # Errors
+/// [`FileError`] with the path; the old file is untouched then.
+pub fn write(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
+    let directory = parent(path);
+    let failed = |source| FileError::new("write", path, source);
+    step().map_err(failed)?;
+    let mut file = Builder::new()
+        .prefix(UNFINISHED)
+        .disable_cleanup(LEAVE_BEHIND)
+        .tempfile_in(directory)
+        .map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    give(file.as_file(), directory, access).map_err(failed)?;
+    step().map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    step().map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    step().map_err(failed)?;
+    sync_directory(directory).map_err(failed)
+}
+
+/// Makes a directory, if it is not there, with exactly this mode
+///
+/// # Errors
+/// [`FileError`] with the path.
+pub fn create_directory(path: &Path, entry: Entry) -> Result<(), FileError> {
+    let failed = |source| FileError::new("create", path, source);
+    step().map_err(failed)?;
+    match fs::create_dir(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
+            return Ok(());
+        }
+        Err(error) => return Err(failed(error)),
+    }
+    finish_directory(path, entry).map_err(failed)?;
+    sync_directory(parent(path)).map_err(failed)
+}
+
+/// A file to be written: its name, its bytes, and who may read it
+pub type NewFile<'f> = (&'f str, &'f [u8], Access);
+
+/// Makes a directory with all its files appear in one step, complete and synced
+///
+/// # Errors
+/// [`FileError`]; nothing has the final name then.
+pub fn create_complete(path: &Path, files: &[NewFile<'_>]) -> Result<(), FileError> {
+    let above = parent(path);
+    let failed = |source| FileError::new("write", path, source);
+    step().map_err(failed)?;
+    let unfinished = Builder::new()
+        .prefix(UNFINISHED)
+        .disable_cleanup(LEAVE_BEHIND)
+        .tempdir_in(above)
+        .map_err(failed)?;
+    finish_directory_like(unfinished.path(), above, Entry::Everyone).map_err(failed)?;
+    for (name, bytes, access) in files {
+        create_synced(&unfinished.path().join(name), bytes, *access).map_err(failed)?;
+    }
+    sync_directory(unfinished.path()).map_err(failed)?;
+    step().map_err(failed)?;
+    // After the rename the guard has nothing left to remove.
+    rename(unfinished.path(), path).map_err(failed)?;
+    step().map_err(failed)?;
+    sync_directory(above).map_err(failed)
+}
+
+fn create_synced(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
+    step()?;
+    let mut file = create_new(path)?;
+    file.write_all(bytes)?;
+    give(&file, parent(path), access)?;
+    step()?;
+    file.sync_all()
+}
+
+/// Points a symlink at a target in one step, whether or not it existed
+///
+/// # Errors
+/// [`FileError`] with the link; it still names its old target then.
+pub fn point(link: &Path, target: &Path) -> Result<(), FileError> {
+    let failed = |source| FileError::new("switch", link, source);
+    let directory = parent(link);
+    let name = link.file_name().unwrap_or_default().to_string_lossy();
+    let unfinished = directory.join(format!("{UNFINISHED}{name}"));
+    step().map_err(failed)?;
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    symlink(target, &unfinished).map_err(failed)?;
+    step().map_err(failed)?;
+    rename(&unfinished, link).map_err(failed)?;
+    step().map_err(failed)?;
+    sync_directory(directory).map_err(failed)
+}
+
+/// Removes what an interrupted run left unfinished in a directory
+///
+/// # Errors
+/// [`FileError`] with the path that could not be read or removed.
+pub fn sweep(directory: &Path) -> Result<(), FileError> {
+    let failed = |source| FileError::new("clean", directory, source);
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The directories in a directory, symlinks left out
+///
+/// # Errors
+/// [`FileError`] with the path that could not be read.
+pub fn directories(directory: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let failed = |source| FileError::new("read", directory, source);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().map_err(failed)?.is_dir() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// Removes a file, a symlink, or a directory with all that is in it
+///
+/// # Errors
+/// [`FileError`] with the path.
+pub fn remove(path: &Path) -> Result<(), FileError> {
+    let failed = |source| FileError::new("remove", path, source);
+    let kind = fs::symlink_metadata(path).map_err(failed)?;
+    if kind.is_dir() {
+        fs::remove_dir_all(path).map_err(failed)
+    } else {
+        fs::remove_file(path).map_err(failed)
+    }
+}
+
+/// A file that is made for the lock, or opened if it is there
+///
+/// # Errors
+/// [`FileError`] with the path.
+pub fn open_lock(path: &Path) -> Result<File, FileError> {
+    let failed = |source| FileError::new("open", path, source);
+    #[expect(clippy::disallowed_methods, reason = "this module is the writer")]
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(failed)?;
+    give(&file, parent(path), Access::Owner).map_err(failed)?;
+    Ok(file)
+}
+
+/// A directory below a webroot, reached without following a symlink
+///
+/// Whoever may write into the webroot must not be able to lead certd elsewhere.
+#[derive(Debug)]
+pub struct Beneath {
+    directory: OwnedFd,
+    path: PathBuf,
+}
+
+impl Beneath {
+    /// The directory `root/part/part`, its missing parts made with mode 0755
+    ///
+    /// # Errors
+    /// [`FileError`] with the part at fault; a symlink there is `NotADirectory`.
+    pub fn open(root: &Path, parts: &[&str]) -> Result<Self, FileError> {
+        let handle = File::open(root).map_err(|source| FileError::new("open", root, source))?;
+        let owner = handle
+            .metadata()
+            .map_err(|source| FileError::new("open", root, source))?;
+        let mut beneath = Self {
+            directory: handle.into(),
+            path: root.to_owned(),
+        };
+        for part in parts {
+            beneath = beneath
+                .enter(part, &owner)
+                .map_err(|source| FileError::new("open", &beneath.path.join(part), source))?;
+        }
+        Ok(beneath)
+    }
+
+    fn enter(&self, part: &str, owner: &fs::Metadata) -> io::Result<Self> {
+        let made = match mkdirat(&self.directory, part, Mode::from_bits_truncate(0o755)) {
+            Ok(()) => true,
+            Err(nix::Error::EEXIST) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
+        let directory = openat(&self.directory, part, flags, Mode::empty())?;
+        if made {
+            fchmod(&directory, Mode::from_bits_truncate(0o755))?;
+            own_like(&directory, owner)?;
+        }
+        Ok(Self {
+            directory,
+            path: self.path.join(part),
+        })
+    }
+
+    /// Path of the directory, for messages
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a new file with mode 0644; a file or symlink of that name is replaced, not followed
+    ///
+    /// Tokens are not synced: after a power cut nobody asks for them.
+    ///
+    /// # Errors
+    /// [`FileError`] with the path.
+    pub fn create(&self, name: &str, bytes: &[u8]) -> Result<(), FileError> {
+        let failed = |source| FileError::new("write", &self.path.join(name), source);
+        self.remove(name)?;
+        let flags =
+            OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_WRONLY;
+        let mut file = File::from(
+            openat(
+                &self.directory,
+                name,
+                flags,
+                Mode::from_bits_truncate(0o644),
+            )
+            .map_err(|error| failed(error.into()))?,
+        );
+        let owner = File::from(self.directory.try_clone().map_err(failed)?)
+            .metadata()
+            .map_err(failed)?;
+        file.write_all(bytes).map_err(failed)?;
+        file.set_permissions(Permissions::from_mode(0o644))
+            .map_err(failed)?;
+        own_like(&file, &owner).map_err(failed)
+    }
+
+    /// Removes a file; one that is gone already is fine
+    ///
+    /// # Errors
+    /// [`FileError`] with the path.
+    pub fn remove(&self, name: &str) -> Result<(), FileError> {
+        match unlinkat(&self.directory, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(nix::Error::ENOENT) => Ok(()),
+            Err(error) => Err(FileError::new(
+                "remove",
+                &self.path.join(name),
+                error.into(),
+            )),
+        }
+    }
+}
+
+/// Mode and owner of a new file, set on the open file before anything can read it by name
+fn give(file: &File, directory: &Path, access: Access) -> io::Result<()> {
+    let mode = match access {
+        Access::Everyone => 0o644,
+        Access::Owner => 0o600,
+        Access::Group(_) => 0o640,
+    };
+    own_like(file, &fs::metadata(directory)?)?;
+    if let Access::Group(group) = access {
+        fchown(file, None, Some(group))?;
+    }
+    file.set_permissions(Permissions::from_mode(mode))
+}
+
+fn own_like(file: impl std::os::fd::AsFd, model: &fs::Metadata) -> io::Result<()> {
+    let file = file.as_fd();
+    let own = File::from(file.try_clone_to_owned()?).metadata()?;
+    if own.uid() == model.uid() && own.gid() == model.gid() {
+        return Ok(());
+    }
+    match fchown(file, Some(model.uid()), Some(model.gid())) {
+        // Only root can give files away; without root they stay the user's own.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_root() => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+fn finish_directory(path: &Path, entry: Entry) -> io::Result<()> {
+    finish_directory_like(path, parent(path), entry)
+}
+
+fn finish_directory_like(path: &Path, above: &Path, entry: Entry) -> io::Result<()> {
+    let directory = File::open(path)?;
+    own_like(&directory, &fs::metadata(above)?)?;
+    directory.set_permissions(Permissions::from_mode(entry.mode()))
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// The directory that holds `path`; the working directory for a bare file name
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this module is the writer")]
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+#[expect(clippy::disallowed_methods, reason = "this module is the writer")]
+fn create_new(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    // A key is never readable by others, not even before its mode is set.
+    File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// A file operation that failed, with its path
+#[derive(Debug, Error)]
+#[error("cannot {operation} {}", path.display())]
+pub struct FileError {
+    /// What was tried, as a verb
+    pub operation: &'static str,
+    /// On which path
+    pub path: PathBuf,
+    /// Why it failed
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// The error of work that was stopped before its end
+    pub fn interrupted() -> Self {
+        Self::new(
+            "finish",
+            Path::new("the work"),
+            io::ErrorKind::Interrupted.into(),
+        )
+    }
+
+    fn new(operation: &'static str, path: &Path, source: io::Error) -> Self {
+        Self {
+            operation,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+impl Explain for FileError {
+    fn code(&self) -> &'static str {
+        "store.not_writable"
+    }
+
+    fn cure(&self) -> Option<String> {
+        Some("run certd as the owner of the storage, or as root".to_owned())
+    }
+}
+
+/// Prefix of what has not got its final name yet
+const UNFINISHED: &str = ".certd-";
+
+/// Tests stop between two writes and must find what a killed process would leave.
+const LEAVE_BEHIND: bool = cfg!(test);
+
+#[cfg(not(test))]
+#[expect(clippy::unnecessary_wraps, reason = "in tests a step can fail")]
+fn step() -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+pub(super) use crash::step;
+
+/// Stopping a writer between two writes
+#[cfg(test)]
+pub(super) mod crash {
+    use std::cell::Cell;
+    use std::io;
+
+    thread_local! {
+        static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+
+    /// Lets `steps` steps pass on this thread and fails every one after them
+    pub(crate) fn after(steps: usize) {
+        LEFT.set(Some(steps));
+    }
+
+    /// Lets everything pass again
+    pub(crate) fn never() {
+        LEFT.set(None);
+    }
+
+    pub(crate) fn step() -> io::Result<()> {
+        match LEFT.get() {
+            None => Ok(()),
+            Some(0) => Err(io::Error::other("stopped here")),
+            Some(left) => {
+                LEFT.set(Some(left - 1));
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! Generations of a domain's certificate: reading them, adding one, making one live, pruning.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::Store;
+use super::files::{self, Access, Entry, FileError};
+use super::record::{Record, RecordError};
+use crate::chain::{self, Chain, ChainError, KeyError};
+use crate::finding::Explain;
+use crate::name::DnsName;
+
+/// All generations of one domain, with what is remembered of them
+#[derive(Clone, Debug)]
+pub struct Lineage {
+    /// Primary name
+    pub name: DnsName,
+    /// Numbers of the generations in the archive, ascending
+    pub generations: Vec<u32>,
+    /// What the live link names
+    pub live: Option<u32>,
+    /// Proofs, issuers and failures
+    pub record: Record,
+}
+
+impl Lineage {
+    /// The newest generation in the archive
+    pub fn newest(&self) -> Option<u32> {
+        self.generations.last().copied()
+    }
+
+    /// The generation before `number` in the archive
+    pub fn before(&self, number: u32) -> Option<u32> {
+        self.generations
+            .iter()
+            .rev()
+            .find(|generation| **generation < number)
+            .copied()
+    }
+}
+
+/// The files of one generation, read and found to belong together
+#[derive(Clone, Debug)]
+pub struct Generation {
+    /// Its number, from 1
+    pub number: u32,
+    /// The chain in `fullchain.pem`
+    pub chain: Chain,
+}
+
+/// A certificate that the CA issued, checked and ready for the archive
+pub struct Issued {
+    /// The chain exactly as the CA sent it, leaf first
+    pub chain_pem: String,
+    /// Private key in PEM
+    pub key_pem: zeroize::Zeroizing<String>,
+}
+
+impl Store {
+    /// The lineage of a domain; one without generations where there is none yet
+    ///
+    /// # Errors
+    /// [`LineageError::Foreign`] where another program's files are in the way.
+    pub fn lineage(&self, name: &DnsName) -> Result<Lineage, LineageError> {
+        let generations = self.generations(name)?;
+        let live = self.live(name)?;
+        Ok(Lineage {
+            name: name.clone(),
+            live: live.filter(|number| generations.contains(number)),
+            generations,
+            record: self.record(name)?,
+        })
+    }
+
+    /// Numbers of a domain's generations in the archive, ascending
+    ///
+    /// # Errors
+    /// As [`Store::lineage`].
+    pub fn generations(&self, name: &DnsName) -> Result<Vec<u32>, LineageError> {
+        let archive = self.archive(name);
+        let entries = match fs::read_dir(&archive) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(LineageError::read(&archive, error)),
+        };
+        let mut numbers = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| LineageError::read(&archive, error))?;
+            let file_name = entry.file_name();
+            let file_name = file_name.to_string_lossy();
+            if file_name.starts_with('.') {
+                continue;
+            }
+            match generation_number(&file_name) {
+                Some(number) => numbers.push(number),
+                None => return Err(self.foreign(name, entry.path())),
+            }
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The generation that the live link names, whether or not it exists
+    ///
+    /// # Errors
+    /// As [`Store::lineage`].
+    pub fn live(&self, name: &DnsName) -> Result<Option<u32>, LineageError> {
+        let link = self.live_link(name);
+        match fs::symlink_metadata(&link) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(LineageError::read(&link, error)),
+            Ok(kind) if !kind.is_symlink() => return Err(self.foreign(name, link)),
+            Ok(_) => {}
+        }
+        let target = fs::read_link(&link).map_err(|error| LineageError::read(&link, error))?;
+        let own = target
+            .strip_prefix(live_target(name, ""))
+            .ok()
+            .and_then(|number| generation_number(&number.to_string_lossy()));
+        match own {
+            Some(number) => Ok(Some(number)),
+            None => Err(self.foreign(name, link)),
+        }
+    }
+
+    fn foreign(&self, name: &DnsName, found: PathBuf) -> LineageError {
+        let certbot = self.storage().join("renewal").join(format!("{name}.conf"));
+        LineageError::Foreign {
+            name: name.clone(),
+            owner: if certbot.exists() {
+                "certbot"
+            } else {
+                "another program"
+            },
+            found,
+        }
+    }
+
+    /// Reads a generation and checks that its key belongs to its certificate
+    ///
+    /// # Errors
+    /// [`GenerationError`] for missing, damaged or mismatched files.
+    pub fn generation(&self, name: &DnsName, number: u32) -> Result<Generation, GenerationError> {
+        let generation = self.certificate(name, number)?;
+        let key_file = self.archive(name).join(number.to_string()).join(PRIVKEY);
+        let key = fs::read(&key_file).map_err(|source| GenerationError::Read {
+            path: key_file,
+            source,
+        })?;
+        let key = zeroize::Zeroizing::new(key);
+        if chain::public_key_of(&key)? != generation.chain.leaf().public_key {
+            return Err(GenerationError::Mismatch);
+        }
+        Ok(generation)
+    }
+
+    /// Reads a generation's chain alone, for those who may not read keys
+    ///
+    /// # Errors
+    /// [`GenerationError`] for missing or damaged files.
+    pub fn certificate(&self, name: &DnsName, number: u32) -> Result<Generation, GenerationError> {
+        let path = self.archive(name).join(number.to_string()).join(FULLCHAIN);
+        let pem = fs::read(&path).map_err(|source| GenerationError::Read { path, source })?;
+        Ok(Generation {
+            number,
+            chain: Chain::from_pem(&pem)?,
+        })
+    }
+
+    /// Adds a generation to the archive; it is complete and synced before it has its number
+    ///
+    /// # Errors
+    /// [`LineageError`]; nothing that was there is changed.
+    pub fn add_generation(&self, lineage: &Lineage, issued: &Issued) -> Result<u32, LineageError> {
+        let number = lineage.newest().unwrap_or(0) + 1;
+        let archive = self.archive(&lineage.name);
+        files::create_directory(&archive, Entry::Everyone)?;
+        let (leaf, above) = split_chain(&issued.chain_pem);
+        files::create_complete(
+            &archive.join(number.to_string()),
+            &[
+                (PRIVKEY, issued.key_pem.as_bytes(), self.key_access),
+                (FULLCHAIN, issued.chain_pem.as_bytes(), Access::Everyone),
+                (CERT, leaf.as_bytes(), Access::Everyone),
+                (CHAIN, above.as_bytes(), Access::Everyone),
+            ],
+        )?;
+        Ok(number)
+    }
+
+    /// Makes a generation live with one rename
+    ///
+    /// # Errors
+    /// [`FileError`]; the link names what it named before.
+    pub fn switch(&self, name: &DnsName, number: u32) -> Result<(), FileError> {
+        files::point(
+            &self.live_link(name),
+            &live_target(name, &number.to_string()),
+        )
+    }
+
+    /// Removes old generations beyond the newest five, never a live or unproven one
+    ///
+    /// # Errors
+    /// [`FileError`] with the directory that stays.
+    pub fn prune(&self, lineage: &Lineage) -> Result<Vec<u32>, FileError> {
+        let mut removed = Vec::new();
+        for number in prunable(lineage) {
+            files::remove(&self.archive(&lineage.name).join(number.to_string()))?;
+            removed.push(number);
+        }
+        Ok(removed)
+    }
+
+    /// Names of all lineages in the archive that certd wrote, sorted
+    ///
+    /// # Errors
+    /// [`LineageError::Read`] when the archive cannot be listed.
+    pub fn lineage_names(&self) -> Result<Vec<DnsName>, LineageError> {
+        let archive = self.storage().join(super::ARCHIVE);
+        let entries = match fs::read_dir(&archive) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(LineageError::read(&archive, error)),
+        };
+        let mut names: Vec<DnsName> = entries
+            .filter_map(Result::ok)
+            .filter_map(|entry| DnsName::parse(&entry.file_name().to_string_lossy()).ok())
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+}
+
+/// The generations that may go, oldest first
+fn prunable(lineage: &Lineage) -> Vec<u32> {
+    let old = lineage.generations.len().saturating_sub(KEPT);
+    lineage.generations[..old]
+        .iter()
+        .copied()
+        .filter(|number| Some(*number) != lineage.live && lineage.record.is_proven(*number))
+        .collect()
+}
+
+fn generation_number(text: &str) -> Option<u32> {
+    let number: u32 = text.parse().ok()?;
+    (number > 0 && number.to_string() == text).then_some(number)
+}
+
+/// The relative target of a live link, as it looks from `live/`
+fn live_target(name: &DnsName, number: &str) -> PathBuf {
+    Path::new("..")
+        .join(super::ARCHIVE)
+        .join(name.as_str())
+        .join(number)
+}
+
+/// The first certificate of a PEM chain and the rest, each byte as sent
+fn split_chain(pem: &str) -> (&str, &str) {
+    match pem.find(PEM_END) {
+        Some(at) => {
+            let end = at + PEM_END.len();
+            let rest = &pem[end..];
+            let line = rest.find('\n').map_or(rest.len(), |newline| newline + 1);
+            pem.split_at(end + line)
+        }
+        None => (pem, ""),
+    }
+}
+
+/// Why a lineage cannot be read or changed
+#[derive(Debug, Error)]
+pub enum LineageError {
+    /// Files that certd did not write are where its own belong
+    #[error("{} belongs to {owner}", found.display())]
+    Foreign {
+        /// The domain
+        name: DnsName,
+        /// What is in the way
+        found: PathBuf,
+        /// Whose it seems to be
+        owner: &'static str,
+    },
+    /// A directory or link cannot be read
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which
+        path: PathBuf,
+        /// Why
+        source: io::Error,
+    },
+    /// The record cannot be read
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A file cannot be written
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl LineageError {
+    fn read(path: &Path, source: io::Error) -> Self {
+        Self::Read {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+impl Explain for LineageError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Foreign { .. } => "store.foreign_lineage",
+            Self::Read { .. } => "store.unreadable",
+            Self::Record(_) => "store.record",
+            Self::File(_) => "store.not_writable",
+        }
+    }
+
+    fn cure(&self) -> Option<String> {
+        match self {
+            Self::Foreign { name, .. } => Some(format!(
+                "it is left untouched. Give certd a storage of its own in domains.toml:\n\
+                 \x20   storage = \"{OFFERED}\"\n\
+                 mount it into the nginx container:\n\
+                 \x20   {OFFERED}:{OFFERED}:ro\n\
+                 and name it in the server block of {name}:\n\
+                 \x20   ssl_certificate     {OFFERED}/live/{name}/fullchain.pem;\n\
+                 \x20   ssl_certificate_key {OFFERED}/live/{name}/privkey.pem;"
+            )),
+            Self::Record(_) => Some(
+                "move the file away and run again: certificates are not touched, the newest \
+                 one is only proven anew"
+                    .to_owned(),
+            ),
+            Self::Read { .. } | Self::File(_) => {
+                Some("run certd as the owner of the storage, or as root".to_owned())
+            }
+        }
+    }
+}
+
+/// Why a generation's files are of no use
+#[derive(Debug, Error)]
+pub enum GenerationError {
+    /// A file is missing or cannot be read
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file
+        path: PathBuf,
+        /// Why
+        source: io::Error,
+    },
+    /// The chain does not parse
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The key does not parse
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The key belongs to another certificate
+    #[error("the private key does not belong to the certificate")]
+    Mismatch,
+}
+
+const CERT: &str = "cert.pem";
+const CHAIN: &str = "chain.pem";
+const FULLCHAIN: &str = "fullchain.pem";
+const PRIVKEY: &str = "privkey.pem";
+const PEM_END: &str = "-----END CERTIFICATE-----";
+const KEPT: usize = 5;
+/// The storage that is offered where another program's lineage is in the way
+const OFFERED: &str = "/etc/certd/certificates";

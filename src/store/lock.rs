@@ -1,0 +1,73 @@
+//! One pass at a time: an advisory lock on a file in the state directory.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::Store;
+use super::files::{self, FileError};
+
+/// The lock, held until it is dropped or the process ends
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// What came of one attempt to take the lock
+#[derive(Debug)]
+pub enum Attempt {
+    /// It is held now
+    Taken(Lock),
+    /// Another process holds it; its identifier, where it can be read
+    Busy(Option<u32>),
+}
+
+impl Store {
+    /// Tries once to take the lock; never waits
+    ///
+    /// What is read from the store before the lock is taken may be stale after it.
+    ///
+    /// # Errors
+    /// [`LockError`] when the lock file cannot be made or the file system has no locks.
+    pub fn try_lock(&self) -> Result<Attempt, LockError> {
+        let path = self.lock_file();
+        let mut file = files::open_lock(&path)?;
+        match file.try_lock() {
+            Ok(()) => {
+                // The holder's identifier is a help for people; without it the lock holds too.
+                let _ = note_holder(&mut file);
+                Ok(Attempt::Taken(Lock { _file: file }))
+            }
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = file.take(32).read_to_string(&mut holder);
+                Ok(Attempt::Busy(holder.trim().parse().ok()))
+            }
+            Err(TryLockError::Error(source)) => Err(LockError::Unsupported { path, source }),
+        }
+    }
+}
+
+fn note_holder(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    write!(file, "{}", std::process::id())
+}
+
+/// Why the lock cannot be tried
+#[derive(Debug, Error)]
+pub enum LockError {
+    /// The lock file cannot be made
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file system does not lock
+    #[error("cannot lock {}", path.display())]
+    Unsupported {
+        /// The lock file
+        path: PathBuf,
+        /// Why
+        source: io::Error,
+    },
+}

@@ -1,0 +1,185 @@
+//! What certd remembers of a domain beside its files: which generations are proven, who issued
+//! them, what failed and when.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::Store;
+use super::files::{self, Access, FileError};
+use crate::name::DnsName;
+
+/// The memory of one domain, `domains/<name>.json`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Format of the file
+    #[serde(default = "version")]
+    pub version: u32,
+    /// By generation number
+    #[serde(default)]
+    pub generations: BTreeMap<u32, GenerationRecord>,
+    /// Issuer that `--issuer` chose for the newest generation, against the configuration
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer_override: Option<String>,
+    /// How the last run ended
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_result: Option<LastResult>,
+    /// Orders that the CA refused since the last one that succeeded
+    #[serde(default)]
+    pub order_failures: Failures,
+    /// Deployments that failed since the last one that was proven
+    #[serde(default)]
+    pub deploy_failures: Failures,
+}
+
+/// What is known of one generation
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerationRecord {
+    /// Name of the issuer in the configuration
+    pub issuer: String,
+    /// Account URL that ordered it
+    pub account: String,
+    /// ACME profile that was asked for
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// When it came into the archive
+    pub issued_at: Timestamp,
+    /// When every target was last seen to serve it for every name
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven_at: Option<Timestamp>,
+}
+
+/// The end of a run for one domain
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastResult {
+    /// When it ended
+    pub at: Timestamp,
+    /// Word of the outcome, as in reports
+    pub outcome: String,
+    /// What was said of it
+    pub message: String,
+}
+
+/// Failures in a row
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failures {
+    /// How many
+    pub count: u32,
+    /// When the last one happened
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Timestamp>,
+    /// Not before this instant, by the CA's own word
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+}
+
+impl Failures {
+    /// Counts one more
+    pub fn add(&mut self, now: Timestamp, not_before: Option<Timestamp>) {
+        self.count = self.count.saturating_add(1);
+        self.last = Some(now);
+        self.not_before = not_before;
+    }
+
+    /// Forgets them after a success
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Record {
+    /// Whether a generation was ever seen served for every name
+    pub fn is_proven(&self, generation: u32) -> bool {
+        self.generations
+            .get(&generation)
+            .is_some_and(|record| record.proven_at.is_some())
+    }
+}
+
+impl Store {
+    /// The record of a domain; an empty one where none was written yet
+    ///
+    /// # Errors
+    /// [`RecordError`] for a file that is there and cannot be understood.
+    pub fn record(&self, name: &DnsName) -> Result<Record, RecordError> {
+        let path = self.record_file(name);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Record {
+                    version: VERSION,
+                    ..Record::default()
+                });
+            }
+            Err(source) => return Err(RecordError::Unreadable { path, source }),
+        };
+        let record: Record =
+            serde_json::from_slice(&text).map_err(|source| RecordError::Damaged {
+                path: path.clone(),
+                source,
+            })?;
+        if record.version > VERSION {
+            return Err(RecordError::Newer {
+                path,
+                version: record.version,
+            });
+        }
+        Ok(record)
+    }
+
+    /// Keeps a record
+    ///
+    /// # Errors
+    /// [`RecordError::File`]; the old record stays.
+    pub fn save_record(&self, name: &DnsName, record: &Record) -> Result<(), RecordError> {
+        let path = self.record_file(name);
+        let json = serde_json::to_vec_pretty(record).map_err(|source| RecordError::Damaged {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(files::write(&path, &json, Access::Owner)?)
+    }
+}
+
+const VERSION: u32 = 1;
+
+const fn version() -> u32 {
+    VERSION
+}
+
+/// Why a record cannot be read or kept
+#[derive(Debug, Error)]
+pub enum RecordError {
+    /// The file cannot be opened
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file
+        path: PathBuf,
+        /// Why
+        source: io::Error,
+    },
+    /// The file is no record
+    #[error("{} is damaged", path.display())]
+    Damaged {
+        /// The file
+        path: PathBuf,
+        /// What is wrong with it
+        source: serde_json::Error,
+    },
+    /// A later certd wrote it
+    #[error("{} has version {version}, this certd knows 1", path.display())]
+    Newer {
+        /// The file
+        path: PathBuf,
+        /// Its version
+        version: u32,
+    },
+    /// The file cannot be written
+    #[error(transparent)]
+    File(#[from] FileError),
+}
