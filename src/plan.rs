@@ -1,0 +1,111 @@
+//! What a run does for one domain, and why: pure functions of data and `now`.
+
+use jiff::Timestamp;
+
+use crate::config::Domain;
+use crate::store::lineage::{Generation, GenerationError, Lineage};
+use crate::time::Fraction;
+
+pub mod backoff;
+pub mod due;
+
+pub use due::Due;
+
+/// What is to be done for one domain
+#[derive(Clone, Debug, PartialEq)]
+pub enum Plan {
+    /// A new certificate is ordered
+    Order {
+        /// Why now
+        reason: Due,
+    },
+    /// The newest generation is deployed and proven, without an order
+    Deploy {
+        /// Its number
+        generation: u32,
+    },
+    /// Nothing is due: what is served is looked at, and that is all
+    Confirm {
+        /// The live generation
+        generation: u32,
+    },
+    /// An order is due and must wait
+    Wait {
+        /// Why it is due
+        reason: Due,
+        /// When it may be tried
+        until: Timestamp,
+        /// How often it failed
+        failures: u32,
+    },
+}
+
+/// What is known of a domain when its plan is made
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'d> {
+    /// Its configuration
+    pub domain: &'d Domain,
+    /// Its generations and record
+    pub lineage: &'d Lineage,
+    /// The newest generation's files; `None` where there is no generation
+    pub newest: Option<&'d Result<Generation, GenerationError>>,
+}
+
+/// What the operator asks for beyond the configuration
+#[derive(Clone, Copy, Debug)]
+pub struct Demand<'d> {
+    /// Whether being due decides
+    pub urgency: Urgency,
+    /// Issuer of this run, against the configuration
+    pub issuer: Option<&'d str>,
+    /// Part of the lifetime left at which a certificate is due
+    pub fraction: Fraction,
+}
+
+/// Whether being due decides
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Urgency {
+    /// An order is placed when one is due and the back-off has passed
+    #[default]
+    WhenDue,
+    /// `--force`: neither counts
+    Now,
+}
+
+/// The plan for one domain at `now`
+///
+/// A generation that is issued and not proven is deployed, never ordered again, even by force:
+/// an order would cost the CA's budget and mend nothing.
+pub fn plan(subject: Subject<'_>, demand: Demand<'_>, now: Timestamp) -> Plan {
+    let reason = due::due(subject, demand, now);
+    let generation = match (reason, subject.lineage.newest()) {
+        (Some(reason), _) => return order_or_wait(reason, subject.lineage, demand.urgency, now),
+        (None, None) => return order_or_wait(Due::First, subject.lineage, demand.urgency, now),
+        (None, Some(newest)) => newest,
+    };
+    let lineage = subject.lineage;
+    if lineage.live != Some(generation) || !lineage.record.is_proven(generation) {
+        return Plan::Deploy { generation };
+    }
+    match demand.urgency {
+        Urgency::Now => Plan::Order {
+            reason: Due::Forced,
+        },
+        Urgency::WhenDue => Plan::Confirm { generation },
+    }
+}
+
+fn order_or_wait(reason: Due, lineage: &Lineage, urgency: Urgency, now: Timestamp) -> Plan {
+    let failures = &lineage.record.order_failures;
+    match (urgency, backoff::next_try(failures)) {
+        (Urgency::WhenDue, Some(until)) if until > now => Plan::Wait {
+            reason,
+            until,
+            failures: failures.count,
+        },
+        _ => Plan::Order { reason },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! Whether a new certificate is due, and the reason in words.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Demand, Subject};
+use crate::chain::{Certificate, KeyType};
+use crate::time::{Fraction, Validity, in_words};
+
+/// Why a certificate is ordered
+#[derive(Clone, Debug, PartialEq)]
+pub enum Due {
+    /// The domain has none yet
+    First,
+    /// The newest generation's files are missing or do not belong together
+    Damaged {
+        /// What is wrong with them
+        reason: String,
+    },
+    /// The names in domains.toml are not those of the certificate
+    Names {
+        /// Names that the certificate lacks
+        added: Vec<String>,
+        /// Names that domains.toml no longer lists
+        removed: Vec<String>,
+    },
+    /// `key_type` was changed
+    KeyType {
+        /// What domains.toml asks for
+        wanted: KeyType,
+    },
+    /// `profile` was changed
+    Profile {
+        /// What domains.toml asks for; `None` for the CA's default
+        wanted: Option<String>,
+    },
+    /// Another issuer is wanted
+    Issuer {
+        /// Who issued the newest generation
+        found: String,
+        /// Who should
+        wanted: String,
+    },
+    /// It has expired
+    Expired {
+        /// How long ago
+        ago: SignedDuration,
+    },
+    /// Little life is left
+    Lifetime {
+        /// How much
+        left: SignedDuration,
+    },
+    /// The operator asked for it
+    Forced,
+}
+
+/// Why the subject's newest generation must be replaced; `None` if it need not be
+pub fn due(subject: Subject<'_>, demand: Demand<'_>, now: Timestamp) -> Option<Due> {
+    let generation = match subject.newest? {
+        Ok(generation) => generation,
+        Err(error) => {
+            return Some(Due::Damaged {
+                reason: error.to_string(),
+            });
+        }
+    };
+    let leaf = generation.chain.leaf();
+    names(subject, leaf)
+        .or_else(|| lifetime(&leaf.validity, demand.fraction, now))
+        .or_else(|| key_type(subject, leaf))
+        .or_else(|| issuer(subject, demand, generation.number))
+        .or_else(|| profile(subject, generation.number))
+}
+
+fn names(subject: Subject<'_>, leaf: &Certificate) -> Option<Due> {
+    let added: Vec<String> = subject
+        .domain
+        .names()
+        .filter(|name| !leaf.lists(name))
+        .map(ToString::to_string)
+        .collect();
+    let removed: Vec<String> = leaf
+        .names
+        .iter()
+        .filter(|listed| {
+            !subject
+                .domain
+                .names()
+                .any(|name| listed.eq_ignore_ascii_case(name.as_str()))
+        })
+        .cloned()
+        .collect();
+    (!added.is_empty() || !removed.is_empty()).then_some(Due::Names { added, removed })
+}
+
+fn lifetime(validity: &Validity, fraction: Fraction, now: Timestamp) -> Option<Due> {
+    let left = validity.remaining(now);
+    if left <= SignedDuration::ZERO {
+        return Some(Due::Expired { ago: left });
+    }
+    (renewal_time(validity, fraction) <= now).then_some(Due::Lifetime { left })
+}
+
+/// The instant from which a certificate with this validity is due
+///
+/// Half of a lifetime under ten days is kept in reserve, so that a 6-day certificate has three
+/// days for retries (Let's Encrypt's integration guide).
+#[must_use]
+pub fn renewal_time(validity: &Validity, fraction: Fraction) -> Timestamp {
+    let short = validity.lifetime() < SHORT_LIFE;
+    let reserve = if short && fraction.as_f64() < SHORT_RESERVE.as_f64() {
+        SHORT_RESERVE
+    } else {
+        fraction
+    };
+    validity.instant_with_left(reserve)
+}
+
+fn key_type(subject: Subject<'_>, leaf: &Certificate) -> Option<Due> {
+    let wanted = subject.domain.key_type;
+    (leaf.key_type != Some(wanted)).then_some(Due::KeyType { wanted })
+}
+
+fn issuer(subject: Subject<'_>, demand: Demand<'_>, number: u32) -> Option<Due> {
+    // Without a record nobody knows who issued it, and that alone is no reason to order.
+    let record = &subject.lineage.record;
+    let found = record.generations.get(&number)?.issuer.as_str();
+    let wanted = demand.issuer.unwrap_or(&subject.domain.issuer);
+    let accepted = demand
+        .issuer
+        .is_none()
+        .then_some(record.issuer_override.as_deref())
+        .flatten();
+    (found != wanted && Some(found) != accepted).then(|| Due::Issuer {
+        found: found.to_owned(),
+        wanted: wanted.to_owned(),
+    })
+}
+
+fn profile(subject: Subject<'_>, number: u32) -> Option<Due> {
+    let generation = subject.lineage.record.generations.get(&number)?;
+    let wanted = &subject.domain.profile;
+    (generation.profile != *wanted).then(|| Due::Profile {
+        wanted: wanted.clone(),
+    })
+}
+
+impl fmt::Display for Due {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::First => f.write_str("no certificate yet"),
+            Self::Damaged { reason } => write!(f, "the files are damaged: {reason}"),
+            Self::Names { added, removed } => {
+                f.write_str("names changed:")?;
+                for name in added {
+                    write!(f, " +{name}")?;
+                }
+                for name in removed {
+                    write!(f, " -{name}")?;
+                }
+                Ok(())
+            }
+            Self::KeyType { wanted } => write!(f, "key type changed to {wanted}"),
+            Self::Profile {
+                wanted: Some(wanted),
+            } => write!(f, "profile changed to {wanted}"),
+            Self::Profile { wanted: None } => f.write_str("profile removed"),
+            Self::Issuer { found, wanted } => write!(f, "issuer changed from {found} to {wanted}"),
+            Self::Expired { ago } => write!(f, "expired {} ago", in_words(*ago)),
+            Self::Lifetime { left } => write!(f, "{} left", in_words(*left)),
+            Self::Forced => f.write_str("asked for with --force"),
+        }
+    }
+}
+
+const SHORT_LIFE: SignedDuration = SignedDuration::from_hours(240);
+const SHORT_RESERVE: Fraction = Fraction::new(1, 2);
