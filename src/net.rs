@@ -1,0 +1,5 @@
+//! Bounded, timed access to the network. It sees and reports; it decides nothing.
+
+pub mod dns;
+pub mod http;
+pub mod tls;

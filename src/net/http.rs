@@ -1,0 +1,182 @@
+//! An HTTPS client with timeouts, bounded bodies and connections that are reused.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HeaderValue, USER_AGENT};
+use http::{Request, Response, Uri};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::crypto::CryptoProvider;
+use rustls::{ClientConfig, RootCertStore};
+use thiserror::Error;
+use tokio::time::timeout;
+
+/// Limits of one request
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Time for DNS, TCP and TLS
+    pub connect: Duration,
+    /// Time for the whole request, connecting included
+    pub request: Duration,
+    /// Largest body that is read, in bytes
+    pub body: usize,
+}
+
+/// An HTTPS client; clones share connections and counters
+#[derive(Clone, Debug)]
+pub struct Client {
+    pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    limits: Limits,
+    requests: Arc<AtomicU64>,
+}
+
+impl Client {
+    /// A client that trusts these roots
+    ///
+    /// # Errors
+    /// [`HttpError::Tls`] if the crypto provider lacks TLS 1.2 and 1.3.
+    pub fn new(
+        provider: Arc<CryptoProvider>,
+        roots: RootCertStore,
+        limits: Limits,
+    ) -> Result<Self, HttpError> {
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(HttpError::Tls)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(limits.connect));
+        // Without it a POST costs 40 ms: Nagle waits for a delayed acknowledgement.
+        tcp.set_nodelay(true);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_only()
+            .enable_all_versions()
+            .wrap_connector(tcp);
+        let pool = Pool::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .http2_keep_alive_timeout(KEEP_ALIVE)
+            .build(connector);
+        Ok(Self {
+            pool,
+            limits,
+            requests: Arc::default(),
+        })
+    }
+
+    /// Sends a request and reads the whole answer
+    ///
+    /// Dropping the future abandons the request; the connection is not used again then.
+    ///
+    /// # Errors
+    /// [`HttpError`] with the URL; an error status of the server is an answer, not an error.
+    pub async fn send(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let url = request.uri().clone();
+        request
+            .headers_mut()
+            .insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let exchange = self.exchange(request.map(Full::new), &url);
+        match timeout(self.limits.request, exchange).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(HttpError::TimedOut {
+                url,
+                after: self.limits.request,
+            }),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        url: &Uri,
+    ) -> Result<Response<Bytes>, HttpError> {
+        let response =
+            self.pool
+                .request(request)
+                .await
+                .map_err(|source| HttpError::Unreachable {
+                    url: url.clone(),
+                    source: Box::new(source),
+                })?;
+        let (parts, body) = response.into_parts();
+        let body = Limited::new(body, self.limits.body)
+            .collect()
+            .await
+            .map_err(|source| self.body_error(url, source))?;
+        Ok(Response::from_parts(parts, body.to_bytes()))
+    }
+
+    fn body_error(&self, url: &Uri, source: Box<dyn StdError + Send + Sync>) -> HttpError {
+        if source.is::<LengthLimitError>() {
+            return HttpError::TooLarge {
+                url: url.clone(),
+                limit: self.limits.body,
+            };
+        }
+        HttpError::Truncated {
+            url: url.clone(),
+            source,
+        }
+    }
+
+    /// How many requests were sent, by all clones together
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+/// Why a request got no answer
+#[derive(Debug, Error)]
+pub enum HttpError {
+    /// No connection, or it broke before an answer
+    #[error("cannot reach {url}")]
+    Unreachable {
+        /// What was asked for
+        url: Uri,
+        /// Why
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// No whole answer in time
+    #[error("{url} did not answer within {} s", after.as_secs())]
+    TimedOut {
+        /// What was asked for
+        url: Uri,
+        /// The limit
+        after: Duration,
+    },
+    /// The answer is larger than anything useful
+    #[error("the answer of {url} is larger than {limit} bytes")]
+    TooLarge {
+        /// What was asked for
+        url: Uri,
+        /// The limit
+        limit: usize,
+    },
+    /// The answer broke off
+    #[error("the answer of {url} broke off")]
+    Truncated {
+        /// What was asked for
+        url: Uri,
+        /// Why
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// No TLS client can be made
+    #[error("TLS is not usable")]
+    Tls(#[source] rustls::Error),
+}
+
+const AGENT: &str = concat!("certd/", env!("CARGO_PKG_VERSION"));
+/// A connection that died under a request is found out after this long, twice
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
