@@ -1,0 +1,197 @@
+//! Talking to an ACME CA (RFC 8555): directory, account, order.
+//!
+//! instant-acme signs and speaks the protocol; everything that it leaves open (timeouts, bounds,
+//! `Retry-After`, replies that are no JSON, nonces refused more than three times) is done here,
+//! so that no other module knows the crate.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+use crate::config::Issuer;
+use crate::net::http::{Client, Limits};
+use crate::store::account::StoredAccount;
+
+pub mod account;
+pub mod csr;
+pub mod order;
+pub mod problem;
+mod transport;
+
+pub use problem::AcmeError;
+use transport::Transport;
+
+/// A CA during one run: its directory is fetched once, its connections are shared
+pub struct Session {
+    name: String,
+    issuer: Issuer,
+    client: Client,
+    directory: Directory,
+    directory_json: Bytes,
+    account: Mutex<Option<StoredAccount>>,
+}
+
+impl Session {
+    /// Fetches the directory of an issuer
+    ///
+    /// # Errors
+    /// [`AcmeError`] when the CA cannot be reached, does not answer with a directory, or the
+    /// issuer's trust file is of no use.
+    pub async fn open(
+        name: &str,
+        issuer: &Issuer,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, AcmeError> {
+        let roots = match &issuer.trust {
+            Some(path) => roots_in(path.clone())?,
+            None => system_roots(),
+        };
+        let client = Client::new(provider, roots, LIMITS)?;
+        let (directory, directory_json) = fetch_directory(&client, &issuer.directory).await?;
+        Ok(Self {
+            name: name.to_owned(),
+            issuer: issuer.clone(),
+            client,
+            directory,
+            directory_json,
+            account: Mutex::new(None),
+        })
+    }
+
+    /// The issuer's name in the configuration
+    pub fn issuer(&self) -> &str {
+        &self.name
+    }
+
+    /// Terms of service that the directory names
+    pub fn terms_of_service(&self) -> Option<&str> {
+        self.directory.meta.terms_of_service.as_deref()
+    }
+
+    /// Checks that the CA offers a profile
+    ///
+    /// # Errors
+    /// [`AcmeError::Profile`] with those that it offers.
+    pub fn check_profile(&self, profile: Option<&str>) -> Result<(), AcmeError> {
+        let Some(wanted) = profile else { return Ok(()) };
+        let offered = &self.directory.meta.profiles;
+        if offered.contains_key(wanted) {
+            return Ok(());
+        }
+        Err(AcmeError::Profile {
+            wanted: wanted.to_owned(),
+            offered: offered.keys().cloned().collect(),
+        })
+    }
+
+    /// HTTP requests sent to the CA so far
+    pub fn requests(&self) -> u64 {
+        self.client.requests()
+    }
+
+    fn transport(&self) -> Transport {
+        Transport::new(
+            self.client.clone(),
+            self.issuer.directory.clone(),
+            self.directory_json.clone(),
+        )
+    }
+}
+
+/// What certd reads of a directory (RFC 8555 section 7.1.1)
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Directory {
+    // Presence of these two tells a directory from any other JSON.
+    #[serde(rename = "newNonce")]
+    _new_nonce: String,
+    #[serde(rename = "newOrder")]
+    _new_order: String,
+    #[serde(default)]
+    meta: Meta,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Meta {
+    terms_of_service: Option<String>,
+    #[serde(default)]
+    external_account_required: bool,
+    #[serde(default)]
+    profiles: std::collections::BTreeMap<String, String>,
+}
+
+async fn fetch_directory(client: &Client, url: &str) -> Result<(Directory, Bytes), AcmeError> {
+    let not_one = |reason: String| AcmeError::Directory {
+        url: url.to_owned(),
+        reason,
+    };
+    let request = Request::get(url)
+        .body(Bytes::new())
+        .map_err(|error| not_one(error.to_string()))?;
+    let response = client.send(request).await?;
+    if response.status() != StatusCode::OK {
+        return Err(problem::unexpected(url, &response));
+    }
+    let body = response.into_body();
+    let directory = serde_json::from_slice(&body).map_err(|error| not_one(error.to_string()))?;
+    Ok((directory, body))
+}
+
+fn roots_in(path: PathBuf) -> Result<RootCertStore, AcmeError> {
+    let unusable = |reason: String| AcmeError::Trust {
+        path: path.clone(),
+        reason,
+    };
+    let pem = fs::read(&path).map_err(|error| unusable(error.to_string()))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| unusable(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(unusable("it holds no certificate".to_owned()));
+    }
+    Ok(roots)
+}
+
+fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}
+
+/// Repeats a call that the CA refused for its nonce alone (RFC 8555 section 6.5)
+///
+/// instant-acme tries three times itself, which is not enough for a CA that refuses many.
+async fn repeat<T>(
+    mut call: impl AsyncFnMut() -> Result<T, instant_acme::Error>,
+) -> Result<T, instant_acme::Error> {
+    let mut tries = 1;
+    loop {
+        match call().await {
+            Err(error) if problem::is_bad_nonce(&error) && tries < NONCE_TRIES => tries += 1,
+            outcome => return outcome,
+        }
+    }
+}
+
+const NONCE_TRIES: u32 = 10;
+/// A directory, an order or a chain of a real CA has a few kilobytes.
+const LIMITS: Limits = Limits {
+    connect: Duration::from_secs(10),
+    request: Duration::from_secs(30),
+    body: 1024 * 1024,
+};

@@ -1,0 +1,226 @@
+//! Registering the account of an issuer once, and using it ever after.
+
+use std::fs;
+
+use base64::Engine;
+use base64::prelude::{BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD};
+use instant_acme::{Account, AccountCredentials, ExternalAccountKey, Key, NewAccount};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::problem::{self, AcmeError};
+use super::transport::Transport;
+use super::{Session, repeat};
+use crate::config::{Eab, Terms};
+use crate::store::Store;
+use crate::store::account::StoredAccount;
+
+/// What a new account is registered with
+#[derive(Clone, Copy, Debug)]
+pub struct Registration<'r> {
+    /// Where the account is kept
+    pub store: &'r Store,
+    /// Contact
+    pub email: Option<&'r str>,
+    /// Whether registering is allowed
+    pub terms: Terms,
+}
+
+impl Session {
+    /// The account to order with: the stored one, or a new one that is stored before it is used
+    ///
+    /// # Errors
+    /// [`AcmeError`]; [`AcmeError::Terms`] when there is none and none may be registered.
+    pub async fn account(
+        &self,
+        registration: Registration<'_>,
+    ) -> Result<StoredAccount, AcmeError> {
+        let mut known = self.account.lock().await;
+        if let Some(account) = &*known {
+            return Ok(account.clone());
+        }
+        let stored = registration
+            .store
+            .account(&self.name, &self.issuer.directory)?;
+        let account = match stored {
+            Some(account) => account,
+            None => self.register(registration).await?,
+        };
+        *known = Some(account.clone());
+        Ok(account)
+    }
+
+    /// Registers the same key anew, after the CA said that it does not know the account
+    ///
+    /// Called by several orders at once it registers once.
+    ///
+    /// # Errors
+    /// [`AcmeError`]. An account that was bound to an external one must be bound again, which
+    /// takes a new key: the old file is replaced only once that has worked.
+    pub(super) async fn register_again(
+        &self,
+        unknown: &StoredAccount,
+        registration: Registration<'_>,
+    ) -> Result<StoredAccount, AcmeError> {
+        let mut known = self.account.lock().await;
+        match &*known {
+            Some(account) if account.url != unknown.url => return Ok(account.clone()),
+            _ => {}
+        }
+        self.check_terms(registration.terms)?;
+        let account = if self.issuer.eab.is_some() {
+            self.register(registration).await?
+        } else {
+            self.register_key(unknown, registration).await?
+        };
+        *known = Some(account.clone());
+        Ok(account)
+    }
+
+    async fn register(&self, registration: Registration<'_>) -> Result<StoredAccount, AcmeError> {
+        self.check_terms(registration.terms)?;
+        let external = match &self.issuer.eab {
+            Some(eab) => Some(external_key(eab)?),
+            None if self.directory.meta.external_account_required => {
+                return Err(AcmeError::EabRequired {
+                    issuer: self.name.clone(),
+                });
+            }
+            None => None,
+        };
+        let contact = contact(registration.email);
+        let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
+        let new_account = NewAccount {
+            contact: &contact,
+            terms_of_service_agreed: true,
+            only_return_existing: false,
+        };
+        let transport = self.transport();
+        let created = repeat(async || {
+            let builder = Account::builder_with_http(Box::new(transport.clone()));
+            let url = self.issuer.directory.clone();
+            builder.create(&new_account, url, external.as_ref()).await
+        });
+        let (_, credentials) = created
+            .await
+            .map_err(|error| problem::explain(WHAT, error, transport.retry_after()))?;
+        self.keep(&credentials, registration.store)
+    }
+
+    async fn register_key(
+        &self,
+        unknown: &StoredAccount,
+        registration: Registration<'_>,
+    ) -> Result<StoredAccount, AcmeError> {
+        let transport = self.transport();
+        let created = repeat(async || {
+            let pkcs8 = PrivatePkcs8KeyDer::from(decode(&unknown.key)?.to_vec());
+            let key = Key::from_pkcs8_der(pkcs8.clone_key())?;
+            let builder = Account::builder_with_http(Box::new(transport.clone()));
+            let url = self.issuer.directory.clone();
+            builder
+                .create_from_key((key, PrivateKeyDer::Pkcs8(pkcs8)), url)
+                .await
+        });
+        let explain = |error| problem::explain(WHAT, error, transport.retry_after());
+        let (account, credentials) = created.await.map_err(explain)?;
+        let stored = self.keep(&credentials, registration.store)?;
+        // Registering by key sends no contact, so it is added.
+        if let Some(contact) = contact(registration.email) {
+            repeat(async || account.update_contacts(&[&contact]).await)
+                .await
+                .map_err(explain)?;
+        }
+        Ok(stored)
+    }
+
+    fn check_terms(&self, terms: Terms) -> Result<(), AcmeError> {
+        match terms {
+            Terms::Agreed => Ok(()),
+            Terms::NotAgreed => Err(AcmeError::Terms {
+                url: self.terms_of_service().map(ToOwned::to_owned),
+            }),
+        }
+    }
+
+    fn keep(
+        &self,
+        credentials: &AccountCredentials,
+        store: &Store,
+    ) -> Result<StoredAccount, AcmeError> {
+        let nonsense = |reason: &str| AcmeError::Protocol {
+            what: WHAT,
+            reason: reason.to_owned(),
+        };
+        let json = serde_json::to_value(credentials).map_err(|_| nonsense("no JSON form"))?;
+        let field = |name: &str| {
+            json.get(name)
+                .and_then(Value::as_str)
+                .map(ToOwned::to_owned)
+        };
+        let account = StoredAccount {
+            directory: self.issuer.directory.clone(),
+            url: field("id").ok_or_else(|| nonsense("no account URL"))?,
+            key: field("key_pkcs8").ok_or_else(|| nonsense("no key"))?,
+        };
+        store.save_account(&self.name, &account)?;
+        Ok(account)
+    }
+
+    /// instant-acme's form of a stored account, without a request
+    pub(super) async fn restore(
+        &self,
+        account: &StoredAccount,
+        transport: &Transport,
+    ) -> Result<Account, AcmeError> {
+        let nonsense = |error: serde_json::Error| AcmeError::Directory {
+            url: self.issuer.directory.clone(),
+            reason: error.to_string(),
+        };
+        // With the URLs inside, instant-acme does not fetch the directory again.
+        let urls: Value = serde_json::from_slice(&self.directory_json).map_err(nonsense)?;
+        let credentials: AccountCredentials = serde_json::from_value(json!({
+            "id": account.url,
+            "key_pkcs8": account.key,
+            "urls": urls,
+        }))
+        .map_err(nonsense)?;
+        Account::builder_with_http(Box::new(transport.clone()))
+            .from_credentials(credentials)
+            .await
+            .map_err(|error| problem::explain(WHAT, error, None))
+    }
+}
+
+fn contact(email: Option<&str>) -> Option<String> {
+    email.map(|email| format!("mailto:{email}"))
+}
+
+fn decode(key: &str) -> Result<Zeroizing<Vec<u8>>, instant_acme::Error> {
+    BASE64_URL_SAFE_NO_PAD
+        .decode(key)
+        .map(Zeroizing::new)
+        .map_err(|_| instant_acme::Error::KeyRejected)
+}
+
+fn external_key(eab: &Eab) -> Result<ExternalAccountKey, AcmeError> {
+    let unusable = |reason: String| AcmeError::EabKey {
+        path: eab.hmac_file.clone(),
+        reason,
+    };
+    let text = fs::read_to_string(&eab.hmac_file).map_err(|error| unusable(error.to_string()))?;
+    let text = Zeroizing::new(text);
+    let trimmed = text.trim();
+    let key = BASE64_URL_SAFE_NO_PAD
+        .decode(trimmed)
+        .or_else(|_| BASE64_URL_SAFE.decode(trimmed))
+        .map_err(|_| unusable("it is not base64url".to_owned()))?;
+    let key = Zeroizing::new(key);
+    if key.is_empty() {
+        return Err(unusable("it is empty".to_owned()));
+    }
+    Ok(ExternalAccountKey::new(eab.kid.clone(), &key))
+}
+
+const WHAT: &str = "the account";

@@ -1,0 +1,381 @@
+//! One order, in two steps (RFC 8555 section 7.4): [`Session::begin`] gives what must be
+//! published, [`Pending::finish`] validates, finalizes and downloads.
+
+use std::time::Duration;
+
+use instant_acme::{AuthorizationStatus, ChallengeType, Identifier, NewOrder, Order, OrderStatus};
+use tokio::time::{Instant, sleep};
+
+use super::account::Registration;
+use super::problem::{self, AcmeError, RetryAfter, problem_of};
+use super::transport::Transport;
+use super::{Session, repeat};
+use crate::facts::Problem;
+use crate::name::DnsName;
+
+/// An order whose challenges are known and not yet answered
+pub struct Pending {
+    order: Order,
+    transport: Transport,
+    account_url: String,
+    answers: Vec<Answer>,
+    deadline: Instant,
+}
+
+/// What must be served for one name before the order can go on
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The name to be validated
+    pub name: String,
+    /// Last part of the URL path (RFC 8555 section 8.3); not yet checked
+    pub token: String,
+    /// Body to serve there
+    pub key_authorization: String,
+}
+
+impl Session {
+    /// Places an order for these names and fetches its challenges
+    ///
+    /// The order has [`DEADLINE`] in all, from here to its certificate.
+    ///
+    /// # Errors
+    /// [`AcmeError`]; an account that the CA does not know is registered anew, once.
+    pub async fn begin(
+        &self,
+        names: &[DnsName],
+        profile: Option<&str>,
+        registration: Registration<'_>,
+    ) -> Result<Pending, AcmeError> {
+        self.check_profile(profile)?;
+        let deadline = Instant::now() + DEADLINE;
+        bounded(
+            deadline,
+            "an order",
+            self.place(names, profile, registration, deadline),
+        )
+        .await
+    }
+
+    async fn place(
+        &self,
+        names: &[DnsName],
+        profile: Option<&str>,
+        registration: Registration<'_>,
+        deadline: Instant,
+    ) -> Result<Pending, AcmeError> {
+        let account = self.account(registration).await?;
+        let transport = self.transport();
+        let mut account_url = account.url.clone();
+        let order = match self.new_order(&account, names, profile, &transport).await {
+            Err(error) if error.is_account_unknown() => {
+                let account = self.register_again(&account, registration).await?;
+                account_url.clone_from(&account.url);
+                self.new_order(&account, names, profile, &transport).await?
+            }
+            outcome => outcome?,
+        };
+        let mut pending = Pending {
+            order,
+            transport,
+            account_url,
+            answers: Vec::new(),
+            deadline,
+        };
+        pending.fetch_challenges().await?;
+        Ok(pending)
+    }
+
+    async fn new_order(
+        &self,
+        account: &crate::store::account::StoredAccount,
+        names: &[DnsName],
+        profile: Option<&str>,
+        transport: &Transport,
+    ) -> Result<Order, AcmeError> {
+        let account = self.restore(account, transport).await?;
+        let identifiers: Vec<Identifier> = names
+            .iter()
+            .map(|name| Identifier::Dns(name.to_string()))
+            .collect();
+        let mut request = NewOrder::new(&identifiers);
+        if let Some(profile) = profile {
+            request = request.profile(profile);
+        }
+        repeat(async || account.new_order(&request).await)
+            .await
+            .map_err(|error| problem::explain("the order", error, transport.retry_after()))
+    }
+}
+
+impl Pending {
+    /// What must be published; empty where the CA still holds every authorization valid
+    pub fn answers(&self) -> &[Answer] {
+        &self.answers
+    }
+
+    /// URL of the account that ordered
+    pub fn account_url(&self) -> &str {
+        &self.account_url
+    }
+
+    /// URL of the order
+    pub fn url(&self) -> &str {
+        self.order.url()
+    }
+
+    /// Has the names validated, finalizes with `csr`, and downloads the chain as PEM
+    ///
+    /// Dropping the future abandons the order at the CA, where it expires.
+    ///
+    /// # Errors
+    /// [`AcmeError`]; [`AcmeError::Validation`] with the CA's document for the name at fault.
+    pub async fn finish(mut self, csr: &[u8]) -> Result<String, AcmeError> {
+        let deadline = self.deadline;
+        bounded(deadline, "a certificate", async move {
+            self.answer_challenges().await?;
+            self.poll_past(OrderStatus::Pending).await?;
+            self.finalize(csr).await?;
+            self.poll_past(OrderStatus::Processing).await?;
+            self.download().await
+        })
+        .await
+    }
+
+    /// Reads each authorization and notes the HTTP-01 challenge of those that are pending
+    async fn fetch_challenges(&mut self) -> Result<(), AcmeError> {
+        for position in 0..self.order.state().authorizations.len() {
+            let order = &mut self.order;
+            let answer = repeat(async || answer_at(order, position).await).await;
+            let answer = answer.map_err(|error| {
+                problem::explain("an authorization", error, self.transport.retry_after())
+            })?;
+            match answer {
+                Found::Valid => {}
+                Found::Challenge(answer) => self.answers.push(answer),
+                Found::Missing { name, offered } => {
+                    return Err(AcmeError::NoHttp01 { name, offered });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn answer_challenges(&mut self) -> Result<(), AcmeError> {
+        if !matches!(self.order.state().status, OrderStatus::Pending) {
+            return Ok(());
+        }
+        for position in 0..self.order.state().authorizations.len() {
+            let order = &mut self.order;
+            let ready = repeat(async || set_ready(order, position).await).await;
+            ready.map_err(|error| self.explain_validation(error, position))?;
+        }
+        Ok(())
+    }
+
+    /// The error of a challenge that the CA refused at once
+    fn explain_validation(&self, error: instant_acme::Error, position: usize) -> AcmeError {
+        match (
+            problem::explain("a challenge", error, self.transport.retry_after()),
+            self.answers.get(position),
+        ) {
+            (AcmeError::Refused { problem, .. }, Some(answer)) => AcmeError::Validation {
+                name: answer.name.clone(),
+                problem,
+            },
+            (other, _) => other,
+        }
+    }
+
+    /// Polls the order until it has left a status; an order that became invalid is an error
+    async fn poll_past(&mut self, status: OrderStatus) -> Result<(), AcmeError> {
+        let mut pace = Pace::new();
+        let mut failures = 0;
+        while self.order.state().status == status {
+            pace.wait(self.transport.retry_after()).await;
+            match self.refresh().await {
+                Ok(()) => failures = 0,
+                Err(error) if error.is_transient() && failures < TRANSIENT => failures += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        if self.order.state().status == OrderStatus::Invalid {
+            return Err(self.why_invalid().await);
+        }
+        Ok(())
+    }
+
+    async fn refresh(&mut self) -> Result<(), AcmeError> {
+        let order = &mut self.order;
+        repeat(async || order.refresh().await.map(|_| ()))
+            .await
+            .map_err(|error| {
+                problem::explain("the order's state", error, self.transport.retry_after())
+            })
+    }
+
+    /// The problem that made the order invalid: it stands in the authorization, not in the order
+    async fn why_invalid(&mut self) -> AcmeError {
+        for position in 0..self.order.state().authorizations.len() {
+            let order = &mut self.order;
+            let found = repeat(async || challenge_problem(order, position).await).await;
+            if let Ok(Some((name, problem))) = found {
+                return AcmeError::Validation { name, problem };
+            }
+        }
+        match &self.order.state().error {
+            Some(problem) => AcmeError::Refused {
+                what: "the order",
+                problem: problem_of(problem),
+                retry_after: None,
+            },
+            None => AcmeError::Protocol {
+                what: "the order",
+                reason: "it is invalid without a reason".to_owned(),
+            },
+        }
+    }
+
+    async fn finalize(&mut self, csr: &[u8]) -> Result<(), AcmeError> {
+        if self.order.state().status != OrderStatus::Ready {
+            return Ok(());
+        }
+        let order = &mut self.order;
+        repeat(async || order.finalize_csr(csr).await)
+            .await
+            .map_err(|error| problem::explain("the CSR", error, self.transport.retry_after()))
+    }
+
+    async fn download(&mut self) -> Result<String, AcmeError> {
+        let order = &mut self.order;
+        let chain = repeat(async || order.certificate().await)
+            .await
+            .map_err(|error| {
+                problem::explain("the certificate", error, self.transport.retry_after())
+            })?;
+        chain.ok_or_else(|| AcmeError::Protocol {
+            what: "the certificate",
+            reason: "the order is processing again".to_owned(),
+        })
+    }
+}
+
+enum Found {
+    Valid,
+    Challenge(Answer),
+    Missing { name: String, offered: String },
+}
+
+/// Reads the authorization at a position; those before it are known and cost no request
+async fn answer_at(order: &mut Order, position: usize) -> Result<Found, instant_acme::Error> {
+    let mut authorizations = order.authorizations();
+    for _ in 0..position {
+        if let Some(known) = authorizations.next().await {
+            known?;
+        }
+    }
+    let mut authorization = match authorizations.next().await {
+        Some(authorization) => authorization?,
+        None => return Ok(Found::Valid),
+    };
+    if authorization.status == AuthorizationStatus::Valid {
+        return Ok(Found::Valid);
+    }
+    let name = authorization.identifier().to_string();
+    let offered: Vec<String> = authorization
+        .challenges
+        .iter()
+        .map(|challenge| format!("{:?}", challenge.r#type))
+        .collect();
+    Ok(match authorization.challenge(ChallengeType::Http01) {
+        Some(challenge) => Found::Challenge(Answer {
+            name,
+            token: challenge.token.clone(),
+            key_authorization: challenge.key_authorization().as_str().to_owned(),
+        }),
+        None => Found::Missing {
+            name,
+            offered: offered.join(", "),
+        },
+    })
+}
+
+/// Tells the CA that the challenge at a position can be validated, if it is pending
+async fn set_ready(order: &mut Order, position: usize) -> Result<(), instant_acme::Error> {
+    let mut authorizations = order.authorizations();
+    let mut index = 0;
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        if index == position && authorization.status == AuthorizationStatus::Pending {
+            return match authorization.challenge(ChallengeType::Http01) {
+                Some(mut challenge) => challenge.set_ready().await,
+                None => Ok(()),
+            };
+        }
+        index += 1;
+    }
+    Ok(())
+}
+
+async fn challenge_problem(
+    order: &mut Order,
+    position: usize,
+) -> Result<Option<(String, Problem)>, instant_acme::Error> {
+    let mut authorizations = order.authorizations();
+    let mut index = 0;
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        if index == position {
+            let name = authorization.identifier().to_string();
+            let state = authorization.refresh().await?;
+            let problem = state
+                .challenges
+                .iter()
+                .find_map(|challenge| challenge.error.as_ref());
+            return Ok(problem.map(|problem| (name, problem_of(problem))));
+        }
+        index += 1;
+    }
+    Ok(None)
+}
+
+/// Waits between two looks at an order: as the CA says, else short and growing
+struct Pace {
+    next: Duration,
+}
+
+impl Pace {
+    const fn new() -> Self {
+        Self { next: FIRST_WAIT }
+    }
+
+    async fn wait(&mut self, asked: Option<RetryAfter>) {
+        match asked {
+            Some(RetryAfter(wait)) => sleep(wait.max(FIRST_WAIT)).await,
+            None => {
+                sleep(self.next).await;
+                self.next = (self.next * 3 / 2).min(LONGEST_WAIT);
+            }
+        }
+    }
+}
+
+async fn bounded<T>(
+    deadline: Instant,
+    waiting_for: &'static str,
+    work: impl Future<Output = Result<T, AcmeError>>,
+) -> Result<T, AcmeError> {
+    match tokio::time::timeout_at(deadline, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(AcmeError::Deadline {
+            waiting_for,
+            after: DEADLINE,
+        }),
+    }
+}
+
+/// Time from placing an order to holding its certificate
+pub const DEADLINE: Duration = Duration::from_secs(120);
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
+/// Looks at an order that may fail in a row before the order is given up
+const TRANSIENT: u32 = 3;

@@ -1,0 +1,85 @@
+//! The HTTP client under instant-acme: keeps what that crate drops of an answer.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use serde::Deserialize;
+
+use super::problem::{self, RetryAfter};
+use crate::net::http::Client;
+
+/// One order's view of the shared client
+///
+/// Each order has its own, so that a `Retry-After` is never taken for another order's.
+#[derive(Clone)]
+pub(super) struct Transport {
+    client: Client,
+    directory_url: String,
+    directory: Bytes,
+    last: Arc<Mutex<Option<RetryAfter>>>,
+}
+
+impl Transport {
+    pub(super) fn new(client: Client, directory_url: String, directory: Bytes) -> Self {
+        Self {
+            client,
+            directory_url,
+            directory,
+            last: Arc::default(),
+        }
+    }
+
+    /// `Retry-After` of the last answer, if it had one
+    pub(super) fn retry_after(&self) -> Option<RetryAfter> {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn answer(self, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, Error> {
+        // The directory is fetched once a run; instant-acme would fetch it for each account.
+        if request.method() == Method::GET && *request.uri() == *self.directory_url {
+            return Ok(Response::new(Full::new(self.directory)).into());
+        }
+        let (parts, body) = request.into_parts();
+        let url = parts.uri.to_string();
+        let body = body
+            .collect()
+            .await
+            .map_or_else(|never| match never {}, |body| body.to_bytes());
+        let response = self
+            .client
+            .send(Request::from_parts(parts, body))
+            .await
+            .map_err(|error| Error::Other(Box::new(error)))?;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
+            RetryAfter::from_headers(response.headers());
+        if response.status().as_u16() >= 400 && !is_problem(response.body()) {
+            let error = problem::unexpected(&url, &response);
+            return Err(Error::Other(Box::new(error)));
+        }
+        Ok(response.map(Full::new).into())
+    }
+}
+
+impl HttpClient for Transport {
+    fn request(
+        &self,
+        request: Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
+        Box::pin(self.clone().answer(request))
+    }
+}
+
+/// Whether a body is a problem document, whatever its content type says
+fn is_problem(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Typed {
+        #[serde(rename = "type")]
+        _type: String,
+    }
+    serde_json::from_slice::<Typed>(body).is_ok()
+}
