@@ -1,0 +1,539 @@
+//! nginx in containers, through the Docker API: finding, asking by exec, reloading.
+
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::errors::Error as ApiError;
+use bollard::exec::{CreateExecOptions, StartExecResults};
+use bollard::models::{ContainerInspectResponse, MountPoint, PortMap};
+use bollard::query_parameters::{
+    KillContainerOptionsBuilder, ListContainersOptionsBuilder, RestartContainerOptionsBuilder,
+};
+use bollard::{API_DEFAULT_VERSION, Docker};
+use futures_util::TryStreamExt;
+use thiserror::Error;
+use tokio::time::timeout;
+
+use crate::config::{Reload, Selector};
+use crate::facts::{Container, Mount, Network, Published};
+use crate::finding::Explain;
+
+/// A Docker engine
+#[derive(Clone, Debug)]
+pub struct Engine {
+    docker: Docker,
+    url: String,
+    address: IpAddr,
+}
+
+/// What a command in a container printed, and how it ended
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Executed {
+    /// Exit status of the command
+    pub status: i64,
+    /// Standard output, bounded
+    pub stdout: String,
+    /// Standard error, bounded
+    pub stderr: String,
+}
+
+impl Engine {
+    /// The engine at a socket path or URL; no request is sent yet
+    ///
+    /// # Errors
+    /// [`DockerError`] for a socket that is not there or a URL of another kind.
+    pub async fn at(url: &str) -> Result<Self, DockerError> {
+        let seconds = API_TIMEOUT.as_secs();
+        let socket = url
+            .strip_prefix("unix://")
+            .or_else(|| url.starts_with('/').then_some(url));
+        let (docker, address) = match socket {
+            Some(path) => {
+                if !Path::new(path).exists() {
+                    return Err(DockerError::NoSocket {
+                        path: path.to_owned(),
+                    });
+                }
+                let docker = Docker::connect_with_unix(path, seconds, API_DEFAULT_VERSION);
+                (docker, Ipv4Addr::LOCALHOST.into())
+            }
+            None => {
+                let docker = Docker::connect_with_http(url, seconds, API_DEFAULT_VERSION);
+                (docker, host_of(url).await)
+            }
+        };
+        let docker = docker.map_err(|source| DockerError::Url {
+            url: url.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            docker,
+            url: url.to_owned(),
+            address,
+        })
+    }
+
+    /// Address at which ports that the engine publishes on all addresses can be reached
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// The running containers that a selector names; at least one
+    ///
+    /// # Errors
+    /// [`DockerError::NotFound`] with what runs instead, [`DockerError::NotRunning`], or why the
+    /// engine cannot be asked.
+    pub async fn find(&self, selector: &Selector) -> Result<Vec<Container>, DockerError> {
+        let ids = match selector {
+            Selector::Container(name) => vec![name.clone()],
+            Selector::Label(label) => self.labelled(vec![label.clone()]).await?,
+            Selector::Service { service, project } => {
+                let mut labels = vec![format!("{COMPOSE_SERVICE}={service}")];
+                labels.extend(
+                    project
+                        .iter()
+                        .map(|project| format!("{COMPOSE_PROJECT}={project}")),
+                );
+                self.labelled(labels).await?
+            }
+        };
+        let mut containers = Vec::new();
+        for id in ids {
+            match self.docker.inspect_container(&id, None).await {
+                Ok(response) => containers.push(container(response)),
+                Err(ApiError::DockerResponseServerError {
+                    status_code: 404, ..
+                }) => {}
+                Err(error) => return Err(self.failed("inspect the container", error)),
+            }
+        }
+        if containers.is_empty() {
+            return Err(DockerError::NotFound {
+                selector: selector.clone(),
+                running: self.running().await?,
+            });
+        }
+        match containers
+            .iter()
+            .find(|container| container.state != RUNNING)
+        {
+            Some(stopped) => Err(DockerError::NotRunning {
+                name: stopped.name.clone(),
+                state: stopped.state.clone(),
+            }),
+            None => Ok(containers),
+        }
+    }
+
+    async fn labelled(&self, labels: Vec<String>) -> Result<Vec<String>, DockerError> {
+        let filters = HashMap::from([("label", labels)]);
+        let options = ListContainersOptionsBuilder::new()
+            .filters(&filters)
+            .build();
+        let found = self
+            .docker
+            .list_containers(Some(options))
+            .await
+            .map_err(|error| self.failed("list containers", error))?;
+        Ok(found
+            .into_iter()
+            .filter_map(|container| container.id)
+            .collect())
+    }
+
+    /// Names of all running containers, for a message
+    async fn running(&self) -> Result<Vec<String>, DockerError> {
+        let found = self
+            .docker
+            .list_containers(None)
+            .await
+            .map_err(|error| self.failed("list containers", error))?;
+        let mut names: Vec<String> = found
+            .into_iter()
+            .filter_map(|container| container.names?.into_iter().next())
+            .map(|name| name.trim_start_matches('/').to_owned())
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Runs a command in a container and waits for its end
+    ///
+    /// # Errors
+    /// [`DockerError`]; a command that ends with a status other than 0 is no error.
+    pub async fn exec(
+        &self,
+        container: &Container,
+        command: &[String],
+    ) -> Result<Executed, DockerError> {
+        match timeout(EXEC_TIMEOUT, self.exec_unbounded(container, command)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(DockerError::ExecTimedOut {
+                container: container.name.clone(),
+                command: command.join(" "),
+                after: EXEC_TIMEOUT,
+            }),
+        }
+    }
+
+    async fn exec_unbounded(
+        &self,
+        container: &Container,
+        command: &[String],
+    ) -> Result<Executed, DockerError> {
+        let failed = |error| self.failed("run a command in the container", error);
+        let options = CreateExecOptions {
+            cmd: Some(command.to_vec()),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            ..CreateExecOptions::default()
+        };
+        let exec = self
+            .docker
+            .create_exec(&container.id, options)
+            .await
+            .map_err(failed)?;
+        let started = self
+            .docker
+            .start_exec(&exec.id, None)
+            .await
+            .map_err(failed)?;
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        if let StartExecResults::Attached { mut output, .. } = started {
+            while let Some(part) = output.try_next().await.map_err(failed)? {
+                match part {
+                    LogOutput::StdErr { message } => append(&mut stderr, &message),
+                    part => append(&mut stdout, &part.into_bytes()),
+                }
+            }
+        }
+        // The exit status is known only after the output has ended.
+        let ended = self.docker.inspect_exec(&exec.id).await.map_err(failed)?;
+        Ok(Executed {
+            status: ended.exit_code.unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+        })
+    }
+
+    /// Makes nginx in a container read its files again
+    ///
+    /// Returning means that nginx was told, not that it did: only a handshake shows that.
+    ///
+    /// # Errors
+    /// [`DockerError`] when it could not be told.
+    pub async fn reload(&self, container: &Container, reload: Reload) -> Result<(), DockerError> {
+        match reload {
+            Reload::Signal => {
+                let options = KillContainerOptionsBuilder::new().signal("HUP").build();
+                self.docker
+                    .kill_container(&container.id, Some(options))
+                    .await
+                    .map_err(|error| self.failed("send HUP to the container", error))
+            }
+            Reload::Exec => {
+                let command = nginx_command(container, &["-s", "reload"]);
+                let executed = self.exec(container, &command).await?;
+                if executed.status == 0 {
+                    return Ok(());
+                }
+                Err(DockerError::ReloadFailed {
+                    container: container.name.clone(),
+                    words: executed.stderr.trim().to_owned(),
+                })
+            }
+            Reload::Restart => {
+                let options = RestartContainerOptionsBuilder::new()
+                    .t(STOP_SECONDS)
+                    .build();
+                self.docker
+                    .restart_container(&container.id, Some(options))
+                    .await
+                    .map_err(|error| self.failed("restart the container", error))
+            }
+        }
+    }
+
+    fn failed(&self, what: &'static str, error: ApiError) -> DockerError {
+        match error {
+            ApiError::DockerResponseServerError {
+                status_code,
+                message,
+            } => DockerError::Api {
+                what,
+                status: status_code,
+                message: message.trim().to_owned(),
+            },
+            ApiError::RequestTimeoutError => DockerError::TimedOut {
+                what,
+                after: API_TIMEOUT,
+            },
+            error => match io_kind(&error) {
+                Some(io::ErrorKind::PermissionDenied) => DockerError::Forbidden {
+                    url: self.url.clone(),
+                },
+                _ => DockerError::Unreachable {
+                    url: self.url.clone(),
+                    source: error,
+                },
+            },
+        }
+    }
+}
+
+/// `nginx` with arguments, for the configuration that the container's own nginx was started with
+pub fn nginx_command(container: &Container, arguments: &[&str]) -> Vec<String> {
+    let mut command = vec!["nginx".to_owned()];
+    let mut own = container.command.iter();
+    while let Some(argument) = own.next() {
+        if matches!(argument.as_str(), "-c" | "-p")
+            && let Some(value) = own.next()
+        {
+            command.extend([argument.clone(), value.clone()]);
+        }
+    }
+    command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    command
+}
+
+fn append(buffer: &mut Vec<u8>, part: &[u8]) {
+    let room = MAX_OUTPUT.saturating_sub(buffer.len());
+    buffer.extend_from_slice(&part[..part.len().min(room)]);
+}
+
+/// The I/O error at the bottom of an API error
+fn io_kind(error: &ApiError) -> Option<io::ErrorKind> {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return Some(io.kind());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// Address of the host in an engine's URL; loopback where it cannot be told
+async fn host_of(url: &str) -> IpAddr {
+    let authority = url.split("://").nth(1).unwrap_or(url);
+    let authority = authority.split('/').next().unwrap_or(authority);
+    let addresses = tokio::net::lookup_host(authority).await.ok();
+    let first = addresses.and_then(|mut addresses| addresses.next());
+    first.map_or_else(|| Ipv4Addr::LOCALHOST.into(), |address| address.ip())
+}
+
+fn container(response: ContainerInspectResponse) -> Container {
+    let state = response.state.and_then(|state| state.status);
+    let settings = response.network_settings.unwrap_or_default();
+    let mode = response.host_config.and_then(|config| config.network_mode);
+    let command = response
+        .path
+        .into_iter()
+        .chain(response.args.unwrap_or_default());
+    let mut addresses: Vec<IpAddr> = settings
+        .networks
+        .unwrap_or_default()
+        .into_values()
+        .filter_map(|network| network.ip_address?.parse().ok())
+        .collect();
+    addresses.sort();
+    Container {
+        id: response.id.unwrap_or_default(),
+        name: response
+            .name
+            .unwrap_or_default()
+            .trim_start_matches('/')
+            .to_owned(),
+        state: state.map(|state| state.to_string()).unwrap_or_default(),
+        command: command.collect(),
+        mounts: response
+            .mounts
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(mount)
+            .collect(),
+        published: published(settings.ports.unwrap_or_default()),
+        addresses,
+        network: match mode.as_deref() {
+            Some("host") => Network::Host,
+            _ => Network::Own,
+        },
+    }
+}
+
+fn mount(point: MountPoint) -> Option<Mount> {
+    let source = point.source.filter(|source| !source.is_empty())?;
+    Some(Mount {
+        // A source may be given through a symlink; one that cannot be read here is kept as it is.
+        source: std::fs::canonicalize(&source).unwrap_or_else(|_| source.into()),
+        destination: point.destination?.into(),
+    })
+}
+
+fn published(ports: PortMap) -> Vec<Published> {
+    let mut published: Vec<Published> = ports
+        .into_iter()
+        .flat_map(|(port, bindings)| {
+            bindings
+                .unwrap_or_default()
+                .into_iter()
+                .map(move |binding| (port.clone(), binding))
+        })
+        .filter_map(|(port, binding)| {
+            let container_port = port.strip_suffix("/tcp")?.parse().ok()?;
+            let ip = binding.host_ip.filter(|ip| !ip.is_empty());
+            let ip = ip.as_deref().unwrap_or("0.0.0.0").parse().ok()?;
+            let host_port = binding.host_port?.parse().ok()?;
+            Some(Published {
+                container_port,
+                host: SocketAddr::new(ip, host_port),
+            })
+        })
+        .collect();
+    published.sort_by_key(|published| (published.container_port, published.host));
+    published
+}
+
+/// Why Docker did not do what was asked
+#[derive(Debug, Error)]
+pub enum DockerError {
+    /// The socket does not exist
+    #[error("there is no Docker socket at {path}")]
+    NoSocket {
+        /// As configured
+        path: String,
+    },
+    /// The URL is of no kind that is known
+    #[error("`{url}` is no Docker API")]
+    Url {
+        /// As configured
+        url: String,
+        /// Why
+        source: ApiError,
+    },
+    /// The socket may not be used
+    #[error("no permission to use Docker at {url}")]
+    Forbidden {
+        /// As configured
+        url: String,
+    },
+    /// The engine does not answer
+    #[error("the Docker engine at {url} cannot be reached")]
+    Unreachable {
+        /// As configured
+        url: String,
+        /// Why
+        source: ApiError,
+    },
+    /// The engine took too long
+    #[error("Docker did not {what} within {} s", after.as_secs())]
+    TimedOut {
+        /// What was asked, as a verb
+        what: &'static str,
+        /// The limit
+        after: Duration,
+    },
+    /// The engine refused
+    #[error("Docker could not {what}: {message} ({status})")]
+    Api {
+        /// What was asked, as a verb
+        what: &'static str,
+        /// HTTP status
+        status: u16,
+        /// The engine's own words
+        message: String,
+    },
+    /// No container matches
+    #[error("no container matches: {selector}")]
+    NotFound {
+        /// As configured
+        selector: Selector,
+        /// Names of those that run
+        running: Vec<String>,
+    },
+    /// The container is there and does not run
+    #[error("the container {name} is {state}, not running")]
+    NotRunning {
+        /// Its name
+        name: String,
+        /// Docker's word
+        state: String,
+    },
+    /// A command in the container did not end
+    #[error("`{command}` in {container} did not end within {} s", after.as_secs())]
+    ExecTimedOut {
+        /// Where
+        container: String,
+        /// What
+        command: String,
+        /// The limit
+        after: Duration,
+    },
+    /// `nginx -s reload` failed
+    #[error("`nginx -s reload` failed in {container}: {words}")]
+    ReloadFailed {
+        /// Where
+        container: String,
+        /// nginx's own words
+        words: String,
+    },
+}
+
+impl Explain for DockerError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NoSocket { .. } => "docker.no_socket",
+            Self::Url { .. } => "docker.url",
+            Self::Forbidden { .. } => "docker.forbidden",
+            Self::Unreachable { .. } => "docker.unreachable",
+            Self::TimedOut { .. } | Self::ExecTimedOut { .. } => "docker.timeout",
+            Self::Api { .. } => "docker.refused",
+            Self::NotFound { .. } => "target.not_found",
+            Self::NotRunning { .. } => "target.not_running",
+            Self::ReloadFailed { .. } => "target.reload",
+        }
+    }
+
+    fn cure(&self) -> Option<String> {
+        Some(match self {
+            Self::NoSocket { .. } | Self::Unreachable { .. } => {
+                "is Docker running? If it listens elsewhere, set `docker` in [nginx] or $DOCKER_HOST"
+                    .to_owned()
+            }
+            Self::Url { .. } => {
+                "use a socket path, or a URL that starts with unix://, tcp:// or http://".to_owned()
+            }
+            Self::Forbidden { .. } => {
+                "run certd as root or as a member of the group `docker`".to_owned()
+            }
+            Self::Api { status: 403, .. } => {
+                "a socket proxy must allow CONTAINERS, EXEC and POST".to_owned()
+            }
+            Self::NotFound { running, .. } if running.is_empty() => {
+                "no container runs at all: start nginx first".to_owned()
+            }
+            Self::NotFound { running, .. } => format!("running containers: {}", running.join(", ")),
+            Self::NotRunning { name, .. } => {
+                format!("see why it stopped: docker logs {name}")
+            }
+            Self::TimedOut { .. } | Self::Api { .. } | Self::ExecTimedOut { .. } | Self::ReloadFailed { .. } => {
+                return None;
+            }
+        })
+    }
+}
+
+const COMPOSE_SERVICE: &str = "com.docker.compose.service";
+const COMPOSE_PROJECT: &str = "com.docker.compose.project";
+const RUNNING: &str = "running";
+const API_TIMEOUT: Duration = Duration::from_secs(30);
+const EXEC_TIMEOUT: Duration = Duration::from_secs(30);
+/// Seconds that a container has to stop before it is killed, at a restart
+const STOP_SECONDS: i32 = 10;
+/// `nginx -T` of a large host has a few hundred kilobytes.
+const MAX_OUTPUT: usize = 8 * 1024 * 1024;

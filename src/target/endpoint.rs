@@ -1,0 +1,99 @@
+//! Where a container's TLS ports can be reached from this host.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::facts::{Container, Network};
+
+/// The addresses at which a container answers for these ports
+///
+/// The published address where there is one, else the address in the container's network. A port
+/// counts as the one in the container, or else as the one on the host: an unprivileged nginx
+/// listens on 8443 and is published as 443.
+pub fn endpoints(container: &Container, ports: &[u16], engine: IpAddr) -> Vec<SocketAddr> {
+    ports
+        .iter()
+        .filter_map(|port| endpoint(container, *port, engine))
+        .collect()
+}
+
+fn endpoint(container: &Container, port: u16, engine: IpAddr) -> Option<SocketAddr> {
+    if container.network == Network::Host {
+        return Some(SocketAddr::new(engine, port));
+    }
+    let inside = |candidate: &&crate::facts::Published| candidate.container_port == port;
+    let outside = |candidate: &&crate::facts::Published| candidate.host.port() == port;
+    let published = container
+        .published
+        .iter()
+        .find(inside)
+        .or_else(|| container.published.iter().find(outside));
+    match published {
+        Some(published) => Some(reachable(published.host, engine)),
+        None => container
+            .addresses
+            .first()
+            .map(|address| SocketAddr::new(*address, port)),
+    }
+}
+
+/// An address to connect to for one that is listened on: `0.0.0.0` means every address
+fn reachable(listening: SocketAddr, engine: IpAddr) -> SocketAddr {
+    if !listening.ip().is_unspecified() {
+        return listening;
+    }
+    let ip = match (listening.ip(), engine) {
+        (IpAddr::V6(_), IpAddr::V4(Ipv4Addr::LOCALHOST)) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        _ => engine,
+    };
+    SocketAddr::new(ip, listening.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Published;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn container(published: &[(u16, &str)]) -> Container {
+        Container {
+            published: published
+                .iter()
+                .map(|(container_port, host)| Published {
+                    container_port: *container_port,
+                    host: host.parse().unwrap(),
+                })
+                .collect(),
+            addresses: vec!["172.20.0.5".parse().unwrap()],
+            ..Container::default()
+        }
+    }
+
+    #[test]
+    fn the_published_address_comes_before_the_networks() {
+        #[track_caller]
+        fn check(container: &Container, port: u16, expected: &str) {
+            let found = endpoints(container, &[port], HERE);
+            assert_eq!(found, [expected.parse().unwrap()]);
+        }
+        check(&container(&[(443, "0.0.0.0:443")]), 443, "127.0.0.1:443");
+        check(&container(&[(443, "[::]:443")]), 443, "[::1]:443");
+        check(
+            &container(&[(443, "127.0.0.1:34443")]),
+            443,
+            "127.0.0.1:34443",
+        );
+        check(&container(&[(8443, "192.0.2.1:443")]), 443, "192.0.2.1:443");
+        check(&container(&[(80, "0.0.0.0:80")]), 443, "172.20.0.5:443");
+        let host = Container {
+            network: Network::Host,
+            ..container(&[])
+        };
+        check(&host, 8443, "127.0.0.1:8443");
+    }
+
+    #[test]
+    fn a_container_without_any_address_has_no_endpoint() {
+        assert_eq!(endpoints(&Container::default(), &[443], HERE), []);
+    }
+}
