@@ -1,0 +1,217 @@
+//! The journeys: the only place that knows the order of the stages and when to go back.
+//!
+//! A journey gathers facts from the stages, hands them to the judges, and keeps a report of what
+//! it did.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use rustls::crypto::CryptoProvider;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::config::{Config, Domain};
+use crate::finding::{Explain, Finding};
+use crate::name::DnsName;
+use crate::plan::{Plan, Urgency};
+use crate::report::{DomainReport, Outcome, Stage, StageReport, StageResult};
+use crate::store::Store;
+use crate::store::lineage::Lineage;
+
+pub mod installed;
+pub mod obtain;
+pub mod status;
+pub mod verify;
+
+/// What every journey needs
+#[derive(Clone, Debug)]
+pub struct Context<'c> {
+    /// The configuration
+    pub config: &'c Config,
+    /// The opened store
+    pub store: &'c Store,
+    /// Cryptography for TLS
+    pub provider: Arc<CryptoProvider>,
+    /// The instant at which the run happens
+    pub now: Timestamp,
+    /// Whoever watches
+    pub progress: Progress,
+}
+
+/// What the operator asks of `obtain` beyond the configuration
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Whether being due decides
+    pub urgency: Urgency,
+    /// Issuer of this run, against the configuration
+    pub issuer: Option<String>,
+    /// How far to go
+    pub mode: Mode,
+}
+
+/// How far `obtain` goes
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// To the proof
+    #[default]
+    Deploy,
+    /// Into the archive and live, no target touched
+    NoDeploy,
+    /// Everything up to a certificate, which is then dropped
+    Rehearse,
+    /// Nothing is sent and nothing is written
+    DryRun,
+}
+
+/// Tells a watcher what happens; without one it is silent
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Option<UnboundedSender<Event>>);
+
+impl Progress {
+    /// Progress that goes to this channel
+    pub fn to(sender: UnboundedSender<Event>) -> Self {
+        Self(Some(sender))
+    }
+
+    fn tell(&self, domain: &DnsName, news: News) {
+        if let Some(sender) = &self.0 {
+            // A watcher that has gone away misses nothing that matters.
+            let _ = sender.send(Event {
+                domain: domain.clone(),
+                news,
+            });
+        }
+    }
+}
+
+/// Something that happened to a domain
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Its primary name
+    pub domain: DnsName,
+    /// What
+    pub news: News,
+}
+
+/// What happened
+#[derive(Clone, Debug)]
+pub enum News {
+    /// A stage began
+    Begun(Stage),
+    /// The run is over for this domain
+    Ended {
+        /// How
+        outcome: Outcome,
+        /// In a sentence
+        summary: String,
+    },
+}
+
+/// A domain on its way through a journey
+#[derive(Debug)]
+struct Work<'c> {
+    domain: &'c Domain,
+    names: Vec<DnsName>,
+    lineage: Lineage,
+    plan: Plan,
+    /// The generation to be deployed, once there is one
+    ready: Option<Ready>,
+    end: Option<End>,
+    stages: Vec<StageReport>,
+    findings: Vec<Finding>,
+    progress: Progress,
+}
+
+/// A generation in the archive that is to be made live
+#[derive(Clone, Debug)]
+struct Ready {
+    generation: u32,
+    leaf: crate::chain::Certificate,
+    /// What to go back to: live until now, its files in order, and still valid
+    previous: Option<Previous>,
+}
+
+/// A generation to go back to
+#[derive(Clone, Debug)]
+struct Previous {
+    generation: u32,
+    fingerprint: crate::chain::Fingerprint,
+}
+
+#[derive(Clone, Debug)]
+struct End {
+    outcome: Outcome,
+    summary: String,
+}
+
+impl Work<'_> {
+    fn is_open(&self) -> bool {
+        self.end.is_none()
+    }
+
+    fn name(&self) -> &DnsName {
+        &self.domain.name
+    }
+
+    fn begin(&self, stage: Stage) -> Instant {
+        tracing::debug!(domain = %self.name(), stage = stage.as_str(), "begun");
+        self.progress.tell(self.name(), News::Begun(stage));
+        Instant::now()
+    }
+
+    fn done(&mut self, stage: Stage, begun: Instant, detail: impl Into<String>) {
+        self.note(stage, begun, StageResult::Done, detail.into());
+    }
+
+    fn note(&mut self, stage: Stage, begun: Instant, result: StageResult, detail: String) {
+        tracing::info!(domain = %self.name(), stage = stage.as_str(), ?result, detail, "ended");
+        self.stages.push(StageReport {
+            stage,
+            result,
+            detail,
+            elapsed: begun.elapsed(),
+        });
+    }
+
+    /// Ends the work with a failure that an error explains
+    fn fail<E: Explain + 'static>(&mut self, stage: Stage, begun: Instant, error: &E) {
+        self.fail_with(stage, begun, Finding::from_error(error));
+    }
+
+    /// Ends the work with this failure
+    fn fail_with(&mut self, stage: Stage, begun: Instant, finding: Finding) {
+        self.note(stage, begun, StageResult::Failed, finding.code.to_owned());
+        let summary = finding.evidence.clone();
+        self.findings.push(finding);
+        self.end(Outcome::Failed, summary);
+    }
+
+    fn end(&mut self, outcome: Outcome, summary: impl Into<String>) {
+        let summary = summary.into();
+        self.progress.tell(
+            self.name(),
+            News::Ended {
+                outcome,
+                summary: summary.clone(),
+            },
+        );
+        self.end = Some(End { outcome, summary });
+    }
+
+    fn into_report(self) -> DomainReport {
+        let end = self.end.unwrap_or_else(|| End {
+            outcome: Outcome::Failed,
+            summary: "the run ended without a result".to_owned(),
+        });
+        DomainReport {
+            name: self.domain.name.to_string(),
+            names: self.names.iter().map(ToString::to_string).collect(),
+            outcome: end.outcome,
+            summary: end.summary,
+            generation: self.ready.as_ref().map(|ready| ready.generation),
+            fingerprint: self.ready.map(|ready| ready.leaf.fingerprint.to_string()),
+            stages: self.stages,
+            findings: self.findings,
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What the storage holds, by fingerprint: so that a served certificate can be named.
+
+use crate::name::DnsName;
+use crate::store::Store;
+use crate::verify::judge::{Installed, Known};
+
+/// Every certificate in the archive that can be read
+///
+/// Costs one file read for each generation; callers ask for it when something is wrong, or when
+/// they judge.
+pub fn known_certificates(store: &Store) -> Vec<Known> {
+    let names = store.lineage_names().unwrap_or_default();
+    names
+        .iter()
+        .flat_map(|name| known_of(store, name))
+        .collect()
+}
+
+fn known_of(store: &Store, name: &DnsName) -> Vec<Known> {
+    let Ok(generations) = store.generations(name) else {
+        return Vec::new();
+    };
+    generations
+        .into_iter()
+        .filter_map(|number| store.certificate(name, number).ok())
+        .map(|generation| Known {
+            lineage: name.to_string(),
+            generation: generation.number,
+            fingerprint: generation.chain.leaf().fingerprint,
+            public_key: generation.chain.leaf().public_key.clone(),
+        })
+        .collect()
+}
+
+/// What a domain should be served with, among all known certificates; `None` without a live one
+pub fn expected_of(store: &Store, known: &[Known], name: &DnsName) -> Option<Installed> {
+    let live = store.live(name).ok()??;
+    let is_live = |known: &&Known| known.lineage == name.as_str() && known.generation == live;
+    Some(Installed {
+        lineage: name.to_string(),
+        live: Some(known.iter().find(is_live)?.clone()),
+        others: known
+            .iter()
+            .filter(|known| !is_live(known))
+            .cloned()
+            .collect(),
+    })
+}

@@ -1,0 +1,309 @@
+//! `certd obtain`: plan, target, order, install, switch, reload, proof, for many domains at once.
+//!
+//! Orders run `jobs` at a time and only fill the archive. Then each target is closed in one step:
+//! all its domains are made live, tested together, reloaded once, and proven name by name.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::{Context, Mode, Options, Previous, Ready, Work};
+use crate::config::Domain;
+use crate::finding::{Finding, chain_of_causes};
+use crate::plan::{self, Demand, Due, Plan, Subject, due};
+use crate::report::{Outcome, Report, SCHEMA_VERSION, Stage, TargetReport};
+use crate::store::files::FileError;
+use crate::store::lineage::{Generation, GenerationError, Lineage, LineageError};
+use crate::store::record::{LastResult, Record};
+use crate::time::{display, in_words};
+
+mod close;
+mod order;
+mod target;
+mod words;
+
+use target::Target;
+
+/// Brings each of these domains to a proven certificate, or says why not
+///
+/// The caller holds the lock. Dropping the future removes published tokens; what is live stays
+/// live, and the next run goes on from there.
+pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain]) -> Report {
+    let begun = Instant::now();
+    let mut works: Vec<Work<'_>> = domains
+        .iter()
+        .map(|domain| take_stock(context, options, domain))
+        .collect();
+    let mut targets = match options.mode {
+        Mode::Deploy | Mode::Rehearse => target::find(context, &mut works).await,
+        Mode::NoDeploy | Mode::DryRun => Vec::new(),
+    };
+    for target in &mut targets {
+        target::make_ready(context, options, target, &mut works).await;
+    }
+    let ca_requests = order::place_all(context, options, &mut works).await;
+    match options.mode {
+        Mode::Deploy => {
+            for target in &mut targets {
+                close::close(context, target, &mut works).await;
+            }
+        }
+        Mode::NoDeploy => works.iter_mut().for_each(|work| make_live(context, work)),
+        Mode::Rehearse | Mode::DryRun => {}
+    }
+    if options.mode != Mode::DryRun {
+        works
+            .iter_mut()
+            .for_each(|work| keep_result(context, options, work));
+    }
+    Report {
+        schema_version: SCHEMA_VERSION,
+        command: "obtain",
+        started: context.now,
+        elapsed: begun.elapsed(),
+        ca_requests,
+        targets: targets
+            .into_iter()
+            .filter_map(|target| report_of(target, &works))
+            .collect(),
+        domains: works.into_iter().map(Work::into_report).collect(),
+    }
+}
+
+fn report_of(target: Target, works: &[Work<'_>]) -> Option<TargetReport> {
+    if target.stages.is_empty() {
+        return None;
+    }
+    Some(TargetReport {
+        name: target.label(),
+        domains: target
+            .members
+            .iter()
+            .map(|member| works[*member].name().to_string())
+            .collect(),
+        stages: target.stages,
+    })
+}
+
+/// What there is of a domain, and what is to be done for it
+fn take_stock<'c>(context: &Context<'c>, options: &Options, domain: &'c Domain) -> Work<'c> {
+    let lineage = context.store.lineage(&domain.name);
+    let mut work = Work {
+        domain,
+        names: domain.names().cloned().collect(),
+        lineage: Lineage {
+            name: domain.name.clone(),
+            generations: Vec::new(),
+            live: None,
+            record: Record::default(),
+        },
+        plan: Plan::Order { reason: Due::First },
+        ready: None,
+        end: None,
+        stages: Vec::new(),
+        findings: Vec::new(),
+        progress: context.progress.clone(),
+    };
+    let begun = work.begin(Stage::Plan);
+    match lineage {
+        Ok(lineage) => work.lineage = lineage,
+        Err(error) => {
+            work.fail(Stage::Plan, begun, &error);
+            return work;
+        }
+    }
+    let newest = work
+        .lineage
+        .newest()
+        .map(|number| context.store.generation(&domain.name, number));
+    work.plan = match options.mode {
+        Mode::Rehearse => Plan::Order {
+            reason: Due::Forced,
+        },
+        _ => make_plan(context, options, &work, newest.as_ref()),
+    };
+    apply_plan(context, options, &mut work, begun, newest);
+    work
+}
+
+fn make_plan(
+    context: &Context<'_>,
+    options: &Options,
+    work: &Work<'_>,
+    newest: Option<&Result<Generation, GenerationError>>,
+) -> Plan {
+    let subject = Subject {
+        domain: work.domain,
+        lineage: &work.lineage,
+        newest,
+    };
+    let demand = Demand {
+        urgency: options.urgency,
+        issuer: options.issuer.as_deref(),
+        fraction: context.config.renewal_fraction,
+    };
+    plan::plan(subject, demand, context.now)
+}
+
+/// Notes the plan, and ends the work where the plan is to do nothing
+fn apply_plan(
+    context: &Context<'_>,
+    options: &Options,
+    work: &mut Work<'_>,
+    begun: Instant,
+    newest: Option<Result<Generation, GenerationError>>,
+) {
+    let words = plan_in_words(&work.plan);
+    if let (Plan::Deploy { .. } | Plan::Confirm { .. }, Some(Ok(newest))) = (&work.plan, newest) {
+        work.ready = Some(ready(context, &work.lineage, newest));
+    }
+    if let Plan::Wait { until, .. } = work.plan {
+        let finding = Finding::warning("order.backoff", words.clone())
+            .with_cure("to try now all the same: --force");
+        work.findings.push(finding);
+        work.done(Stage::Plan, begun, "wait");
+        work.end(Outcome::Later, format!("next try at {}", display(until)));
+        return;
+    }
+    work.done(Stage::Plan, begun, words.clone());
+    match (options.mode, &work.plan) {
+        (Mode::DryRun, _) => {
+            let next = next_renewal(context, work)
+                .map_or_else(String::new, |at| format!(", due from {at}"));
+            work.end(Outcome::Planned, format!("{words}{next}"));
+        }
+        (Mode::NoDeploy, Plan::Confirm { generation }) => {
+            let summary = format!("generation {generation} is live, nothing is due");
+            work.end(Outcome::Unchanged, summary);
+        }
+        (Mode::Deploy | Mode::Rehearse, _) if work.domain.nginx.is_none() => {
+            work.fail_with(Stage::Plan, begun, no_target());
+        }
+        _ => {}
+    }
+}
+
+fn no_target() -> Finding {
+    Finding::failure(
+        "target.none",
+        "no nginx is configured that could pick the certificate up",
+    )
+    .with_cure(
+        "add [nginx] with `container`, `label` or `service` to domains.toml, or use --no-deploy",
+    )
+}
+
+fn plan_in_words(plan: &Plan) -> String {
+    match plan {
+        Plan::Order { reason } => format!("order: {reason}"),
+        Plan::Deploy { generation } => {
+            format!("deploy generation {generation} without an order: it is not proven yet")
+        }
+        Plan::Confirm { generation } => format!("nothing due, generation {generation} is live"),
+        Plan::Wait {
+            reason, failures, ..
+        } => format!("an order is due ({reason}), and must wait after {failures} failures"),
+    }
+}
+
+/// When the newest generation will be due, for people
+fn next_renewal(context: &Context<'_>, work: &Work<'_>) -> Option<String> {
+    let leaf = &work.ready.as_ref()?.leaf;
+    let at = due::renewal_time(&leaf.validity, context.config.renewal_fraction);
+    Some(display(at))
+}
+
+/// A generation of the archive, ready to be made live
+fn ready(context: &Context<'_>, lineage: &Lineage, generation: Generation) -> Ready {
+    Ready {
+        generation: generation.number,
+        previous: previous(context, lineage, generation.number),
+        leaf: generation.chain.leaf().clone(),
+    }
+}
+
+/// The generation to go back to: never one that has expired or does not match its key
+fn previous(context: &Context<'_>, lineage: &Lineage, number: u32) -> Option<Previous> {
+    let live = lineage.live.filter(|live| *live != number)?;
+    let generation = context.store.generation(&lineage.name, live).ok()?;
+    let leaf = generation.chain.leaf();
+    leaf.validity.contains(context.now).then_some(Previous {
+        generation: live,
+        fingerprint: leaf.fingerprint,
+    })
+}
+
+/// `--no-deploy`: live, and that is all
+fn make_live(context: &Context<'_>, work: &mut Work<'_>) {
+    let Some(ready) = work.ready.clone().filter(|_| work.is_open()) else {
+        return;
+    };
+    let begun = work.begin(Stage::Switch);
+    match context.store.switch(work.name(), ready.generation) {
+        Ok(()) => {
+            work.lineage.live = Some(ready.generation);
+            work.done(
+                Stage::Switch,
+                begun,
+                format!("generation {} is live", ready.generation),
+            );
+            let summary = format!(
+                "generation {} is live, no target was touched",
+                ready.generation
+            );
+            work.end(Outcome::Live, summary);
+        }
+        Err(error) => work.fail(Stage::Switch, begun, &LineageError::from(error)),
+    }
+}
+
+/// Keeps how the run ended, and removes generations that nobody needs any more
+fn keep_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
+    let Some(end) = work.end.clone() else { return };
+    let foreign = work
+        .findings
+        .iter()
+        .any(|finding| finding.code.starts_with("store."));
+    if foreign || options.mode == Mode::Rehearse {
+        return;
+    }
+    if end.outcome == Outcome::Proven {
+        prune(context, work);
+    }
+    work.lineage.record.last_result = Some(LastResult {
+        at: context.now,
+        outcome: end.outcome.as_str().to_owned(),
+        message: end.summary,
+    });
+    if let Err(error) = context.store.save_record(work.name(), &work.lineage.record) {
+        work.findings
+            .push(Finding::warning("store.record", chain_of_causes(&error)));
+    }
+}
+
+fn prune(context: &Context<'_>, work: &mut Work<'_>) {
+    match context.store.prune(&work.lineage) {
+        Ok(removed) => {
+            for number in removed {
+                work.lineage.record.generations.remove(&number);
+            }
+        }
+        Err(error) => work.findings.push(prune_warning(&error)),
+    }
+}
+
+fn prune_warning(error: &FileError) -> Finding {
+    Finding::warning("store.prune", chain_of_causes(error))
+}
+
+/// A certificate in a few words: `P-256, valid until 2027-02-18 09:30 UTC (89 days)`
+fn certificate_in_words(leaf: &crate::chain::Certificate, now: Timestamp) -> String {
+    let key = leaf
+        .key_type
+        .map_or("key of another kind", crate::chain::KeyType::as_str);
+    format!(
+        "{key}, valid until {} ({})",
+        display(leaf.validity.not_after),
+        in_words(leaf.validity.remaining(now))
+    )
+}

@@ -1,0 +1,457 @@
+//! The closing step of a target: live, tested, reloaded, proven, and back where it must be.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use super::target::{Target, Untested, names_in_words, open, test};
+use super::words;
+use crate::config::{ConfigTest, Reload};
+use crate::facts::KeyProof;
+use crate::finding::Finding;
+use crate::name::DnsName;
+use crate::net::tls::Observer;
+use crate::pipeline::{Context, Work};
+use crate::report::{Outcome, Stage, StageResult};
+use crate::store::lineage::LineageError;
+use crate::target::words::stumble;
+use crate::verify::proof::{self, Proof, Verdict, Wanted};
+
+/// Deploys every ready domain of a target, with one reload
+pub(super) async fn close(context: &Context<'_>, target: &mut Target, works: &mut [Work<'_>]) {
+    open(target, works)
+        .filter(|work| work.ready.is_some())
+        .for_each(|work| switch(context, work));
+    if open(target, works).next().is_none() {
+        return;
+    }
+    if target.nginx.test == ConfigTest::Run {
+        test_all(context, target, works).await;
+    }
+    if open(target, works).next().is_none() || !reload(target, works).await {
+        return count_failures(context, target, works);
+    }
+    let proofs = prove(context, target, works).await;
+    let broken = conclude(context, target, works, proofs).await;
+    if !broken.is_empty() {
+        roll_back(context, target, works, broken).await;
+    }
+    count_failures(context, target, works);
+}
+
+fn switch(context: &Context<'_>, work: &mut Work<'_>) {
+    let Some(ready) = &work.ready else { return };
+    let generation = ready.generation;
+    if work.lineage.live == Some(generation) {
+        return;
+    }
+    let begun = work.begin(Stage::Switch);
+    match context.store.switch(work.name(), generation) {
+        Ok(()) => {
+            work.lineage.live = Some(generation);
+            work.done(
+                Stage::Switch,
+                begun,
+                format!("generation {generation} is live"),
+            );
+        }
+        Err(error) => work.fail(Stage::Switch, begun, &LineageError::from(error)),
+    }
+}
+
+/// What came of going back
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Back {
+    /// The previous generation is live again
+    Live,
+    /// There is none to go back to, or the link cannot be changed
+    Stays,
+}
+
+/// Makes the previous generation live again, if there is one
+fn switch_back(context: &Context<'_>, work: &mut Work<'_>) -> Back {
+    let Some(previous) = work.ready.as_ref().and_then(|ready| ready.previous.clone()) else {
+        return Back::Stays;
+    };
+    match context.store.switch(work.name(), previous.generation) {
+        Ok(()) => {
+            work.lineage.live = Some(previous.generation);
+            Back::Live
+        }
+        Err(error) => {
+            tracing::error!(domain = %work.name(), %error, "cannot switch back");
+            Back::Stays
+        }
+    }
+}
+
+/// `nginx -t` for all at once; domain by domain only when that fails
+async fn test_all(context: &Context<'_>, target: &mut Target, works: &mut [Work<'_>]) {
+    let begun = Instant::now();
+    for work in open(target, works) {
+        work.begin(Stage::Test);
+    }
+    let Err(untested) = test_containers(target).await else {
+        return target.note(Stage::Test, begun, StageResult::Done, "nginx -t passed");
+    };
+    target.note(Stage::Test, begun, StageResult::Failed, "nginx -t failed");
+    let mut candidates = Vec::new();
+    for member in &target.members {
+        let work = &mut works[*member];
+        if work.is_open() && switch_back(context, work) == Back::Live {
+            candidates.push(*member);
+        }
+    }
+    let blocked = match untested {
+        Untested::Docker(_) => Some(untested),
+        Untested::Refused { .. } => test_containers(target).await.err(),
+    };
+    if let Some(untested) = blocked {
+        return fail_all(context, target, works, &untested, begun);
+    }
+    for member in candidates {
+        test_alone(context, target, &mut works[member]).await;
+    }
+}
+
+/// Tests one domain's new generation, the other candidates being at their old or tested ones
+async fn test_alone(context: &Context<'_>, target: &Target, work: &mut Work<'_>) {
+    let begun = Instant::now();
+    switch(context, work);
+    if !work.is_open() {
+        return;
+    }
+    if let Err(untested) = test_containers(target).await {
+        switch_back(context, work);
+        let finding = refused(context, target, work, &untested);
+        work.fail_with(Stage::Test, begun, finding);
+    }
+}
+
+/// Nothing can be loaded, whatever is live: the configuration itself, or a first certificate
+fn fail_all(
+    context: &Context<'_>,
+    target: &Target,
+    works: &mut [Work<'_>],
+    untested: &Untested,
+    begun: Instant,
+) {
+    for work in open(target, works) {
+        let finding = refused(context, target, work, untested);
+        work.fail_with(Stage::Test, begun, finding);
+    }
+}
+
+async fn test_containers(target: &Target) -> Result<(), Untested> {
+    for container in &target.containers {
+        test(target, container).await?;
+    }
+    Ok(())
+}
+
+/// What nginx's refusal means for one domain
+fn refused(
+    context: &Context<'_>,
+    target: &Target,
+    work: &Work<'_>,
+    untested: &Untested,
+) -> Finding {
+    let said = match untested {
+        Untested::Docker(error) => return Finding::from_error(error),
+        Untested::Refused { words } => words,
+    };
+    let live = target
+        .containers
+        .first()
+        .and_then(|container| target.live_in(context, container));
+    let own = live.map(|live| live.join(work.name().as_str()));
+    let stumble = stumble(said);
+    let guilt = match (&stumble, &own) {
+        (Some(stumble), Some(own)) if !stumble.path.starts_with(own) => words::Guilt::Others,
+        _ => words::Guilt::Own,
+    };
+    words::refused(work.name(), said, stumble.as_ref(), guilt)
+}
+
+/// Tells every container to reload, once; `false` where one could not be told
+async fn reload(target: &mut Target, works: &mut [Work<'_>]) -> bool {
+    let begun = Instant::now();
+    for work in open(target, works) {
+        work.begin(Stage::Reload);
+    }
+    match reload_containers(target).await {
+        Ok(()) => {
+            let how = match target.nginx.reload {
+                Reload::Signal => "HUP sent",
+                Reload::Exec => "nginx -s reload",
+                Reload::Restart => "restarted",
+            };
+            target.note(Stage::Reload, begun, StageResult::Done, how);
+            true
+        }
+        Err(finding) => {
+            target.note(
+                Stage::Reload,
+                begun,
+                StageResult::Failed,
+                finding.evidence.clone(),
+            );
+            for work in open(target, works) {
+                work.fail_with(Stage::Reload, begun, finding.clone());
+            }
+            false
+        }
+    }
+}
+
+async fn reload_containers(target: &mut Target) -> Result<(), Finding> {
+    for container in &target.containers {
+        target
+            .engine
+            .reload(container, target.nginx.reload)
+            .await
+            .map_err(|error| Finding::from_error(&error))?;
+    }
+    if target.nginx.reload == Reload::Restart {
+        // A restarted container may have another address in its network.
+        if let Ok(containers) = target.engine.find(&target.nginx.selector).await {
+            target.containers = containers;
+        }
+    }
+    Ok(())
+}
+
+/// The proofs of every open domain, by its position
+async fn prove(
+    context: &Context<'_>,
+    target: &mut Target,
+    works: &mut [Work<'_>],
+) -> Vec<(usize, Vec<Proof>)> {
+    for work in open(target, works) {
+        work.begin(Stage::Proof);
+    }
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    let patience = tokio::time::Instant::now() + RELOAD_PATIENCE;
+    let mut proofs = prove_until(context, target, works, patience.min(deadline)).await;
+    let stale = proofs
+        .iter()
+        .any(|(member, proof)| shows_previous(&works[*member], proof));
+    if stale {
+        let begun = Instant::now();
+        let (result, detail) = match reload_containers(target).await {
+            Ok(()) => (
+                StageResult::Done,
+                "once more: the old certificate was still served".to_owned(),
+            ),
+            Err(finding) => (StageResult::Failed, finding.evidence),
+        };
+        target.note(Stage::Reload, begun, result, detail);
+    }
+    if proofs
+        .iter()
+        .any(|(_, proof)| !matches!(proof.verdict, Verdict::Proven))
+    {
+        proofs = prove_until(context, target, works, deadline).await;
+    }
+    let mut by_member: Vec<(usize, Vec<Proof>)> = Vec::new();
+    for (member, proof) in proofs {
+        match by_member.iter_mut().find(|(known, _)| *known == member) {
+            Some((_, proofs)) => proofs.push(proof),
+            None => by_member.push((member, vec![proof])),
+        }
+    }
+    by_member
+}
+
+async fn prove_until(
+    context: &Context<'_>,
+    target: &Target,
+    works: &[Work<'_>],
+    deadline: tokio::time::Instant,
+) -> Vec<(usize, Proof)> {
+    let observer = Observer::new(context.provider.clone(), context.config.verify.timeout);
+    let places: Vec<(usize, Wanted, DnsName, SocketAddr)> = target
+        .members
+        .iter()
+        .filter(|member| works[**member].is_open())
+        .flat_map(|member| {
+            let work = &works[*member];
+            let wanted = work
+                .ready
+                .as_ref()
+                .map(|ready| Wanted::of(ready.leaf.fingerprint, work.domain.sharing));
+            target
+                .places(work)
+                .into_iter()
+                .filter_map(move |(name, address)| Some((*member, wanted?, name, address)))
+        })
+        .collect();
+    let observer = &observer;
+    stream::iter(places)
+        .map(|(member, wanted, name, address)| async move {
+            let proof = proof::wait_for(observer, name.as_str(), address, wanted, deadline).await;
+            (member, proof)
+        })
+        .buffered(context.config.verify.concurrency)
+        .collect()
+        .await
+}
+
+fn shows_previous(work: &Work<'_>, proof: &Proof) -> bool {
+    let previous = work
+        .ready
+        .as_ref()
+        .and_then(|ready| ready.previous.as_ref());
+    let (Some(previous), Verdict::Other { chain }) = (previous, &proof.verdict) else {
+        return false;
+    };
+    chain
+        .first()
+        .is_some_and(|leaf| crate::chain::Fingerprint::of(leaf) == previous.fingerprint)
+}
+
+/// Ends the domains that are proven or served with something else; gives those to roll back
+async fn conclude(
+    context: &Context<'_>,
+    target: &Target,
+    works: &mut [Work<'_>],
+    proofs: Vec<(usize, Vec<Proof>)>,
+) -> Vec<(usize, Proof)> {
+    let mut to_roll_back = Vec::new();
+    for (member, proofs) in proofs {
+        let begun = Instant::now();
+        let handshakes: u32 = proofs.iter().map(|proof| proof.handshakes).sum();
+        let worst = proofs
+            .into_iter()
+            .find(|proof| !matches!(proof.verdict, Verdict::Proven));
+        let work = &mut works[member];
+        match worst {
+            None => proven(context, work, handshakes),
+            Some(proof) if is_broken(target, &proof) && has_previous(work) => {
+                to_roll_back.push((member, proof));
+            }
+            Some(proof) => {
+                let (outcome, finding) = words::not_proven(context, target, work, &proof).await;
+                work.note(
+                    Stage::Proof,
+                    begun,
+                    StageResult::Failed,
+                    finding.code.to_owned(),
+                );
+                let summary = finding.evidence.clone();
+                work.findings.push(finding);
+                work.end(outcome, summary);
+            }
+        }
+    }
+    to_roll_back
+}
+
+fn proven(context: &Context<'_>, work: &mut Work<'_>, handshakes: u32) {
+    let begun = Instant::now();
+    let Some(ready) = work.ready.clone() else {
+        return;
+    };
+    let record = &mut work.lineage.record;
+    record.deploy_failures.clear();
+    record
+        .generations
+        .entry(ready.generation)
+        .or_insert_with(|| words::unknown_origin(context.now))
+        .proven_at = Some(context.now);
+    let detail = format!(
+        "{handshakes} handshakes show {}",
+        ready.leaf.fingerprint.short()
+    );
+    work.done(Stage::Proof, begun, detail);
+    let summary = format!(
+        "generation {} is served for {}",
+        ready.generation,
+        names_in_words(work.names.len())
+    );
+    work.end(Outcome::Proven, summary);
+}
+
+fn has_previous(work: &Work<'_>) -> bool {
+    work.ready
+        .as_ref()
+        .is_some_and(|ready| ready.previous.is_some())
+}
+
+/// Whether TLS fails now at a place where the baseline worked
+fn is_broken(target: &Target, proof: &Proof) -> bool {
+    if !matches!(
+        proof.verdict,
+        Verdict::Broken(_) | Verdict::KeyUnproven { .. }
+    ) {
+        return false;
+    }
+    let Ok(name) = DnsName::parse(&proof.name) else {
+        return false;
+    };
+    let before = target.baseline.get(&(name, proof.address));
+    before.is_some_and(|handshake| {
+        handshake
+            .outcome
+            .as_ref()
+            .is_ok_and(|served| served.proof == KeyProof::Proven)
+    })
+}
+
+/// Back to the previous generation, a reload, and a look whether that helped
+async fn roll_back(
+    context: &Context<'_>,
+    target: &mut Target,
+    works: &mut [Work<'_>],
+    broken: Vec<(usize, Proof)>,
+) {
+    let begun = Instant::now();
+    for (member, _) in &broken {
+        works[*member].begin(Stage::Rollback);
+        switch_back(context, &mut works[*member]);
+    }
+    let reloaded = reload_containers(target).await;
+    let result = if reloaded.is_ok() {
+        StageResult::Done
+    } else {
+        StageResult::Failed
+    };
+    target.note(Stage::Reload, begun, result, "after the rollback");
+    let observer = Observer::new(context.provider.clone(), context.config.verify.timeout);
+    let deadline = tokio::time::Instant::now() + RELOAD_PATIENCE;
+    for (member, proof) in broken {
+        let work = &mut works[member];
+        let Some(previous) = work.ready.as_ref().and_then(|ready| ready.previous.clone()) else {
+            continue;
+        };
+        let wanted = Wanted::of(previous.fingerprint, work.domain.sharing);
+        let after = proof::wait_for(&observer, &proof.name, proof.address, wanted, deadline).await;
+        let healing = match after.verdict {
+            Verdict::Proven => words::Healing::Served,
+            _ => words::Healing::StillBroken,
+        };
+        let finding = words::rolled_back(&proof, previous.generation, healing);
+        work.fail_with(Stage::Rollback, begun, finding);
+    }
+}
+
+/// Counts a failed deployment for each domain that had something to deploy and is not proven
+fn count_failures(context: &Context<'_>, target: &Target, works: &mut [Work<'_>]) {
+    for member in &target.members {
+        let work = &mut works[*member];
+        let failed = work
+            .end
+            .as_ref()
+            .is_some_and(|end| matches!(end.outcome, Outcome::Failed | Outcome::NotServed));
+        if failed && work.ready.is_some() {
+            work.lineage.record.deploy_failures.add(context.now, None);
+        }
+    }
+}
+
+/// Time from the reload to the last handshake of the proof
+const DEADLINE: Duration = Duration::from_secs(15);
+/// Time after which a reload that changed nothing is tried once more
+const RELOAD_PATIENCE: Duration = Duration::from_secs(5);

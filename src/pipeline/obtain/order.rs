@@ -1,0 +1,333 @@
+//! Orders, `jobs` at a time: each fills the archive and touches nothing that is live.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, FuturesUnordered};
+use tokio::task::spawn_blocking;
+
+use super::{certificate_in_words, ready};
+use crate::acme::account::Registration;
+use crate::acme::csr::{self, KeyAndCsr};
+use crate::acme::problem::{Consequence, RetryAfter};
+use crate::acme::{AcmeError, Session};
+use crate::challenge::{ChallengeError, Published};
+use crate::config::defaults;
+use crate::finding::Finding;
+use crate::install::{self, Unfit};
+use crate::pipeline::{Context, Mode, Options, Work};
+use crate::plan::Plan;
+use crate::report::{Outcome, Stage, StageResult};
+use crate::store::files::FileError;
+use crate::store::lineage::{Issued, LineageError};
+use crate::store::record::{GenerationRecord, RecordError};
+use crate::time::display;
+
+/// Places the orders that are planned; gives the number of HTTP requests that they took
+pub(super) async fn place_all(
+    context: &Context<'_>,
+    options: &Options,
+    works: &mut [Work<'_>],
+) -> u64 {
+    let sessions = open_sessions(context, options, works).await;
+    let ordering = works.iter_mut().filter(|work| must_order(work));
+    stream::iter(ordering)
+        .map(|work| async {
+            let issuer = issuer_of(options, work).to_owned();
+            let begun = work.begin(Stage::Order);
+            match sessions.get(&issuer) {
+                Some(Ok(session)) => place(context, options, session, work).await,
+                Some(Err(finding)) => work.fail_with(Stage::Order, begun, finding.clone()),
+                None => {}
+            }
+        })
+        .buffer_unordered(context.config.jobs)
+        .collect::<Vec<()>>()
+        .await;
+    let requests =
+        |session: &Result<Session, Finding>| session.as_ref().map_or(0, Session::requests);
+    sessions.values().map(requests).sum()
+}
+
+fn must_order(work: &Work<'_>) -> bool {
+    work.is_open() && matches!(work.plan, Plan::Order { .. })
+}
+
+fn issuer_of<'o>(options: &'o Options, work: &'o Work<'_>) -> &'o str {
+    match (&options.issuer, options.mode) {
+        (Some(issuer), _) => issuer,
+        (None, Mode::Rehearse) => defaults::STAGING_ISSUER,
+        (None, _) => &work.domain.issuer,
+    }
+}
+
+/// One session for each issuer that is needed; a failure is kept for its domains
+async fn open_sessions(
+    context: &Context<'_>,
+    options: &Options,
+    works: &[Work<'_>],
+) -> BTreeMap<String, Result<Session, Finding>> {
+    let needed: std::collections::BTreeSet<String> = works
+        .iter()
+        .filter(|work| must_order(work))
+        .map(|work| issuer_of(options, work).to_owned())
+        .collect();
+    needed
+        .into_iter()
+        .map(|name| async {
+            let session = open_session(context, &name).await;
+            (name, session)
+        })
+        .collect::<FuturesUnordered<_>>()
+        .collect()
+        .await
+}
+
+async fn open_session(context: &Context<'_>, name: &str) -> Result<Session, Finding> {
+    let Some(issuer) = context.config.issuers.get(name) else {
+        let evidence = format!("there is no issuer `{name}`");
+        return Err(Finding::failure("acme.issuer", evidence));
+    };
+    Session::open(name, issuer, context.provider.clone())
+        .await
+        .map_err(|error| Finding::from_error(&error))
+}
+
+/// One order from its first request to a generation in the archive
+async fn place(context: &Context<'_>, options: &Options, session: &Session, work: &mut Work<'_>) {
+    let begun = Instant::now();
+    match issue(context, session, work).await {
+        Ok(issued) => {
+            let detail = format!(
+                "{} by {}, {}",
+                count(work.names.len()),
+                session.issuer(),
+                issued.validated
+            );
+            work.done(Stage::Order, begun, detail);
+            accept(context, options, session, work, issued).await;
+        }
+        Err(error) => {
+            let finding = finding(&error);
+            if let OrderError::Acme(error) = &error {
+                remember_failure(context, work, error);
+            }
+            end_order(context, work, begun, &error, finding);
+        }
+    }
+}
+
+fn count(names: usize) -> String {
+    match names {
+        1 => "1 name".to_owned(),
+        names => format!("{names} names"),
+    }
+}
+
+/// A chain from the CA, with the key that it should belong to
+struct FromCa {
+    chain_pem: String,
+    key: KeyAndCsr,
+    account_url: String,
+    validated: String,
+}
+
+async fn issue(
+    context: &Context<'_>,
+    session: &Session,
+    work: &Work<'_>,
+) -> Result<FromCa, OrderError> {
+    // A webroot that cannot be written is found out before the CA is asked for anything.
+    drop(Published::publish(&work.domain.webroot, [(PROBE, "")])?);
+    let registration = Registration {
+        store: context.store,
+        email: context.config.email.as_deref(),
+        terms: context.config.terms,
+    };
+    let names = work.names.clone();
+    let key_type = work.domain.key_type;
+    let key = spawn_blocking(move || csr::generate(&names, key_type));
+    let profile = work.domain.profile.as_deref();
+    let pending = session.begin(&work.names, profile, registration).await?;
+    let answers = pending
+        .answers()
+        .iter()
+        .map(|answer| (answer.token.as_str(), answer.key_authorization.as_str()));
+    let published = Published::publish(&work.domain.webroot, answers)?;
+    let validated = match pending.answers().len() {
+        0 => "still authorized".to_owned(),
+        challenges => format!("{challenges} validated by http-01"),
+    };
+    let account_url = pending.account_url().to_owned();
+    let key = key
+        .await
+        .map_err(|_| OrderError::Interrupted)?
+        .map_err(AcmeError::from)?;
+    let chain_pem = pending.finish(&key.csr).await?;
+    drop(published);
+    Ok(FromCa {
+        chain_pem,
+        key,
+        account_url,
+        validated,
+    })
+}
+
+/// Looks at what the CA sent and puts it into the archive
+async fn accept(
+    context: &Context<'_>,
+    options: &Options,
+    session: &Session,
+    work: &mut Work<'_>,
+    from_ca: FromCa,
+) {
+    let begun = work.begin(Stage::Install);
+    let inspected = install::inspect(
+        &from_ca.chain_pem,
+        &from_ca.key.key_pem,
+        &work.names,
+        context.now,
+    );
+    let chain = match inspected {
+        Ok(chain) => chain,
+        Err(unfit) => return reject(context, work, begun, &unfit),
+    };
+    let words = certificate_in_words(chain.leaf(), context.now);
+    if options.mode == Mode::Rehearse {
+        work.done(Stage::Install, begun, format!("{words}; dropped"));
+        let summary = format!(
+            "{} issued a certificate, nothing was installed",
+            session.issuer()
+        );
+        return work.end(Outcome::Rehearsed, summary);
+    }
+    let stored = archive(context, options, session, work, from_ca).await;
+    match stored {
+        Ok(generation) => {
+            let generation = crate::store::lineage::Generation {
+                number: generation,
+                chain,
+            };
+            work.done(
+                Stage::Install,
+                begun,
+                format!("generation {}, {words}", generation.number),
+            );
+            work.ready = Some(ready(context, &work.lineage, generation));
+        }
+        Err(error) => work.fail(Stage::Install, begun, &error),
+    }
+}
+
+fn reject(context: &Context<'_>, work: &mut Work<'_>, begun: Instant, unfit: &Unfit) {
+    work.lineage.record.order_failures.add(context.now, None);
+    work.fail(Stage::Install, begun, unfit);
+}
+
+/// Writes the generation and its record; both are synced when this returns
+async fn archive(
+    context: &Context<'_>,
+    options: &Options,
+    session: &Session,
+    work: &mut Work<'_>,
+    from_ca: FromCa,
+) -> Result<u32, LineageError> {
+    let issued = Issued {
+        chain_pem: from_ca.chain_pem,
+        key_pem: from_ca.key.key_pem,
+    };
+    let store = context.store.clone();
+    let mut lineage = work.lineage.clone();
+    let record = GenerationRecord {
+        issuer: session.issuer().to_owned(),
+        account: from_ca.account_url,
+        profile: work.domain.profile.clone(),
+        issued_at: context.now,
+        proven_at: None,
+    };
+    let chosen = options
+        .issuer
+        .clone()
+        .filter(|issuer| *issuer != work.domain.issuer);
+    let written = spawn_blocking(move || {
+        let number = store.add_generation(&lineage, &issued)?;
+        lineage.generations.push(number);
+        lineage.record.generations.insert(number, record);
+        lineage.record.issuer_override = chosen;
+        lineage.record.order_failures.clear();
+        store.save_record(&lineage.name, &lineage.record)?;
+        Ok::<_, LineageError>((number, lineage))
+    });
+    let (number, lineage) = match written.await {
+        Ok(outcome) => outcome?,
+        Err(_) => return Err(interrupted()),
+    };
+    work.lineage = lineage;
+    Ok(number)
+}
+
+fn interrupted() -> LineageError {
+    LineageError::Record(RecordError::File(FileError::interrupted()))
+}
+
+fn remember_failure(context: &Context<'_>, work: &mut Work<'_>, error: &AcmeError) {
+    let not_before = match error.consequence() {
+        Consequence::Unspent => return,
+        Consequence::Spent => None,
+        Consequence::Later(RetryAfter(wait)) => context.now.checked_add(wait).ok(),
+    };
+    work.lineage
+        .record
+        .order_failures
+        .add(context.now, not_before);
+}
+
+fn end_order(
+    context: &Context<'_>,
+    work: &mut Work<'_>,
+    begun: Instant,
+    error: &OrderError,
+    finding: Finding,
+) {
+    let OrderError::Acme(error) = error else {
+        return work.fail_with(Stage::Order, begun, finding);
+    };
+    let Consequence::Later(RetryAfter(wait)) = error.consequence() else {
+        return work.fail_with(Stage::Order, begun, finding);
+    };
+    work.note(
+        Stage::Order,
+        begun,
+        StageResult::Failed,
+        finding.code.to_owned(),
+    );
+    work.findings.push(finding);
+    let until = context.now.checked_add(wait).unwrap_or(context.now);
+    work.end(
+        Outcome::Later,
+        format!("the CA asks to wait until {}", display(until)),
+    );
+}
+
+/// Why there is no certificate
+#[derive(Debug, thiserror::Error)]
+enum OrderError {
+    #[error(transparent)]
+    Acme(#[from] AcmeError),
+    #[error(transparent)]
+    Challenge(#[from] ChallengeError),
+    #[error("certd is being stopped")]
+    Interrupted,
+}
+
+fn finding(error: &OrderError) -> Finding {
+    match error {
+        OrderError::Acme(error) => Finding::from_error(error),
+        OrderError::Challenge(error) => Finding::from_error(error),
+        OrderError::Interrupted => Finding::failure("order.interrupted", error.to_string()),
+    }
+}
+
+/// Name of the empty file that shows that the webroot can be written
+const PROBE: &str = "certd-probe";

@@ -1,0 +1,291 @@
+//! What is said when a certificate is not proven: what is served instead, and what to change.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::target::Target;
+use crate::chain::{Chain, Fingerprint};
+use crate::facts::ConnectFailure;
+use crate::finding::Finding;
+use crate::name::DnsName;
+use crate::pipeline::installed::known_certificates;
+use crate::pipeline::{Context, Work};
+use crate::report::Outcome;
+use crate::store::record::GenerationRecord;
+use crate::target::container::nginx_command;
+use crate::target::dump::{ServerBlock, block_for, server_blocks};
+use crate::target::words::{Reason, Stumble};
+use crate::verify::judge::Known;
+use crate::verify::proof::{Proof, Verdict};
+
+/// Whose file nginx stumbled over
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guilt {
+    /// The domain's own
+    Own,
+    /// Another domain's, or none that certd manages
+    Others,
+}
+
+/// What a rollback achieved
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Healing {
+    /// The previous generation is served
+    Served,
+    /// It is not
+    StillBroken,
+}
+
+/// nginx refused its configuration after the switch
+pub(super) fn refused(
+    name: &DnsName,
+    said: &str,
+    stumble: Option<&Stumble>,
+    guilt: Guilt,
+) -> Finding {
+    let finding = Finding::failure("target.test_failed", format!("nginx -t failed:\n{said}"));
+    match (guilt, stumble) {
+        (Guilt::Own, Some(Stumble { reason: Reason::Forbidden, .. })) => finding.with_cure(format!(
+            "nginx's user may not read the key of {name}: set `key_group` to its group in domains.toml"
+        )),
+        (Guilt::Others, Some(stumble)) => finding.with_cure(format!(
+            "{name} waits for {}: mend that, then run certd again; it deploys without an order",
+            stumble.path.display()
+        )),
+        _ => finding.with_cure("mend it, then run certd again: it deploys without an order"),
+    }
+}
+
+/// TLS broke after the reload, and the previous generation is live again
+pub(super) fn rolled_back(proof: &Proof, previous: u32, healing: Healing) -> Finding {
+    let reason = match &proof.verdict {
+        Verdict::Broken(failure) => failure.to_string(),
+        Verdict::KeyUnproven { reason } => reason.clone(),
+        Verdict::Proven | Verdict::Other { .. } => "another certificate".to_owned(),
+    };
+    let after = match healing {
+        Healing::Served => format!("generation {previous} is live and served again"),
+        Healing::StillBroken => {
+            format!("generation {previous} is live again, and TLS is still broken")
+        }
+    };
+    Finding::failure(
+        "proof.broken",
+        format!(
+            "TLS broke for {} at {} ({reason}): {after}",
+            proof.name, proof.address
+        ),
+    )
+    .with_cure("see nginx's log; the next run tries the new generation again, without an order")
+}
+
+/// A generation of which no record says where it came from
+pub(super) fn unknown_origin(now: Timestamp) -> GenerationRecord {
+    GenerationRecord {
+        issuer: String::new(),
+        account: String::new(),
+        profile: None,
+        issued_at: now,
+        proven_at: None,
+    }
+}
+
+/// What nginx's configuration says of a name
+struct Configured {
+    container: String,
+    /// The live directory as the container sees it
+    live: PathBuf,
+    blocks: Vec<ServerBlock>,
+}
+
+/// Why a name is not served with its certificate, and what to change
+pub(super) async fn not_proven(
+    context: &Context<'_>,
+    target: &Target,
+    work: &Work<'_>,
+    proof: &Proof,
+) -> (Outcome, Finding) {
+    let configured = configured(context, target).await;
+    let Ok(name) = DnsName::parse(&proof.name) else {
+        return (Outcome::Failed, served_instead(context, work, proof));
+    };
+    let Some(configured) = configured else {
+        return (outcome(work), served_instead(context, work, proof));
+    };
+    match block_for(&configured.blocks, &name) {
+        None => (outcome(work), no_server_block(work, &name, &configured)),
+        Some(block) => {
+            let finding = served_instead(context, work, proof);
+            (
+                Outcome::Failed,
+                with_lines(finding, work, block, &configured),
+            )
+        }
+    }
+}
+
+/// A lineage that was never served is not broken by that: it waits for its server block
+fn outcome(work: &Work<'_>) -> Outcome {
+    let record = &work.lineage.record;
+    let ever = record
+        .generations
+        .values()
+        .any(|generation| generation.proven_at.is_some());
+    if ever {
+        Outcome::Failed
+    } else {
+        Outcome::NotServed
+    }
+}
+
+async fn configured(context: &Context<'_>, target: &Target) -> Option<Configured> {
+    let container = target.containers.first()?;
+    let command = nginx_command(container, &["-T"]);
+    let executed = target.engine.exec(container, &command).await.ok()?;
+    let blocks = server_blocks(&executed.stdout);
+    if blocks.is_empty() {
+        return None;
+    }
+    Some(Configured {
+        container: container.name.clone(),
+        live: target.live_in(context, container)?,
+        blocks,
+    })
+}
+
+fn no_server_block(work: &Work<'_>, name: &DnsName, configured: &Configured) -> Finding {
+    let names: Vec<&str> = work.names.iter().map(DnsName::as_str).collect();
+    let port = work
+        .domain
+        .ports
+        .first()
+        .copied()
+        .unwrap_or(crate::config::defaults::PORT);
+    let lines = certificate_lines(&configured.live, work.name(), "    ");
+    Finding::failure(
+        "proof.not_served_yet",
+        format!(
+            "issued, not served yet: no server block of {} serves {name} with TLS",
+            configured.container
+        ),
+    )
+    .with_cure(format!(
+        "add a server block, then run certd again; it deploys without an order:\n\
+         server {{\n    listen {port} ssl;\n    server_name {};\n{lines}\n    # locations of the site\n}}",
+        names.join(" ")
+    ))
+}
+
+fn certificate_lines(live: &Path, name: &DnsName, indent: &str) -> String {
+    let live = live.join(name.as_str());
+    format!(
+        "{indent}ssl_certificate     {0}/fullchain.pem;\n{indent}ssl_certificate_key {0}/privkey.pem;",
+        live.display()
+    )
+}
+
+/// Adds the lines of the server block that must be changed
+fn with_lines(
+    finding: Finding,
+    work: &Work<'_>,
+    block: &ServerBlock,
+    configured: &Configured,
+) -> Finding {
+    use std::fmt::Write as _;
+    let own = configured.live.join(work.name().as_str());
+    let place = format!("{}:{}", block.file, block.line);
+    let wrong: Vec<_> = block
+        .certificates
+        .iter()
+        .filter(|line| !line.path.starts_with(&own))
+        .collect();
+    if wrong.is_empty() && !block.certificates.is_empty() {
+        return finding.with_cure(format!(
+            "the server block at {place} names the right files, so {} did not load them: see\n    docker logs --tail 20 {}",
+            configured.container, configured.container
+        ));
+    }
+    let mut cure = format!("in the server block at {place} of {}", configured.container);
+    if wrong.is_empty() {
+        cure.push_str(" add");
+    } else {
+        cure.push_str(" change");
+        for line in wrong {
+            let _ = write!(
+                cure,
+                "\n    line {}: {} {};",
+                line.line,
+                line.directive,
+                line.path.display()
+            );
+        }
+        cure.push_str("\nto");
+    }
+    let _ = write!(
+        cure,
+        "\n{}\nthen run certd again; it deploys without an order",
+        certificate_lines(&configured.live, work.name(), "    ")
+    );
+    finding.with_cure(cure)
+}
+
+/// What a name is served with, where it is not its own certificate
+fn served_instead(context: &Context<'_>, work: &Work<'_>, proof: &Proof) -> Finding {
+    let place = format!("{} at {}", proof.name, proof.address);
+    let chain = match &proof.verdict {
+        Verdict::Other { chain } => chain,
+        Verdict::Broken(failure) => return no_tls(&place, failure),
+        Verdict::KeyUnproven { reason } => {
+            return Finding::failure("proof.key_unproven", format!("{place}: {reason}"));
+        }
+        Verdict::Proven => return Finding::ok("proof.proven", place),
+    };
+    let shown = chain.first().map(|leaf| Fingerprint::of(leaf));
+    let known = known_certificates(context.store)
+        .into_iter()
+        .find(|known| Some(known.fingerprint) == shown);
+    match known {
+        Some(Known {
+            lineage,
+            generation,
+            ..
+        }) if lineage == work.name().as_str() => Finding::failure(
+            "proof.previous_generation",
+            format!(
+                "{place} is still served with generation {generation}: the reload did not take, twice"
+            ),
+        ),
+        Some(Known { lineage, .. }) => Finding::failure(
+            "proof.other_lineage",
+            format!("{place} is served with the certificate of {lineage}, not its own"),
+        ),
+        None => Finding::failure(
+            "proof.unknown_certificate",
+            format!(
+                "{place} is served with a certificate unknown to certd: {}",
+                label(chain)
+            ),
+        ),
+    }
+}
+
+fn label(chain: &[Vec<u8>]) -> String {
+    match Chain::from_der(chain.to_vec()) {
+        Ok(chain) => {
+            let leaf = chain.leaf();
+            format!(
+                "{}, issued by {} ({})",
+                leaf.label(),
+                leaf.issuer,
+                leaf.fingerprint.short()
+            )
+        }
+        Err(error) => error.to_string(),
+    }
+}
+
+fn no_tls(place: &str, failure: &ConnectFailure) -> Finding {
+    Finding::failure("proof.no_tls", format!("{place}: {failure}"))
+        .with_cure("is the TLS port of nginx open and published?")
+}

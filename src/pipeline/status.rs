@@ -1,0 +1,125 @@
+//! `certd status`: every lineage as it stands on disk. No lock, no network, no root needed.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use crate::config::{Config, Domain};
+use crate::name::DnsName;
+use crate::plan::{backoff, due};
+use crate::report::SCHEMA_VERSION;
+use crate::report::status::{LastRun, LineageState, LineageStatus, StatusReport};
+use crate::store::Store;
+use crate::store::lineage::LineageError;
+use crate::store::record::Record;
+
+/// The state of every lineage at `now`
+///
+/// What may not be read is left out: a user without rights sees certificates, not records.
+pub fn status(config: &Config, store: &Store, now: Timestamp) -> StatusReport {
+    let configured: BTreeSet<&DnsName> = config.domains.iter().map(|domain| &domain.name).collect();
+    let mut lineages: Vec<LineageStatus> = config
+        .domains
+        .iter()
+        .map(|domain| lineage(config, store, &domain.name, Some(domain), now))
+        .collect();
+    for name in store.lineage_names().unwrap_or_default() {
+        let orphan = || lineage(config, store, &name, None, now);
+        // Another program's lineages are not certd's to show.
+        if !configured.contains(&name)
+            && !matches!(store.live(&name), Err(LineageError::Foreign { .. }))
+        {
+            lineages.push(orphan());
+        }
+    }
+    StatusReport {
+        schema_version: SCHEMA_VERSION,
+        command: "status",
+        now,
+        lineages,
+    }
+}
+
+fn lineage(
+    config: &Config,
+    store: &Store,
+    name: &DnsName,
+    domain: Option<&Domain>,
+    now: Timestamp,
+) -> LineageStatus {
+    let record = store.record(name).unwrap_or_default();
+    let names = domain
+        .into_iter()
+        .flat_map(Domain::names)
+        .map(ToString::to_string);
+    let mut status = LineageStatus {
+        name: name.to_string(),
+        names: names.collect(),
+        state: LineageState::None,
+        generation: None,
+        newest_generation: None,
+        issuer: domain.map(|domain| domain.issuer.clone()),
+        fingerprint: None,
+        not_after: None,
+        remaining_secs: None,
+        renewal_at: None,
+        last_result: record.last_result.as_ref().map(|last| LastRun {
+            at: last.at,
+            outcome: last.outcome.clone(),
+            message: last.message.clone(),
+        }),
+        next_try: backoff::next_try(&record.order_failures).filter(|at| *at > now),
+        problem: None,
+    };
+    match (store.generations(name), store.live(name)) {
+        (Ok(generations), Ok(live)) => {
+            status.newest_generation = generations.last().copied();
+            status.generation = live.or(status.newest_generation);
+            describe(config, store, name, &record, live, now, &mut status);
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            status.state = match error {
+                LineageError::Foreign { .. } => LineageState::Foreign,
+                _ => LineageState::Damaged,
+            };
+            status.problem = Some(error.to_string());
+        }
+    }
+    status
+}
+
+fn describe(
+    config: &Config,
+    store: &Store,
+    name: &DnsName,
+    record: &Record,
+    live: Option<u32>,
+    now: Timestamp,
+    status: &mut LineageStatus,
+) {
+    let Some(number) = status.generation else {
+        return;
+    };
+    let generation = match store.certificate(name, number) {
+        Ok(generation) => generation,
+        Err(error) => {
+            status.state = LineageState::Damaged;
+            status.problem = Some(error.to_string());
+            return;
+        }
+    };
+    let leaf = generation.chain.leaf();
+    status.state = match live {
+        Some(live) if record.is_proven(live) => LineageState::Proven,
+        Some(_) => LineageState::Live,
+        None => LineageState::Issued,
+    };
+    status.names.clone_from(&leaf.names);
+    status.fingerprint = Some(leaf.fingerprint.to_string());
+    status.not_after = Some(leaf.validity.not_after);
+    status.remaining_secs = Some(leaf.validity.remaining(now).as_secs());
+    status.renewal_at = Some(due::renewal_time(&leaf.validity, config.renewal_fraction));
+    if let Some(origin) = record.generations.get(&number) {
+        status.issuer = Some(origin.issuer.clone()).filter(|issuer| !issuer.is_empty());
+    }
+}

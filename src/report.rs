@@ -1,0 +1,214 @@
+//! What a command found and did, as data; one writer per output format turns it into text.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::finding::{Finding, Severity};
+use crate::time::serialize_millis;
+
+pub mod status;
+pub mod text;
+pub mod verify;
+
+/// A finished run over some domains
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Version of this JSON form
+    pub schema_version: u32,
+    /// Command that made it
+    pub command: &'static str,
+    /// When the run began
+    pub started: Timestamp,
+    /// How long it took
+    #[serde(rename = "elapsed_millis", serialize_with = "serialize_millis")]
+    pub elapsed: Duration,
+    /// HTTP requests sent to CAs
+    pub ca_requests: u64,
+    /// What concerns a target as a whole, such as a reload
+    pub targets: Vec<TargetReport>,
+    /// One entry for each domain, in the order of the configuration
+    pub domains: Vec<DomainReport>,
+}
+
+impl Report {
+    /// The outcome of the whole run: the worst of its domains'
+    pub fn verdict(&self) -> Verdict {
+        self.domains
+            .iter()
+            .map(|domain| domain.outcome.verdict())
+            .max()
+            .unwrap_or(Verdict::Well)
+    }
+}
+
+/// Whether a run went well
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Everything is as it should be
+    Well,
+    /// Nothing failed, something must be tried later
+    Later,
+    /// A domain failed
+    Failed,
+}
+
+/// What was done to the containers behind one `[nginx]`
+#[derive(Clone, Debug, Serialize)]
+pub struct TargetReport {
+    /// Names of the containers, or the selector where none was found
+    pub name: String,
+    /// Domains that it serves, of this run
+    pub domains: Vec<String>,
+    /// What was done, in order
+    pub stages: Vec<StageReport>,
+}
+
+/// What happened to one domain
+#[derive(Clone, Debug, Serialize)]
+pub struct DomainReport {
+    /// Primary name
+    pub name: String,
+    /// All names, the primary one first
+    pub names: Vec<String>,
+    /// How it ended
+    pub outcome: Outcome,
+    /// The same in a sentence
+    pub summary: String,
+    /// Generation that the run was about
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u32>,
+    /// SHA-256 of its certificate, in hexadecimal
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// What was done, in order
+    pub stages: Vec<StageReport>,
+    /// What is wrong or worth knowing
+    pub findings: Vec<Finding>,
+}
+
+impl DomainReport {
+    /// The failure that matters most, for a line of status
+    pub fn first_failure(&self) -> Option<&Finding> {
+        self.findings
+            .iter()
+            .find(|finding| finding.severity == Severity::Failure)
+    }
+}
+
+/// How a run ended for one domain
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// A generation was deployed and every target was seen to serve it for every name
+    Proven,
+    /// Nothing was due, and the live generation was seen served
+    Unchanged,
+    /// Live, and no target was touched (`--no-deploy`)
+    Live,
+    /// Issued and live, but no server block serves it yet
+    NotServed,
+    /// The staging CA issued; nothing was installed (`--staging`)
+    Rehearsed,
+    /// Nothing was done (`--dry-run`)
+    Planned,
+    /// It must be tried later
+    Later,
+    /// It failed
+    Failed,
+}
+
+impl Outcome {
+    /// The word for it in text and in records
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Proven => "proven",
+            Self::Unchanged => "unchanged",
+            Self::Live => "live",
+            Self::NotServed => "not served",
+            Self::Rehearsed => "rehearsed",
+            Self::Planned => "planned",
+            Self::Later => "later",
+            Self::Failed => "failed",
+        }
+    }
+
+    const fn verdict(self) -> Verdict {
+        match self {
+            Self::Proven | Self::Unchanged | Self::Live | Self::Rehearsed | Self::Planned => {
+                Verdict::Well
+            }
+            Self::Later => Verdict::Later,
+            Self::NotServed | Self::Failed => Verdict::Failed,
+        }
+    }
+}
+
+/// One step and what came of it
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StageReport {
+    /// Which step
+    pub stage: Stage,
+    /// Whether it went well
+    pub result: StageResult,
+    /// What it did, in a few words
+    pub detail: String,
+    /// How long it took
+    #[serde(rename = "elapsed_millis", serialize_with = "serialize_millis")]
+    pub elapsed: Duration,
+}
+
+/// A step of the loop
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// What is due and why
+    Plan,
+    /// Container, mounts, configuration, baseline
+    Target,
+    /// Order, challenges, certificate
+    Order,
+    /// Looking at the chain and writing it into the archive
+    Install,
+    /// Making it live
+    Switch,
+    /// `nginx -t`
+    Test,
+    /// Telling nginx
+    Reload,
+    /// Handshakes
+    Proof,
+    /// Back to the previous generation
+    Rollback,
+}
+
+impl Stage {
+    /// The word for it in text
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Target => "target",
+            Self::Order => "order",
+            Self::Install => "install",
+            Self::Switch => "switch",
+            Self::Test => "test",
+            Self::Reload => "reload",
+            Self::Proof => "proof",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
+/// Whether a step went well
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageResult {
+    /// It did what it should
+    Done,
+    /// It did not
+    Failed,
+}
+
+/// Version of the JSON forms of all reports
+pub const SCHEMA_VERSION: u32 = 1;

@@ -1,0 +1,101 @@
+//! What `certd status` shows of each lineage.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// All lineages: those of the configuration, then those that it no longer names
+#[derive(Clone, Debug, Serialize)]
+pub struct StatusReport {
+    /// Version of this JSON form
+    pub schema_version: u32,
+    /// Always `status`
+    pub command: &'static str,
+    /// The instant that remaining times refer to
+    pub now: Timestamp,
+    /// One entry for each lineage
+    pub lineages: Vec<LineageStatus>,
+}
+
+/// One lineage
+#[derive(Clone, Debug, Serialize)]
+pub struct LineageStatus {
+    /// Primary name
+    pub name: String,
+    /// Names of the certificate, or of the configuration where there is none
+    pub names: Vec<String>,
+    /// What there is of it
+    pub state: LineageState,
+    /// Generation that is live, else the newest one
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u32>,
+    /// Newest generation in the archive
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest_generation: Option<u32>,
+    /// Name of the issuer in the configuration
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// SHA-256 in hexadecimal
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// End of its validity
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Timestamp>,
+    /// Seconds until then; negative after it
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remaining_secs: Option<i64>,
+    /// When it is due for renewal
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renewal_at: Option<Timestamp>,
+    /// How the last run ended
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_result: Option<LastRun>,
+    /// Before this instant no order is tried
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_try: Option<Timestamp>,
+    /// Why the files cannot be read
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// How the last run ended for a lineage
+#[derive(Clone, Debug, Serialize)]
+pub struct LastRun {
+    /// When
+    pub at: Timestamp,
+    /// Word of the outcome
+    pub outcome: String,
+    /// In a sentence
+    pub message: String,
+}
+
+/// What there is of a lineage
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LineageState {
+    /// No certificate yet
+    None,
+    /// In the archive, not live
+    Issued,
+    /// Live, not seen served yet
+    Live,
+    /// Live and seen served for every name
+    Proven,
+    /// Its files cannot be used
+    Damaged,
+    /// Another program's files are in the way
+    Foreign,
+}
+
+impl LineageState {
+    /// The word for it in text
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Issued => "issued",
+            Self::Live => "live",
+            Self::Proven => "proven",
+            Self::Damaged => "damaged",
+            Self::Foreign => "foreign",
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Reports as text for 80 columns. Colours are written as escape codes; whoever owns the stream
+//! strips them where they are not wanted.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{Cell, ContentArrangement, Table, presets};
+use jiff::{SignedDuration, Timestamp};
+
+use super::status::{LineageState, LineageStatus, StatusReport};
+use super::verify::{EndpointReport, VerifyReport};
+use super::{DomainReport, Outcome, Report, StageReport, StageResult};
+use crate::finding::{Finding, Severity};
+use crate::time::{display, elapsed_in_words, in_words};
+
+/// Writes a report of `obtain`
+///
+/// # Errors
+/// Those of the stream.
+pub fn obtain(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    for domain in &report.domains {
+        write_domain(domain, out)?;
+        writeln!(out)?;
+    }
+    for target in &report.targets {
+        writeln!(out, "{BOLD}{}{BOLD:#}", target.name)?;
+        for stage in &target.stages {
+            write_stage(stage, out)?;
+        }
+        writeln!(out)?;
+    }
+    writeln!(out, "{}", summary(report))
+}
+
+fn write_domain(domain: &DomainReport, out: &mut impl Write) -> io::Result<()> {
+    let style = outcome_style(domain.outcome);
+    writeln!(
+        out,
+        "{BOLD}{}{BOLD:#}  {style}{}{style:#}",
+        domain.name,
+        domain.outcome.as_str()
+    )?;
+    for stage in &domain.stages {
+        write_stage(stage, out)?;
+    }
+    let said = domain
+        .findings
+        .iter()
+        .any(|finding| finding.evidence == domain.summary);
+    if !said {
+        write_wrapped("  ", &domain.summary, out)?;
+    }
+    for finding in &domain.findings {
+        write_finding(finding, "  ", out)?;
+    }
+    Ok(())
+}
+
+fn write_stage(stage: &StageReport, out: &mut impl Write) -> io::Result<()> {
+    let style = match stage.result {
+        StageResult::Done => Style::new(),
+        StageResult::Failed => RED,
+    };
+    let elapsed = elapsed_in_words(stage.elapsed);
+    let room = WIDTH - STAGE_COLUMN - elapsed.len() - 2;
+    let lines = textwrap::wrap(&stage.detail, room);
+    for (number, line) in lines.iter().enumerate() {
+        let (name, time) = if number == 0 {
+            (stage.stage.as_str(), elapsed.as_str())
+        } else {
+            ("", "")
+        };
+        let name = format!("{style}{name:<8}{style:#}");
+        let line = format!("  {name}  {line:<room$}  {DIM}{time}{DIM:#}");
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// A finding: its sign and code, what was seen, and after an arrow what to do
+fn write_finding(finding: &Finding, indent: &str, out: &mut impl Write) -> io::Result<()> {
+    let (sign, style) = sign(finding.severity);
+    writeln!(out, "{indent}{style}{sign} {}{style:#}", finding.code)?;
+    let inner = format!("{indent}  ");
+    write_wrapped(&inner, &finding.evidence, out)?;
+    if let Some(cure) = &finding.cure {
+        let mut lines = cure.lines();
+        if let Some(first) = lines.next() {
+            let arrow = format!("{inner}-> ");
+            let below = format!("{inner}   ");
+            write_line(&arrow, &below, first, out)?;
+            for line in lines {
+                write_line(&below, &below, line, out)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_wrapped(indent: &str, text: &str, out: &mut impl Write) -> io::Result<()> {
+    text.lines()
+        .try_for_each(|line| write_line(indent, indent, line, out))
+}
+
+/// One line of prose, wrapped; a line that is indented itself is to be copied, and stays whole
+fn write_line(first: &str, below: &str, line: &str, out: &mut impl Write) -> io::Result<()> {
+    if line.starts_with(' ') {
+        return writeln!(out, "{first}{line}");
+    }
+    let options = textwrap::Options::new(WIDTH)
+        .initial_indent(first)
+        .subsequent_indent(below)
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    for line in textwrap::wrap(line, options) {
+        writeln!(out, "{line}")?;
+    }
+    Ok(())
+}
+
+fn summary(report: &Report) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for domain in &report.domains {
+        *counts.entry(domain.outcome.as_str()).or_default() += 1;
+    }
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(word, count)| format!("{count} {word}"))
+        .collect();
+    let requests = match report.ca_requests {
+        0 => "no request to a CA".to_owned(),
+        1 => "1 request to the CA".to_owned(),
+        requests => format!("{requests} requests to the CA"),
+    };
+    format!(
+        "{}: {} in {}, {requests}",
+        plural(report.domains.len(), "domain"),
+        counts.join(", "),
+        elapsed_in_words(report.elapsed)
+    )
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        count => format!("{count} {noun}s"),
+    }
+}
+
+/// Writes a report of `verify`
+///
+/// # Errors
+/// Those of the stream.
+pub fn verify(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
+    for endpoint in &report.endpoints {
+        write_endpoint(endpoint, out)?;
+    }
+    let bad = |severity| move |endpoint: &&EndpointReport| endpoint.severity == severity;
+    let count = |severity| report.endpoints.iter().filter(bad(severity)).count();
+    let (failures, warnings) = (count(Severity::Failure), count(Severity::Warning));
+    writeln!(
+        out,
+        "{}: {} good, {warnings} with warnings, {failures} failed in {}",
+        plural(report.endpoints.len(), "endpoint"),
+        report.endpoints.len() - failures - warnings,
+        elapsed_in_words(report.elapsed)
+    )
+}
+
+fn write_endpoint(endpoint: &EndpointReport, out: &mut impl Write) -> io::Result<()> {
+    let (sign, style) = sign(endpoint.severity);
+    writeln!(
+        out,
+        "{style}{sign}{style:#} {BOLD}{}{BOLD:#}  {DIM}{}{DIM:#}",
+        endpoint.name, endpoint.address
+    )?;
+    let good = endpoint.severity <= Severity::Note;
+    for finding in &endpoint.findings {
+        match finding.severity {
+            Severity::Ok if !good => {}
+            Severity::Ok if is_detail(finding) => {}
+            Severity::Ok => write_wrapped("    ", &finding.evidence, out)?,
+            _ => write_finding(finding, "    ", out)?,
+        }
+    }
+    writeln!(out)
+}
+
+/// What a person need not read of a good endpoint
+fn is_detail(finding: &Finding) -> bool {
+    matches!(finding.code, "served.key" | "served.name")
+}
+
+/// Writes a report of `status` as a table
+///
+/// # Errors
+/// Those of the stream.
+pub fn status(report: &StatusReport, out: &mut impl Write) -> io::Result<()> {
+    if report.lineages.is_empty() {
+        return writeln!(out, "no domain is configured and no certificate is stored");
+    }
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(80)
+        .set_header(["DOMAIN", "GEN", "STATE", "EXPIRES", "LEFT", "ISSUER"]);
+    for lineage in &report.lineages {
+        table.add_row(row(lineage));
+    }
+    for line in table.lines() {
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    for lineage in &report.lineages {
+        write_notes(lineage, report.now, out)?;
+    }
+    Ok(())
+}
+
+fn row(lineage: &LineageStatus) -> Vec<Cell> {
+    let mut names = lineage.name.clone();
+    for alias in lineage.names.iter().filter(|name| **name != lineage.name) {
+        names.push_str("\n  ");
+        names.push_str(alias);
+    }
+    let dash = || "-".to_owned();
+    let left = lineage.remaining_secs.map(SignedDuration::from_secs);
+    let left = left.map(|left| match left.is_negative() {
+        true => format!("over since {}", in_words(left)),
+        false => in_words(left),
+    });
+    let expires = lineage
+        .not_after
+        .map(|at| display(at).chars().take(10).collect());
+    vec![
+        Cell::new(names),
+        Cell::new(
+            lineage
+                .generation
+                .map_or_else(dash, |number| number.to_string()),
+        ),
+        Cell::new(lineage.state.as_str()),
+        Cell::new(expires.unwrap_or_else(dash)),
+        Cell::new(left.unwrap_or_else(dash)),
+        Cell::new(lineage.issuer.clone().unwrap_or_else(dash)),
+    ]
+}
+
+/// What a table has no room for: problems, and a last run that did not end well
+fn write_notes(lineage: &LineageStatus, now: Timestamp, out: &mut impl Write) -> io::Result<()> {
+    let mut notes = Vec::new();
+    if let Some(problem) = &lineage.problem {
+        notes.push(problem.clone());
+    }
+    if let Some(last) = &lineage.last_result {
+        let ago = in_words(now.duration_since(last.at));
+        notes.push(format!("{} {ago} ago: {}", last.outcome, last.message));
+    }
+    if let Some(at) = lineage.next_try {
+        notes.push(format!("no order is tried before {}", display(at)));
+    }
+    if let Some(at) = lineage
+        .renewal_at
+        .filter(|_| lineage.state == LineageState::Proven)
+    {
+        notes.push(format!("due from {}", display(at)));
+    }
+    if notes.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{BOLD}{}{BOLD:#}", lineage.name)?;
+    notes
+        .iter()
+        .try_for_each(|note| write_wrapped("  ", note, out))
+}
+
+const fn sign(severity: Severity) -> (&'static str, Style) {
+    match severity {
+        Severity::Ok => ("✓", GREEN),
+        Severity::Note => ("·", DIM),
+        Severity::Warning => ("!", YELLOW),
+        Severity::Failure => ("✗", RED),
+    }
+}
+
+const fn outcome_style(outcome: Outcome) -> Style {
+    match outcome {
+        Outcome::Proven | Outcome::Unchanged | Outcome::Rehearsed => GREEN,
+        Outcome::Live | Outcome::Planned => Style::new(),
+        Outcome::Later => YELLOW,
+        Outcome::NotServed | Outcome::Failed => RED,
+    }
+}
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const GREEN: Style = AnsiColor::Green.on_default();
+const YELLOW: Style = AnsiColor::Yellow.on_default();
+const RED: Style = AnsiColor::Red.on_default();
+const WIDTH: usize = 80;
+/// Columns before a stage's detail
+const STAGE_COLUMN: usize = 12;
