@@ -1,0 +1,182 @@
+//! The command line: reads arguments, calls the library, prints results, returns an exit status.
+//!
+//! Results go to stdout, everything else to stderr.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anstream::AutoStream;
+use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use jiff::Timestamp;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use serde::Serialize;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::Environment;
+use crate::telemetry;
+
+mod args;
+mod error;
+mod obtain;
+mod progress;
+mod status;
+mod verify;
+
+use args::{Args, Color, Command, Format};
+use error::CliError;
+
+/// Runs the command that the process was started with
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let args = match Args::try_parse_from(&arguments) {
+        Ok(args) => args,
+        Err(error) => return refuse(&error),
+    };
+    telemetry::start(args.global.log_level(), args.global.log_format);
+    let color = args.global.color;
+    match run(args) {
+        Ok(ended) => ended.into(),
+        Err(error) => {
+            // When stderr is gone there is nobody left to tell.
+            let _ = error.print(&mut AutoStream::new(io::stderr(), color.for_stderr()));
+            error.ended().into()
+        }
+    }
+}
+
+/// How a command ended
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// All is well
+    Well,
+    /// A domain failed, or something it needs is unusable
+    Failed,
+    /// Usage or configuration
+    Usage,
+    /// Something must be tried later
+    Later,
+    /// By this signal
+    Signal(u8),
+}
+
+impl From<Ended> for ExitCode {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Well => Self::SUCCESS,
+            Ended::Failed => Self::from(1),
+            Ended::Usage => Self::from(2),
+            Ended::Later => Self::from(75),
+            Ended::Signal(number) => Self::from(128 + number),
+        }
+    }
+}
+
+fn run(args: Args) -> Result<Ended, CliError> {
+    let environment = Environment {
+        config: std::env::var_os("CERTD_CONFIG").map(Into::into),
+        docker_host: std::env::var("DOCKER_HOST")
+            .ok()
+            .filter(|host| !host.is_empty()),
+    };
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Runtime)?;
+    let ended = runtime.block_on(async {
+        let command = async {
+            match &args.command {
+                Command::Obtain(own) => obtain::run(&args.global, own, &environment).await,
+                Command::Verify(own) => verify::run(&args.global, own, &environment).await,
+                Command::Status => status::run(&args.global, &environment),
+            }
+        };
+        // Dropping the command removes what it published.
+        tokio::select! {
+            ended = command => ended,
+            number = stopped() => Err(CliError::Stopped { number: number? }),
+        }
+    });
+    runtime.shutdown_timeout(GRACE);
+    ended
+}
+
+/// The number of the first signal that asks the process to stop
+async fn stopped() -> Result<u8, CliError> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::Runtime)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(CliError::Runtime)?;
+    tokio::select! {
+        _ = interrupt.recv() => Ok(2),
+        _ = terminate.recv() => Ok(15),
+    }
+}
+
+/// Shows what clap says of unusable arguments, or the help that was asked for
+fn refuse(error: &clap::Error) -> ExitCode {
+    if let Some(later) = not_supported_yet(error) {
+        let error = CliError::NotSupported { what: later };
+        let _ = error.print(&mut AutoStream::auto(io::stderr()));
+        return error.ended().into();
+    }
+    let _ = error.print();
+    match error.exit_code() {
+        0 => Ended::Well.into(),
+        _ => Ended::Usage.into(),
+    }
+}
+
+/// The command or option that is planned and has not landed, if that is what was asked for
+fn not_supported_yet(error: &clap::Error) -> Option<String> {
+    let kind = match error.kind() {
+        ErrorKind::InvalidSubcommand => ContextKind::InvalidSubcommand,
+        ErrorKind::UnknownArgument => ContextKind::InvalidArg,
+        _ => return None,
+    };
+    match error.get(kind) {
+        Some(ContextValue::String(word)) if args::LATER.contains(&word.as_str()) => {
+            Some(word.clone())
+        }
+        _ => None,
+    }
+}
+
+/// Writes a report to stdout in the format that was asked for
+fn print_report<R: Serialize>(
+    report: &R,
+    format: Format,
+    color: Color,
+    text: impl FnOnce(&R, &mut AutoStream<io::StdoutLock<'static>>) -> io::Result<()>,
+) -> Result<(), CliError> {
+    let mut out = AutoStream::new(io::stdout().lock(), color.for_stdout());
+    let written = match format {
+        Format::Text => text(report, &mut out),
+        Format::Json => serde_json::to_writer_pretty(&mut out, report)
+            .map_err(io::Error::from)
+            .and_then(|()| writeln!(out)),
+    };
+    match written.and_then(|()| out.flush()) {
+        // A reader that has seen enough, such as `head`, is no failure.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.map_err(CliError::Output),
+    }
+}
+
+/// The wall clock, read once for a command
+fn now() -> Timestamp {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the command line is where time comes in"
+    )]
+    Timestamp::now()
+}
+
+fn crypto_provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// Time for file operations under way when the process is told to stop
+const GRACE: Duration = Duration::from_secs(5);

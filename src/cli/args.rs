@@ -1,0 +1,204 @@
+//! Arguments, with their help.
+
+use std::io::{IsTerminal, stderr, stdout};
+use std::path::PathBuf;
+
+use anstream::ColorChoice;
+use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
+
+use crate::telemetry::{LogFormat, LogLevel};
+
+/// One proven certificate per domain for nginx in Docker
+///
+/// certd obtains a certificate of its own for each domain, makes nginx load it, and proves with
+/// fresh TLS handshakes that it is what a browser gets.
+///
+/// Exit status: 0 all is well; 1 a domain failed, or something it needs is unusable; 2 usage or
+/// configuration; 75 nothing failed but something must be tried later; 130 and 143 after SIGINT
+/// and SIGTERM.
+#[derive(Debug, Parser)]
+#[command(
+    name = "certd",
+    version,
+    max_term_width = 80,
+    disable_help_subcommand = true
+)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Options of every command
+#[derive(Arguments, Debug)]
+pub(super) struct Global {
+    /// Configuration to read [default: $CERTD_CONFIG, ./domains.toml, /etc/certd/domains.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Form of the result on stdout
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub(super) format: Format,
+    /// When to use colour; NO_COLOR is respected
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub(super) color: Color,
+    /// Show errors only, no progress
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub(super) quiet: bool,
+    /// Log what is done; twice for details
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
+    /// Form of the log on stderr
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    pub(super) log_format: LogFormat,
+}
+
+impl Global {
+    pub(super) fn log_level(&self) -> LogLevel {
+        match (self.quiet, self.verbose) {
+            (true, _) => LogLevel::Error,
+            (false, 0) => LogLevel::Warn,
+            (false, 1) => LogLevel::Info,
+            (false, _) => LogLevel::Debug,
+        }
+    }
+
+    /// Whether live progress is shown: on a terminal, for people, unless a log takes its place
+    pub(super) fn shows_progress(&self) -> bool {
+        self.format == Format::Text && !self.quiet && self.verbose == 0 && stderr().is_terminal()
+    }
+}
+
+/// The commands that have landed
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Obtain certificates, deploy them, and prove that they are served
+    Obtain(Obtain),
+    /// Judge what is served, from any machine
+    Verify(Verify),
+    /// Show every certificate: names, expiry, state, last result
+    Status,
+}
+
+/// The whole loop for the domains of domains.toml: plan, check the containers, order, install,
+/// test and reload nginx, prove what is served
+///
+/// Where nothing is due and the certificate is seen served, nothing is done. A certificate that
+/// was issued and is not proven yet is deployed without a new order.
+#[derive(Arguments, Debug)]
+pub(super) struct Obtain {
+    /// Primary names of the domains
+    #[arg(
+        value_name = "DOMAIN",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
+    pub(super) domains: Vec<String>,
+    /// Take every enabled domain
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Order even if nothing is due and a back-off runs
+    ///
+    /// A certificate that is issued and not proven is still deployed without an order.
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Order from this issuer, this once
+    ///
+    /// It is remembered, so that the next renewal does not take it for a change.
+    #[arg(long, value_name = "NAME")]
+    pub(super) issuer: Option<String>,
+    /// Print what would be done; nothing is sent, nothing is written
+    #[arg(long, conflicts_with_all = ["staging", "no_deploy"])]
+    pub(super) dry_run: bool,
+    /// Rehearse with the staging CA; nothing is installed
+    ///
+    /// With --issuer, with that one instead.
+    #[arg(long, conflicts_with = "no_deploy")]
+    pub(super) staging: bool,
+    /// Make the certificate live and touch no container; Docker is not needed
+    #[arg(long)]
+    pub(super) no_deploy: bool,
+}
+
+/// Connects to each name at each of its addresses, and judges the certificate as a browser does
+///
+/// Needs no root, no Docker and no state. A DOMAIN of domains.toml is looked at with all its
+/// names, and held against the installed certificate where that can be read.
+#[derive(Arguments, Debug)]
+pub(super) struct Verify {
+    /// Domains of domains.toml, or any HOST[:PORT]; none for all of domains.toml
+    #[arg(value_name = "DOMAIN|HOST:PORT")]
+    pub(super) targets: Vec<String>,
+}
+
+/// Form of a result
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs, with a version
+    Json,
+}
+
+/// When to use colour
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Color {
+    /// On a terminal
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl Color {
+    pub(super) fn for_stdout(self) -> ColorChoice {
+        self.choice(|| AutoChoice::of(&stdout()))
+    }
+
+    pub(super) fn for_stderr(self) -> ColorChoice {
+        self.choice(|| AutoChoice::of(&stderr()))
+    }
+
+    fn choice(self, auto: impl FnOnce() -> ColorChoice) -> ColorChoice {
+        match self {
+            Self::Auto => auto(),
+            Self::Always => ColorChoice::Always,
+            Self::Never => ColorChoice::Never,
+        }
+    }
+}
+
+/// anstream's own decision: a terminal, NO_COLOR, CLICOLOR
+struct AutoChoice;
+
+impl AutoChoice {
+    fn of(stream: &impl anstream::stream::RawStream) -> ColorChoice {
+        anstream::AutoStream::choice(stream)
+    }
+}
+
+/// Commands and options of the design that have not landed
+pub(super) const LATER: [&str; 13] = [
+    "renew",
+    "check",
+    "run",
+    "audit",
+    "why",
+    "rollback",
+    "revoke",
+    "bootstrap",
+    "import",
+    "init",
+    "demo",
+    "completions",
+    "schema",
+];

@@ -1,0 +1,126 @@
+//! What goes wrong before or outside a domain, as people see it: `error:`, its causes, one hint.
+
+use std::error::Error;
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use thiserror::Error;
+
+use super::Ended;
+use crate::config::{ConfigError, defaults};
+use crate::finding::Explain;
+use crate::name::{DnsName, NameError};
+use crate::net::dns::DnsError;
+use crate::run::RunError;
+use crate::store::StoreError;
+use crate::verify::path::TrustError;
+
+/// Why a command ended without a report
+#[derive(Debug, Error)]
+pub(super) enum CliError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("{name} is not in {file}")]
+    UnknownDomain {
+        name: DnsName,
+        file: String,
+        /// The domain whose alias it is
+        alias_of: Option<DnsName>,
+    },
+    #[error("`{text}` is no domain name")]
+    Name { text: String, source: NameError },
+    #[error("there is no issuer `{name}`")]
+    UnknownIssuer { name: String, known: Vec<String> },
+    #[error("`{what}` is not supported yet")]
+    NotSupported { what: String },
+    #[error("no enabled domain is configured")]
+    NoDomain,
+    #[error("`{text}` is neither a domain nor HOST:PORT")]
+    Target { text: String },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error("DNS cannot be used")]
+    Dns(#[from] DnsError),
+    #[error("stopped by a signal; published tokens are removed")]
+    Stopped { number: u8 },
+    #[error("the process cannot be set up")]
+    Runtime(#[source] io::Error),
+    #[error("the result cannot be written")]
+    Output(#[source] io::Error),
+}
+
+impl CliError {
+    pub(super) const fn ended(&self) -> Ended {
+        match self {
+            Self::Config(_)
+            | Self::UnknownDomain { .. }
+            | Self::Name { .. }
+            | Self::UnknownIssuer { .. }
+            | Self::NotSupported { .. }
+            | Self::NoDomain
+            | Self::Target { .. }
+            | Self::Trust(_) => Ended::Usage,
+            Self::Run(RunError::Busy { .. }) => Ended::Later,
+            Self::Stopped { number } => Ended::Signal(*number),
+            Self::Store(_) | Self::Run(_) | Self::Dns(_) | Self::Runtime(_) | Self::Output(_) => {
+                Ended::Failed
+            }
+        }
+    }
+
+    /// Writes the error with its causes and at most one hint
+    pub(super) fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "{RED}error:{RED:#} {self}")?;
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            writeln!(out, "  caused by: {error}")?;
+            cause = error.source();
+        }
+        if let Some(hint) = self.hint() {
+            writeln!(
+                out,
+                "{CYAN}hint:{CYAN:#} {}",
+                hint.replace('\n', "\n      ")
+            )?;
+        }
+        out.flush()
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(ConfigError::NotFound) => Some(
+                "name one with --config, or write the smallest one that works: see README.md"
+                    .to_owned(),
+            ),
+            Self::UnknownDomain {
+                name,
+                alias_of: Some(domain),
+                ..
+            } => Some(format!(
+                "it is an alias of {domain}: name that (asked for: {name})"
+            )),
+            Self::UnknownDomain { name, file, .. } => {
+                Some(format!("add it to {file}:\n[[domain]]\nname = \"{name}\""))
+            }
+            Self::UnknownIssuer { known, .. } => Some(format!("known are {}", known.join(", "))),
+            Self::NoDomain => Some("a domain with enabled = false is left out by --all".to_owned()),
+            Self::Target { .. } => Some(format!(
+                "for example example.com, example.com:{} or [2001:db8::1]:443",
+                defaults::PORT
+            )),
+            Self::Store(error) => error.cure(),
+            Self::Run(error) => error.cure(),
+            Self::Trust(_) => {
+                Some("`[verify] trust` lists PEM files with CA certificates".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+const RED: Style = AnsiColor::Red.on_default().bold();
+const CYAN: Style = AnsiColor::Cyan.on_default();

@@ -1,0 +1,114 @@
+//! `certd obtain`.
+
+use super::args::{Global, Obtain};
+use super::error::CliError;
+use super::progress::Watcher;
+use super::{Ended, crypto_provider, now, print_report};
+use crate::config::{Config, Domain, Environment};
+use crate::name::DnsName;
+use crate::pipeline::{Context, Mode, Options};
+use crate::plan::Urgency;
+use crate::report::{Verdict, text};
+use crate::run;
+use crate::store::Store;
+
+pub(super) async fn run(
+    global: &Global,
+    args: &Obtain,
+    environment: &Environment,
+) -> Result<Ended, CliError> {
+    let path = Config::locate(global.config.as_deref(), environment)?;
+    let config = Config::read(&path, environment)?;
+    let domains = select(&config, args)?;
+    let options = options(&config, args)?;
+    let store = match options.mode {
+        Mode::DryRun => Store::for_reading(&config.storage, &config.state),
+        _ => Store::open(&config.storage, &config.state, config.key_group.as_deref())?,
+    };
+    let watcher = Watcher::start(global);
+    let context = Context {
+        config: &config,
+        store: &store,
+        provider: crypto_provider(),
+        now: now(),
+        progress: watcher.progress(),
+    };
+    let report = run::obtain(&context, &options, &domains).await;
+    drop(context);
+    watcher.finish().await;
+    let report = report?;
+    print_report(&report, global.format, global.color, |report, out| {
+        text::obtain(report, out)
+    })?;
+    Ok(match report.verdict() {
+        Verdict::Well => Ended::Well,
+        Verdict::Later => Ended::Later,
+        Verdict::Failed => Ended::Failed,
+    })
+}
+
+fn options(config: &Config, args: &Obtain) -> Result<Options, CliError> {
+    if let Some(issuer) = &args.issuer
+        && !config.issuers.contains_key(issuer)
+    {
+        return Err(CliError::UnknownIssuer {
+            name: issuer.clone(),
+            known: config.issuers.keys().cloned().collect(),
+        });
+    }
+    Ok(Options {
+        urgency: if args.force {
+            Urgency::Now
+        } else {
+            Urgency::WhenDue
+        },
+        issuer: args.issuer.clone(),
+        mode: match (args.dry_run, args.staging, args.no_deploy) {
+            (true, _, _) => Mode::DryRun,
+            (_, true, _) => Mode::Rehearse,
+            (_, _, true) => Mode::NoDeploy,
+            _ => Mode::Deploy,
+        },
+    })
+}
+
+fn select<'c>(config: &'c Config, args: &Obtain) -> Result<Vec<&'c Domain>, CliError> {
+    if args.all {
+        let enabled: Vec<&Domain> = config
+            .domains
+            .iter()
+            .filter(|domain| domain.enabled)
+            .collect();
+        return match enabled.is_empty() {
+            true => Err(CliError::NoDomain),
+            false => Ok(enabled),
+        };
+    }
+    let mut selected: Vec<&Domain> = Vec::new();
+    for text in &args.domains {
+        let domain = named(config, text)?;
+        if !selected.iter().any(|known| known.name == domain.name) {
+            selected.push(domain);
+        }
+    }
+    Ok(selected)
+}
+
+fn named<'c>(config: &'c Config, text: &str) -> Result<&'c Domain, CliError> {
+    let name = DnsName::parse(text).map_err(|source| CliError::Name {
+        text: text.to_owned(),
+        source,
+    })?;
+    if let Some(domain) = config.domain(&name) {
+        return Ok(domain);
+    }
+    let holder = config
+        .domains
+        .iter()
+        .find(|domain| domain.aliases.contains(&name));
+    Err(CliError::UnknownDomain {
+        alias_of: holder.map(|domain| domain.name.clone()),
+        file: config.path.display().to_string(),
+        name,
+    })
+}

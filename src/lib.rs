@@ -1,0 +1,93 @@
+//! certd keeps one separate certificate per domain valid on a host whose nginx runs in Docker,
+//! and proves that it is the one that is served.
+//!
+//! ```text
+//! domains.toml -> plan -> for each domain that is due:
+//!     target -> order + challenge -> install -> switch + test + reload nginx -> proof -> report
+//! ```
+//!
+//! The question that certd answers is never "was a file written" but "does a browser that opens
+//! `https://NAME` now get the certificate that belongs to NAME". A domain is done only when fresh
+//! TLS handshakes show the fingerprint that certd installed.
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | domain | one `[[domain]]` of domains.toml: a primary name and its aliases; it gets one certificate of its own |
+//! | name | one DNS name, an A-label |
+//! | issuer | an ACME CA, known by its directory URL |
+//! | lineage | all certificates ever installed for one domain |
+//! | generation | one certificate and its key in a lineage, numbered from 1 |
+//! | issued, live, proven | a generation is in the archive; `live/<name>` names it; every target was seen to serve it for every name |
+//! | due | a new certificate must be ordered, for a reason |
+//! | target | the nginx containers that must pick a certificate up |
+//! | finding | one judged fact: code, severity, evidence, cure |
+//!
+//! # Layers
+//!
+//! A module uses lower layers only, and stages do not know each other; a test holds every
+//! `crate::` path against this table.
+//!
+//! | layer | modules | job |
+//! |---|---|---|
+//! | 0 words | [`name`], [`time`], [`chain`], [`finding`], [`facts`] | plain data; no tokio, no tracing |
+//! | 1 inputs | [`config`], [`store`] | files in, files out; no network |
+//! | 2 decide | [`plan`] | pure functions of data and `now` |
+//! | 3 net | [`net`] | bounded, timed access to the network, no decisions |
+//! | 4 stages | [`acme`], [`challenge`], [`install`], [`target`], [`verify`] | one step of the loop each |
+//! | 5 drive | [`pipeline`], [`report`] | the order of the stages; what came of them |
+//! | 6 run | [`run`] | one pass at a given `now`, under the lock |
+//! | 7 surface | [`cli`], [`telemetry`] | arguments, stdout, exit statuses, the log |
+//!
+//! ACME interleaves order and challenge; it stays one-way by two typed steps:
+//! [`acme::Session::begin`] gives a pending order with its key authorizations, the pipeline has
+//! [`challenge`] publish them, and [`acme::order::Pending::finish`] consumes the pending order and
+//! gives the chain.
+//!
+//! # Contracts
+//!
+//! **On disk.** See [`store`]. A generation's directory is complete and synced before the live
+//! link moves, in one rename. A generation that is issued and not proven is deployed without an
+//! order, even with `--force`: see [`mod@plan`]. Five generations are kept; pruning never takes a
+//! live or an unproven one. `--force` also orders nothing for a domain whose order would only
+//! repeat what is waiting in the archive.
+//!
+//! **Before an order.** The containers are found, webroot and storage are proven by exec to be
+//! the same directories there, `nginx -t` passes or misses nothing but certificates that this run
+//! supplies, and a baseline handshake is taken for every name.
+//!
+//! **After it.** One closing step for each target: all its domains are made live and tested at
+//! once, and domain by domain only when that fails, so that a failure takes back only the guilty
+//! one; one reload; then every name is proven at `connect` if set, else at each container's
+//! published address, else at its network address. Never back to an expired or mismatched
+//! generation; a first generation is never switched back to nothing.
+//!
+//! **Back-off.** Orders that the CA refused back off for 1, 10 and 100 minutes, then daily; a
+//! `Retry-After` is obeyed. What never reached an order (a CA that is down, a failed mount) costs
+//! the CA nothing and does not back off. Failed deployments are counted apart and are tried again
+//! by every `obtain`: the operator has just mended something.
+//!
+//! **Exit status.** 0 all is well; 1 a domain failed, or something it needs is unusable; 2 usage
+//! or configuration; 75 nothing failed but something must be tried later; 130 and 143 after
+//! SIGINT and SIGTERM.
+
+pub mod acme;
+pub mod chain;
+pub mod challenge;
+pub mod cli;
+pub mod config;
+pub mod facts;
+pub mod finding;
+pub mod install;
+pub mod name;
+pub mod net;
+pub mod pipeline;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod store;
+pub mod target;
+pub mod telemetry;
+pub mod time;
+pub mod verify;
