@@ -1,0 +1,21 @@
+//! The parts that the live suite is played with: a DNS server, an ACME CA,
+//! nginx in a container, a directory for one certd, and an oracle.
+//!
+//! A live test makes a [`world::World`], starts what it needs beside it, writes
+//! a domains.toml, runs certd and judges what it finds with [`served`]. All of
+//! it listens on loopback and ends with the value that started it. A harness
+//! failure panics with what the failing part said.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the tests write the files that certd reads"
+)]
+
+pub(crate) mod conf;
+pub(crate) mod dns;
+pub(crate) mod nginx;
+pub(crate) mod pebble;
+pub(crate) mod ports;
+pub(crate) mod process;
+pub(crate) mod served;
+pub(crate) mod world;

@@ -1,0 +1,275 @@
+//! nginx in a container of its own.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Instant;
+
+use super::conf::{self, Flavour};
+use super::ports;
+use super::process::{self, POLL, START};
+use super::world::World;
+
+/// What a container gets
+#[derive(Clone, Debug)]
+pub(crate) struct NginxOptions {
+    /// As whom nginx runs
+    pub(crate) flavour: Flavour,
+    /// The first nginx.conf; [`conf::http_only`] by default
+    pub(crate) conf: String,
+    /// The host's directory that becomes `/etc/nginx`
+    pub(crate) conf_dir: PathBuf,
+    /// Bind mounts and volumes, beside `/etc/nginx`
+    pub(crate) mounts: Vec<Mount>,
+    /// Labels, each `KEY=VALUE`
+    pub(crate) labels: Vec<String>,
+    /// Loopback port that the HTTP port is published at
+    pub(crate) http_port: u16,
+    /// Loopback port that the HTTPS port is published at
+    pub(crate) https_port: u16,
+}
+
+/// A directory, file or named volume seen in the container
+#[derive(Clone, Debug)]
+pub(crate) struct Mount(String);
+
+impl Mount {
+    /// `source`, a path of the host or the name of a volume, read-only at `target`
+    pub(crate) fn read_only(source: impl AsRef<Path>, target: &str) -> Self {
+        Self(format!("{}:{target}:ro", source.as_ref().display()))
+    }
+
+    /// The same, writable from the container
+    pub(crate) fn writable(source: impl AsRef<Path>, target: &str) -> Self {
+        Self(format!("{}:{target}", source.as_ref().display()))
+    }
+}
+
+impl NginxOptions {
+    /// nginx as `flavour` with the usual mounts: storage and webroot of `world`, whole and read-only
+    pub(crate) fn new(world: &World, flavour: Flavour) -> Self {
+        Self {
+            flavour,
+            conf: conf::http_only(flavour),
+            conf_dir: world.conf(),
+            mounts: vec![
+                Mount::read_only(world.storage(), "/etc/letsencrypt"),
+                Mount::read_only(world.webroot(), "/var/www/certbot"),
+            ],
+            labels: Vec::new(),
+            http_port: ports::free(),
+            https_port: ports::free(),
+        }
+    }
+}
+
+/// A running container, removed on drop
+#[derive(Debug)]
+pub(crate) struct Nginx {
+    name: String,
+    id: String,
+    options: NginxOptions,
+}
+
+impl Nginx {
+    /// Starts the container and waits until nginx answers at its HTTP port
+    pub(crate) fn start(options: NginxOptions) -> Self {
+        std::fs::create_dir_all(&options.conf_dir).expect("conf directory can be made");
+        let name = format!("certd-test-{}", random());
+        let nginx = Self {
+            id: String::new(),
+            name,
+            options,
+        };
+        nginx.write_conf(&nginx.options.conf);
+        // From here on a panic removes what there is of the container.
+        let id = process::stdout_of(&mut nginx.run_command());
+        let mut nginx = nginx;
+        nginx.id = id;
+        nginx.wait_answering();
+        nginx
+    }
+
+    /// The container's name
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The container's full id
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// As whom nginx runs
+    pub(crate) fn flavour(&self) -> Flavour {
+        self.options.flavour
+    }
+
+    /// Loopback port that the HTTP port is published at
+    pub(crate) fn http_port(&self) -> u16 {
+        self.options.http_port
+    }
+
+    /// Loopback port that the HTTPS port is published at
+    pub(crate) fn https_port(&self) -> u16 {
+        self.options.https_port
+    }
+
+    /// `127.0.0.1:PORT` of [`Self::https_port`]
+    pub(crate) fn https_address(&self) -> String {
+        format!("127.0.0.1:{}", self.https_port())
+    }
+
+    /// Replaces nginx.conf, without a reload
+    pub(crate) fn write_conf(&self, text: &str) {
+        let path = self.options.conf_dir.join("nginx.conf");
+        std::fs::write(path, text).expect("nginx.conf can be written");
+    }
+
+    /// Exit status and whole output of a command in the container
+    pub(crate) fn exec(&self, arguments: &[&str]) -> (i32, String) {
+        let output = process::run(docker("exec").arg(&self.name).args(arguments));
+        let text = [output.stdout, output.stderr].concat();
+        let status = output.status.code().unwrap_or(-1);
+        (status, String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Tells nginx to read its configuration again, as certd's `signal` does
+    pub(crate) fn reload(&self) {
+        process::stdout_of(docker("kill").args(["--signal", "HUP", &self.name]));
+    }
+
+    /// Everything that nginx has logged so far
+    pub(crate) fn logs(&self) -> String {
+        let output = process::run(docker("logs").arg(&self.name));
+        let text = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Stops the container and keeps it
+    pub(crate) fn stop(&self) {
+        process::stdout_of(docker("stop").args(["--time", "2", &self.name]));
+    }
+
+    /// When the container's main process started, as Docker writes it: changes with a restart
+    pub(crate) fn started_at(&self) -> String {
+        let format = "{{.State.StartedAt}}";
+        process::stdout_of(docker("inspect").args(["--format", format, &self.name]))
+    }
+
+    fn run_command(&self) -> Command {
+        let options = &self.options;
+        let flavour = options.flavour;
+        let mut command = docker("run");
+        command
+            .args(["--detach", "--name", &self.name])
+            .args(["--user", flavour.user()])
+            .args(["--label", &format!("certd.test.run={}", run_id())]);
+        for (host, container) in [
+            (options.http_port, flavour.http_port()),
+            (options.https_port, flavour.https_port()),
+        ] {
+            command.args(["--publish", &format!("127.0.0.1:{host}:{container}")]);
+        }
+        for label in &options.labels {
+            command.args(["--label", label]);
+        }
+        let conf = Mount::read_only(&options.conf_dir, "/etc/nginx");
+        for Mount(mount) in options.mounts.iter().chain([&conf]) {
+            command.args(["--volume", mount]);
+        }
+        command.arg(image());
+        command
+    }
+
+    // A connection alone proves nothing: Docker's proxy accepts it for nginx.
+    #[track_caller]
+    fn wait_answering(&self) {
+        let deadline = Instant::now() + START;
+        while !answers(self.http_port()) {
+            if Instant::now() > deadline {
+                panic!("{} does not answer:\n{}", self.name, self.logs());
+            }
+            thread::sleep(POLL);
+        }
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // It fails only for a container that never came to be.
+        let _ = docker("rm")
+            .args(["--force", "--volumes", &self.name])
+            .output();
+    }
+}
+
+/// A named Docker volume, removed on drop
+///
+/// Declare it before the container that uses it: a volume in use stays.
+#[derive(Debug)]
+pub(crate) struct Volume {
+    name: String,
+}
+
+impl Volume {
+    /// Makes an empty volume
+    pub(crate) fn create() -> Self {
+        let name = format!("certd-test-{}", random());
+        let label = format!("certd.test.run={}", run_id());
+        process::stdout_of(docker("volume").args(["create", "--label", &label, &name]));
+        Self { name }
+    }
+
+    /// Its name
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The host's directory that holds its files
+    pub(crate) fn path(&self) -> PathBuf {
+        let format = "{{.Mountpoint}}";
+        let inspect = ["inspect", "--format", format, &self.name];
+        process::stdout_of(docker("volume").args(inspect)).into()
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        let _ = docker("volume").args(["rm", &self.name]).output();
+    }
+}
+
+fn docker(verb: &str) -> Command {
+    let mut command = Command::new("docker");
+    command.arg(verb);
+    command
+}
+
+fn image() -> String {
+    std::env::var("CERTD_TEST_NGINX_IMAGE").unwrap_or_else(|_| "certd-nginx-test:local".to_owned())
+}
+
+// tests/run.sh removes by this label what a killed test run leaves behind.
+fn run_id() -> String {
+    std::env::var("CERTD_TEST_RUN").unwrap_or_else(|_| std::process::id().to_string())
+}
+
+fn random() -> String {
+    format!("{:012x}", RandomState::new().build_hasher().finish() >> 16)
+}
+
+fn answers(port: u16) -> bool {
+    let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else {
+        return false;
+    };
+    let _ = stream.set_read_timeout(Some(START));
+    let mut first = [0; 5];
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").is_ok()
+        && stream.read_exact(&mut first).is_ok()
+        && first == *b"HTTP/"
+}

@@ -1,0 +1,211 @@
+//! Pebble, the ACME CA for tests, always strict.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::dns::Dns;
+use super::ports;
+use super::process::{self, Process};
+
+/// How Pebble behaves, beside being strict
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PebbleOptions {
+    /// Share of good nonces that are refused, in percent
+    pub(crate) nonce_reject: u8,
+    /// Share of valid authorizations that a new order takes over, in percent
+    pub(crate) authz_reuse: u8,
+    /// Upper limit of the random pause before a validation, in seconds; `None` is no pause
+    pub(crate) sleep: Option<u32>,
+    /// What a new account must present
+    pub(crate) accounts: Accounts,
+    /// Port at which HTTP-01 tokens are asked for: the one that nginx's port 80 is published at
+    pub(crate) http_port: u16,
+    /// Lifetime of the certificates, in seconds
+    pub(crate) validity_secs: u64,
+}
+
+/// What a new account must present
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accounts {
+    /// Nothing
+    Open,
+    /// An external account binding: [`EAB_KID`] and [`EAB_HMAC`]
+    Bound,
+}
+
+impl PebbleOptions {
+    /// Pebble's own defaults, without pauses, with tokens asked for at `http_port`
+    pub(crate) fn new(http_port: u16) -> Self {
+        Self {
+            nonce_reject: 5,
+            authz_reuse: 50,
+            sleep: None,
+            accounts: Accounts::Open,
+            http_port,
+            validity_secs: 90 * 24 * 3600,
+        }
+    }
+}
+
+/// A running Pebble with a CA of its own for its API
+#[derive(Debug)]
+pub(crate) struct Pebble {
+    process: Process,
+    port: u16,
+    management: u16,
+    dir: TempDir,
+}
+
+impl Pebble {
+    /// Starts Pebble and waits for its two interfaces
+    pub(crate) fn start(dns: &Dns, options: PebbleOptions) -> Self {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (port, management) = (ports::free(), ports::free());
+        write_api_certificate(&dir);
+        let config = dir.path().join("pebble.json");
+        let text = configuration(&dir, options, port, management);
+        std::fs::write(&config, text).expect("Pebble's configuration can be written");
+
+        let mut command = Command::new("pebble");
+        command
+            .arg("-config")
+            .arg(&config)
+            .args(["-strict", "-dnsserver", &dns.server()])
+            .env("PEBBLE_WFE_NONCEREJECT", options.nonce_reject.to_string())
+            .env("PEBBLE_AUTHZREUSE", options.authz_reuse.to_string());
+        match options.sleep {
+            None => command.env("PEBBLE_VA_NOSLEEP", "1"),
+            Some(secs) => command.env("PEBBLE_VA_SLEEPTIME", secs.to_string()),
+        };
+        let mut pebble = Self {
+            process: Process::start(&mut command, &dir.path().join("pebble.log")),
+            port,
+            management,
+            dir,
+        };
+        pebble.process.wait_listening(port);
+        pebble.process.wait_listening(management);
+        let root = pebble.root_pem();
+        std::fs::write(pebble.root_path(), root).expect("the root can be written");
+        pebble
+    }
+
+    /// The directory URL
+    pub(crate) fn directory_url(&self) -> String {
+        format!("https://localhost:{}/dir", self.port)
+    }
+
+    /// The CA that Pebble's API is trusted by, as `[issuers.NAME] trust` wants it
+    pub(crate) fn trust_pem_path(&self) -> PathBuf {
+        self.dir.path().join("api-ca.pem")
+    }
+
+    /// The root of the certificates that Pebble issues
+    pub(crate) fn root_pem(&self) -> String {
+        let url = format!("https://localhost:{}/roots/0", self.management);
+        process::stdout_of(
+            Command::new("curl")
+                .args(["--silent", "--show-error", "--fail", "--noproxy", "*"])
+                .arg("--cacert")
+                .arg(self.trust_pem_path())
+                .arg(url),
+        ) + "\n"
+    }
+
+    /// A file with [`Self::root_pem`], as `[verify] trust` wants it
+    pub(crate) fn root_path(&self) -> PathBuf {
+        self.dir.path().join("root.pem")
+    }
+
+    /// How many orders were placed: those that Pebble accepted
+    pub(crate) fn orders(&self) -> usize {
+        self.count("Added order ")
+    }
+
+    /// How many challenges were answered, valid or not
+    pub(crate) fn validations(&self) -> usize {
+        self.count("Pulled a task from the Tasks queue")
+    }
+
+    /// How many certificates were issued
+    pub(crate) fn certificates(&self) -> usize {
+        self.count("Issued certificate serial ")
+    }
+
+    /// How many HTTP requests were made, refused nonces included
+    pub(crate) fn requests(&self) -> usize {
+        self.count("-> calling handler()")
+    }
+
+    /// How many lines of the log contain `text`
+    pub(crate) fn count(&self, text: &str) -> usize {
+        self.log()
+            .lines()
+            .filter(|line| line.contains(text))
+            .count()
+    }
+
+    /// Everything that Pebble has logged so far
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+}
+
+fn configuration(dir: &TempDir, options: PebbleOptions, port: u16, management: u16) -> String {
+    let bound = options.accounts == Accounts::Bound;
+    let keys = if bound {
+        json!({ EAB_KID: EAB_HMAC })
+    } else {
+        json!({})
+    };
+    json!({ "pebble": {
+        "listenAddress": format!("127.0.0.1:{port}"),
+        "managementListenAddress": format!("127.0.0.1:{management}"),
+        "certificate": dir.path().join("api.pem"),
+        "privateKey": dir.path().join("api.key"),
+        "httpPort": options.http_port,
+        "tlsPort": 1,
+        "ocspResponderURL": "",
+        "externalAccountBindingRequired": bound,
+        "externalAccountMACKeys": keys,
+        "certificateValidityPeriod": options.validity_secs,
+    }})
+    .to_string()
+}
+
+fn write_api_certificate(dir: &TempDir) {
+    let mut ca = CertificateParams::default();
+    ca.distinguished_name
+        .push(DnType::CommonName, "certd test API");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let ca_key = KeyPair::generate().expect("a key");
+    let ca_pem = ca.self_signed(&ca_key).expect("a CA certificate").pem();
+    let issuer = Issuer::new(ca, ca_key);
+
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let params = CertificateParams::new(names).expect("two valid names");
+    let key = KeyPair::generate().expect("a key");
+    let pem = params
+        .signed_by(&key, &issuer)
+        .expect("a certificate")
+        .pem();
+    for (file, text) in [
+        ("api-ca.pem", ca_pem),
+        ("api.pem", pem),
+        ("api.key", key.serialize_pem()),
+    ] {
+        std::fs::write(dir.path().join(file), text).expect("PEM file can be written");
+    }
+}
+
+/// Key identifier of [`Accounts::Bound`]
+pub(crate) const EAB_KID: &str = "kid-1";
+
+/// MAC key of [`Accounts::Bound`], in base64url, as the CA hands it out
+pub(crate) const EAB_HMAC: &str =
+    "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";

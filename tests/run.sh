@@ -1,0 +1,52 @@
+#!/bin/bash
+# Runs every test of certd, the live suite included: on Debian as root it
+# installs what is missing, starts a Docker engine if none answers, builds the
+# nginx image and calls `cargo test`. Arguments go to cargo test.
+#
+#   tests/run.sh [ARGUMENT...]
+#
+# CERTD_TEST_NGINX_IMAGE names an image to use instead (nginx:alpine, say).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tests/machine.sh
+
+tests_pid='' temp=''
+
+# shellcheck disable=SC2317 # called by the trap
+clean() {
+    trap '' INT TERM
+    if [ -n "$tests_pid" ]; then
+        # The group holds cargo, the tests and every server that they started.
+        kill -TERM -- "-$tests_pid" 2>/dev/null || true
+        wait "$tests_pid" 2>/dev/null || true
+    fi
+    # A test that was killed could not remove its containers, volumes and files.
+    if [ -n "${CERTD_TEST_RUN:-}" ]; then
+        local mine="label=certd.test.run=$CERTD_TEST_RUN"
+        docker ps --all --quiet --filter "$mine" | xargs -r docker rm --force --volumes >/dev/null
+        docker volume ls --quiet --filter "$mine" | xargs -r docker volume rm >/dev/null
+    fi
+    [ -z "$temp" ] || rm -rf "$temp"
+    release_machine
+}
+trap clean EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+command -v cargo >/dev/null || fail 'cargo is not installed' 'Rust comes from https://rustup.rs.'
+prepare_machine
+
+CERTD_TEST_NGINX_IMAGE=$(tests/nginx-image.sh | tail -n 1)
+CERTD_TEST_RUN=$(od -An -N6 -tx1 /dev/urandom | tr -d ' \n')
+temp=$(mktemp -d)
+export CERTD_LIVE=1 CERTD_TEST_NGINX_IMAGE CERTD_TEST_RUN TMPDIR="$temp"
+
+# Job control gives the tests a process group, which `clean` can end as one.
+set -m
+cargo test --locked "$@" &
+tests_pid=$!
+set +m
+status=0
+wait "$tests_pid" || status=$?
+tests_pid=''
+exit "$status"
