@@ -111,6 +111,11 @@ pub fn display(at: Timestamp) -> String {
         .to_string()
 }
 
+/// A day as operators read it, in UTC: `2027-02-18`
+pub fn display_date(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d").to_string()
+}
+
 /// A span of time in its one or two largest useful units: `89 days`, `3 h 20 min`, `45 s`
 ///
 /// The sign is dropped: the caller's words say whether it lies ahead or behind.

@@ -8,6 +8,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::{Context, Mode, Options, Previous, Ready, Work};
+use crate::chain::{Certificate, KeyType};
 use crate::config::Domain;
 use crate::finding::{Finding, chain_of_causes};
 use crate::plan::{self, Demand, Due, Plan, Subject, due};
@@ -15,7 +16,7 @@ use crate::report::{Outcome, Report, SCHEMA_VERSION, Stage, TargetReport};
 use crate::store::files::FileError;
 use crate::store::lineage::{Generation, GenerationError, Lineage, LineageError};
 use crate::store::record::{LastResult, Record};
-use crate::time::{display, in_words};
+use crate::time::{display, display_date, in_words};
 
 mod close;
 mod order;
@@ -296,14 +297,14 @@ fn prune_warning(error: &FileError) -> Finding {
     Finding::warning("store.prune", chain_of_causes(error))
 }
 
-/// A certificate in a few words: `P-256, valid until 2027-02-18 09:30 UTC (89 days)`
-fn certificate_in_words(leaf: &crate::chain::Certificate, now: Timestamp) -> String {
+/// A certificate in a few words: `p256, valid until 2027-02-18 (89 days)`
+fn certificate_in_words(leaf: &Certificate, now: Timestamp) -> String {
     let key = leaf
         .key_type
-        .map_or("key of another kind", crate::chain::KeyType::as_str);
+        .map_or("a key of another kind", KeyType::as_str);
     format!(
         "{key}, valid until {} ({})",
-        display(leaf.validity.not_after),
+        display_date(leaf.validity.not_after),
         in_words(leaf.validity.remaining(now))
     )
 }

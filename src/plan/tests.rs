@@ -1,1 +1,304 @@
+use std::path::PathBuf;
 
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P384_SHA384, date_time_ymd};
+
+use super::*;
+use crate::chain::{Chain, ChainError, KeyType};
+use crate::config::{Domain, Sharing};
+use crate::name::DnsName;
+use crate::store::record::{Failures, GenerationRecord, Record};
+
+fn name(text: &str) -> DnsName {
+    DnsName::parse(text).unwrap()
+}
+
+fn domain() -> Domain {
+    Domain {
+        name: name("a.test"),
+        aliases: vec![name("www.a.test")],
+        issuer: "letsencrypt".to_owned(),
+        profile: None,
+        key_type: KeyType::P256,
+        webroot: PathBuf::new(),
+        nginx: None,
+        ports: vec![443],
+        connect: None,
+        sharing: Sharing::Separate,
+        enabled: true,
+    }
+}
+
+/// A certificate for these names, valid through 2027
+fn generation(names: &[&str], key: &KeyPair) -> Result<Generation, GenerationError> {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.not_before = date_time_ymd(2027, 1, 1);
+    params.not_after = date_time_ymd(2027, 4, 1);
+    let pem = params.self_signed(key).unwrap().pem();
+    Ok(Generation {
+        number: 2,
+        chain: Chain::from_pem(pem.as_bytes())?,
+    })
+}
+
+fn good() -> Result<Generation, GenerationError> {
+    generation(&["a.test", "www.a.test"], &KeyPair::generate().unwrap())
+}
+
+/// Two generations, the second live and proven
+fn lineage() -> Lineage {
+    let mut record = Record::default();
+    let generation = GenerationRecord {
+        issuer: "letsencrypt".to_owned(),
+        account: String::new(),
+        profile: None,
+        issued_at: "2027-01-01T00:00:00Z".parse().unwrap(),
+        proven_at: Some("2027-01-01T00:00:00Z".parse().unwrap()),
+    };
+    record.generations.insert(2, generation);
+    Lineage {
+        name: name("a.test"),
+        generations: vec![1, 2],
+        live: Some(2),
+        record,
+    }
+}
+
+const EARLY: &str = "2027-01-02T00:00:00Z";
+const DUE: &str = "2027-03-02T00:00:01Z";
+
+fn demand() -> Demand<'static> {
+    Demand {
+        urgency: Urgency::WhenDue,
+        issuer: None,
+        fraction: Fraction::new(1, 3),
+    }
+}
+
+#[track_caller]
+fn planned(
+    domain: &Domain,
+    lineage: &Lineage,
+    newest: Option<&Result<Generation, GenerationError>>,
+    demand: Demand<'_>,
+    now: &str,
+) -> Plan {
+    let subject = Subject {
+        domain,
+        lineage,
+        newest,
+    };
+    plan(subject, demand, now.parse().unwrap())
+}
+
+#[track_caller]
+fn check_reason(
+    domain: &Domain,
+    lineage: &Lineage,
+    newest: &Result<Generation, GenerationError>,
+    expected: &str,
+) {
+    match planned(domain, lineage, Some(newest), demand(), EARLY) {
+        Plan::Order { reason } => assert_eq!(reason.to_string(), expected),
+        other => panic!("expected an order ({expected}), found {other:?}"),
+    }
+}
+
+#[test]
+fn a_proven_generation_that_is_not_due_is_confirmed() {
+    let plan = planned(&domain(), &lineage(), Some(&good()), demand(), EARLY);
+    assert_eq!(plan, Plan::Confirm { generation: 2 });
+}
+
+#[test]
+fn the_first_certificate_is_ordered() {
+    let mut lineage = lineage();
+    lineage.generations.clear();
+    lineage.live = None;
+    lineage.record = Record::default();
+    let plan = planned(&domain(), &lineage, None, demand(), EARLY);
+    assert_eq!(plan, Plan::Order { reason: Due::First });
+}
+
+#[test]
+fn an_unproven_generation_is_deployed_and_never_ordered_again_even_by_force() {
+    let mut unproven = lineage();
+    unproven.record.generations.get_mut(&2).unwrap().proven_at = None;
+    let mut not_live = lineage();
+    not_live.live = Some(1);
+    let mut forgotten = lineage();
+    forgotten.record = Record::default();
+    for lineage in [unproven, not_live, forgotten] {
+        for urgency in [Urgency::WhenDue, Urgency::Now] {
+            let demand = Demand {
+                urgency,
+                ..demand()
+            };
+            let plan = planned(&domain(), &lineage, Some(&good()), demand, EARLY);
+            assert_eq!(plan, Plan::Deploy { generation: 2 });
+        }
+    }
+}
+
+#[test]
+fn an_unproven_generation_that_is_itself_due_is_replaced() {
+    let mut lineage = lineage();
+    lineage.record.generations.get_mut(&2).unwrap().proven_at = None;
+    let plan = planned(&domain(), &lineage, Some(&good()), demand(), DUE);
+    assert!(
+        matches!(
+            plan,
+            Plan::Order {
+                reason: Due::Lifetime { .. }
+            }
+        ),
+        "{plan:?}"
+    );
+}
+
+#[test]
+fn force_orders_what_is_proven_and_not_due() {
+    let demand = Demand {
+        urgency: Urgency::Now,
+        ..demand()
+    };
+    let plan = planned(&domain(), &lineage(), Some(&good()), demand, EARLY);
+    assert_eq!(
+        plan,
+        Plan::Order {
+            reason: Due::Forced
+        }
+    );
+}
+
+#[test]
+fn a_third_of_the_lifetime_left_is_due_and_a_second_earlier_is_not() {
+    #[track_caller]
+    fn check(now: &str, expected: Option<&str>) {
+        let plan = planned(&domain(), &lineage(), Some(&good()), demand(), now);
+        let reason = match plan {
+            Plan::Order { reason } => Some(reason.to_string()),
+            _ => None,
+        };
+        assert_eq!(reason.as_deref(), expected, "{now}");
+    }
+    check("2027-03-01T23:59:59Z", None);
+    check("2027-03-02T00:00:00Z", Some("30 days left"));
+    check("2027-04-03T00:00:00Z", Some("expired 48 h ago"));
+}
+
+#[test]
+fn a_short_life_keeps_half_in_reserve() {
+    let week = crate::time::Validity {
+        not_before: "2027-01-01T00:00:00Z".parse().unwrap(),
+        not_after: "2027-01-07T16:00:00Z".parse().unwrap(),
+    };
+    assert_eq!(
+        due::renewal_time(&week, Fraction::new(1, 3)),
+        "2027-01-04T08:00:00Z".parse().unwrap()
+    );
+}
+
+#[test]
+fn a_changed_configuration_is_due_with_its_reason() {
+    let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+    let both = ["a.test", "www.a.test"];
+    check_reason(
+        &domain(),
+        &lineage(),
+        &generation(&["a.test", "old.a.test"], &KeyPair::generate().unwrap()),
+        "names changed: +www.a.test -old.a.test",
+    );
+    check_reason(
+        &domain(),
+        &lineage(),
+        &generation(&both, &p384),
+        "key type changed to p256",
+    );
+    let mut other = domain();
+    other.issuer = "zerossl".to_owned();
+    check_reason(
+        &other,
+        &lineage(),
+        &good(),
+        "issuer changed from letsencrypt to zerossl",
+    );
+    let mut profiled = domain();
+    profiled.profile = Some("tlsserver".to_owned());
+    check_reason(
+        &profiled,
+        &lineage(),
+        &good(),
+        "profile changed to tlsserver",
+    );
+    check_reason(
+        &domain(),
+        &lineage(),
+        &Err(GenerationError::Chain(ChainError::Empty)),
+        "the files are damaged: the chain holds no certificate",
+    );
+}
+
+#[test]
+fn an_issuer_that_was_chosen_once_is_no_change() {
+    let mut lineage = lineage();
+    lineage.record.generations.get_mut(&2).unwrap().issuer = "zerossl".to_owned();
+    lineage.record.issuer_override = Some("zerossl".to_owned());
+    let plan = planned(&domain(), &lineage, Some(&good()), demand(), EARLY);
+    assert_eq!(plan, Plan::Confirm { generation: 2 });
+    let back = Demand {
+        issuer: Some("letsencrypt"),
+        ..demand()
+    };
+    let plan = planned(&domain(), &lineage, Some(&good()), back, EARLY);
+    assert!(
+        matches!(
+            plan,
+            Plan::Order {
+                reason: Due::Issuer { .. }
+            }
+        ),
+        "{plan:?}"
+    );
+}
+
+#[test]
+fn a_refused_order_waits_and_force_does_not() {
+    let mut lineage = lineage();
+    lineage.record.order_failures = Failures {
+        count: 2,
+        last: Some(DUE.parse().unwrap()),
+        not_before: None,
+    };
+    let plan = planned(
+        &domain(),
+        &lineage,
+        Some(&good()),
+        demand(),
+        "2027-03-02T00:10:00Z",
+    );
+    assert!(
+        matches!(plan, Plan::Wait { until, failures: 2, .. } if until == "2027-03-02T00:10:01Z".parse().unwrap()),
+        "{plan:?}"
+    );
+    let later = planned(
+        &domain(),
+        &lineage,
+        Some(&good()),
+        demand(),
+        "2027-03-02T00:10:01Z",
+    );
+    assert!(matches!(later, Plan::Order { .. }), "{later:?}");
+    let force = Demand {
+        urgency: Urgency::Now,
+        ..demand()
+    };
+    let now = planned(
+        &domain(),
+        &lineage,
+        Some(&good()),
+        force,
+        "2027-03-02T00:00:02Z",
+    );
+    assert!(matches!(now, Plan::Order { .. }), "{now:?}");
+}

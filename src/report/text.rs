@@ -12,7 +12,7 @@ use super::status::{LineageState, LineageStatus, StatusReport};
 use super::verify::{EndpointReport, VerifyReport};
 use super::{DomainReport, Outcome, Report, StageReport, StageResult};
 use crate::finding::{Finding, Severity};
-use crate::time::{display, elapsed_in_words, in_words};
+use crate::time::{display, display_date, elapsed_in_words, in_words};
 
 /// Writes a report of `obtain`
 ///

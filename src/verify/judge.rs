@@ -340,6 +340,3 @@ const UNRECOGNIZED_NAME: &str = "unrecognized_name";
 const PROTOCOL_VERSION: &str = "protocol_version";
 /// Names of a wrong certificate that are listed
 const SHOWN_NAMES: usize = 4;
-
-#[cfg(test)]
-mod tests;

@@ -33,8 +33,9 @@ pub(super) async fn close(context: &Context<'_>, target: &mut Target, works: &mu
     if open(target, works).next().is_none() || !reload(target, works).await {
         return count_failures(context, target, works);
     }
+    let begun = Instant::now();
     let proofs = prove(context, target, works).await;
-    let broken = conclude(context, target, works, proofs).await;
+    let broken = conclude(context, target, works, proofs, begun).await;
     if !broken.is_empty() {
         roll_back(context, target, works, broken).await;
     }
@@ -318,17 +319,17 @@ async fn conclude(
     target: &Target,
     works: &mut [Work<'_>],
     proofs: Vec<(usize, Vec<Proof>)>,
+    begun: Instant,
 ) -> Vec<(usize, Proof)> {
     let mut to_roll_back = Vec::new();
     for (member, proofs) in proofs {
-        let begun = Instant::now();
         let handshakes: u32 = proofs.iter().map(|proof| proof.handshakes).sum();
         let worst = proofs
             .into_iter()
             .find(|proof| !matches!(proof.verdict, Verdict::Proven));
         let work = &mut works[member];
         match worst {
-            None => proven(context, work, handshakes),
+            None => proven(context, work, handshakes, begun),
             Some(proof) if is_broken(target, &proof) && has_previous(work) => {
                 to_roll_back.push((member, proof));
             }
@@ -349,8 +350,7 @@ async fn conclude(
     to_roll_back
 }
 
-fn proven(context: &Context<'_>, work: &mut Work<'_>, handshakes: u32) {
-    let begun = Instant::now();
+fn proven(context: &Context<'_>, work: &mut Work<'_>, handshakes: u32, begun: Instant) {
     let Some(ready) = work.ready.clone() else {
         return;
     };

@@ -161,17 +161,16 @@ pub(super) async fn make_ready(
         confirm(context, target, work);
         refuse_pinned(context, target, work);
     }
-    if target.nginx.test == ConfigTest::Run {
-        prove_mounts(context, options, target, works).await;
-        test_before(context, target, works).await;
-    }
-    let label = target.label();
+    let detail = match target.nginx.test {
+        ConfigTest::Run => {
+            prove_mounts(context, options, target, works).await;
+            let tested = test_before(context, target, works).await;
+            format!("{}: mounts proven, {tested}", target.label())
+        }
+        ConfigTest::Skip => format!("{}: not asked (test = false)", target.label()),
+    };
     for work in open(target, works) {
-        let detail = match target.nginx.test {
-            ConfigTest::Run => format!("{label}: mounts proven, nginx -t passed"),
-            ConfigTest::Skip => format!("{label}: not asked (test = false)"),
-        };
-        work.done(Stage::Target, begun, detail);
+        work.done(Stage::Target, begun, detail.clone());
     }
 }
 
@@ -493,16 +492,18 @@ fn not_the_same(container: &Container, probe: &Probe, words: &str) -> Finding {
 ///
 /// A configuration that is broken already stops the target's domains here, unless all that it
 /// misses is a certificate that this run is about to supply.
-async fn test_before(context: &Context<'_>, target: &Target, works: &mut [Work<'_>]) {
+async fn test_before(context: &Context<'_>, target: &Target, works: &mut [Work<'_>]) -> String {
+    let mut said = "nginx -t passed".to_owned();
     if open(target, works).next().is_none() {
-        return;
+        return said;
     }
     let begun = Instant::now();
     for container in &target.containers {
         let broken = match test(target, container).await {
             Ok(()) => continue,
             Err(Untested::Refused { words }) => {
-                if supplies(context, target, container, works, &words) {
+                if let Some(path) = supplies(context, target, container, works, &words) {
+                    said = format!("nginx -t waits for {}", path.display());
                     continue;
                 }
                 broken_before(container, &words)
@@ -512,8 +513,9 @@ async fn test_before(context: &Context<'_>, target: &Target, works: &mut [Work<'
         for work in open(target, works) {
             work.fail_with(Stage::Target, begun, broken.clone());
         }
-        return;
+        break;
     }
+    said
 }
 
 /// Why `nginx -t` did not pass
@@ -539,21 +541,19 @@ pub(super) async fn test(target: &Target, container: &Container) -> Result<(), U
     Err(Untested::Refused { words })
 }
 
-/// Whether the file that nginx misses is a certificate that this run will put there
+/// The file that nginx misses, if it is a certificate that this run will put there
 fn supplies(
     context: &Context<'_>,
     target: &Target,
     container: &Container,
     works: &mut [Work<'_>],
     words: &str,
-) -> bool {
-    let Some(stumble) = stumble(words).filter(|stumble| stumble.reason == Reason::Missing) else {
-        return false;
-    };
-    let Some(live) = target.live_in(context, container) else {
-        return false;
-    };
-    open(target, works).any(|work| stumble.path.starts_with(live.join(work.name().as_str())))
+) -> Option<PathBuf> {
+    let stumble = stumble(words).filter(|stumble| stumble.reason == Reason::Missing)?;
+    let live = target.live_in(context, container)?;
+    open(target, works)
+        .any(|work| stumble.path.starts_with(live.join(work.name().as_str())))
+        .then_some(stumble.path)
 }
 
 fn broken_before(container: &Container, words: &str) -> Finding {

@@ -1,0 +1,268 @@
+//! The layers of the crate documentation, held against every `crate::` path in the source.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use syn::visit::{self, Visit};
+use syn::{ItemMod, UseTree};
+
+/// The modules, lowest layer first
+const LAYERS: [&[&str]; 8] = [
+    &["name", "time", "chain", "finding", "facts"],
+    &["config", "store"],
+    &["plan"],
+    &["net"],
+    &["acme", "challenge", "install", "target", "verify"],
+    &["pipeline", "report"],
+    &["run"],
+    &["cli", "telemetry"],
+];
+
+/// Modules of one layer that may use each other
+const WORDS: usize = 0;
+const INPUTS: usize = 1;
+const NET: usize = 3;
+const STAGES: usize = 4;
+const DRIVE: usize = 5;
+const SURFACE: usize = 7;
+
+/// External crates that have one home
+const HOMES: [(&str, &[&str]); 12] = [
+    ("instant_acme", &["acme"]),
+    ("rcgen", &["acme"]),
+    ("hickory_resolver", &["net"]),
+    ("hyper_util", &["net"]),
+    ("hyper_rustls", &["net"]),
+    ("tokio_rustls", &["net"]),
+    ("bollard", &["target"]),
+    ("nginx_lint_parser", &["target"]),
+    ("x509_parser", &["chain"]),
+    ("clap", &["cli", "telemetry"]),
+    ("indicatif", &["cli"]),
+    ("toml", &["config"]),
+];
+
+#[test]
+fn no_module_uses_a_layer_above_its_own() {
+    let mut wrong = Vec::new();
+    for file in sources() {
+        for used in &file.crate_modules {
+            if let Err(reason) = allowed(&file.module, used) {
+                wrong.push(format!(
+                    "{}: {} uses {used}: {reason}",
+                    file.path.display(),
+                    file.module
+                ));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn an_external_crate_has_one_home() {
+    let mut wrong = Vec::new();
+    for file in sources() {
+        for (name, homes) in HOMES {
+            if file.roots.contains(name) && !homes.contains(&file.module.as_str()) {
+                wrong.push(format!("{} uses {name}", file.path.display()));
+            }
+        }
+        let pure = layer(&file.module) == Some(WORDS) || file.module == "plan";
+        for name in ["tokio", "tracing"] {
+            if pure && file.roots.contains(name) {
+                wrong.push(format!("{} uses {name}", file.path.display()));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn every_module_is_in_the_table_and_in_the_documentation() {
+    let library = fs::read_to_string(source_root().join("lib.rs")).unwrap();
+    let declared: BTreeSet<&str> = library
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+        .collect();
+    let table: BTreeSet<&str> = LAYERS
+        .iter()
+        .flat_map(|layer| layer.iter().copied())
+        .collect();
+    assert_eq!(declared, table);
+    for module in declared {
+        let documented = [format!("[`{module}`]"), format!("[`mod@{module}`]")];
+        assert!(
+            documented.iter().any(|link| library.contains(link)),
+            "{module}"
+        );
+    }
+}
+
+#[test]
+fn the_rules_can_be_broken() {
+    for (from, to) in [
+        ("name", "config"),
+        ("net", "config"),
+        ("net", "plan"),
+        ("acme", "plan"),
+        ("acme", "target"),
+        ("config", "net"),
+        ("plan", "net"),
+        ("verify", "pipeline"),
+        ("report", "cli"),
+        ("pipeline", "run"),
+    ] {
+        assert!(allowed(from, to).is_err(), "{from} -> {to}");
+    }
+    assert!(allowed("pipeline", "acme").is_ok());
+    assert!(allowed("chain", "time").is_ok());
+    let file = parse(
+        "src/x.rs",
+        "fn f() { crate::cli::main(); let _ = tokio::spawn(g()); }",
+    );
+    assert_eq!(file.crate_modules, BTreeSet::from(["cli".to_owned()]));
+    assert!(file.roots.contains("tokio"));
+    let file = parse(
+        "src/x.rs",
+        "use crate::{net::tls, plan::{self, due}}; use super::super::acme;",
+    );
+    assert_eq!(
+        file.crate_modules,
+        BTreeSet::from(["net".to_owned(), "plan".to_owned()])
+    );
+    let file = parse("src/x.rs", "#[cfg(test)] mod tests { use crate::cli::x; }");
+    assert_eq!(file.crate_modules, BTreeSet::new());
+}
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
+}
+
+fn allowed(from: &str, to: &str) -> Result<(), &'static str> {
+    if from == to {
+        return Ok(());
+    }
+    let (Some(own), Some(other)) = (layer(from), layer(to)) else {
+        return Err("it is in no layer");
+    };
+    match (own, other) {
+        _ if other > own => Err("it lies above"),
+        (NET, INPUTS..NET) => Err("net knows neither inputs nor plans"),
+        (STAGES, 2) => Err("stages do not plan"),
+        (STAGES, STAGES) => Err("stages do not know each other"),
+        (WORDS | INPUTS | DRIVE | SURFACE, _) if own == other => Ok(()),
+        _ if own == other => Err("it lies beside"),
+        _ => Ok(()),
+    }
+}
+
+struct Source {
+    path: PathBuf,
+    /// First part of its module path
+    module: String,
+    /// Modules that stand after `crate::`
+    crate_modules: BTreeSet<String>,
+    /// First segments of all paths
+    roots: BTreeSet<String>,
+}
+
+fn source_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn sources() -> Vec<Source> {
+    let mut found = Vec::new();
+    collect(&source_root(), &mut found);
+    assert!(found.len() > 30, "the source was found");
+    found
+}
+
+fn collect(directory: &Path, found: &mut Vec<Source>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, found);
+            continue;
+        }
+        let relative = path.strip_prefix(source_root()).unwrap().to_owned();
+        let is_test = relative.ends_with("tests.rs");
+        let is_top = ["lib.rs", "main.rs"]
+            .iter()
+            .any(|top| relative.ends_with(top));
+        if !is_test && !is_top {
+            let text = fs::read_to_string(&path).unwrap();
+            found.push(parse(
+                Path::new("src").join(relative).to_str().unwrap(),
+                &text,
+            ));
+        }
+    }
+}
+
+fn parse(path: &str, text: &str) -> Source {
+    let path = PathBuf::from(path);
+    let first = path
+        .components()
+        .nth(1)
+        .unwrap()
+        .as_os_str()
+        .to_str()
+        .unwrap();
+    let mut source = Source {
+        module: first.trim_end_matches(".rs").to_owned(),
+        path,
+        crate_modules: BTreeSet::new(),
+        roots: BTreeSet::new(),
+    };
+    source.visit_file(&syn::parse_file(text).unwrap());
+    source
+}
+
+impl Source {
+    fn note(&mut self, segments: &[String]) {
+        if let Some(root) = segments.first() {
+            self.roots.insert(root.clone());
+        }
+        if let [root, module, ..] = segments
+            && root == "crate"
+        {
+            self.crate_modules.insert(module.clone());
+        }
+    }
+
+    fn walk(&mut self, tree: &UseTree, before: &[String]) {
+        let with = |ident: &syn::Ident| [before, &[ident.to_string()]].concat();
+        match tree {
+            UseTree::Path(path) => self.walk(&path.tree, &with(&path.ident)),
+            UseTree::Name(name) => self.note(&with(&name.ident)),
+            UseTree::Rename(rename) => self.note(&with(&rename.ident)),
+            UseTree::Glob(_) => self.note(before),
+            UseTree::Group(group) => group.items.iter().for_each(|tree| self.walk(tree, before)),
+        }
+    }
+}
+
+impl<'a> Visit<'a> for Source {
+    fn visit_item_mod(&mut self, module: &'a ItemMod) {
+        // Tests may look anywhere.
+        if module.ident != "tests" {
+            visit::visit_item_mod(self, module);
+        }
+    }
+
+    fn visit_item_use(&mut self, item: &'a syn::ItemUse) {
+        self.walk(&item.tree, &[]);
+    }
+
+    fn visit_path(&mut self, path: &'a syn::Path) {
+        let segments: Vec<String> = path
+            .segments
+            .iter()
+            .map(|segment| segment.ident.to_string())
+            .collect();
+        self.note(&segments);
+        visit::visit_path(self, path);
+    }
+}
