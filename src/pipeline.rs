@@ -99,12 +99,7 @@ pub enum News {
     /// A stage began
     Begun(Stage),
     /// The run is over for this domain
-    Ended {
-        /// How
-        outcome: Outcome,
-        /// In a sentence
-        summary: String,
-    },
+    Ended,
 }
 
 /// A domain on its way through a journey
@@ -188,13 +183,7 @@ impl Work<'_> {
 
     fn end(&mut self, outcome: Outcome, summary: impl Into<String>) {
         let summary = summary.into();
-        self.progress.tell(
-            self.name(),
-            News::Ended {
-                outcome,
-                summary: summary.clone(),
-            },
-        );
+        self.progress.tell(self.name(), News::Ended);
         self.end = Some(End { outcome, summary });
     }
 

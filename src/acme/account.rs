@@ -9,7 +9,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::problem::{self, AcmeError};
+use super::problem::{self, AcmeError, Hints};
 use super::transport::Transport;
 use super::{Session, repeat};
 use crate::config::{Eab, Terms};
@@ -104,7 +104,7 @@ impl Session {
         });
         let (_, credentials) = created
             .await
-            .map_err(|error| problem::explain(WHAT, error, transport.retry_after()))?;
+            .map_err(|error| problem::explain(WHAT, error, transport.hints()))?;
         self.keep(&credentials, registration.store)
     }
 
@@ -123,7 +123,7 @@ impl Session {
                 .create_from_key((key, PrivateKeyDer::Pkcs8(pkcs8)), url)
                 .await
         });
-        let explain = |error| problem::explain(WHAT, error, transport.retry_after());
+        let explain = |error| problem::explain(WHAT, error, transport.hints());
         let (account, credentials) = created.await.map_err(explain)?;
         let stored = self.keep(&credentials, registration.store)?;
         // Registering by key sends no contact, so it is added.
@@ -189,7 +189,7 @@ impl Session {
         Account::builder_with_http(Box::new(transport.clone()))
             .from_credentials(credentials)
             .await
-            .map_err(|error| problem::explain(WHAT, error, None))
+            .map_err(|error| problem::explain(WHAT, error, Hints::default()))
     }
 }
 

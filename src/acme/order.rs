@@ -7,7 +7,7 @@ use instant_acme::{AuthorizationStatus, ChallengeType, Identifier, NewOrder, Ord
 use tokio::time::{Instant, sleep};
 
 use super::account::Registration;
-use super::problem::{self, AcmeError, RetryAfter, problem_of};
+use super::problem::{self, AcmeError, Hints, RetryAfter, problem_of};
 use super::transport::Transport;
 use super::{Session, repeat};
 use crate::facts::Problem;
@@ -103,7 +103,7 @@ impl Session {
         }
         repeat(async || account.new_order(&request).await)
             .await
-            .map_err(|error| problem::explain("the order", error, transport.retry_after()))
+            .map_err(|error| problem::explain("the order", error, transport.hints()))
     }
 }
 
@@ -147,7 +147,7 @@ impl Pending {
             let order = &mut self.order;
             let answer = repeat(async || answer_at(order, position).await).await;
             let answer = answer.map_err(|error| {
-                problem::explain("an authorization", error, self.transport.retry_after())
+                problem::explain("an authorization", error, self.transport.hints())
             })?;
             match answer {
                 Found::Valid => {}
@@ -175,7 +175,7 @@ impl Pending {
     /// The error of a challenge that the CA refused at once
     fn explain_validation(&self, error: instant_acme::Error, position: usize) -> AcmeError {
         match (
-            problem::explain("a challenge", error, self.transport.retry_after()),
+            problem::explain("a challenge", error, self.transport.hints()),
             self.answers.get(position),
         ) {
             (AcmeError::Refused { problem, .. }, Some(answer)) => AcmeError::Validation {
@@ -191,7 +191,7 @@ impl Pending {
         let mut pace = Pace::new();
         let mut failures = 0;
         while self.order.state().status == status {
-            pace.wait(self.transport.retry_after()).await;
+            pace.wait(self.transport.hints().retry_after).await;
             match self.refresh().await {
                 Ok(()) => failures = 0,
                 Err(error) if error.is_transient() && failures < TRANSIENT => failures += 1,
@@ -208,9 +208,7 @@ impl Pending {
         let order = &mut self.order;
         repeat(async || order.refresh().await.map(|_| ()))
             .await
-            .map_err(|error| {
-                problem::explain("the order's state", error, self.transport.retry_after())
-            })
+            .map_err(|error| problem::explain("the order's state", error, self.transport.hints()))
     }
 
     /// The problem that made the order invalid: it stands in the authorization, not in the order
@@ -226,7 +224,7 @@ impl Pending {
             Some(problem) => AcmeError::Refused {
                 what: "the order",
                 problem: problem_of(problem),
-                retry_after: None,
+                hints: Hints::default(),
             },
             None => AcmeError::Protocol {
                 what: "the order",
@@ -242,16 +240,14 @@ impl Pending {
         let order = &mut self.order;
         repeat(async || order.finalize_csr(csr).await)
             .await
-            .map_err(|error| problem::explain("the CSR", error, self.transport.retry_after()))
+            .map_err(|error| problem::explain("the CSR", error, self.transport.hints()))
     }
 
     async fn download(&mut self) -> Result<String, AcmeError> {
         let order = &mut self.order;
         let chain = repeat(async || order.certificate().await)
             .await
-            .map_err(|error| {
-                problem::explain("the certificate", error, self.transport.retry_after())
-            })?;
+            .map_err(|error| problem::explain("the certificate", error, self.transport.hints()))?;
         chain.ok_or_else(|| AcmeError::Protocol {
             what: "the certificate",
             reason: "the order is processing again".to_owned(),

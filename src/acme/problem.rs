@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
+use http::header::{LINK, RETRY_AFTER};
 use http::{HeaderMap, Response};
 use instant_acme::Identifier;
 use thiserror::Error;
@@ -39,8 +39,8 @@ pub enum AcmeError {
         what: &'static str,
         /// The document
         problem: Problem,
-        /// How long it asks to wait
-        retry_after: Option<RetryAfter>,
+        /// What its headers add
+        hints: Hints,
     },
     /// A name could not be validated
     #[error("the CA could not validate {name}: {problem}")]
@@ -146,12 +146,8 @@ impl AcmeError {
                 status: 429 | 503,
                 ..
             } => Consequence::Later(*after),
-            Self::Refused {
-                problem,
-                retry_after,
-                ..
-            } if problem.kind == RATE_LIMITED => {
-                Consequence::Later(retry_after.unwrap_or(RetryAfter(UNNAMED_WAIT)))
+            Self::Refused { problem, hints, .. } if problem.kind == RATE_LIMITED => {
+                Consequence::Later(hints.retry_after.unwrap_or(RetryAfter(UNNAMED_WAIT)))
             }
             Self::Refused { problem, .. } if problem.kind != SERVER_INTERNAL => Consequence::Spent,
             Self::Validation { .. } | Self::Protocol { .. } => Consequence::Spent,
@@ -198,9 +194,7 @@ impl Explain for AcmeError {
 
     fn cure(&self) -> Option<String> {
         Some(match self {
-            Self::Http(HttpError::Unreachable { source, .. })
-                if format!("{source:?}").contains("UnknownIssuer") =>
-            {
+            Self::Http(HttpError::Untrusted { .. }) => {
                 "a private or test CA needs its root: set `trust` in [issuers.NAME]".to_owned()
             }
             Self::Http(_) => {
@@ -211,6 +205,14 @@ impl Explain for AcmeError {
             }
             Self::Refused { problem, .. } if problem.kind == RATE_LIMITED => {
                 "a limit of the CA is reached: certd waits until it allows more".to_owned()
+            }
+            Self::Refused {
+                hints: Hints {
+                    link: Some(link), ..
+                },
+                ..
+            } => {
+                format!("the CA points to {link}")
             }
             Self::Validation { name, problem } => validation_cure(name, problem),
             Self::NoHttp01 { .. } => {
@@ -275,6 +277,40 @@ impl RetryAfter {
     }
 }
 
+/// What the headers of an answer add to it
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// How long the CA asks to wait
+    pub retry_after: Option<RetryAfter>,
+    /// Where the CA sends people: terms of service, help (RFC 8288); never a protocol resource
+    pub link: Option<String>,
+}
+
+impl Hints {
+    pub(super) fn from_headers(headers: &HeaderMap) -> Self {
+        let links = headers
+            .get_all(LINK)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
+        Self {
+            retry_after: RetryAfter::from_headers(headers),
+            link: links
+                .flat_map(|value| value.split(", "))
+                .find_map(link_for_people),
+        }
+    }
+}
+
+/// The target of a link whose relation is meant for people
+fn link_for_people(link: &str) -> Option<String> {
+    let (url, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+    let relation = parameters
+        .split(';')
+        .find_map(|parameter| parameter.trim().strip_prefix("rel="))?;
+    let relation = relation.trim_matches('"');
+    (!PROTOCOL_RELATIONS.contains(&relation)).then(|| url.to_owned())
+}
+
 /// The error for an answer that is no ACME reply
 pub(super) fn unexpected(url: &str, response: &Response<Bytes>) -> AcmeError {
     AcmeError::Status {
@@ -313,16 +349,12 @@ fn excerpt(body: &[u8]) -> String {
 }
 
 /// The error that instant-acme's stands for
-pub(super) fn explain(
-    what: &'static str,
-    error: instant_acme::Error,
-    retry_after: Option<RetryAfter>,
-) -> AcmeError {
+pub(super) fn explain(what: &'static str, error: instant_acme::Error, hints: Hints) -> AcmeError {
     match error {
         instant_acme::Error::Api(problem) => AcmeError::Refused {
             what,
             problem: problem_of(&problem),
-            retry_after,
+            hints,
         },
         instant_acme::Error::Other(error) => match error.downcast::<AcmeError>() {
             Ok(error) => *error,
@@ -377,6 +409,8 @@ fn dns_name(identifier: &Identifier) -> Option<String> {
     }
 }
 
+/// Relations of RFC 8555 that lead to resources, not to pages
+const PROTOCOL_RELATIONS: [&str; 4] = ["index", "up", "next", "alternate"];
 const ERROR_URN: &str = "urn:ietf:params:acme:error:";
 const BAD_NONCE: &str = "urn:ietf:params:acme:error:badNonce";
 const RATE_LIMITED: &str = "rateLimited";
@@ -398,6 +432,20 @@ mod tests {
         assert_eq!(excerpt(html), "503 Service Unavailable");
         assert_eq!(excerpt(b""), "(no text)");
         assert_eq!(excerpt("x".repeat(500).as_bytes()).len(), EXCERPT + 3);
+    }
+
+    #[test]
+    fn a_link_for_people_is_kept_and_resources_are_not() {
+        let mut headers = HeaderMap::new();
+        headers.append(LINK, "<https://ca.test/dir>;rel=\"index\"".parse().unwrap());
+        assert_eq!(Hints::from_headers(&headers).link, None);
+        let both = "<https://ca.test/order/1>;rel=\"up\", <https://ca.test/terms>; rel=\"terms-of-service\"";
+        headers.append(LINK, both.parse().unwrap());
+        let link = Hints::from_headers(&headers).link;
+        assert_eq!(link.as_deref(), Some("https://ca.test/terms"));
+        headers.clear();
+        headers.append(LINK, "nonsense".parse().unwrap());
+        assert_eq!(Hints::from_headers(&headers).link, None);
     }
 
     #[test]

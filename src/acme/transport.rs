@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use serde::Deserialize;
 
-use super::problem::{self, RetryAfter};
+use super::problem::{self, Hints};
 use crate::net::http::Client;
 
 /// One order's view of the shared client
@@ -21,7 +21,7 @@ pub(super) struct Transport {
     client: Client,
     directory_url: String,
     directory: Bytes,
-    last: Arc<Mutex<Option<RetryAfter>>>,
+    last: Arc<Mutex<Hints>>,
 }
 
 impl Transport {
@@ -34,9 +34,12 @@ impl Transport {
         }
     }
 
-    /// `Retry-After` of the last answer, if it had one
-    pub(super) fn retry_after(&self) -> Option<RetryAfter> {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What the headers of the last answer added
+    pub(super) fn hints(&self) -> Hints {
+        self.last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     async fn answer(self, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, Error> {
@@ -56,7 +59,7 @@ impl Transport {
             .await
             .map_err(|error| Error::Other(Box::new(error)))?;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
-            RetryAfter::from_headers(response.headers());
+            Hints::from_headers(response.headers());
         if response.status().as_u16() >= 400 && !is_problem(response.body()) {
             let error = problem::unexpected(&url, &response);
             return Err(Error::Other(Box::new(error)));

@@ -10,7 +10,6 @@ use super::Ended;
 use crate::config::{ConfigError, defaults};
 use crate::finding::Explain;
 use crate::name::{DnsName, NameError};
-use crate::net::dns::DnsError;
 use crate::run::RunError;
 use crate::store::StoreError;
 use crate::verify::path::TrustError;
@@ -43,8 +42,6 @@ pub(super) enum CliError {
     Run(#[from] RunError),
     #[error(transparent)]
     Trust(#[from] TrustError),
-    #[error("DNS cannot be used")]
-    Dns(#[from] DnsError),
     #[error("stopped by a signal; published tokens are removed")]
     Stopped { number: u8 },
     #[error("the process cannot be set up")]
@@ -66,9 +63,7 @@ impl CliError {
             | Self::Trust(_) => Ended::Usage,
             Self::Run(RunError::Busy { .. }) => Ended::Later,
             Self::Stopped { number } => Ended::Signal(*number),
-            Self::Store(_) | Self::Run(_) | Self::Dns(_) | Self::Runtime(_) | Self::Output(_) => {
-                Ended::Failed
-            }
+            Self::Store(_) | Self::Run(_) | Self::Runtime(_) | Self::Output(_) => Ended::Failed,
         }
     }
 

@@ -58,7 +58,7 @@ async fn show(mut events: UnboundedReceiver<Event>) {
                     .or_insert_with(|| line(&screen, &event.domain));
                 line.set_message(stage.as_str());
             }
-            News::Ended { .. } => {
+            News::Ended => {
                 if let Some(line) = lines.remove(&event.domain) {
                     line.finish_and_clear();
                 }

@@ -61,7 +61,7 @@ fn means(config: Option<&Config>) -> Result<Means, CliError> {
         resolver: Resolver::new(
             dns.map_or(&[], |dns| dns.servers.as_slice()),
             dns.map_or(defaults::DNS_TIMEOUT, |dns| dns.timeout),
-        )?,
+        ),
         observer: Observer::new(provider, timeout),
         trust: Trust::load(&trust, algorithms)?,
         min_remaining: config.map_or(MinRemaining::Fraction(defaults::MIN_REMAINING), |config| {

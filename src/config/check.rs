@@ -70,7 +70,9 @@ impl<'t> Checker<'_, 't> {
             profile: root.string("profile").map(|profile| profile.value),
             key_type: self.key_type(&root).unwrap_or_default(),
             webroot: self.path(root.string("webroot"), defaults::WEBROOT),
-            nginx: root.table("nginx").and_then(|table| self.nginx(table)),
+            nginx: root
+                .table("nginx")
+                .and_then(|table| self.nginx(table, None)),
         };
         let config = Config {
             path: path.to_owned(),
@@ -326,22 +328,28 @@ impl<'t> Checker<'_, 't> {
         Some(value.value)
     }
 
-    fn nginx(&self, table: Table<'_, 't>) -> Option<Nginx> {
+    /// What a table is silent about comes from the top level, if it has an `[nginx]`
+    fn nginx(&self, table: Table<'_, 't>, inherited: Option<&Nginx>) -> Option<Nginx> {
         let selector = self.selector(&table);
         let docker = table.string("docker").map(|docker| docker.value);
         let reload = self.reload(&table);
-        let test = match table.boolean("test") {
-            Some(Value { value: false, .. }) => ConfigTest::Skip,
-            _ => ConfigTest::Run,
-        };
+        let test = table.boolean("test").map(|test| match test.value {
+            true => ConfigTest::Run,
+            false => ConfigTest::Skip,
+        });
         table.finish(&[]);
         Some(Nginx {
             selector: selector?,
             docker: docker
+                .or_else(|| inherited.map(|nginx| nginx.docker.clone()))
                 .or_else(|| self.environment.docker_host.clone())
                 .unwrap_or_else(|| defaults::DOCKER.to_owned()),
-            reload,
-            test,
+            reload: reload
+                .or(inherited.map(|nginx| nginx.reload))
+                .unwrap_or_default(),
+            test: test
+                .or(inherited.map(|nginx| nginx.test))
+                .unwrap_or_default(),
         })
     }
 
@@ -377,18 +385,16 @@ impl<'t> Checker<'_, 't> {
         })
     }
 
-    fn reload(&self, table: &Table<'_, 't>) -> Reload {
-        let Some(value) = table.string("reload") else {
-            return Reload::default();
-        };
+    fn reload(&self, table: &Table<'_, 't>) -> Option<Reload> {
+        let value = table.string("reload")?;
         match value.value.as_str() {
-            "signal" => Reload::Signal,
-            "exec" => Reload::Exec,
-            "restart" => Reload::Restart,
+            "signal" => Some(Reload::Signal),
+            "exec" => Some(Reload::Exec),
+            "restart" => Some(Reload::Restart),
             other => {
                 let message = format!("\"{other}\" is not one of signal, exec, restart");
                 self.mistake(&value, message, None);
-                Reload::default()
+                None
             }
         }
     }
@@ -435,7 +441,7 @@ impl<'t> Checker<'_, 't> {
                 |path| self.base.join(path.value),
             ),
             nginx: match table.table("nginx") {
-                Some(nginx) => self.nginx(nginx),
+                Some(nginx) => self.nginx(nginx, inherited.nginx.as_ref()),
                 None => inherited.nginx.clone(),
             },
             ports: self.ports(&table),

@@ -2,7 +2,7 @@
 //!
 //! No hosts file, no search domain and no cache: what is seen is what the servers answer now.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -46,13 +46,13 @@ impl Resolver {
 
     /// The addresses of a name, IPv6 and IPv4 asked for apart, without duplicates
     ///
-    /// `localhost` is answered as RFC 6761 section 6.3 says, without asking anyone.
+    /// `localhost` is the loopback address, without asking anyone (RFC 6761 section 6.3).
     ///
     /// # Errors
     /// [`DnsError`] when neither family gave an address.
     pub async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, DnsError> {
         if name == "localhost" {
-            return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+            return Ok(vec![Ipv4Addr::LOCALHOST.into()]);
         }
         let absolute = format!("{name}.");
         let (v4, v6) = tokio::join!(

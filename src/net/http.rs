@@ -1,6 +1,7 @@
 //! An HTTPS client with timeouts, bounded bodies and connections that are reused.
 
 use std::error::Error as StdError;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::crypto::CryptoProvider;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::time::timeout;
 
@@ -102,14 +103,11 @@ impl Client {
         request: Request<Full<Bytes>>,
         url: &Uri,
     ) -> Result<Response<Bytes>, HttpError> {
-        let response =
-            self.pool
-                .request(request)
-                .await
-                .map_err(|source| HttpError::Unreachable {
-                    url: url.clone(),
-                    source: Box::new(source),
-                })?;
+        let response = self
+            .pool
+            .request(request)
+            .await
+            .map_err(|source| unreachable(url, source))?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, self.limits.body)
             .collect()
@@ -137,6 +135,35 @@ impl Client {
     }
 }
 
+fn unreachable(url: &Uri, source: impl StdError + Send + Sync + 'static) -> HttpError {
+    match distrust(&source) {
+        Some(reason) => HttpError::Untrusted {
+            url: url.clone(),
+            reason,
+        },
+        None => HttpError::Unreachable {
+            url: url.clone(),
+            source: Box::new(source),
+        },
+    }
+}
+
+/// What is wrong with the server's certificate, if that is why there is no connection
+fn distrust(error: &(dyn StdError + 'static)) -> Option<CertificateError> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let inner = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if let Some(rustls::Error::InvalidCertificate(reason)) = tls {
+            return Some(reason.clone());
+        }
+        cause = error.source();
+    }
+    None
+}
+
 /// Why a request got no answer
 #[derive(Debug, Error)]
 pub enum HttpError {
@@ -147,6 +174,14 @@ pub enum HttpError {
         url: Uri,
         /// Why
         source: Box<dyn StdError + Send + Sync>,
+    },
+    /// The server's certificate is not trusted
+    #[error("the certificate of {url} is not trusted: {reason}")]
+    Untrusted {
+        /// What was asked for
+        url: Uri,
+        /// Why
+        reason: CertificateError,
     },
     /// No whole answer in time
     #[error("{url} did not answer within {} s", after.as_secs())]

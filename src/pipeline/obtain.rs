@@ -268,8 +268,13 @@ fn keep_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
     if foreign || options.mode == Mode::Rehearse {
         return;
     }
-    if end.outcome == Outcome::Proven {
-        prune(context, work);
+    match end.outcome {
+        Outcome::Proven => prune(context, work),
+        // Without a generation it was the order that failed, and that is counted where it failed.
+        Outcome::Failed | Outcome::NotServed if work.ready.is_some() => {
+            work.lineage.record.deploy_failures.add(context.now, None);
+        }
+        _ => {}
     }
     work.lineage.record.last_result = Some(LastResult {
         at: context.now,

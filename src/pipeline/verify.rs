@@ -16,7 +16,7 @@ use crate::net::dns::{DnsError, Resolver};
 use crate::net::tls::Observer;
 use crate::report::SCHEMA_VERSION;
 use crate::report::verify::{EndpointReport, ServedCertificate, VerifyReport};
-use crate::verify::judge::{Expectation, Installed, judge};
+use crate::verify::judge::{Expectation, Installed, UNREACHABLE, judge};
 use crate::verify::path::Trust;
 
 /// One name to be looked at
@@ -69,8 +69,8 @@ impl Subject {
 /// How to look
 #[derive(Clone)]
 pub struct Means {
-    /// Asks for addresses
-    pub resolver: Resolver,
+    /// Asks for addresses; where it cannot be had, only names that need it suffer
+    pub resolver: Result<Resolver, DnsError>,
     /// Makes handshakes
     pub observer: Observer,
     /// Roots that are believed
@@ -92,11 +92,12 @@ pub async fn verify(means: &Means, subjects: &[Subject], now: Timestamp) -> Veri
         .flat_map(stream::iter)
         .collect()
         .await;
-    let endpoints = stream::iter(places)
+    let mut endpoints: Vec<EndpointReport> = stream::iter(places)
         .map(|place| look(means, place, now))
         .buffered(means.concurrency)
         .collect()
         .await;
+    excuse_missing_routes(&mut endpoints);
     VerifyReport {
         schema_version: SCHEMA_VERSION,
         command: "verify",
@@ -123,7 +124,10 @@ async fn locate<'s>(means: &Means, subject: &'s Subject) -> Vec<Place<'s>> {
     }
     let addresses = match subject.name.parse() {
         Ok(address) => Ok(vec![address]),
-        Err(_) => means.resolver.addresses(&subject.name).await,
+        Err(_) => match &means.resolver {
+            Ok(resolver) => resolver.addresses(&subject.name).await,
+            Err(error) => Err(error.clone()),
+        },
     };
     let mut places = Vec::new();
     for port in &subject.ports {
@@ -171,6 +175,24 @@ async fn look(means: &Means, place: Place<'_>, now: Timestamp) -> EndpointReport
         certificate,
         handshake.elapsed,
     )
+}
+
+/// A host without IPv6 cannot judge an IPv6 address: no failure, if another address was reached
+fn excuse_missing_routes(endpoints: &mut [EndpointReport]) {
+    let reached: Vec<String> = endpoints
+        .iter()
+        .filter(|endpoint| endpoint.certificate.is_some())
+        .map(|endpoint| endpoint.name.clone())
+        .collect();
+    for endpoint in endpoints {
+        let [finding] = endpoint.findings.as_mut_slice() else {
+            continue;
+        };
+        if finding.code == UNREACHABLE && reached.contains(&endpoint.name) {
+            finding.severity = Severity::Note;
+            endpoint.severity = Severity::Note;
+        }
+    }
 }
 
 fn report(

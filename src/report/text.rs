@@ -230,9 +230,7 @@ fn row(lineage: &LineageStatus) -> Vec<Cell> {
         true => format!("over since {}", in_words(left)),
         false => in_words(left),
     });
-    let expires = lineage
-        .not_after
-        .map(|at| display(at).chars().take(10).collect());
+    let expires = lineage.not_after.map(display_date);
     vec![
         Cell::new(names),
         Cell::new(

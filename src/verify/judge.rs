@@ -86,7 +86,7 @@ fn connect_failure(handshake: &Handshake, failure: &ConnectFailure) -> Finding {
             "the server closed the connection: see its log".to_owned(),
         ),
         ConnectFailure::Unreachable(_) => (
-            "connect.unreachable",
+            UNREACHABLE,
             "there is no route to this address from here".to_owned(),
         ),
         ConnectFailure::Alert(alert) if alert == UNRECOGNIZED_NAME => (
@@ -336,6 +336,8 @@ fn installed(leaf: &Certificate, expected: &Expectation<'_>) -> Option<Finding> 
     })
 }
 
+/// Code of an address that this host has no route to
+pub const UNREACHABLE: &str = "connect.unreachable";
 const UNRECOGNIZED_NAME: &str = "unrecognized_name";
 const PROTOCOL_VERSION: &str = "protocol_version";
 /// Names of a wrong certificate that are listed

@@ -31,7 +31,7 @@ pub(super) async fn close(context: &Context<'_>, target: &mut Target, works: &mu
         test_all(context, target, works).await;
     }
     if open(target, works).next().is_none() || !reload(target, works).await {
-        return count_failures(context, target, works);
+        return;
     }
     let begun = Instant::now();
     let proofs = prove(context, target, works).await;
@@ -39,7 +39,6 @@ pub(super) async fn close(context: &Context<'_>, target: &mut Target, works: &mu
     if !broken.is_empty() {
         roll_back(context, target, works, broken).await;
     }
-    count_failures(context, target, works);
 }
 
 fn switch(context: &Context<'_>, work: &mut Work<'_>) {
@@ -434,20 +433,6 @@ async fn roll_back(
         };
         let finding = words::rolled_back(&proof, previous.generation, healing);
         work.fail_with(Stage::Rollback, begun, finding);
-    }
-}
-
-/// Counts a failed deployment for each domain that had something to deploy and is not proven
-fn count_failures(context: &Context<'_>, target: &Target, works: &mut [Work<'_>]) {
-    for member in &target.members {
-        let work = &mut works[*member];
-        let failed = work
-            .end
-            .as_ref()
-            .is_some_and(|end| matches!(end.outcome, Outcome::Failed | Outcome::NotServed));
-        if failed && work.ready.is_some() {
-            work.lineage.record.deploy_failures.add(context.now, None);
-        }
     }
 }
 

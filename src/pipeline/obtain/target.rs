@@ -160,6 +160,9 @@ pub(super) async fn make_ready(
         }
         confirm(context, target, work);
         refuse_pinned(context, target, work);
+        if work.is_open() {
+            warn_of_mounted_state(context, target, work);
+        }
     }
     let detail = match target.nginx.test {
         ConfigTest::Run => {
@@ -225,6 +228,27 @@ pub(super) fn names_in_words(names: usize) -> String {
         1 => "its name".to_owned(),
         2 => "both names".to_owned(),
         names => format!("all {names} names"),
+    }
+}
+
+/// The state holds account keys: nothing in a web server's container should see it
+fn warn_of_mounted_state(context: &Context<'_>, target: &Target, work: &mut Work<'_>) {
+    let state = &context.config.state;
+    let seen = target
+        .containers
+        .iter()
+        .find_map(|container| Some((container, path_in(container, state)?)));
+    if let Some((container, path)) = seen {
+        let finding = Finding::warning(
+            "target.state_mounted",
+            format!(
+                "{} sees the state directory at {}",
+                container.name,
+                path.display()
+            ),
+        )
+        .with_cure("account keys lie there: set `state` to a directory that is not mounted");
+        work.findings.push(finding);
     }
 }
 
