@@ -217,13 +217,16 @@ impl Pending {
             let order = &mut self.order;
             let found = repeat(async || challenge_problem(order, position).await).await;
             if let Ok(Some((name, problem))) = found {
-                return AcmeError::Validation { name, problem };
+                return AcmeError::Validation {
+                    name,
+                    problem: Box::new(problem),
+                };
             }
         }
         match &self.order.state().error {
             Some(problem) => AcmeError::Refused {
                 what: "the order",
-                problem: problem_of(problem),
+                problem: Box::new(problem_of(problem)),
                 hints: Hints::default(),
             },
             None => AcmeError::Protocol {

@@ -38,7 +38,7 @@ pub enum AcmeError {
         /// What was asked for, as a noun
         what: &'static str,
         /// The document
-        problem: Problem,
+        problem: Box<Problem>,
         /// What its headers add
         hints: Hints,
     },
@@ -48,7 +48,7 @@ pub enum AcmeError {
         /// The name
         name: String,
         /// The document
-        problem: Problem,
+        problem: Box<Problem>,
     },
     /// The CA offers no HTTP-01 challenge for a name
     #[error("the CA offers no http-01 challenge for {name}, only {offered}")]
@@ -353,7 +353,7 @@ pub(super) fn explain(what: &'static str, error: instant_acme::Error, hints: Hin
     match error {
         instant_acme::Error::Api(problem) => AcmeError::Refused {
             what,
-            problem: problem_of(&problem),
+            problem: Box::new(problem_of(&problem)),
             hints,
         },
         instant_acme::Error::Other(error) => match error.downcast::<AcmeError>() {

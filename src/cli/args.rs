@@ -24,7 +24,7 @@ use crate::telemetry::{LogFormat, LogLevel};
     disable_help_subcommand = true
 )]
 pub(super) struct Args {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Options of every command")]
     pub(super) global: Global,
     #[command(subcommand)]
     pub(super) command: Command,
@@ -79,18 +79,24 @@ impl Global {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Obtain certificates, deploy them, and prove that they are served
+    ///
+    /// The whole loop for the domains of domains.toml: plan, check the containers, order, install,
+    /// test and reload nginx, prove what is served.
+    ///
+    /// Where nothing is due and the certificate is seen served, nothing is done. A certificate
+    /// that was issued and is not proven yet is deployed without a new order.
     Obtain(Obtain),
     /// Judge what is served, from any machine
+    ///
+    /// Connects to each name at each of its addresses, and judges the certificate as a browser
+    /// does. Needs no root, no Docker and no state. A DOMAIN of domains.toml is looked at with all
+    /// its names, and held against the installed certificate where that can be read.
     Verify(Verify),
     /// Show every certificate: names, expiry, state, last result
     Status,
 }
 
-/// The whole loop for the domains of domains.toml: plan, check the containers, order, install,
-/// test and reload nginx, prove what is served
-///
-/// Where nothing is due and the certificate is seen served, nothing is done. A certificate that
-/// was issued and is not proven yet is deployed without a new order.
+/// Arguments of `obtain`
 #[derive(Arguments, Debug)]
 pub(super) struct Obtain {
     /// Primary names of the domains
@@ -126,10 +132,7 @@ pub(super) struct Obtain {
     pub(super) no_deploy: bool,
 }
 
-/// Connects to each name at each of its addresses, and judges the certificate as a browser does
-///
-/// Needs no root, no Docker and no state. A DOMAIN of domains.toml is looked at with all its
-/// names, and held against the installed certificate where that can be read.
+/// Arguments of `verify`
 #[derive(Arguments, Debug)]
 pub(super) struct Verify {
     /// Domains of domains.toml, or any HOST[:PORT]; none for all of domains.toml

@@ -345,10 +345,10 @@ impl<'t> Checker<'_, 't> {
                 .or_else(|| self.environment.docker_host.clone())
                 .unwrap_or_else(|| defaults::DOCKER.to_owned()),
             reload: reload
-                .or(inherited.map(|nginx| nginx.reload))
+                .or_else(|| inherited.map(|nginx| nginx.reload))
                 .unwrap_or_default(),
             test: test
-                .or(inherited.map(|nginx| nginx.test))
+                .or_else(|| inherited.map(|nginx| nginx.test))
                 .unwrap_or_default(),
         })
     }

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HeaderValue, USER_AGENT};
-use http::{Request, Response, Uri};
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::crypto::CryptoProvider;
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::time::timeout;
 
@@ -83,7 +83,7 @@ impl Client {
     /// # Errors
     /// [`HttpError`] with the URL; an error status of the server is an answer, not an error.
     pub async fn send(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let url = request.uri().clone();
+        let url = request.uri().to_string();
         request
             .headers_mut()
             .insert(USER_AGENT, HeaderValue::from_static(AGENT));
@@ -101,7 +101,7 @@ impl Client {
     async fn exchange(
         &self,
         request: Request<Full<Bytes>>,
-        url: &Uri,
+        url: &str,
     ) -> Result<Response<Bytes>, HttpError> {
         let response = self
             .pool
@@ -116,15 +116,15 @@ impl Client {
         Ok(Response::from_parts(parts, body.to_bytes()))
     }
 
-    fn body_error(&self, url: &Uri, source: Box<dyn StdError + Send + Sync>) -> HttpError {
+    fn body_error(&self, url: &str, source: Box<dyn StdError + Send + Sync>) -> HttpError {
         if source.is::<LengthLimitError>() {
             return HttpError::TooLarge {
-                url: url.clone(),
+                url: url.to_owned(),
                 limit: self.limits.body,
             };
         }
         HttpError::Truncated {
-            url: url.clone(),
+            url: url.to_owned(),
             source,
         }
     }
@@ -135,21 +135,21 @@ impl Client {
     }
 }
 
-fn unreachable(url: &Uri, source: impl StdError + Send + Sync + 'static) -> HttpError {
+fn unreachable(url: &str, source: impl StdError + Send + Sync + 'static) -> HttpError {
     match distrust(&source) {
         Some(reason) => HttpError::Untrusted {
-            url: url.clone(),
+            url: url.to_owned(),
             reason,
         },
         None => HttpError::Unreachable {
-            url: url.clone(),
+            url: url.to_owned(),
             source: Box::new(source),
         },
     }
 }
 
 /// What is wrong with the server's certificate, if that is why there is no connection
-fn distrust(error: &(dyn StdError + 'static)) -> Option<CertificateError> {
+fn distrust(error: &(dyn StdError + 'static)) -> Option<String> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         let inner = error
@@ -157,7 +157,7 @@ fn distrust(error: &(dyn StdError + 'static)) -> Option<CertificateError> {
             .and_then(io::Error::get_ref);
         let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
         if let Some(rustls::Error::InvalidCertificate(reason)) = tls {
-            return Some(reason.clone());
+            return Some(reason.to_string());
         }
         cause = error.source();
     }
@@ -171,7 +171,7 @@ pub enum HttpError {
     #[error("cannot reach {url}")]
     Unreachable {
         /// What was asked for
-        url: Uri,
+        url: String,
         /// Why
         source: Box<dyn StdError + Send + Sync>,
     },
@@ -179,15 +179,15 @@ pub enum HttpError {
     #[error("the certificate of {url} is not trusted: {reason}")]
     Untrusted {
         /// What was asked for
-        url: Uri,
+        url: String,
         /// Why
-        reason: CertificateError,
+        reason: String,
     },
     /// No whole answer in time
     #[error("{url} did not answer within {} s", after.as_secs())]
     TimedOut {
         /// What was asked for
-        url: Uri,
+        url: String,
         /// The limit
         after: Duration,
     },
@@ -195,7 +195,7 @@ pub enum HttpError {
     #[error("the answer of {url} is larger than {limit} bytes")]
     TooLarge {
         /// What was asked for
-        url: Uri,
+        url: String,
         /// The limit
         limit: usize,
     },
@@ -203,7 +203,7 @@ pub enum HttpError {
     #[error("the answer of {url} broke off")]
     Truncated {
         /// What was asked for
-        url: Uri,
+        url: String,
         /// Why
         source: Box<dyn StdError + Send + Sync>,
     },

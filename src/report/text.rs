@@ -66,14 +66,15 @@ fn write_stage(stage: &StageReport, out: &mut impl Write) -> io::Result<()> {
     let room = WIDTH - STAGE_COLUMN - elapsed.len() - 2;
     let lines = textwrap::wrap(&stage.detail, room);
     for (number, line) in lines.iter().enumerate() {
-        let (name, time) = if number == 0 {
-            (stage.stage.as_str(), elapsed.as_str())
+        if number == 0 {
+            let name = stage.stage.as_str();
+            writeln!(
+                out,
+                "  {style}{name:<8}{style:#}  {line:<room$}  {DIM}{elapsed}{DIM:#}"
+            )?;
         } else {
-            ("", "")
-        };
-        let name = format!("{style}{name:<8}{style:#}");
-        let line = format!("  {name}  {line:<room$}  {DIM}{time}{DIM:#}");
-        writeln!(out, "{}", line.trim_end())?;
+            writeln!(out, "{:STAGE_COLUMN$}{line}", "")?;
+        }
     }
     Ok(())
 }
@@ -208,6 +209,9 @@ pub fn status(report: &StatusReport, out: &mut impl Write) -> io::Result<()> {
         .set_header(["DOMAIN", "GEN", "STATE", "EXPIRES", "LEFT", "ISSUER"]);
     for lineage in &report.lineages {
         table.add_row(row(lineage));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
     }
     for line in table.lines() {
         writeln!(out, "{}", line.trim_end())?;
