@@ -1,0 +1,146 @@
+//! README.md, domains.toml and CHANGELOG.md, held against what certd does.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use certd::config::{Config, Environment, Terms, defaults};
+
+fn file(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+fn parse(text: &str) -> Config {
+    let path = Path::new("/etc/certd/domains.toml");
+    Config::parse(text, path, &Environment::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The code blocks of a Markdown text in one language, their indentation removed
+fn blocks(markdown: &str, language: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut current: Option<String> = None;
+    for line in markdown.lines().map(str::trim_start) {
+        match (&mut current, line.strip_prefix("```")) {
+            (None, Some(opened)) if opened == language => current = Some(String::new()),
+            (Some(_), Some(_)) => blocks.extend(current.take()),
+            (Some(block), None) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+            (None, _) => {}
+        }
+    }
+    blocks
+}
+
+#[test]
+fn the_smallest_configuration_of_the_readme_works() {
+    let blocks = blocks(&file("README.md"), "toml");
+    assert_eq!(blocks.len(), 1);
+    let config = parse(&blocks[0]);
+    assert_eq!(config.terms, Terms::Agreed);
+    assert_eq!(config.domains.len(), 1);
+    assert!(config.domains[0].nginx.is_some());
+}
+
+#[test]
+fn the_sample_is_valid_and_agrees_to_nothing() {
+    let config = parse(&file("domains.toml"));
+    assert_eq!(config.terms, Terms::NotAgreed);
+    assert_eq!(config.domains.len(), 2);
+}
+
+/// The sample with every example in it switched on, but for the two other ways to find nginx
+fn uncommented(sample: &str) -> String {
+    let is_example = |line: &str| {
+        let word = line.split([' ', '=']).next().unwrap_or_default();
+        let key = !word.is_empty()
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        line.starts_with('[') || (key && line[word.len()..].starts_with(" = "))
+    };
+    let lines = sample
+        .lines()
+        .filter_map(|line| match line.strip_prefix("# ") {
+            Some(example) if is_example(example) => {
+                let other = ["label", "service", "project"]
+                    .iter()
+                    .any(|key| example.starts_with(key));
+                (!other).then_some(example)
+            }
+            _ => Some(line),
+        });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_default_in_the_sample_is_the_real_one() {
+    let silent = parse(&file("domains.toml"));
+    let spoken = parse(&uncommented(&file("domains.toml")).replace("key_group = \"101\"", ""));
+    assert_eq!(spoken.jobs, silent.jobs);
+    assert_eq!(spoken.storage, silent.storage);
+    assert_eq!(spoken.state, silent.state);
+    assert_eq!(spoken.renewal_fraction, silent.renewal_fraction);
+    assert_eq!(spoken.verify.timeout, silent.verify.timeout);
+    assert_eq!(spoken.verify.concurrency, silent.verify.concurrency);
+    assert_eq!(spoken.verify.min_remaining, silent.verify.min_remaining);
+    assert_eq!(spoken.dns.timeout, silent.dns.timeout);
+    for (spoken, silent) in spoken.domains.iter().zip(&silent.domains) {
+        assert_eq!(spoken.issuer, silent.issuer);
+        assert_eq!(spoken.key_type, silent.key_type);
+        assert_eq!(spoken.webroot, silent.webroot);
+        assert_eq!(spoken.nginx, silent.nginx);
+        assert_eq!(spoken.ports, silent.ports);
+        assert_eq!(spoken.sharing, silent.sharing);
+        assert_eq!(spoken.enabled, silent.enabled);
+    }
+    assert_eq!(silent.storage, PathBuf::from(defaults::STORAGE));
+    assert!(spoken.issuers["company"].trust.is_some());
+    assert!(spoken.issuers["zerossl"].eab.is_some());
+}
+
+#[test]
+fn the_readme_names_each_command_and_option_of_obtain() {
+    let readme = file("README.md");
+    let help = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_certd"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let commands: Vec<String> = help(&["-h"])
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next().map(ToOwned::to_owned))
+        .collect();
+    assert_eq!(commands, ["obtain", "verify", "status"]);
+    for command in commands {
+        assert!(readme.contains(&format!("| `certd {command}")), "{command}");
+    }
+    let help = help(&["obtain", "-h"]);
+    let own = help.split("Options of every command:").next().unwrap();
+    for option in own
+        .split_whitespace()
+        .filter(|word| word.starts_with("--") && *word != "--help")
+    {
+        let option = option.trim_end_matches(')').trim_end_matches('\'');
+        assert!(readme.contains(option), "{option}");
+    }
+}
+
+#[test]
+fn every_file_that_the_readme_names_is_there() {
+    let readme = file("README.md");
+    for named in ["examples/pebble/run.sh", "tests/run.sh", "domains.toml"] {
+        assert!(readme.contains(named), "{named}");
+        assert!(
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(named).exists(),
+            "{named}"
+        );
+    }
+    assert!(file("CHANGELOG.md").starts_with("# Changelog"));
+}
