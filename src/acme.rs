@@ -4,8 +4,6 @@
 //! `Retry-After`, replies that are no JSON, nonces refused more than three times) is done here,
 //! so that no other module knows the crate.
 
-use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +11,12 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use crate::config::Issuer;
 use crate::net::http::{Client, Limits};
+use crate::net::roots;
 use crate::store::account::StoredAccount;
 
 pub mod account;
@@ -53,8 +50,12 @@ impl Session {
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, AcmeError> {
         let roots = match &issuer.trust {
-            Some(path) => roots_in(path.clone())?,
-            None => system_roots(),
+            Some(path) => {
+                let mut roots = RootCertStore::empty();
+                roots::add_file(&mut roots, path)?;
+                roots
+            }
+            None => roots::system(),
         };
         let client = Client::new(provider, roots, LIMITS)?;
         let (directory, directory_json) = fetch_directory(&client, &issuer.directory).await?;
@@ -146,31 +147,6 @@ async fn fetch_directory(client: &Client, url: &str) -> Result<(Directory, Bytes
     let body = response.into_body();
     let directory = serde_json::from_slice(&body).map_err(|error| not_one(error.to_string()))?;
     Ok((directory, body))
-}
-
-fn roots_in(path: PathBuf) -> Result<RootCertStore, AcmeError> {
-    let unusable = |reason: String| AcmeError::Trust {
-        path: path.clone(),
-        reason,
-    };
-    let pem = fs::read(&path).map_err(|error| unusable(error.to_string()))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-        roots
-            .add(certificate)
-            .map_err(|error| unusable(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(unusable("it holds no certificate".to_owned()));
-    }
-    Ok(roots)
-}
-
-fn system_roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots
 }
 
 /// Repeats a call that the CA refused for its nonce alone (RFC 8555 section 6.5)

@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::facts::{Problem, Subproblem};
 use crate::finding::Explain;
 use crate::net::http::HttpError;
+use crate::net::roots::TrustError;
 use crate::store::account::AccountError;
 
 /// Why a certificate could not be had
@@ -75,13 +76,8 @@ pub enum AcmeError {
         reason: String,
     },
     /// The trust file of the issuer is of no use
-    #[error("the trust file {} cannot be used: {reason}", path.display())]
-    Trust {
-        /// The file
-        path: PathBuf,
-        /// Why
-        reason: String,
-    },
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The terms of service were not agreed to
     #[error("no account yet, and the terms of service of the CA are not agreed to")]
     Terms {
@@ -182,7 +178,7 @@ impl Explain for AcmeError {
             Self::NoHttp01 { .. } => "acme.no_http01",
             Self::Deadline { .. } => "acme.deadline",
             Self::Directory { .. } => "acme.directory",
-            Self::Trust { .. } => "acme.trust",
+            Self::Trust(_) => "acme.trust",
             Self::Terms { .. } => "acme.terms",
             Self::EabRequired { .. } | Self::EabKey { .. } => "acme.eab",
             Self::Profile { .. } => "acme.profile",
@@ -219,7 +215,7 @@ impl Explain for AcmeError {
                 "this CA or name needs another challenge, which is not supported yet".to_owned()
             }
             Self::Directory { .. } => "set `directory` to the URL that the CA documents".to_owned(),
-            Self::Trust { .. } => "set `trust` to a PEM file with the CA's root".to_owned(),
+            Self::Trust(_) => "set `trust` to a PEM file with the CA's root".to_owned(),
             Self::Terms { url } => match url {
                 Some(url) => format!("read {url}, then set terms_of_service_agreed = true"),
                 None => "set terms_of_service_agreed = true".to_owned(),

@@ -10,9 +10,9 @@ use super::Ended;
 use crate::config::{ConfigError, defaults};
 use crate::finding::Explain;
 use crate::name::{DnsName, NameError};
+use crate::net::roots::TrustError;
 use crate::run::RunError;
 use crate::store::StoreError;
-use crate::verify::path::TrustError;
 
 /// Why a command ended without a report
 #[derive(Debug, Error)]

@@ -19,6 +19,7 @@ use crate::store::record::{LastResult, Record};
 use crate::time::{display, display_date, in_words};
 
 mod close;
+mod mounts;
 mod order;
 mod target;
 mod words;

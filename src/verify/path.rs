@@ -1,19 +1,17 @@
 //! Whether a chain leads to a trusted root, and if not, why: by rustls's verifier.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::WebPkiSupportedAlgorithms;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, Error, RootCertStore};
-use thiserror::Error as ThisError;
 
 use crate::chain::{Certificate, Chain};
+use crate::net::roots::{self, TrustError};
 
 /// Roots that are believed, and the algorithms that are known
 #[derive(Clone, Debug)]
@@ -31,47 +29,12 @@ impl Trust {
         files: &[PathBuf],
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Result<Self, TrustError> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let mut roots = roots::system();
         for path in files {
-            add_file(&mut roots, path)?;
+            roots::add_file(&mut roots, path)?;
         }
         Ok(Self { roots, algorithms })
     }
-
-    /// These roots alone
-    pub fn only(roots: RootCertStore, algorithms: WebPkiSupportedAlgorithms) -> Self {
-        Self { roots, algorithms }
-    }
-}
-
-fn add_file(roots: &mut RootCertStore, path: &PathBuf) -> Result<(), TrustError> {
-    let unusable = |reason: String| TrustError {
-        path: path.clone(),
-        reason,
-    };
-    let pem = fs::read(path).map_err(|error| unusable(error.to_string()))?;
-    let before = roots.len();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-        roots
-            .add(certificate)
-            .map_err(|error| unusable(error.to_string()))?;
-    }
-    if roots.len() == before {
-        return Err(unusable("it holds no certificate".to_owned()));
-    }
-    Ok(())
-}
-
-/// A trust file that is of no use
-#[derive(Debug, ThisError)]
-#[error("the trust file {} cannot be used: {reason}", path.display())]
-pub struct TrustError {
-    /// The file
-    pub path: PathBuf,
-    /// Why
-    pub reason: String,
 }
 
 /// Where a chain leads

@@ -3,14 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use crate::challenge::Published;
-use crate::config::{ConfigTest, Nginx, Reload};
+use super::mounts;
+use crate::config::{ConfigTest, Nginx};
 use crate::facts::{Container, Handshake};
 use crate::finding::Finding;
 use crate::name::DnsName;
@@ -159,14 +159,14 @@ pub(super) async fn make_ready(
             work.fail_with(Stage::Target, begun, no_endpoint(target));
         }
         confirm(context, target, work);
-        refuse_pinned(context, target, work);
+        mounts::refuse_pinned(context, target, work);
         if work.is_open() {
-            warn_of_mounted_state(context, target, work);
+            mounts::warn_of_mounted_state(context, target, work);
         }
     }
     let detail = match target.nginx.test {
         ConfigTest::Run => {
-            prove_mounts(context, options, target, works).await;
+            mounts::prove_mounts(context, options, target, works).await;
             let tested = test_before(context, target, works).await;
             format!("{}: mounts proven, {tested}", target.label())
         }
@@ -229,287 +229,6 @@ pub(super) fn names_in_words(names: usize) -> String {
         2 => "both names".to_owned(),
         names => format!("all {names} names"),
     }
-}
-
-/// The state holds account keys: nothing in a web server's container should see it
-fn warn_of_mounted_state(context: &Context<'_>, target: &Target, work: &mut Work<'_>) {
-    let state = &context.config.state;
-    let seen = target
-        .containers
-        .iter()
-        .find_map(|container| Some((container, path_in(container, state)?)));
-    if let Some((container, path)) = seen {
-        let finding = Finding::warning(
-            "target.state_mounted",
-            format!(
-                "{} sees the state directory at {}",
-                container.name,
-                path.display()
-            ),
-        )
-        .with_cure("account keys lie there: set `state` to a directory that is not mounted");
-        work.findings.push(finding);
-    }
-}
-
-/// A mount inside the lineage shows the old generation until a restart
-fn refuse_pinned(context: &Context<'_>, target: &Target, work: &mut Work<'_>) {
-    if !work.is_open() {
-        return;
-    }
-    let begun = Instant::now();
-    for container in &target.containers {
-        let pinned = mount::pinned(container, context.store.storage(), work.name());
-        let Some(first) = pinned.first() else {
-            continue;
-        };
-        if target.nginx.reload == Reload::Restart {
-            continue;
-        }
-        let storage = context.config.storage.display();
-        let finding = Finding::failure(
-            "target.pinned_mount",
-            format!("{first} in {}: it pins the old generation until the container restarts", container.name),
-        )
-        .with_cure(format!(
-            "mount the storage whole, and create the container anew:\n    {storage}:{storage}:ro\nor set reload = \"restart\" in [nginx]"
-        ));
-        return work.fail_with(Stage::Target, begun, finding);
-    }
-}
-
-/// A file that certd wrote and that a container must be able to read
-struct Probe {
-    path: PathBuf,
-    content: String,
-    what: &'static str,
-    host: PathBuf,
-    /// Positions of the domains that need it
-    needed_by: Vec<usize>,
-}
-
-/// Proves by exec that webroot and storage are the same directories in every container
-async fn prove_mounts(
-    context: &Context<'_>,
-    options: &Options,
-    target: &Target,
-    works: &mut [Work<'_>],
-) {
-    let begun = Instant::now();
-    for container in &target.containers {
-        let mut guards = Vec::new();
-        let mut probes = webroot_probes(target, container, works, &mut guards);
-        if options.mode == super::Mode::Deploy {
-            probes.extend(storage_probe(
-                context,
-                target,
-                container,
-                works,
-                &mut guards,
-            ));
-        }
-        for (position, finding) in read_probes(target, container, &probes).await {
-            if works[position].is_open() {
-                works[position].fail_with(Stage::Target, begun, finding);
-            }
-        }
-    }
-}
-
-/// Probes in the webroots of the domains that will order
-fn webroot_probes(
-    target: &Target,
-    container: &Container,
-    works: &mut [Work<'_>],
-    guards: &mut Vec<Published>,
-) -> Vec<Probe> {
-    let begun = Instant::now();
-    let mut by_webroot: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
-    for member in &target.members {
-        let work = &works[*member];
-        if work.is_open() && matches!(work.plan, Plan::Order { .. }) {
-            by_webroot
-                .entry(work.domain.webroot.clone())
-                .or_default()
-                .push(*member);
-        }
-    }
-    let mut probes = Vec::new();
-    for (webroot, members) in by_webroot {
-        let name = random_name();
-        let content = random_name();
-        let placed = Published::publish(&webroot, [(name.as_str(), content.as_str())]);
-        let published = match placed {
-            Ok(published) => published,
-            Err(error) => {
-                for member in members {
-                    works[member].fail(Stage::Target, begun, &error);
-                }
-                continue;
-            }
-        };
-        let host = published.directory().join(&name);
-        guards.push(published);
-        match path_in(container, &host) {
-            Some(path) => probes.push(Probe {
-                path,
-                content,
-                what: "webroot",
-                host: webroot,
-                needed_by: members,
-            }),
-            None => {
-                for member in members {
-                    let finding = not_mounted(container, "webroot", &webroot);
-                    works[member].fail_with(Stage::Target, begun, finding);
-                }
-            }
-        }
-    }
-    probes
-}
-
-/// A probe in `archive/`, read through `live/../archive` as the live links are
-fn storage_probe(
-    context: &Context<'_>,
-    target: &Target,
-    container: &Container,
-    works: &mut [Work<'_>],
-    guards: &mut Vec<Published>,
-) -> Option<Probe> {
-    let begun = Instant::now();
-    let storage = context.store.storage().to_owned();
-    let pins = |name: &DnsName| !mount::pinned(container, &storage, name).is_empty();
-    let members: Vec<usize> = target
-        .members
-        .iter()
-        .copied()
-        .filter(|member| works[*member].is_open() && !pins(works[*member].name()))
-        .collect();
-    if members.is_empty() {
-        return None;
-    }
-    let (name, content) = (format!(".certd-{}", random_name()), random_name());
-    match Published::in_directory(&storage.join("archive"), &name, &content) {
-        Ok(published) => guards.push(published),
-        Err(error) => {
-            for member in members {
-                works[member].fail(Stage::Target, begun, &error);
-            }
-            return None;
-        }
-    }
-    let Some(live) = target.live_in(context, container) else {
-        for member in members {
-            let finding = not_mounted(container, "storage", &context.config.storage);
-            works[member].fail_with(Stage::Target, begun, finding);
-        }
-        return None;
-    };
-    Some(Probe {
-        path: live.join("../archive").join(name),
-        content,
-        what: "storage",
-        host: context.config.storage.clone(),
-        needed_by: members,
-    })
-}
-
-/// A host path in the container, its symlinks resolved first
-fn path_in(container: &Container, host: &Path) -> Option<PathBuf> {
-    let canonical = std::fs::canonicalize(host).ok()?;
-    mount::in_container(container, &canonical)
-}
-
-/// Reads all probes with one exec; only when that fails each by itself, to find the guilty one
-async fn read_probes(
-    target: &Target,
-    container: &Container,
-    probes: &[Probe],
-) -> Vec<(usize, Finding)> {
-    if probes.is_empty() {
-        return Vec::new();
-    }
-    let all: Vec<&Probe> = probes.iter().collect();
-    if let Ok(()) = read_together(target, container, &all).await {
-        return Vec::new();
-    }
-    let mut findings = Vec::new();
-    for probe in probes {
-        if let Err(finding) = read_together(target, container, &[probe]).await {
-            findings.extend(
-                probe
-                    .needed_by
-                    .iter()
-                    .map(|member| (*member, finding.clone())),
-            );
-        }
-    }
-    findings
-}
-
-async fn read_together(
-    target: &Target,
-    container: &Container,
-    probes: &[&Probe],
-) -> Result<(), Finding> {
-    let mut command = vec!["cat".to_owned()];
-    command.extend(
-        probes
-            .iter()
-            .map(|probe| probe.path.to_string_lossy().into_owned()),
-    );
-    let expected: String = probes.iter().map(|probe| probe.content.as_str()).collect();
-    let executed = target
-        .engine
-        .exec(container, &command)
-        .await
-        .map_err(|error| Finding::from_error(&error))?;
-    match (executed.status, probes.first()) {
-        (0, _) if executed.stdout == expected => Ok(()),
-        (126 | 127, _) => Err(Finding::failure(
-            "target.no_cat",
-            format!(
-                "{} has no `cat`, so certd cannot prove what it sees",
-                container.name
-            ),
-        )
-        .with_cure(
-            "use an image with `cat`, or set test = false in [nginx] to go without this proof",
-        )),
-        (_, Some(probe)) => Err(not_the_same(container, probe, &executed.stderr)),
-        (_, None) => Ok(()),
-    }
-}
-
-fn not_mounted(container: &Container, what: &str, host: &Path) -> Finding {
-    let host = host.display();
-    Finding::failure(
-        "target.not_mounted",
-        format!("the {what} {host} is not mounted in {}", container.name),
-    )
-    .with_cure(format!(
-        "add it to the volumes of the container, and create it anew:\n    {host}:{host}:ro"
-    ))
-}
-
-fn not_the_same(container: &Container, probe: &Probe, words: &str) -> Finding {
-    let what = probe.what;
-    let directory = probe.path.parent().unwrap_or(&probe.path).display();
-    let said = words.trim();
-    let said = if said.is_empty() {
-        String::new()
-    } else {
-        format!(" ({said})")
-    };
-    Finding::failure(
-        "target.other_directory",
-        format!("{} does not read the {what} at {directory}: a file written on this host is not seen there{said}", container.name),
-    )
-    .with_cure(format!(
-        "{} must be mounted, readable and not covered by another mount",
-        probe.host.display()
-    ))
 }
 
 /// `nginx -t` before anything is changed
@@ -589,12 +308,4 @@ fn broken_before(container: &Container, words: &str) -> Finding {
         "certd changed nothing. Mend the configuration until this passes:\n    docker exec {} nginx -t",
         container.name
     ))
-}
-
-/// A file name that nobody can guess and that a token may have
-fn random_name() -> String {
-    let mut bytes = [0; 16];
-    // Without randomness the name is merely guessable, which a proof can live with.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

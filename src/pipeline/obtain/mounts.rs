@@ -1,0 +1,317 @@
+//! Whether the containers see the same webroot and storage as this host: their mounts are read,
+//! and proven by files that certd writes and the containers read back.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::target::Target;
+use crate::challenge::Published;
+use crate::config::Reload;
+use crate::facts::Container;
+use crate::finding::Finding;
+use crate::pipeline::{Context, Mode, Options, Work};
+use crate::plan::Plan;
+use crate::report::Stage;
+use crate::target::mount;
+
+/// The state holds account keys: nothing in a web server's container should see it
+pub(super) fn warn_of_mounted_state(context: &Context<'_>, target: &Target, work: &mut Work<'_>) {
+    let state = &context.config.state;
+    let seen = target
+        .containers
+        .iter()
+        .find_map(|container| Some((container, path_in(container, state)?)));
+    if let Some((container, path)) = seen {
+        let finding = Finding::warning(
+            "target.state_mounted",
+            format!(
+                "{} sees the state directory at {}",
+                container.name,
+                path.display()
+            ),
+        )
+        .with_cure("account keys lie there: set `state` to a directory that is not mounted");
+        work.findings.push(finding);
+    }
+}
+
+/// A mount inside the lineage shows the old generation until a restart
+pub(super) fn refuse_pinned(context: &Context<'_>, target: &Target, work: &mut Work<'_>) {
+    if !work.is_open() {
+        return;
+    }
+    let begun = Instant::now();
+    for container in &target.containers {
+        let pinned = mount::pinned(container, context.store.storage(), work.name());
+        let Some(first) = pinned.first() else {
+            continue;
+        };
+        if target.nginx.reload == Reload::Restart {
+            continue;
+        }
+        let storage = context.config.storage.display();
+        let finding = Finding::failure(
+            "target.pinned_mount",
+            format!("{first} in {}: it pins the old generation until the container restarts", container.name),
+        )
+        .with_cure(format!(
+            "mount the storage whole, and create the container anew:\n    {storage}:{storage}:ro\nor set reload = \"restart\" in [nginx]"
+        ));
+        return work.fail_with(Stage::Target, begun, finding);
+    }
+}
+
+/// A directory of this host that a container must see too
+struct Needed {
+    what: What,
+    /// As configured
+    host: PathBuf,
+    /// Positions of the domains that need it
+    by: Vec<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Webroot,
+    Storage,
+}
+
+impl What {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Webroot => "webroot",
+            Self::Storage => "storage",
+        }
+    }
+}
+
+/// A file that certd wrote for a container to read; dropping it removes the file
+struct Probe {
+    needed: Needed,
+    /// As the container sees it
+    path: PathBuf,
+    content: String,
+    _published: Published,
+}
+
+/// Proves by exec that webroot and storage are the same directories in every container
+pub(super) async fn prove_mounts(
+    context: &Context<'_>,
+    options: &Options,
+    target: &Target,
+    works: &mut [Work<'_>],
+) {
+    let begun = Instant::now();
+    for container in &target.containers {
+        let mut needed = webroots(target, works);
+        if options.mode == Mode::Deploy {
+            needed.extend(storage(context, target, container, works));
+        }
+        let mut probes = Vec::new();
+        for needed in needed {
+            match place(context, target, container, needed) {
+                Ok(probe) => probes.push(probe),
+                Err((members, finding)) => fail(works, &members, begun, &finding),
+            }
+        }
+        for (members, finding) in read_probes(target, container, &probes).await {
+            fail(works, &members, begun, &finding);
+        }
+    }
+}
+
+fn fail(works: &mut [Work<'_>], members: &[usize], begun: Instant, finding: &Finding) {
+    for member in members {
+        let work = &mut works[*member];
+        if work.is_open() {
+            work.fail_with(Stage::Target, begun, finding.clone());
+        }
+    }
+}
+
+/// The webroots of the domains that will order
+fn webroots(target: &Target, works: &[Work<'_>]) -> Vec<Needed> {
+    let mut by_webroot: BTreeMap<&Path, Vec<usize>> = BTreeMap::new();
+    for member in &target.members {
+        let work = &works[*member];
+        if work.is_open() && matches!(work.plan, Plan::Order { .. }) {
+            by_webroot
+                .entry(&work.domain.webroot)
+                .or_default()
+                .push(*member);
+        }
+    }
+    by_webroot
+        .into_iter()
+        .map(|(webroot, by)| Needed {
+            what: What::Webroot,
+            host: webroot.to_owned(),
+            by,
+        })
+        .collect()
+}
+
+/// The storage, for the domains whose lineage is not mounted by itself
+fn storage(
+    context: &Context<'_>,
+    target: &Target,
+    container: &Container,
+    works: &[Work<'_>],
+) -> Option<Needed> {
+    let storage = context.store.storage();
+    let pins = |work: &Work<'_>| !mount::pinned(container, storage, work.name()).is_empty();
+    let by: Vec<usize> = target
+        .members
+        .iter()
+        .copied()
+        .filter(|member| works[*member].is_open() && !pins(&works[*member]))
+        .collect();
+    (!by.is_empty()).then(|| Needed {
+        what: What::Storage,
+        host: context.config.storage.clone(),
+        by,
+    })
+}
+
+/// Writes a file where it is needed, and finds its path in the container
+///
+/// The one in the storage lies in `archive/` and is read through `live/../archive`, which is the
+/// way that a live link goes.
+fn place(
+    context: &Context<'_>,
+    target: &Target,
+    container: &Container,
+    needed: Needed,
+) -> Result<Probe, (Vec<usize>, Finding)> {
+    let (name, content) = (format!("certd-{}", random_name()), random_name());
+    let published = match needed.what {
+        What::Webroot => Published::publish(&needed.host, [(name.as_str(), content.as_str())]),
+        What::Storage => {
+            let archive = context.store.storage().join("archive");
+            Published::in_directory(&archive, &format!(".{name}"), &content)
+        }
+    };
+    let published = match published {
+        Ok(published) => published,
+        Err(error) => return Err((needed.by, Finding::from_error(&error))),
+    };
+    let path = match needed.what {
+        What::Webroot => path_in(container, published.directory()).map(|path| path.join(name)),
+        What::Storage => target
+            .live_in(context, container)
+            .map(|live| live.join("../archive").join(format!(".{name}"))),
+    };
+    match path {
+        Some(path) => Ok(Probe {
+            needed,
+            path,
+            content,
+            _published: published,
+        }),
+        None => {
+            let finding = not_mounted(container, &needed);
+            Err((needed.by, finding))
+        }
+    }
+}
+
+/// A host path in the container, its symlinks resolved first
+fn path_in(container: &Container, host: &Path) -> Option<PathBuf> {
+    let canonical = std::fs::canonicalize(host).ok()?;
+    mount::in_container(container, &canonical)
+}
+
+/// Reads all probes with one exec; only when that fails each by itself, to find the guilty one
+async fn read_probes(
+    target: &Target,
+    container: &Container,
+    probes: &[Probe],
+) -> Vec<(Vec<usize>, Finding)> {
+    if probes.is_empty() {
+        return Vec::new();
+    }
+    let all: Vec<&Probe> = probes.iter().collect();
+    if let Ok(()) = read_together(target, container, &all).await {
+        return Vec::new();
+    }
+    let mut findings = Vec::new();
+    for probe in probes {
+        if let Err(finding) = read_together(target, container, &[probe]).await {
+            findings.push((probe.needed.by.clone(), finding));
+        }
+    }
+    findings
+}
+
+async fn read_together(
+    target: &Target,
+    container: &Container,
+    probes: &[&Probe],
+) -> Result<(), Finding> {
+    let mut command = vec!["cat".to_owned()];
+    command.extend(
+        probes
+            .iter()
+            .map(|probe| probe.path.to_string_lossy().into_owned()),
+    );
+    let expected: String = probes.iter().map(|probe| probe.content.as_str()).collect();
+    let executed = target
+        .engine
+        .exec(container, &command)
+        .await
+        .map_err(|error| Finding::from_error(&error))?;
+    match (executed.status, probes.first()) {
+        (0, _) if executed.stdout == expected => Ok(()),
+        (126 | 127, _) => Err(Finding::failure(
+            "target.no_cat",
+            format!(
+                "{} has no `cat`, so certd cannot prove what it sees",
+                container.name
+            ),
+        )
+        .with_cure(
+            "use an image with `cat`, or set test = false in [nginx] to go without this proof",
+        )),
+        (_, Some(probe)) => Err(not_the_same(container, probe, &executed.stderr)),
+        (_, None) => Ok(()),
+    }
+}
+
+fn not_mounted(container: &Container, needed: &Needed) -> Finding {
+    let (what, host) = (needed.what.as_str(), needed.host.display());
+    Finding::failure(
+        "target.not_mounted",
+        format!("the {what} {host} is not mounted in {}", container.name),
+    )
+    .with_cure(format!(
+        "add it to the volumes of the container, and create it anew:\n    {host}:{host}:ro"
+    ))
+}
+
+fn not_the_same(container: &Container, probe: &Probe, words: &str) -> Finding {
+    let what = probe.needed.what.as_str();
+    let directory = probe.path.parent().unwrap_or(&probe.path).display();
+    let said = words.trim();
+    let said = if said.is_empty() {
+        String::new()
+    } else {
+        format!(" ({said})")
+    };
+    Finding::failure(
+        "target.other_directory",
+        format!("{} does not read the {what} at {directory}: a file written on this host is not seen there{said}", container.name),
+    )
+    .with_cure(format!(
+        "{} must be mounted, readable and not covered by another mount",
+        probe.needed.host.display()
+    ))
+}
+
+/// A file name that nobody can guess and that a token may have
+fn random_name() -> String {
+    let mut bytes = [0; 16];
+    // Without randomness the name is merely guessable, which a proof can live with.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
