@@ -16,12 +16,14 @@ use bollard::query_parameters::{
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::TryStreamExt;
-use thiserror::Error;
 use tokio::time::timeout;
 
 use crate::config::{Reload, Selector};
 use crate::facts::{Container, Mount, Network, Published};
-use crate::finding::Explain;
+
+mod error;
+
+pub use error::DockerError;
 
 /// A Docker engine
 #[derive(Clone, Debug)]
@@ -397,135 +399,6 @@ fn published(ports: PortMap) -> Vec<Published> {
         .collect();
     published.sort_by_key(|published| (published.container_port, published.host));
     published
-}
-
-/// Why Docker did not do what was asked
-#[derive(Debug, Error)]
-pub enum DockerError {
-    /// The socket does not exist
-    #[error("there is no Docker socket at {path}")]
-    NoSocket {
-        /// As configured
-        path: String,
-    },
-    /// The URL is of no kind that is known
-    #[error("`{url}` is no Docker API")]
-    Url {
-        /// As configured
-        url: String,
-        /// Why
-        source: ApiError,
-    },
-    /// The socket may not be used
-    #[error("no permission to use Docker at {url}")]
-    Forbidden {
-        /// As configured
-        url: String,
-    },
-    /// The engine does not answer
-    #[error("the Docker engine at {url} cannot be reached")]
-    Unreachable {
-        /// As configured
-        url: String,
-        /// Why
-        source: ApiError,
-    },
-    /// The engine took too long
-    #[error("Docker did not {what} within {} s", after.as_secs())]
-    TimedOut {
-        /// What was asked, as a verb
-        what: &'static str,
-        /// The limit
-        after: Duration,
-    },
-    /// The engine refused
-    #[error("Docker could not {what}: {message} ({status})")]
-    Api {
-        /// What was asked, as a verb
-        what: &'static str,
-        /// HTTP status
-        status: u16,
-        /// The engine's own words
-        message: String,
-    },
-    /// No container matches
-    #[error("no container matches: {selector}")]
-    NotFound {
-        /// As configured
-        selector: Selector,
-        /// Names of those that run
-        running: Vec<String>,
-    },
-    /// The container is there and does not run
-    #[error("the container {name} is {state}, not running")]
-    NotRunning {
-        /// Its name
-        name: String,
-        /// Docker's word
-        state: String,
-    },
-    /// A command in the container did not end
-    #[error("`{command}` in {container} did not end within {} s", after.as_secs())]
-    ExecTimedOut {
-        /// Where
-        container: String,
-        /// What
-        command: String,
-        /// The limit
-        after: Duration,
-    },
-    /// `nginx -s reload` failed
-    #[error("`nginx -s reload` failed in {container}: {words}")]
-    ReloadFailed {
-        /// Where
-        container: String,
-        /// nginx's own words
-        words: String,
-    },
-}
-
-impl Explain for DockerError {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::NoSocket { .. } => "docker.no_socket",
-            Self::Url { .. } => "docker.url",
-            Self::Forbidden { .. } => "docker.forbidden",
-            Self::Unreachable { .. } => "docker.unreachable",
-            Self::TimedOut { .. } | Self::ExecTimedOut { .. } => "docker.timeout",
-            Self::Api { .. } => "docker.refused",
-            Self::NotFound { .. } => "target.not_found",
-            Self::NotRunning { .. } => "target.not_running",
-            Self::ReloadFailed { .. } => "target.reload",
-        }
-    }
-
-    fn cure(&self) -> Option<String> {
-        Some(match self {
-            Self::NoSocket { .. } | Self::Unreachable { .. } => {
-                "is Docker running? If it listens elsewhere, set `docker` in [nginx] or $DOCKER_HOST"
-                    .to_owned()
-            }
-            Self::Url { .. } => {
-                "use a socket path, or a URL that starts with unix://, tcp:// or http://".to_owned()
-            }
-            Self::Forbidden { .. } => {
-                "run certd as root or as a member of the group `docker`".to_owned()
-            }
-            Self::Api { status: 403, .. } => {
-                "a socket proxy must allow CONTAINERS, EXEC and POST".to_owned()
-            }
-            Self::NotFound { running, .. } if running.is_empty() => {
-                "no container runs at all: start nginx first".to_owned()
-            }
-            Self::NotFound { running, .. } => format!("running containers: {}", running.join(", ")),
-            Self::NotRunning { name, .. } => {
-                format!("see why it stopped: docker logs {name}")
-            }
-            Self::TimedOut { .. } | Self::Api { .. } | Self::ExecTimedOut { .. } | Self::ReloadFailed { .. } => {
-                return None;
-            }
-        })
-    }
 }
 
 const COMPOSE_SERVICE: &str = "com.docker.compose.service";
