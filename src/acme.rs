@@ -13,6 +13,7 @@ use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use serde::Deserialize;
 use tokio::sync::Mutex;
+use tokio::time::sleep;
 
 use crate::config::Issuer;
 use crate::net::http::{Client, Limits};
@@ -26,6 +27,7 @@ pub mod problem;
 mod transport;
 
 pub use problem::AcmeError;
+use problem::Hints;
 use transport::Transport;
 
 /// A CA during one run: its directory is fetched once, its connections are shared
@@ -137,34 +139,49 @@ async fn fetch_directory(client: &Client, url: &str) -> Result<(Directory, Bytes
         url: url.to_owned(),
         reason,
     };
-    let request = Request::get(url)
-        .body(Bytes::new())
-        .map_err(|error| not_one(error.to_string()))?;
-    let response = client.send(request).await?;
-    if response.status() != StatusCode::OK {
-        return Err(problem::unexpected(url, &response));
-    }
-    let body = response.into_body();
+    let fetch = repeat(async || {
+        let request = Request::get(url).body(Bytes::new())?;
+        let response = client.send(request).await.map_err(problem::carried)?;
+        if response.status() != StatusCode::OK {
+            return Err(problem::carried(problem::unexpected(url, &response)));
+        }
+        Ok(response.into_body())
+    });
+    let body = fetch
+        .await
+        .map_err(|error| problem::explain("the directory", error, Hints::default()))?;
     let directory = serde_json::from_slice(&body).map_err(|error| not_one(error.to_string()))?;
     Ok((directory, body))
 }
 
-/// Repeats a call that the CA refused for its nonce alone (RFC 8555 section 6.5)
+/// Repeats a call whose nonce alone was refused (RFC 8555 section 6.5), or whose connection broke
 ///
-/// instant-acme tries three times itself, which is not enough for a CA that refuses many.
+/// instant-acme tries a refused nonce three times itself, which is not enough for a CA that
+/// refuses many. A broken connection carries other orders too, and must not cost them all.
 async fn repeat<T>(
     mut call: impl AsyncFnMut() -> Result<T, instant_acme::Error>,
 ) -> Result<T, instant_acme::Error> {
-    let mut tries = 1;
+    let mut nonces = 1;
+    let mut pauses = PAUSES.into_iter();
     loop {
-        match call().await {
-            Err(error) if problem::is_bad_nonce(&error) && tries < NONCE_TRIES => tries += 1,
-            outcome => return outcome,
+        let error = match call().await {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        if problem::is_bad_nonce(&error) && nonces < NONCE_TRIES {
+            nonces += 1;
+            continue;
+        }
+        match pauses.next().filter(|_| problem::is_broken(&error)) {
+            Some(pause) => sleep(pause).await,
+            None => return Err(error),
         }
     }
 }
 
 const NONCE_TRIES: u32 = 10;
+/// Pauses before a call whose connection broke is made again
+const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
 /// A directory, an order or a chain of a real CA has a few kilobytes.
 const LIMITS: Limits = Limits {
     connect: Duration::from_secs(10),

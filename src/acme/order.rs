@@ -241,9 +241,20 @@ impl Pending {
             return Ok(());
         }
         let order = &mut self.order;
-        repeat(async || order.finalize_csr(csr).await)
+        let finalized = repeat(async || order.finalize_csr(csr).await)
             .await
-            .map_err(|error| problem::explain("the CSR", error, self.transport.hints()))
+            .map_err(|error| problem::explain("the CSR", error, self.transport.hints()));
+        match finalized {
+            // The answer to a first attempt was lost, and the CA is at work already.
+            Err(error) if error.is_not_ready() => {
+                self.refresh().await?;
+                match self.order.state().status {
+                    OrderStatus::Processing | OrderStatus::Valid => Ok(()),
+                    _ => Err(error),
+                }
+            }
+            outcome => outcome,
+        }
     }
 
     async fn download(&mut self) -> Result<String, AcmeError> {

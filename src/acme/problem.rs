@@ -156,6 +156,11 @@ impl AcmeError {
         matches!(self, Self::Refused { problem, .. } if problem.kind == ACCOUNT_UNKNOWN)
     }
 
+    /// Whether the order is past the state in which it can be finalized
+    pub(super) fn is_not_ready(&self) -> bool {
+        matches!(self, Self::Refused { problem, .. } if problem.kind == ORDER_NOT_READY)
+    }
+
     /// Whether asking again soon may help: a broken connection, a 5xx
     pub(super) fn is_transient(&self) -> bool {
         match self {
@@ -354,12 +359,9 @@ pub(super) fn explain(what: &'static str, error: instant_acme::Error, hints: Hin
         },
         instant_acme::Error::Other(error) => match error.downcast::<AcmeError>() {
             Ok(error) => *error,
-            Err(error) => match error.downcast::<HttpError>() {
-                Ok(error) => AcmeError::Http(*error),
-                Err(error) => AcmeError::Protocol {
-                    what,
-                    reason: error.to_string(),
-                },
+            Err(error) => AcmeError::Protocol {
+                what,
+                reason: error.to_string(),
             },
         },
         other => AcmeError::Protocol {
@@ -367,6 +369,31 @@ pub(super) fn explain(what: &'static str, error: instant_acme::Error, hints: Hin
             reason: other.to_string(),
         },
     }
+}
+
+/// An error of certd's own, carried through instant-acme
+pub(super) fn carried(error: impl Into<AcmeError>) -> instant_acme::Error {
+    instant_acme::Error::Other(Box::new(error.into()))
+}
+
+/// Whether a connection broke, or a balancer answered in the CA's place
+///
+/// A request that ran into its timeout is not repeated: that has cost enough time.
+pub(super) fn is_broken(error: &instant_acme::Error) -> bool {
+    let instant_acme::Error::Other(carried) = error else {
+        return false;
+    };
+    matches!(
+        carried.downcast_ref(),
+        Some(
+            AcmeError::Http(HttpError::Unreachable { .. } | HttpError::Truncated { .. })
+                | AcmeError::Status {
+                    status: 500..,
+                    retry_after: None,
+                    ..
+                }
+        )
+    )
 }
 
 /// Whether the CA refused a nonce (RFC 8555 section 6.5), in which case nothing was done
@@ -411,6 +438,7 @@ const ERROR_URN: &str = "urn:ietf:params:acme:error:";
 const BAD_NONCE: &str = "urn:ietf:params:acme:error:badNonce";
 const RATE_LIMITED: &str = "rateLimited";
 const SERVER_INTERNAL: &str = "serverInternal";
+const ORDER_NOT_READY: &str = "orderNotReady";
 const ACCOUNT_UNKNOWN: &str = "accountDoesNotExist";
 /// Characters of a foreign reply that are shown
 const EXCERPT: usize = 160;

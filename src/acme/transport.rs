@@ -57,12 +57,11 @@ impl Transport {
             .client
             .send(Request::from_parts(parts, body))
             .await
-            .map_err(|error| Error::Other(Box::new(error)))?;
+            .map_err(problem::carried)?;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
             Hints::from_headers(response.headers());
         if response.status().as_u16() >= 400 && !is_problem(response.body()) {
-            let error = problem::unexpected(&url, &response);
-            return Err(Error::Other(Box::new(error)));
+            return Err(problem::carried(problem::unexpected(&url, &response)));
         }
         Ok(response.map(Full::new).into())
     }

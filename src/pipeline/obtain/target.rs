@@ -92,6 +92,7 @@ pub(super) async fn find(context: &Context<'_>, works: &mut [Work<'_>]) -> Vec<T
     let mut groups: BTreeMap<Nginx, Vec<usize>> = BTreeMap::new();
     for (position, work) in works.iter().enumerate().filter(|(_, work)| work.is_open()) {
         if let Some(nginx) = &work.domain.nginx {
+            work.begin(Stage::Target);
             groups.entry(nginx.clone()).or_default().push(position);
         }
     }
