@@ -224,13 +224,19 @@ fn ready(context: &Context<'_>, lineage: &Lineage, generation: Generation) -> Re
     }
 }
 
-/// The generation to go back to: never one that has expired or does not match its key
+/// The generation to go back to: what is live, or else what was proven last
+///
+/// Never one that has expired or does not match its key.
 fn previous(context: &Context<'_>, lineage: &Lineage, number: u32) -> Option<Previous> {
-    let live = lineage.live.filter(|live| *live != number)?;
-    let generation = context.store.generation(&lineage.name, live).ok()?;
+    let proven = |candidate: &&u32| **candidate < number && lineage.record.is_proven(**candidate);
+    let before = lineage
+        .live
+        .filter(|live| *live != number)
+        .or_else(|| lineage.generations.iter().rev().find(proven).copied())?;
+    let generation = context.store.generation(&lineage.name, before).ok()?;
     let leaf = generation.chain.leaf();
     leaf.validity.contains(context.now).then_some(Previous {
-        generation: live,
+        generation: before,
         fingerprint: leaf.fingerprint,
     })
 }

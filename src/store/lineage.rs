@@ -31,15 +31,6 @@ impl Lineage {
     pub fn newest(&self) -> Option<u32> {
         self.generations.last().copied()
     }
-
-    /// The generation before `number` in the archive
-    pub fn before(&self, number: u32) -> Option<u32> {
-        self.generations
-            .iter()
-            .rev()
-            .find(|generation| **generation < number)
-            .copied()
-    }
 }
 
 /// The files of one generation, read and found to belong together

@@ -61,28 +61,36 @@ fn switch(context: &Context<'_>, work: &mut Work<'_>) {
     }
 }
 
-/// What came of going back
+/// What came of pointing the live link elsewhere
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Back {
-    /// The previous generation is live again
+enum Pointed {
+    /// It names that generation now
     Live,
-    /// There is none to go back to, or the link cannot be changed
+    /// It names what it named before: there is no such generation, or the link cannot be changed
     Stays,
 }
 
 /// Makes the previous generation live again, if there is one
-fn switch_back(context: &Context<'_>, work: &mut Work<'_>) -> Back {
-    let Some(previous) = work.ready.as_ref().and_then(|ready| ready.previous.clone()) else {
-        return Back::Stays;
-    };
-    match context.store.switch(work.name(), previous.generation) {
+fn point_back(context: &Context<'_>, work: &mut Work<'_>) -> Pointed {
+    let previous = work
+        .ready
+        .as_ref()
+        .and_then(|ready| ready.previous.as_ref());
+    match previous.map(|previous| previous.generation) {
+        Some(generation) => point(context, work, generation),
+        None => Pointed::Stays,
+    }
+}
+
+fn point(context: &Context<'_>, work: &mut Work<'_>, generation: u32) -> Pointed {
+    match context.store.switch(work.name(), generation) {
         Ok(()) => {
-            work.lineage.live = Some(previous.generation);
-            Back::Live
+            work.lineage.live = Some(generation);
+            Pointed::Live
         }
         Err(error) => {
-            tracing::error!(domain = %work.name(), %error, "cannot switch back");
-            Back::Stays
+            tracing::error!(domain = %work.name(), generation, %error, "cannot switch");
+            Pointed::Stays
         }
     }
 }
@@ -100,7 +108,7 @@ async fn test_all(context: &Context<'_>, target: &mut Target, works: &mut [Work<
     let mut candidates = Vec::new();
     for member in &target.members {
         let work = &mut works[*member];
-        if work.is_open() && switch_back(context, work) == Back::Live {
+        if work.is_open() && point_back(context, work) == Pointed::Live {
             candidates.push(*member);
         }
     }
@@ -119,14 +127,26 @@ async fn test_all(context: &Context<'_>, target: &mut Target, works: &mut [Work<
 /// Tests one domain's new generation, the other candidates being at their old or tested ones
 async fn test_alone(context: &Context<'_>, target: &Target, work: &mut Work<'_>) {
     let begun = Instant::now();
-    switch(context, work);
-    if !work.is_open() {
+    let Some(generation) = work.ready.as_ref().map(|ready| ready.generation) else {
         return;
-    }
+    };
+    point(context, work, generation);
     if let Err(untested) = test_containers(target).await {
-        switch_back(context, work);
+        point_back(context, work);
         let finding = refused(context, target, work, &untested);
         work.fail_with(Stage::Test, begun, finding);
+        note_back(work, begun);
+    }
+}
+
+/// Says in the report which generation is live again
+fn note_back(work: &mut Work<'_>, begun: Instant) {
+    if let Some(live) = work.lineage.live {
+        work.done(
+            Stage::Rollback,
+            begun,
+            format!("generation {live} is live again"),
+        );
     }
 }
 
@@ -140,7 +160,11 @@ fn fail_all(
 ) {
     for work in open(target, works) {
         let finding = refused(context, target, work, untested);
+        let is_back = work.lineage.live != work.ready.as_ref().map(|ready| ready.generation);
         work.fail_with(Stage::Test, begun, finding);
+        if is_back {
+            note_back(work, begun);
+        }
     }
 }
 
@@ -390,13 +414,18 @@ fn is_broken(target: &Target, proof: &Proof) -> bool {
     let Ok(name) = DnsName::parse(&proof.name) else {
         return false;
     };
-    let before = target.baseline.get(&(name, proof.address));
-    before.is_some_and(|handshake| {
-        handshake
-            .outcome
-            .as_ref()
-            .is_ok_and(|served| served.proof == KeyProof::Proven)
-    })
+    // A restarted container may answer at another address than before.
+    let known = target.baseline.contains_key(&(name.clone(), proof.address));
+    target
+        .baseline
+        .iter()
+        .filter(|((before, address), _)| *before == name && (!known || *address == proof.address))
+        .any(|(_, handshake)| {
+            handshake
+                .outcome
+                .as_ref()
+                .is_ok_and(|served| served.proof == KeyProof::Proven)
+        })
 }
 
 /// Back to the previous generation, a reload, and a look whether that helped
@@ -409,7 +438,7 @@ async fn roll_back(
     let begun = Instant::now();
     for (member, _) in &broken {
         works[*member].begin(Stage::Rollback);
-        switch_back(context, &mut works[*member]);
+        point_back(context, &mut works[*member]);
     }
     let reloaded = reload_containers(target).await;
     let result = if reloaded.is_ok() {
