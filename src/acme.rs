@@ -143,7 +143,7 @@ async fn fetch_directory(client: &Client, url: &str) -> Result<(Directory, Bytes
         let request = Request::get(url).body(Bytes::new())?;
         let response = client.send(request).await.map_err(problem::carried)?;
         if response.status() != StatusCode::OK {
-            return Err(problem::carried(problem::unexpected(url, &response)));
+            return Err(problem::refusal(url, &response));
         }
         Ok(response.into_body())
     });

@@ -1,6 +1,7 @@
 //! Judged facts: what certd tells an operator, each under a stable code.
 
 use std::error::Error;
+use std::io;
 
 use serde::Serialize;
 
@@ -87,6 +88,21 @@ pub trait Explain: Error {
 
     /// What the operator can do; `None` where the error text says all there is
     fn cure(&self) -> Option<String>;
+}
+
+/// The error at the bottom: what the network or the system said, without the layers above it
+pub fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(below) = cause.source() {
+        cause = below;
+    }
+    let ended = cause
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof);
+    if ended {
+        return "the connection was closed early".to_owned();
+    }
+    cause.to_string()
 }
 
 /// The error's text followed by each cause that adds something, joined by `: `

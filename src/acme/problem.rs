@@ -207,13 +207,12 @@ impl Explain for AcmeError {
             Self::Refused { problem, .. } if problem.kind == RATE_LIMITED => {
                 "a limit of the CA is reached: certd waits until it allows more".to_owned()
             }
-            Self::Refused {
-                hints: Hints {
-                    link: Some(link), ..
-                },
-                ..
-            } => {
-                format!("the CA points to {link}")
+            Self::Refused { problem, hints, .. } => {
+                let link = hints.link.as_deref()?;
+                match problem.kind.as_str() {
+                    USER_ACTION => format!("do what {link} asks for, then run certd again"),
+                    _ => format!("the CA points to {link}"),
+                }
             }
             Self::Validation { name, problem } => validation_cure(name, problem),
             Self::NoHttp01 { .. } => {
@@ -237,9 +236,7 @@ impl Explain for AcmeError {
                 "put {} back from a backup, or move it away to register anew",
                 path.display()
             ),
-            Self::Refused { .. } | Self::Account(_) | Self::Csr(_) | Self::Protocol { .. } => {
-                return None;
-            }
+            Self::Account(_) | Self::Csr(_) | Self::Protocol { .. } => return None,
         })
     }
 }
@@ -312,13 +309,22 @@ fn link_for_people(link: &str) -> Option<String> {
     (!PROTOCOL_RELATIONS.contains(&relation)).then(|| url.to_owned())
 }
 
-/// The error for an answer that is no ACME reply
-pub(super) fn unexpected(url: &str, response: &Response<Bytes>) -> AcmeError {
-    AcmeError::Status {
-        url: url.to_owned(),
-        status: response.status().as_u16(),
-        excerpt: excerpt(response.body()),
-        retry_after: RetryAfter::from_headers(response.headers()),
+/// Whether a body is a problem document, whatever its content type says
+pub(super) fn is_document(body: &[u8]) -> bool {
+    serde_json::from_slice::<instant_acme::Problem>(body)
+        .is_ok_and(|problem| problem.r#type.is_some())
+}
+
+/// The error that an answer with an unexpected status stands for, to be carried
+pub(super) fn refusal(url: &str, response: &Response<Bytes>) -> instant_acme::Error {
+    match serde_json::from_slice::<instant_acme::Problem>(response.body()) {
+        Ok(problem) if problem.r#type.is_some() => instant_acme::Error::Api(problem),
+        _ => carried(AcmeError::Status {
+            url: url.to_owned(),
+            status: response.status().as_u16(),
+            excerpt: excerpt(response.body()),
+            retry_after: RetryAfter::from_headers(response.headers()),
+        }),
     }
 }
 
@@ -438,6 +444,7 @@ const ERROR_URN: &str = "urn:ietf:params:acme:error:";
 const BAD_NONCE: &str = "urn:ietf:params:acme:error:badNonce";
 const RATE_LIMITED: &str = "rateLimited";
 const SERVER_INTERNAL: &str = "serverInternal";
+const USER_ACTION: &str = "userActionRequired";
 const ORDER_NOT_READY: &str = "orderNotReady";
 const ACCOUNT_UNKNOWN: &str = "accountDoesNotExist";
 /// Characters of a foreign reply that are shown

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
-use serde::Deserialize;
 
 use super::problem::{self, Hints};
 use crate::net::http::Client;
@@ -60,8 +59,8 @@ impl Transport {
             .map_err(problem::carried)?;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
             Hints::from_headers(response.headers());
-        if response.status().as_u16() >= 400 && !is_problem(response.body()) {
-            return Err(problem::carried(problem::unexpected(&url, &response)));
+        if response.status().as_u16() >= 400 && !problem::is_document(response.body()) {
+            return Err(problem::refusal(&url, &response));
         }
         Ok(response.map(Full::new).into())
     }
@@ -74,14 +73,4 @@ impl HttpClient for Transport {
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
         Box::pin(self.clone().answer(request))
     }
-}
-
-/// Whether a body is a problem document, whatever its content type says
-fn is_problem(body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Typed {
-        #[serde(rename = "type")]
-        _type: String,
-    }
-    serde_json::from_slice::<Typed>(body).is_ok()
 }

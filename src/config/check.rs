@@ -33,9 +33,11 @@ pub(super) fn config(
     if !errors.is_empty() {
         return Err(source.into_mistakes());
     }
+    // Paths are shown to people who stand in another directory.
+    let path_here = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let config = Checker {
         source: &source,
-        base: path.parent().unwrap_or_else(|| Path::new("")),
+        base: path_here.parent().unwrap_or_else(|| Path::new("/")),
         environment,
     }
     .config(Table::root(&source, &document), path);

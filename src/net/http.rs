@@ -19,6 +19,8 @@ use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::time::timeout;
 
+use crate::finding::root_cause;
+
 /// Limits of one request
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -125,7 +127,7 @@ impl Client {
         }
         HttpError::Truncated {
             url: url.to_owned(),
-            source,
+            reason: root_cause(source.as_ref()),
         }
     }
 
@@ -143,7 +145,7 @@ fn unreachable(url: &str, source: impl StdError + Send + Sync + 'static) -> Http
         },
         None => HttpError::Unreachable {
             url: url.to_owned(),
-            source: Box::new(source),
+            reason: root_cause(&source),
         },
     }
 }
@@ -168,12 +170,12 @@ fn distrust(error: &(dyn StdError + 'static)) -> Option<String> {
 #[derive(Debug, Error)]
 pub enum HttpError {
     /// No connection, or it broke before an answer
-    #[error("cannot reach {url}")]
+    #[error("cannot reach {url}: {reason}")]
     Unreachable {
         /// What was asked for
         url: String,
         /// Why
-        source: Box<dyn StdError + Send + Sync>,
+        reason: String,
     },
     /// The server's certificate is not trusted
     #[error("the certificate of {url} is not trusted: {reason}")]
@@ -200,12 +202,12 @@ pub enum HttpError {
         limit: usize,
     },
     /// The answer broke off
-    #[error("the answer of {url} broke off")]
+    #[error("the answer of {url} broke off: {reason}")]
     Truncated {
         /// What was asked for
         url: String,
         /// Why
-        source: Box<dyn StdError + Send + Sync>,
+        reason: String,
     },
     /// No TLS client can be made
     #[error("TLS is not usable")]

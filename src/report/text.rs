@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{Cell, ContentArrangement, Table, presets};
+use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use jiff::{SignedDuration, Timestamp};
 
 use super::status::{LineageState, LineageStatus, StatusReport};
@@ -213,6 +213,10 @@ pub fn status(report: &StatusReport, out: &mut impl Write) -> io::Result<()> {
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
+    // A long issuer must not squeeze the names.
+    if let Some(issuer) = table.column_mut(ISSUER_COLUMN) {
+        issuer.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(14)));
+    }
     for line in table.lines() {
         writeln!(out, "{}", line.trim_end())?;
     }
@@ -223,25 +227,17 @@ pub fn status(report: &StatusReport, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn row(lineage: &LineageStatus) -> Vec<Cell> {
-    let mut names = lineage.name.clone();
-    for alias in lineage.names.iter().filter(|name| **name != lineage.name) {
-        names.push_str("\n  ");
-        names.push_str(alias);
-    }
     let dash = || "-".to_owned();
     let left = lineage.remaining_secs.map(SignedDuration::from_secs);
     let left = left.map(|left| match left.is_negative() {
-        true => format!("over since {}", in_words(left)),
+        true => "expired".to_owned(),
         false => in_words(left),
     });
     let expires = lineage.not_after.map(display_date);
+    let generation = lineage.generation.map(|number| number.to_string());
     vec![
-        Cell::new(names),
-        Cell::new(
-            lineage
-                .generation
-                .map_or_else(dash, |number| number.to_string()),
-        ),
+        Cell::new(&lineage.name),
+        Cell::new(generation.unwrap_or_else(dash)),
         Cell::new(lineage.state.as_str()),
         Cell::new(expires.unwrap_or_else(dash)),
         Cell::new(left.unwrap_or_else(dash)),
@@ -252,6 +248,15 @@ fn row(lineage: &LineageStatus) -> Vec<Cell> {
 /// What a table has no room for: problems, and a last run that did not end well
 fn write_notes(lineage: &LineageStatus, now: Timestamp, out: &mut impl Write) -> io::Result<()> {
     let mut notes = Vec::new();
+    let aliases: Vec<&str> = lineage
+        .names
+        .iter()
+        .map(String::as_str)
+        .filter(|name| *name != lineage.name)
+        .collect();
+    if !aliases.is_empty() {
+        notes.push(format!("also {}", aliases.join(", ")));
+    }
     if let Some(problem) = &lineage.problem {
         notes.push(problem.clone());
     }
@@ -301,5 +306,6 @@ const GREEN: Style = AnsiColor::Green.on_default();
 const YELLOW: Style = AnsiColor::Yellow.on_default();
 const RED: Style = AnsiColor::Red.on_default();
 const WIDTH: usize = 80;
+const ISSUER_COLUMN: usize = 5;
 /// Columns before a stage's detail
 const STAGE_COLUMN: usize = 12;

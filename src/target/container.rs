@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use crate::config::{Reload, Selector};
 use crate::facts::{Container, Mount, Network, Published};
+use crate::finding::root_cause;
 
 mod error;
 
@@ -281,7 +282,7 @@ impl Engine {
                 },
                 _ => DockerError::Unreachable {
                     url: self.url.clone(),
-                    source: error,
+                    reason: root_cause(&error),
                 },
             },
         }

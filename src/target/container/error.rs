@@ -32,12 +32,12 @@ pub enum DockerError {
         url: String,
     },
     /// The engine does not answer
-    #[error("the Docker engine at {url} cannot be reached")]
+    #[error("the Docker engine at {url} cannot be reached: {reason}")]
     Unreachable {
         /// As configured
         url: String,
         /// Why
-        source: ApiError,
+        reason: String,
     },
     /// The engine took too long
     #[error("Docker did not {what} within {} s", after.as_secs())]
