@@ -1,0 +1,183 @@
+//! domains.toml, good and bad: what an operator reads when it does not do.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::panic::catch_unwind;
+use std::path::{Path, PathBuf};
+
+use crate::support::{Place, Run};
+
+#[test]
+fn every_mistake_is_named_with_its_line_its_key_and_what_to_write() {
+    let mut wrong = Vec::new();
+    for (name, text) in fixtures("bad") {
+        let place = Place::new();
+        place.write("domains.toml", text);
+        let run = place.run(&["status", "--config", "domains.toml"]).exits(2);
+        assert_eq!(run.stdout, "", "{name}");
+        // One mistake must not hide the others.
+        let compared = catch_unwind(|| snapshot!(place, format!("bad_{name}"), run.stderr));
+        wrong.extend(compared.err().map(|_| name));
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
+#[test]
+fn no_snapshot_outlives_its_fixture() {
+    let fixtures: BTreeSet<String> = fixtures("bad").into_iter().map(|(name, _)| name).collect();
+    let snapshots: BTreeSet<String> = fs::read_dir(manifest("tests/command/snapshots"))
+        .unwrap()
+        .filter_map(|entry| {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let name = name.strip_prefix("command__config__bad_")?;
+            Some(name.strip_suffix(".snap")?.to_owned())
+        })
+        .collect();
+    assert_eq!(snapshots, fixtures);
+}
+
+#[test]
+fn every_command_refuses_a_bad_configuration_in_the_same_words() {
+    let place = Place::with("[[domain]]\nname = \"*.example.com\"\n");
+    let commands: [&[&str]; 4] = [
+        &["status"],
+        &["verify"],
+        &["verify", "127.0.0.1:1"],
+        &["obtain", "--all"],
+    ];
+    for command in commands {
+        let run = place.run(command).exits(2);
+        assert_eq!(
+            run.stderr,
+            "error: domains.toml has a mistake\n  line 2: `domain[0].name`: \"*.example.com\": \
+             wildcards need dns-01, which is not supported yet\n"
+        );
+    }
+}
+
+#[test]
+fn good_configurations_are_accepted() {
+    for (name, text) in fixtures("good") {
+        let place = Place::new();
+        place.write("domains.toml", text);
+        let run = place.run(&["status"]).exits(0);
+        assert_eq!(run.stderr, "", "{name}");
+    }
+}
+
+#[test]
+fn names_are_shown_as_a_labels() {
+    let place = Place::new();
+    place.write(
+        "domains.toml",
+        format!("storage = \"storage\"\n{}", fixture("good/idn.toml")),
+    );
+    let status = place.run(&["status", "--format", "json"]).exits(0).json();
+    assert_eq!(
+        status["lineages"][0]["names"],
+        serde_json::json!([
+            "xn--bcher-kva.example",
+            "xn--bcher-kva.example.net",
+            "xn--bcher-kva.example.org",
+            "xn--80afohp.xn--p1ai",
+            "xn--fa-hia.example"
+        ])
+    );
+}
+
+#[test]
+fn a_file_that_is_no_text_is_refused() {
+    let place = Place::with("");
+    place.write("latin1.toml", b"email = \"b\xfccher@example.com\"\n");
+    place.write("huge.toml", "#".repeat(4 * 1024 * 1024 + 1));
+    place.write("directory.toml/file", "");
+    let runs: [&[&str]; 5] = [
+        &["status", "--config", "latin1.toml"],
+        &["status", "--config", "huge.toml"],
+        &["status", "--config", "directory.toml"],
+        &["status", "--config", "missing.toml"],
+        &["obtain", "--all", "--config", "missing.toml"],
+    ];
+    for run in runs {
+        place.run(run).exits(2);
+    }
+    snapshot!(place, "no_text", place.transcript(&runs));
+}
+
+#[test]
+fn the_largest_file_that_is_read_has_four_mebibytes() {
+    let place = Place::new();
+    let domain = "storage = \"storage\"\n[[domain]]\nname = \"example.com\"\n#";
+    let padding = "x".repeat(4 * 1024 * 1024 - domain.len());
+    place.write("domains.toml", format!("{domain}{padding}"));
+    place.run(&["status"]).exits(0);
+}
+
+#[test]
+fn the_file_is_looked_for_at_the_flag_then_the_variable_then_here() {
+    let place = Place::with("");
+    let config = |name: &str| format!("storage = \"storage\"\n[[domain]]\nname = \"{name}\"\n");
+    place.write("domains.toml", config("here.example"));
+    place.write("variable.toml", config("variable.example"));
+    place.write("flag.toml", config("flag.example"));
+    #[track_caller]
+    fn check(run: &Run, expected: &str) {
+        assert_eq!(run.json()["lineages"][0]["name"], expected);
+    }
+    let json = ["status", "--format", "json"];
+    check(&place.run(&json), "here.example");
+    check(
+        &Run::of(place.certd(&json).env("CERTD_CONFIG", "variable.toml")),
+        "variable.example",
+    );
+    let flag = ["status", "--format", "json", "--config", "flag.toml"];
+    check(
+        &Run::of(place.certd(&flag).env("CERTD_CONFIG", "variable.toml")),
+        "flag.example",
+    );
+}
+
+#[test]
+fn relative_paths_are_relative_to_the_file() {
+    let place = Place::new();
+    place.write(
+        "etc/domains.toml",
+        "storage = \"missing\"\n[[domain]]\nname = \"example.com\"\n",
+    );
+    let run = place
+        .run(&["obtain", "--all", "--config", "etc/domains.toml"])
+        .exits(1);
+    assert!(run.stderr.contains("etc/missing"), "{run}");
+}
+
+/// Names and texts of the fixtures in a directory, by name
+fn fixtures(below: &str) -> Vec<(String, String)> {
+    let mut found: Vec<(String, String)> =
+        fs::read_dir(manifest("tests/fixtures/config").join(below))
+            .expect("the fixtures are there")
+            .map(|entry| {
+                let path = entry.expect("it is readable").path();
+                let name = path
+                    .file_stem()
+                    .expect("a file has a name")
+                    .to_string_lossy()
+                    .into_owned();
+                (
+                    name,
+                    fs::read_to_string(path).expect("the fixtures are there"),
+                )
+            })
+            .collect();
+    found.sort();
+    assert!(!found.is_empty());
+    found
+}
+
+fn fixture(path: &str) -> String {
+    fs::read_to_string(manifest("tests/fixtures/config").join(path))
+        .expect("the fixtures are there")
+}
+
+fn manifest(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}

@@ -1,0 +1,21 @@
+//! certd as an operator meets it: the whole command, with clean environment, in a directory of
+//! its own.
+//!
+//! Nothing here needs root, Docker, a CA or DNS. What certd talks to is made up on the loopback:
+//! TLS servers with any chain, a Docker API on a Unix socket, a CA over HTTPS.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test makes its own files, as an operator would"
+)]
+
+#[macro_use]
+mod support;
+
+mod acme;
+mod config;
+mod docker;
+mod obtain;
+mod status;
+mod usage;
+mod verify;

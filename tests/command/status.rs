@@ -1,0 +1,234 @@
+//! `certd status`: every lineage as it stands on disk.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use crate::support::{Authority, Place, Run, Wish, over_80_columns};
+
+const LONG: &str = "a-domain-with-sixty-characters-in-its-name.rare-books.example";
+
+/// A place with one lineage of each kind
+fn place() -> Place {
+    let place = Place::with(&format!(
+        r#"
+storage = "storage"
+state = "state"
+
+[[domain]]
+name = "{LONG}"
+aliases = ["www.{LONG}", "cdn.{LONG}"]
+
+[[domain]]
+name = "none.example"
+issuer = "letsencrypt-staging"
+
+[[domain]]
+name = "issued.example"
+
+[[domain]]
+name = "live.example"
+
+[[domain]]
+name = "expired.example"
+
+[[domain]]
+name = "damaged.example"
+
+[[domain]]
+name = "certbot.example"
+"#
+    ));
+    let ca = Authority::root("Root");
+    let good = |names: &[&str]| ca.issue(&Wish::names(names));
+    let aliases = [format!("www.{LONG}"), format!("cdn.{LONG}")];
+    place.archive(LONG, 11, &good(&[LONG, &aliases[0], &aliases[1]]));
+    place.go_live(LONG, 11);
+    place.write(
+        &format!("state/domains/{LONG}.json"),
+        r#"{"version": 1, "generations": {"11": {"issuer": "letsencrypt", "account": "https://ca.test/1",
+            "issued_at": "2026-01-01T00:00:00Z", "proven_at": "2026-01-01T00:00:05Z"}},
+            "last_result": {"at": "2026-01-01T00:00:05Z", "outcome": "proven",
+            "message": "generation 11 is served for all 3 names"}}"#,
+    );
+    place.archive("issued.example", 1, &good(&["issued.example"]));
+    place.archive("live.example", 2, &good(&["live.example"]));
+    place.go_live("live.example", 2);
+    place.write(
+        "state/domains/live.example.json",
+        r#"{"version": 1, "order_failures": {"count": 4, "last": "2090-01-01T00:00:00Z"},
+            "last_result": {"at": "2026-01-01T00:00:05Z", "outcome": "failed",
+            "message": "live.example at 127.0.0.1:443 is served with the certificate of issued.example, not its own"}}"#,
+    );
+    let expired = Wish {
+        valid: (2020, 2021),
+        ..Wish::names(&["expired.example"])
+    };
+    place.archive("expired.example", 1, &ca.issue(&expired));
+    place.go_live("expired.example", 1);
+    place.archive("damaged.example", 3, &good(&["damaged.example"]));
+    place.write(
+        "storage/archive/damaged.example/3/fullchain.pem",
+        "-----BEGIN CERTIFICATE-----\n",
+    );
+    place.go_live("damaged.example", 3);
+    certbot(&place, "certbot.example");
+    place.archive("orphan.example", 1, &good(&["orphan.example"]));
+    place.go_live("orphan.example", 1);
+    certbot(&place, "certbot-alone.example");
+    place
+}
+
+/// A lineage as certbot lays it out
+fn certbot(place: &Place, name: &str) {
+    place.write(&format!("storage/renewal/{name}.conf"), "version = 2.1.0\n");
+    let live = place.path(&format!("storage/live/{name}"));
+    fs::create_dir_all(&live).expect("the place is writable");
+    for file in ["cert", "chain", "fullchain", "privkey"] {
+        place.write(&format!("storage/archive/{name}/{file}1.pem"), "certbot's");
+        symlink(
+            format!("../../archive/{name}/{file}1.pem"),
+            live.join(format!("{file}.pem")),
+        )
+        .expect("nothing is there yet");
+    }
+}
+
+#[test]
+fn the_table_fits_80_columns_whatever_the_names() {
+    let place = place();
+    let run = place.run(&["status"]).exits(0);
+    assert_eq!(run.stderr, "");
+    assert_eq!(over_80_columns(&run.stdout), [""; 0], "{run}");
+    snapshot!(place, "table", run.stdout);
+}
+
+#[test]
+fn json_tells_the_state_of_every_lineage() {
+    let place = place();
+    let report = place.run(&["status", "--format", "json"]).exits(0).json();
+    assert_eq!(report["schema_version"], 1);
+    assert_eq!(report["command"], "status");
+    let lineages = report["lineages"].as_array().unwrap();
+    let states: Vec<(&str, &str)> = lineages
+        .iter()
+        .map(|lineage| {
+            (
+                lineage["name"].as_str().unwrap(),
+                lineage["state"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    // Another program's lineages that no domain asks for are not certd's to show.
+    assert_eq!(
+        states,
+        [
+            (LONG, "proven"),
+            ("none.example", "none"),
+            ("issued.example", "issued"),
+            ("live.example", "live"),
+            ("expired.example", "live"),
+            ("damaged.example", "damaged"),
+            ("certbot.example", "foreign"),
+            ("orphan.example", "live"),
+        ]
+    );
+    let proven = &lineages[0];
+    assert_eq!(proven["names"][2], format!("cdn.{LONG}"));
+    assert_eq!(proven["generation"], 11);
+    assert_eq!(proven["newest_generation"], 11);
+    assert_eq!(proven["issuer"], "letsencrypt");
+    assert_eq!(proven["not_after"], "2120-01-01T00:00:00Z");
+    assert_eq!(proven["fingerprint"].as_str().map(str::len), Some(64));
+    assert!(proven["remaining_secs"].as_i64().unwrap() > 0);
+    assert!(proven["renewal_at"].is_string());
+    assert_eq!(proven["last_result"]["outcome"], "proven");
+    assert_eq!(lineages[3]["next_try"], "2090-01-02T00:00:00Z");
+    assert!(lineages[4]["remaining_secs"].as_i64().unwrap() < 0);
+    assert!(lineages[5]["problem"].is_string());
+}
+
+#[test]
+fn looking_changes_nothing_on_disk() {
+    let place = place();
+    let before = place.tree("");
+    place.run(&["status"]).exits(0);
+    assert_eq!(place.tree(""), before);
+}
+
+#[test]
+fn a_storage_that_is_not_there_holds_nothing() {
+    let place = Place::with(
+        "storage = \"missing\"\nstate = \"missing\"\n[[domain]]\nname = \"example.com\"\n",
+    );
+    let report = place.run(&["status", "--format", "json"]).exits(0).json();
+    assert_eq!(report["lineages"][0]["state"], "none");
+    assert!(!place.path("missing").exists());
+}
+
+#[test]
+fn a_generation_that_waits_behind_the_live_one_is_seen() {
+    let place = Place::with(
+        "storage = \"storage\"\nstate = \"state\"\n[[domain]]\nname = \"example.com\"\n",
+    );
+    let ca = Authority::root("Root");
+    for generation in [1, 2] {
+        place.archive(
+            "example.com",
+            generation,
+            &ca.issue(&Wish::names(&["example.com"])),
+        );
+    }
+    place.go_live("example.com", 1);
+    let report = place.run(&["status", "--format", "json"]).exits(0).json();
+    assert_eq!(report["lineages"][0]["generation"], 1);
+    assert_eq!(report["lineages"][0]["newest_generation"], 2);
+    let run = place.run(&["status"]).exits(0);
+    snapshot!(place, "waiting_generation", run.stdout);
+}
+
+#[test]
+fn a_live_link_to_a_generation_that_is_gone_is_damage() {
+    let place = Place::with(
+        "storage = \"storage\"\nstate = \"state\"\n[[domain]]\nname = \"example.com\"\n",
+    );
+    place.go_live("example.com", 7);
+    let report = place.run(&["status", "--format", "json"]).exits(0).json();
+    assert_eq!(report["lineages"][0]["state"], "damaged");
+}
+
+#[test]
+fn a_damaged_record_does_not_pass_for_none() {
+    let place = Place::with(
+        "storage = \"storage\"\nstate = \"state\"\n[[domain]]\nname = \"example.com\"\n",
+    );
+    place.write("state/domains/example.com.json", "{\"version\": ");
+    let run = place.run(&["status"]).exits(0);
+    assert!(
+        run.stdout
+            .contains("state/domains/example.com.json is damaged"),
+        "{run}"
+    );
+}
+
+#[test]
+fn colour_is_only_there_when_it_is_asked_for() {
+    let place = place();
+    let shown = |arguments: &[&str], no_color: bool| {
+        let mut command = place.certd(arguments);
+        if !no_color {
+            command.env_remove("NO_COLOR");
+        }
+        Run::of(&mut command).exits(0).stdout
+    };
+    let escaped = |text: &str| text.contains('\u{1b}');
+    assert!(escaped(&shown(&["status", "--color", "always"], false)));
+    assert!(!escaped(&shown(&["status"], false)), "stdout is a pipe");
+    assert!(!escaped(&shown(&["status"], true)));
+    assert!(!escaped(&shown(&["status", "--color", "never"], false)));
+    // An explicit flag of this run comes before a variable of the session.
+    assert!(escaped(&shown(&["status", "--color", "always"], true)));
+    assert!(!escaped(&shown(
+        &["status", "--format", "json", "--color", "always"],
+        false
+    )));
+}

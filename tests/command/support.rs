@@ -1,0 +1,24 @@
+//! What the tests are made of.
+
+mod ca;
+mod certificates;
+mod docker;
+mod http;
+mod place;
+mod server;
+
+pub(crate) use ca::Ca;
+pub(crate) use certificates::{Authority, Leaf, Wish};
+pub(crate) use docker::{Behaviour, Engine, Executed, inspected};
+pub(crate) use http::{Reply, Request};
+pub(crate) use place::{Place, Run, codes, finding, over_80_columns};
+pub(crate) use server::{CLOSED, Server, first_bytes, tls_config, tls_config_for};
+
+/// Compares a text with its snapshot, in which places, ports and times are named, not shown
+macro_rules! snapshot {
+    ($place:expr, $name:expr, $text:expr) => {
+        $place
+            .filters()
+            .bind(|| insta::assert_snapshot!($name, $text))
+    };
+}

@@ -1,0 +1,161 @@
+//! Certificates that no CA would issue, and some that one would.
+//!
+//! Their dates are literal years so far apart that tests need no clock.
+
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+};
+use rustls::pki_types::CertificateDer;
+
+/// A CA, a root or an intermediate
+pub(crate) struct Authority {
+    certificate: Certificate,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub(crate) fn root(name: &str) -> Self {
+        let (params, key) = authority(name);
+        let certificate = params.self_signed(&key).expect("a root can be made");
+        Self {
+            certificate,
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    pub(crate) fn intermediate(&self, name: &str) -> Self {
+        let (params, key) = authority(name);
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .expect("an intermediate can be made");
+        Self {
+            certificate,
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.certificate.pem()
+    }
+
+    pub(crate) fn der(&self) -> CertificateDer<'static> {
+        self.certificate.der().clone()
+    }
+
+    /// A leaf by this CA; what is sent is the leaf and the CA's own certificate
+    pub(crate) fn issue(&self, wish: &Wish<'_>) -> Leaf {
+        let key = KeyPair::generate().expect("a key can be made");
+        let certificate = wish
+            .params()
+            .signed_by(&key, &self.issuer)
+            .expect("a leaf can be made");
+        Leaf {
+            chain: vec![certificate.der().clone(), self.der()],
+            key,
+        }
+    }
+}
+
+fn authority(name: &str) -> (CertificateParams, KeyPair) {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = named(Some(name));
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    (params, KeyPair::generate().expect("a key can be made"))
+}
+
+fn named(common_name: Option<&str>) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    if let Some(common_name) = common_name {
+        name.push(DnType::CommonName, common_name);
+    }
+    name
+}
+
+/// What a leaf should be like
+#[derive(Clone)]
+pub(crate) struct Wish<'w> {
+    /// SAN
+    pub(crate) names: &'w [&'w str],
+    pub(crate) common_name: Option<&'w str>,
+    /// Years, both from 1 January
+    pub(crate) valid: (i32, i32),
+    pub(crate) usage: ExtendedKeyUsagePurpose,
+    pub(crate) is_ca: bool,
+}
+
+impl<'w> Wish<'w> {
+    /// A leaf for these names, as it should be
+    pub(crate) fn names(names: &'w [&'w str]) -> Self {
+        Self {
+            names,
+            common_name: None,
+            valid: (2020, 2120),
+            usage: ExtendedKeyUsagePurpose::ServerAuth,
+            is_ca: false,
+        }
+    }
+
+    pub(crate) fn self_signed(&self) -> Leaf {
+        let key = KeyPair::generate().expect("a key can be made");
+        let certificate = self
+            .params()
+            .self_signed(&key)
+            .expect("a leaf can sign itself");
+        Leaf {
+            chain: vec![certificate.der().clone()],
+            key,
+        }
+    }
+
+    fn params(&self) -> CertificateParams {
+        let names: Vec<String> = self.names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("the names are names");
+        params.distinguished_name = named(self.common_name);
+        params.not_before = date_time_ymd(self.valid.0, 1, 1);
+        params.not_after = date_time_ymd(self.valid.1, 1, 1);
+        params.extended_key_usages = vec![self.usage.clone()];
+        if self.is_ca {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        params
+    }
+}
+
+/// A server's certificate with its key, and what is sent with it
+pub(crate) struct Leaf {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) key: KeyPair,
+}
+
+impl Leaf {
+    /// The same leaf, sent with these certificates after it
+    pub(crate) fn sent_with(mut self, above: Vec<CertificateDer<'static>>) -> Self {
+        self.chain.truncate(1);
+        self.chain.extend(above);
+        self
+    }
+
+    pub(crate) fn chain_pem(&self) -> String {
+        self.chain.iter().map(|der| pem(der)).collect()
+    }
+
+    pub(crate) fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+}
+
+fn pem(der: &[u8]) -> String {
+    use base64::Engine as _;
+    let text = base64::prelude::BASE64_STANDARD.encode(der);
+    let lines: Vec<&str> = text
+        .as_bytes()
+        .chunks(64)
+        .map(|line| std::str::from_utf8(line).expect("base64 is ASCII"))
+        .collect();
+    format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        lines.join("\n")
+    )
+}
