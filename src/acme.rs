@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 use crate::config::Issuer;
-use crate::net::http::{Client, Limits};
+use crate::net::http::{Client, Limits, Meter};
 use crate::net::roots;
 use crate::store::account::StoredAccount;
 
@@ -50,6 +50,7 @@ impl Session {
         name: &str,
         issuer: &Issuer,
         provider: Arc<CryptoProvider>,
+        meter: Meter,
     ) -> Result<Self, AcmeError> {
         let roots = match &issuer.trust {
             Some(path) => {
@@ -59,7 +60,7 @@ impl Session {
             }
             None => roots::system(),
         };
-        let client = Client::new(provider, roots, LIMITS)?;
+        let client = Client::new(provider, roots, LIMITS, meter)?;
         let (directory, directory_json) = fetch_directory(&client, &issuer.directory).await?;
         Ok(Self {
             name: name.to_owned(),
@@ -95,11 +96,6 @@ impl Session {
             wanted: wanted.to_owned(),
             offered: offered.keys().cloned().collect(),
         })
-    }
-
-    /// HTTP requests sent to the CA so far
-    pub fn requests(&self) -> u64 {
-        self.client.requests()
     }
 
     fn transport(&self) -> Transport {

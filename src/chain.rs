@@ -20,6 +20,7 @@ use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Name;
 
+use crate::finding::one_line;
 use crate::name::DnsName;
 use crate::time::Validity;
 
@@ -127,8 +128,8 @@ impl Certificate {
             not_after: timestamp(x509.validity().not_after.timestamp())?,
         };
         Ok(Self {
-            subject: x509.subject().to_string(),
-            issuer: x509.issuer().to_string(),
+            subject: one_line(&x509.subject().to_string()),
+            issuer: one_line(&x509.issuer().to_string()),
             subject_der: x509.subject().as_raw().to_vec(),
             issuer_der: x509.issuer().as_raw().to_vec(),
             common_name: common_name(x509.subject()),
@@ -173,7 +174,7 @@ fn common_name(name: &X509Name<'_>) -> Option<String> {
     name.iter_by_oid(&OID_X509_COMMON_NAME)
         .last()
         .and_then(|attribute| attribute.as_str().ok())
-        .map(ToOwned::to_owned)
+        .map(one_line)
 }
 
 fn alternative_names(x509: &X509Certificate<'_>) -> Result<Vec<String>, &'static str> {
@@ -188,7 +189,7 @@ fn alternative_names(x509: &X509Certificate<'_>) -> Result<Vec<String>, &'static
         .general_names
         .iter()
         .filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            GeneralName::DNSName(name) => Some(one_line(name)),
             GeneralName::IPAddress(octets) => ip_address(octets),
             _ => None,
         })
@@ -229,7 +230,7 @@ fn ca_issuers(x509: &X509Certificate<'_>) -> Option<String> {
                 (method, GeneralName::URI(url))
                     if *method == OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS =>
                 {
-                    Some((*url).to_owned())
+                    Some(one_line(url))
                 }
                 _ => None,
             }

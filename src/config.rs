@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,14 +59,20 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] when the file cannot be read or holds mistakes; the caller shows it as is.
     pub fn read(path: &Path, environment: &Environment) -> Result<Self, ConfigError> {
-        let size = std::fs::metadata(path).map_err(|source| ConfigError::read(path, source))?;
-        if size.len() > MAX_FILE {
+        let unreadable = |source| ConfigError::read(path, source);
+        let mut bytes = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
+            .map_err(unreadable)?;
+        if bytes.len() as u64 > MAX_FILE {
             return Err(ConfigError::TooLarge {
                 path: path.to_owned(),
             });
         }
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::read(path, source))?;
+        let text = String::from_utf8(bytes).map_err(|error| ConfigError::NotText {
+            path: path.to_owned(),
+            line: line_of(error.as_bytes(), error.utf8_error().valid_up_to()),
+        })?;
         Self::parse(&text, path, environment)
     }
 
@@ -343,6 +351,14 @@ pub enum ConfigError {
         /// The file
         path: PathBuf,
     },
+    /// The file is no UTF-8
+    #[error("{} is not UTF-8 (line {line})", path.display())]
+    NotText {
+        /// The file
+        path: PathBuf,
+        /// Line of the first byte that is none, from 1
+        line: usize,
+    },
     /// The file holds mistakes
     #[error("{}", describe(path, mistakes))]
     Mistakes {
@@ -360,6 +376,12 @@ impl ConfigError {
             source,
         }
     }
+}
+
+/// Number of the line on which an offset lies, from 1
+fn line_of(text: &[u8], offset: usize) -> usize {
+    let before = text.get(..offset).unwrap_or(text);
+    before.iter().filter(|byte| **byte == b'\n').count() + 1
 }
 
 fn describe(path: &Path, mistakes: &[Mistake]) -> String {

@@ -93,16 +93,39 @@ pub trait Explain: Error {
 /// The error at the bottom: what the network or the system said, without the layers above it
 pub fn root_cause(error: &(dyn Error + 'static)) -> String {
     let mut cause = error;
-    while let Some(below) = cause.source() {
-        cause = below;
+    loop {
+        // An I/O error hides what it wraps from `source()`.
+        let wrapped = cause
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        match wrapped
+            .map(|inner| inner as &(dyn Error + 'static))
+            .or_else(|| cause.source())
+        {
+            Some(below) if !ended_early(cause) => cause = below,
+            _ => break,
+        }
     }
-    let ended = cause
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof);
-    if ended {
+    if ended_early(cause) {
         return "the connection was closed early".to_owned();
     }
     cause.to_string()
+}
+
+fn ended_early(error: &(dyn Error + 'static)) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
+}
+
+/// Words from outside on one line: control characters, which could draw on a terminal or forge a
+/// line of a report, become blanks
+pub fn one_line(words: &str) -> String {
+    words
+        .trim()
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 /// The error's text followed by each cause that adds something, joined by `: `

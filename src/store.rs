@@ -211,15 +211,15 @@ impl Explain for StoreError {
 
     fn cure(&self) -> Option<String> {
         Some(match self {
-            Self::StorageMissing { path, .. } => format!(
-                "create the directory that nginx mounts: mkdir -p {}",
-                path.display()
-            ),
-            Self::StorageNotWritable(_) => {
-                "run certd as the owner of the storage, or as root".to_owned()
-            }
-            Self::StateNotWritable(_) => {
-                "run certd as root, or set `state` to a directory of yours".to_owned()
+            Self::StorageMissing { path, source } => match source.kind() {
+                io::ErrorKind::NotFound => format!(
+                    "create the directory that nginx mounts: mkdir -p {}",
+                    path.display()
+                ),
+                _ => files::cure(path, source),
+            },
+            Self::StorageNotWritable(error) | Self::StateNotWritable(error) => {
+                files::cure(&error.path, &error.source)
             }
             Self::KeyGroup { .. } => {
                 "set `key_group` to a group of this host or to a number, such as the group of nginx in its container".to_owned()

@@ -11,6 +11,7 @@ use super::problem::{self, AcmeError, Hints, RetryAfter, problem_of};
 use super::transport::Transport;
 use super::{Session, repeat};
 use crate::facts::Problem;
+use crate::finding::one_line;
 use crate::name::DnsName;
 
 /// An order whose challenges are known and not yet answered
@@ -294,7 +295,7 @@ async fn answer_at(order: &mut Order, position: usize) -> Result<Found, instant_
     let offered: Vec<String> = authorization
         .challenges
         .iter()
-        .map(|challenge| format!("{:?}", challenge.r#type))
+        .map(|challenge| kind_of(&challenge.r#type))
         .collect();
     Ok(match authorization.challenge(ChallengeType::Http01) {
         Some(challenge) => Found::Challenge(Answer {
@@ -307,6 +308,17 @@ async fn answer_at(order: &mut Order, position: usize) -> Result<Found, instant_
             offered: offered.join(", "),
         },
     })
+}
+
+/// The word of RFC 8555 section 9.7.8 for a kind of challenge
+fn kind_of(kind: &ChallengeType) -> String {
+    match kind {
+        ChallengeType::Http01 => "http-01".to_owned(),
+        ChallengeType::Dns01 => "dns-01".to_owned(),
+        ChallengeType::TlsAlpn01 => "tls-alpn-01".to_owned(),
+        ChallengeType::Unknown(name) => one_line(name),
+        other => format!("{other:?}"),
+    }
 }
 
 /// Tells the CA that the challenge at a position can be validated, if it is pending

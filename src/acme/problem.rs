@@ -10,7 +10,7 @@ use instant_acme::Identifier;
 use thiserror::Error;
 
 use crate::facts::{Problem, Subproblem};
-use crate::finding::Explain;
+use crate::finding::{Explain, one_line};
 use crate::net::http::HttpError;
 use crate::net::roots::TrustError;
 use crate::store::account::AccountError;
@@ -195,20 +195,36 @@ impl Explain for AcmeError {
 
     fn cure(&self) -> Option<String> {
         Some(match self {
-            Self::Http(HttpError::Untrusted { .. }) => {
+            Self::Http(HttpError::UnknownIssuer { .. }) => {
                 "a private or test CA needs its root: set `trust` in [issuers.NAME]".to_owned()
+            }
+            Self::Http(HttpError::Untrusted { .. }) => {
+                "the CA must mend its certificate, or `directory` names another host".to_owned()
+            }
+            Self::Http(HttpError::TooLarge { .. }) => {
+                "set `directory` to the URL that the CA documents".to_owned()
             }
             Self::Http(_) => {
                 "check the `directory` URL and that this host may connect to it".to_owned()
+            }
+            Self::Status { status, .. } if *status < 500 && *status != 429 => {
+                "set `directory` to the URL that the CA documents".to_owned()
             }
             Self::Status { .. } | Self::Deadline { .. } => {
                 "the CA is in trouble: run certd again later; nothing was changed".to_owned()
             }
             Self::Refused { problem, .. } if problem.kind == RATE_LIMITED => {
-                "a limit of the CA is reached: certd waits until it allows more".to_owned()
+                "a limit of the CA is reached; revoking certificates frees nothing".to_owned()
             }
             Self::Refused { problem, hints, .. } => {
-                let link = hints.link.as_deref()?;
+                let link = hints.link.as_deref();
+                let link = match (problem.kind.as_str(), link) {
+                    (SERVER_INTERNAL, _) => {
+                        return Some("the CA is in trouble: run certd again later".to_owned());
+                    }
+                    (INVALID_CONTACT, _) => return Some("change `email`".to_owned()),
+                    (_, link) => link?,
+                };
                 match problem.kind.as_str() {
                     USER_ACTION => format!("do what {link} asks for, then run certd again"),
                     _ => format!("the CA points to {link}"),
@@ -306,7 +322,7 @@ fn link_for_people(link: &str) -> Option<String> {
         .split(';')
         .find_map(|parameter| parameter.trim().strip_prefix("rel="))?;
     let relation = relation.trim_matches('"');
-    (!PROTOCOL_RELATIONS.contains(&relation)).then(|| url.to_owned())
+    (!PROTOCOL_RELATIONS.contains(&relation)).then(|| one_line(url))
 }
 
 /// Whether a body is a problem document, whatever its content type says
@@ -331,6 +347,11 @@ pub(super) fn refusal(url: &str, response: &Response<Bytes>) -> instant_acme::Er
 /// The first words of a body, with tags removed and white space joined
 fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(2048)]);
+    // A page's title says what its heading says again.
+    let text = match (text.find("<title>"), text.find("</title>")) {
+        (Some(start), Some(end)) if start < end => format!("{}{}", &text[..start], &text[end..]),
+        _ => text.into_owned(),
+    };
     let mut inside_tag = false;
     let bare: String = text
         .chars()
@@ -372,7 +393,7 @@ pub(super) fn explain(what: &'static str, error: instant_acme::Error, hints: Hin
         },
         other => AcmeError::Protocol {
             what,
-            reason: other.to_string(),
+            reason: one_line(&other.to_string()),
         },
     }
 }
@@ -412,7 +433,7 @@ pub(super) fn is_bad_nonce(error: &instant_acme::Error) -> bool {
 pub(super) fn problem_of(problem: &instant_acme::Problem) -> Problem {
     Problem {
         kind: kind(problem.r#type.as_deref()),
-        detail: problem.detail.clone().unwrap_or_default(),
+        detail: one_line(problem.detail.as_deref().unwrap_or_default()),
         status: problem.status,
         subproblems: problem
             .subproblems
@@ -420,7 +441,7 @@ pub(super) fn problem_of(problem: &instant_acme::Problem) -> Problem {
             .map(|subproblem| Subproblem {
                 name: subproblem.identifier.as_ref().and_then(dns_name),
                 kind: kind(subproblem.r#type.as_deref()),
-                detail: subproblem.detail.clone().unwrap_or_default(),
+                detail: one_line(subproblem.detail.as_deref().unwrap_or_default()),
             })
             .collect(),
     }
@@ -428,12 +449,12 @@ pub(super) fn problem_of(problem: &instant_acme::Problem) -> Problem {
 
 fn kind(urn: Option<&str>) -> String {
     let urn = urn.unwrap_or("about:blank");
-    urn.strip_prefix(ERROR_URN).unwrap_or(urn).to_owned()
+    one_line(urn.strip_prefix(ERROR_URN).unwrap_or(urn))
 }
 
 fn dns_name(identifier: &Identifier) -> Option<String> {
     match identifier {
-        Identifier::Dns(name) => Some(name.clone()),
+        Identifier::Dns(name) => Some(one_line(name)),
         _ => None,
     }
 }
@@ -444,6 +465,7 @@ const ERROR_URN: &str = "urn:ietf:params:acme:error:";
 const BAD_NONCE: &str = "urn:ietf:params:acme:error:badNonce";
 const RATE_LIMITED: &str = "rateLimited";
 const SERVER_INTERNAL: &str = "serverInternal";
+const INVALID_CONTACT: &str = "invalidContact";
 const USER_ACTION: &str = "userActionRequired";
 const ORDER_NOT_READY: &str = "orderNotReady";
 const ACCOUNT_UNKNOWN: &str = "accountDoesNotExist";
@@ -458,9 +480,9 @@ mod tests {
 
     #[test]
     fn a_balancer_page_is_shown_without_markup() {
-        let html =
-            b"<html><head><title>503</title></head>\n<body><h1>Service   Unavailable</h1></body>";
-        assert_eq!(excerpt(html), "503 Service Unavailable");
+        let html = b"<html><head><title>503 Service Unavailable</title></head>\n\
+            <body><h1>Service   Unavailable</h1></body>";
+        assert_eq!(excerpt(html), "Service Unavailable");
         assert_eq!(excerpt(b""), "(no text)");
         assert_eq!(excerpt("x".repeat(500).as_bytes()).len(), EXCERPT + 3);
     }

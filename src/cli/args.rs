@@ -17,12 +17,7 @@ use crate::telemetry::{LogFormat, LogLevel};
 /// configuration; 75 nothing failed but something must be tried later; 130 and 143 after SIGINT
 /// and SIGTERM.
 #[derive(Debug, Parser)]
-#[command(
-    name = "certd",
-    version,
-    max_term_width = 80,
-    disable_help_subcommand = true
-)]
+#[command(name = "certd", version, max_term_width = 80)]
 pub(super) struct Args {
     #[command(flatten, next_help_heading = "Options of every command")]
     pub(super) global: Global,
@@ -190,7 +185,8 @@ impl AutoChoice {
 }
 
 /// Commands and options of the design that have not landed
-pub(super) const LATER: [&str; 13] = [
+pub(super) const LATER: [&str; 14] = [
+    "man",
     "renew",
     "check",
     "run",

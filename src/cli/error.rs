@@ -20,12 +20,9 @@ pub(super) enum CliError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("{name} is not in {file}")]
-    UnknownDomain {
-        name: DnsName,
-        file: String,
-        /// The domain whose alias it is
-        alias_of: Option<DnsName>,
-    },
+    UnknownDomain { name: DnsName, file: String },
+    #[error("{name} is an alias, not a domain of its own")]
+    Alias { name: DnsName, domain: DnsName },
     #[error("`{text}` is no domain name")]
     Name { text: String, source: NameError },
     #[error("there is no issuer `{name}`")]
@@ -55,6 +52,7 @@ impl CliError {
         match self {
             Self::Config(_)
             | Self::UnknownDomain { .. }
+            | Self::Alias { .. }
             | Self::Name { .. }
             | Self::UnknownIssuer { .. }
             | Self::NotSupported { .. }
@@ -91,14 +89,16 @@ impl CliError {
                 "name one with --config, or write the smallest one that works: see README.md"
                     .to_owned(),
             ),
-            Self::UnknownDomain {
-                name,
-                alias_of: Some(domain),
+            Self::Alias { domain, .. } => Some(format!("certd obtain {domain}")),
+            Self::Name {
+                source: NameError::Character { found: ',' },
                 ..
-            } => Some(format!(
-                "it is an alias of {domain}: name that (asked for: {name})"
-            )),
-            Self::UnknownDomain { name, file, .. } => {
+            } => Some("names are separated by blanks".to_owned()),
+            Self::Name {
+                source: NameError::Character { found: ':' | '/' },
+                ..
+            } => Some("a name alone, without https://, port and path".to_owned()),
+            Self::UnknownDomain { name, file } => {
                 Some(format!("add it to {file}:\n[[domain]]\nname = \"{name}\""))
             }
             Self::UnknownIssuer { known, .. } => Some(format!("known are {}", known.join(", "))),

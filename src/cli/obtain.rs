@@ -106,9 +106,14 @@ fn named<'c>(config: &'c Config, text: &str) -> Result<&'c Domain, CliError> {
         .domains
         .iter()
         .find(|domain| domain.aliases.contains(&name));
-    Err(CliError::UnknownDomain {
-        alias_of: holder.map(|domain| domain.name.clone()),
-        file: config.path.display().to_string(),
-        name,
+    Err(match holder {
+        Some(holder) => CliError::Alias {
+            domain: holder.name.clone(),
+            name,
+        },
+        None => CliError::UnknownDomain {
+            file: config.path.display().to_string(),
+            name,
+        },
     })
 }

@@ -140,7 +140,8 @@ fn host(text: &str) -> Result<Subject, CliError> {
             None => (text, defaults::PORT),
         },
     };
-    if port == 0 {
+    let odd = host.chars().any(|c| matches!(c, ':' | '[' | ']' | '/'));
+    if port == 0 || (odd && host.parse::<IpAddr>().is_err()) {
         return Err(refused());
     }
     if host.parse::<IpAddr>().is_ok() {

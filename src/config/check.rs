@@ -283,7 +283,7 @@ impl<'t> Checker<'_, 't> {
             }
             None => built_in,
         };
-        if directory.is_none() {
+        if directory.is_none() && !table.has("directory") {
             let key = table.key("directory");
             let message = "missing: the URL of the CA's ACME directory";
             self.source.report(table.span(), &key, message, None);
@@ -304,19 +304,30 @@ impl<'t> Checker<'_, 't> {
                 kid: kid.value,
                 hmac_file: self.base.join(file.value),
             }),
-            (Some(given), None) => {
+            (Some(given), None) if !table.has("eab_hmac_file") => {
                 self.mistake(&given, "`eab_hmac_file` is missing beside it", None);
                 None
             }
-            (None, Some(given)) => {
+            (None, Some(given)) if !table.has("eab_kid") => {
                 self.mistake(&given, "`eab_kid` is missing beside it", None);
                 None
             }
-            (None, None) => None,
+            _ => None,
         }
     }
 
     fn issuer(&self, table: &Table<'_, 't>, issuers: &BTreeMap<String, Issuer>) -> Option<String> {
+        if table.is_list("issuer") {
+            let message = "a list of issuers is not supported yet";
+            self.source.report(
+                &table.span_of("issuer"),
+                &table.key("issuer"),
+                message,
+                None,
+            );
+            table.skip("issuer");
+            return None;
+        }
         let value = table.string("issuer")?;
         if !issuers.contains_key(&value.value) {
             let hint = match closest(&value.value, issuers.keys().map(String::as_str)) {
@@ -371,7 +382,8 @@ impl<'t> Checker<'_, 't> {
                 self.mistake(empty, "is empty", None);
             }
         }
-        if given.iter().filter(|value| value.is_some()).count() != 1 {
+        let present = SELECTORS.iter().filter(|key| table.has(key)).count();
+        if present != 1 {
             let hint = "for example: container = \"nginx_container\"".to_owned();
             let message = "expected exactly one of `container`, `label` and `service`";
             self.source
@@ -413,4 +425,5 @@ fn is_file_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
+const SELECTORS: [&str; 3] = ["container", "label", "service"];
 const MAX_CONCURRENCY: usize = 1024;

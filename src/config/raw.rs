@@ -10,12 +10,13 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::Mistake;
+use super::{Mistake, line_of};
 
 /// The text being read and the mistakes found so far
 pub(super) struct Source<'t> {
     text: &'t str,
-    mistakes: RefCell<Vec<Mistake>>,
+    /// With their offsets in the text
+    mistakes: RefCell<Vec<(usize, Mistake)>>,
 }
 
 impl<'t> Source<'t> {
@@ -35,20 +36,20 @@ impl<'t> Source<'t> {
         hint: Option<String>,
     ) {
         let start = span.start.min(self.text.len());
-        let before = self.text.as_bytes().get(..start).unwrap_or_default();
-        self.mistakes.borrow_mut().push(Mistake {
-            line: before.iter().filter(|byte| **byte == b'\n').count() + 1,
+        let mistake = Mistake {
+            line: line_of(self.text.as_bytes(), start),
             key: key.to_owned(),
             message: message.into(),
             hint,
-        });
+        };
+        self.mistakes.borrow_mut().push((start, mistake));
     }
 
-    /// All mistakes, by line
+    /// All mistakes, in the order of the text
     pub(super) fn into_mistakes(self) -> Vec<Mistake> {
         let mut mistakes = self.mistakes.into_inner();
-        mistakes.sort_by_key(|mistake| mistake.line);
-        mistakes
+        mistakes.sort_by_key(|(offset, _)| *offset);
+        mistakes.into_iter().map(|(_, mistake)| mistake).collect()
     }
 }
 
@@ -97,6 +98,30 @@ impl<'s, 't> Table<'s, 't> {
     /// Place of the table in the text
     pub(super) fn span(&self) -> &Range<usize> {
         &self.span
+    }
+
+    /// Whether the key is there, whatever its value
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// Whether the value of a key is an array
+    pub(super) fn is_list(&self, key: &str) -> bool {
+        self.table
+            .get(key)
+            .is_some_and(|value| value.get_ref().is_array())
+    }
+
+    /// Takes a key without reading it: what is wrong with it was said
+    pub(super) fn skip(&self, key: &'static str) {
+        self.taken.borrow_mut().insert(key);
+    }
+
+    /// Place of a key's value; that of the table where the key is missing
+    pub(super) fn span_of(&self, key: &str) -> Range<usize> {
+        self.table
+            .get(key)
+            .map_or_else(|| self.span.clone(), Spanned::span)
     }
 
     fn take(&self, key: &'static str) -> Option<&'s Spanned<DeValue<'t>>> {
@@ -198,7 +223,7 @@ impl<'s, 't> Table<'s, 't> {
         };
         let mut tables = Vec::new();
         for (name, value) in outer.table {
-            let path = outer.key(name.get_ref());
+            let path = outer.key(&quoted(name.get_ref()));
             match value.get_ref().as_table() {
                 Some(table) => tables.push((
                     name.get_ref().to_string(),
@@ -280,6 +305,15 @@ impl<'s, 't> Table<'s, 't> {
     }
 }
 
+/// A key as it is written in TOML
+fn quoted(key: &str) -> String {
+    let bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if !key.is_empty() && key.bytes().all(bare) {
+        return key.to_owned();
+    }
+    format!("\"{key}\"")
+}
+
 fn integer(value: &DeValue<'_>) -> Option<i64> {
     let number = value.as_integer()?;
     i64::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok()
@@ -297,8 +331,16 @@ pub(super) fn closest<'c>(
     word: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<&'c str> {
+    let mut candidates = candidates.into_iter().collect::<Vec<_>>();
+    // A word that was cut short is nearer than any that was misspelt.
+    if let Some(whole) = candidates
+        .iter()
+        .find(|whole| word.len() > 3 && whole.starts_with(word))
+    {
+        return Some(whole);
+    }
     candidates
-        .into_iter()
+        .drain(..)
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
         .min_by_key(|(distance, _)| *distance)

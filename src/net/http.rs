@@ -15,7 +15,7 @@ use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::crypto::CryptoProvider;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::time::timeout;
 
@@ -37,7 +37,18 @@ pub struct Limits {
 pub struct Client {
     pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
     limits: Limits,
-    requests: Arc<AtomicU64>,
+    meter: Meter,
+}
+
+/// Counts requests; clones share the count
+#[derive(Clone, Debug, Default)]
+pub struct Meter(Arc<AtomicU64>);
+
+impl Meter {
+    /// How many requests were sent, answered or not
+    pub fn requests(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Client {
@@ -49,6 +60,7 @@ impl Client {
         provider: Arc<CryptoProvider>,
         roots: RootCertStore,
         limits: Limits,
+        meter: Meter,
     ) -> Result<Self, HttpError> {
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -74,7 +86,7 @@ impl Client {
         Ok(Self {
             pool,
             limits,
-            requests: Arc::default(),
+            meter,
         })
     }
 
@@ -89,7 +101,7 @@ impl Client {
         request
             .headers_mut()
             .insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.meter.0.fetch_add(1, Ordering::Relaxed);
         let exchange = self.exchange(request.map(Full::new), &url);
         match timeout(self.limits.request, exchange).await {
             Ok(outcome) => outcome,
@@ -130,18 +142,16 @@ impl Client {
             reason: root_cause(source.as_ref()),
         }
     }
-
-    /// How many requests were sent, by all clones together
-    pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
-    }
 }
 
 fn unreachable(url: &str, source: impl StdError + Send + Sync + 'static) -> HttpError {
     match distrust(&source) {
+        Some(CertificateError::UnknownIssuer) => HttpError::UnknownIssuer {
+            url: url.to_owned(),
+        },
         Some(reason) => HttpError::Untrusted {
             url: url.to_owned(),
-            reason,
+            reason: reason.to_string(),
         },
         None => HttpError::Unreachable {
             url: url.to_owned(),
@@ -151,17 +161,20 @@ fn unreachable(url: &str, source: impl StdError + Send + Sync + 'static) -> Http
 }
 
 /// What is wrong with the server's certificate, if that is why there is no connection
-fn distrust(error: &(dyn StdError + 'static)) -> Option<String> {
+fn distrust(error: &(dyn StdError + 'static)) -> Option<CertificateError> {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        let inner = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
-        let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if let Some(rustls::Error::InvalidCertificate(reason)) = tls {
-            return Some(reason.to_string());
+        if let Some(rustls::Error::InvalidCertificate(reason)) = error.downcast_ref() {
+            return Some(reason.clone());
         }
-        cause = error.source();
+        // An I/O error hides what it wraps from `source()`, and one may wrap another.
+        cause = match error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+        {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
     }
     None
 }
@@ -177,7 +190,13 @@ pub enum HttpError {
         /// Why
         reason: String,
     },
-    /// The server's certificate is not trusted
+    /// The server's certificate comes from a CA that is not trusted
+    #[error("the certificate of {url} is from a CA that is not trusted here")]
+    UnknownIssuer {
+        /// What was asked for
+        url: String,
+    },
+    /// The server's certificate is not to be trusted for another reason
     #[error("the certificate of {url} is not trusted: {reason}")]
     Untrusted {
         /// What was asked for
@@ -194,7 +213,7 @@ pub enum HttpError {
         after: Duration,
     },
     /// The answer is larger than anything useful
-    #[error("the answer of {url} is larger than {limit} bytes")]
+    #[error("the answer of {url} is larger than {} KiB", limit / 1024)]
     TooLarge {
         /// What was asked for
         url: String,

@@ -30,7 +30,7 @@ pub fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), TrustError
         let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
         roots
             .add(certificate)
-            .map_err(|error| unusable(error.to_string()))?;
+            .map_err(|_| unusable("it holds something that is no certificate".to_owned()))?;
     }
     if roots.len() == before {
         return Err(unusable("it holds no certificate".to_owned()));

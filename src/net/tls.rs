@@ -141,7 +141,8 @@ fn alert_name(alert: AlertDescription) -> String {
         }
         name.push(c.to_ascii_lowercase());
     }
-    name
+    // rustls spells one of them in British English.
+    name.replace("recognised", "recognized")
 }
 
 /// A verifier that accepts every certificate and keeps it, but checks the handshake's signature

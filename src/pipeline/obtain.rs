@@ -11,6 +11,7 @@ use super::{Context, Mode, Options, Previous, Ready, Work};
 use crate::chain::{Certificate, KeyType};
 use crate::config::Domain;
 use crate::finding::{Finding, chain_of_causes};
+use crate::name::DnsName;
 use crate::plan::{self, Demand, Due, Plan, Subject, due};
 use crate::report::{Outcome, Report, SCHEMA_VERSION, Stage, TargetReport};
 use crate::store::files::FileError;
@@ -160,19 +161,21 @@ fn apply_plan(
         work.ready = Some(ready(context, &work.lineage, newest));
     }
     if let Plan::Wait { until, .. } = work.plan {
-        let finding = Finding::warning("order.backoff", words.clone())
-            .with_cure("to try now all the same: --force");
-        work.findings.push(finding);
+        work.findings
+            .push(Finding::warning("order.backoff", words.clone()));
         work.done(Stage::Plan, begun, "wait");
-        work.end(Outcome::Later, format!("next try at {}", display(until)));
+        let until = display(until);
+        work.end(
+            Outcome::Later,
+            format!("no order is placed before {until}; --force tries now"),
+        );
         return;
     }
     work.done(Stage::Plan, begun, words.clone());
     match (options.mode, &work.plan) {
         (Mode::DryRun, _) => {
-            let next = next_renewal(context, work)
-                .map_or_else(String::new, |at| format!(", due from {at}"));
-            work.end(Outcome::Planned, format!("{words}{next}"));
+            let summary = intention(context, options, work);
+            work.end(Outcome::Planned, summary);
         }
         (Mode::NoDeploy, Plan::Confirm { generation }) => {
             let summary = format!("generation {generation} is live, nothing is due");
@@ -195,6 +198,22 @@ fn no_target() -> Finding {
     )
 }
 
+/// What a run without --dry-run would do
+fn intention(context: &Context<'_>, options: &Options, work: &Work<'_>) -> String {
+    match &work.plan {
+        Plan::Order { .. } => {
+            let names: Vec<&str> = work.names.iter().map(DnsName::as_str).collect();
+            let issuer = options.issuer.as_ref().unwrap_or(&work.domain.issuer);
+            format!("would order {} from {issuer}", names.join(", "))
+        }
+        Plan::Deploy { generation } => format!("would deploy generation {generation}"),
+        Plan::Confirm { .. } | Plan::Wait { .. } => {
+            let due = next_renewal(context, work).unwrap_or_default();
+            format!("would look whether it is served; due from {due}")
+        }
+    }
+}
+
 fn plan_in_words(plan: &Plan) -> String {
     match plan {
         Plan::Order { reason } => format!("order: {reason}"),
@@ -204,7 +223,13 @@ fn plan_in_words(plan: &Plan) -> String {
         Plan::Confirm { generation } => format!("nothing due, generation {generation} is live"),
         Plan::Wait {
             reason, failures, ..
-        } => format!("an order is due ({reason}), and must wait after {failures} failures"),
+        } => {
+            let times = match failures {
+                1 => "a failure".to_owned(),
+                failures => format!("{failures} failures in a row"),
+            };
+            format!("an order is due ({reason}), and must wait after {times}")
+        }
     }
 }
 

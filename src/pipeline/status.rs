@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::config::{Config, Domain};
+use crate::finding::chain_of_causes;
 use crate::name::DnsName;
 use crate::plan::{backoff, due};
 use crate::report::SCHEMA_VERSION;
@@ -47,7 +48,12 @@ fn lineage(
     domain: Option<&Domain>,
     now: Timestamp,
 ) -> LineageStatus {
-    let record = store.record(name).unwrap_or_default();
+    let (record, damage) = match store.record(name) {
+        Ok(record) => (record, None),
+        // Who may not read records sees certificates all the same.
+        Err(error) if error.is_forbidden() => (Record::default(), None),
+        Err(error) => (Record::default(), Some(chain_of_causes(&error))),
+    };
     let names = domain
         .into_iter()
         .flat_map(Domain::names)
@@ -69,7 +75,7 @@ fn lineage(
             message: last.message.clone(),
         }),
         next_try: backoff::next_try(&record.order_failures).filter(|at| *at > now),
-        problem: None,
+        problem: damage,
     };
     match (store.generations(name), store.live(name)) {
         (Ok(generations), Ok(live)) => {
@@ -104,7 +110,12 @@ fn describe(
         Ok(generation) => generation,
         Err(error) => {
             status.state = LineageState::Damaged;
-            status.problem = Some(error.to_string());
+            let path = store.archive(name).join(number.to_string());
+            status.problem = Some(format!(
+                "{}: {}; `certd obtain {name}` orders a new one",
+                path.display(),
+                chain_of_causes(&error)
+            ));
             return;
         }
     };

@@ -106,6 +106,12 @@ fn write_wrapped(indent: &str, text: &str, out: &mut impl Write) -> io::Result<(
 
 /// One line of prose, wrapped; a line that is indented itself is to be copied, and stays whole
 fn write_line(first: &str, below: &str, line: &str, out: &mut impl Write) -> io::Result<()> {
+    // nginx's own words keep their lines, and nothing else that a terminal would obey.
+    let line: String = line
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    let line = line.as_str();
     if line.starts_with(' ') {
         return writeln!(out, "{first}{line}");
     }
@@ -263,6 +269,14 @@ fn write_notes(lineage: &LineageStatus, now: Timestamp, out: &mut impl Write) ->
     if let Some(last) = &lineage.last_result {
         let ago = in_words(now.duration_since(last.at));
         notes.push(format!("{} {ago} ago: {}", last.outcome, last.message));
+    }
+    if let (Some(generation), Some(newest)) = (lineage.generation, lineage.newest_generation)
+        && newest > generation
+    {
+        let name = &lineage.name;
+        notes.push(format!(
+            "generation {newest} is issued, not live: `certd obtain {name}` deploys it"
+        ));
     }
     if let Some(at) = lineage.next_try {
         notes.push(format!("no order is tried before {}", display(at)));

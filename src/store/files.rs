@@ -413,7 +413,25 @@ impl Explain for FileError {
     }
 
     fn cure(&self) -> Option<String> {
-        Some("run certd as the owner of the storage, or as root".to_owned())
+        Some(cure(&self.path, &self.source))
+    }
+}
+
+/// What to do about an operation on a path that failed
+pub(super) fn cure(path: &Path, error: &io::Error) -> String {
+    let path = path.display();
+    match error.kind() {
+        io::ErrorKind::NotADirectory
+        | io::ErrorKind::AlreadyExists
+        | io::ErrorKind::IsADirectory => {
+            format!("{path} is in the way: move it away")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("run certd as the owner of {path}, or as root")
+        }
+        io::ErrorKind::StorageFull => format!("free some space for {path}"),
+        io::ErrorKind::ReadOnlyFilesystem => format!("{path} is on a read-only file system"),
+        _ => format!("see what is wrong with {path}"),
     }
 }
 

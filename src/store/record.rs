@@ -152,6 +152,13 @@ const fn version() -> u32 {
     VERSION
 }
 
+impl RecordError {
+    /// Whether it is there, and may not be read
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
 /// Why a record cannot be read or kept
 #[derive(Debug, Error)]
 pub enum RecordError {

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use crate::config::{Reload, Selector};
 use crate::facts::{Container, Mount, Network, Published};
-use crate::finding::root_cause;
+use crate::finding::{one_line, root_cause};
 
 mod error;
 
@@ -65,14 +65,21 @@ impl Engine {
                 let docker = Docker::connect_with_unix(path, seconds, API_DEFAULT_VERSION);
                 (docker, Ipv4Addr::LOCALHOST.into())
             }
-            None => {
+            None if ["tcp://", "http://"]
+                .iter()
+                .any(|scheme| url.starts_with(scheme)) =>
+            {
                 let docker = Docker::connect_with_http(url, seconds, API_DEFAULT_VERSION);
                 (docker, host_of(url).await)
             }
+            None => {
+                return Err(DockerError::Url {
+                    url: url.to_owned(),
+                });
+            }
         };
-        let docker = docker.map_err(|source| DockerError::Url {
+        let docker = docker.map_err(|_| DockerError::Url {
             url: url.to_owned(),
-            source,
         })?;
         Ok(Self {
             docker,
@@ -270,12 +277,17 @@ impl Engine {
             } => DockerError::Api {
                 what,
                 status: status_code,
-                message: message.trim().to_owned(),
+                message: words_of(&message),
             },
             ApiError::RequestTimeoutError => DockerError::TimedOut {
                 what,
                 after: API_TIMEOUT,
             },
+            ApiError::JsonDataError { .. } | ApiError::JsonSerdeError { .. } => {
+                DockerError::NotDocker {
+                    url: self.url.clone(),
+                }
+            }
             error => match io_kind(&error) {
                 Some(io::ErrorKind::PermissionDenied) => DockerError::Forbidden {
                     url: self.url.clone(),
@@ -307,6 +319,23 @@ pub fn nginx_command(container: &Container, arguments: &[&str]) -> Vec<String> {
 fn append(buffer: &mut Vec<u8>, part: &[u8]) {
     let room = MAX_OUTPUT.saturating_sub(buffer.len());
     buffer.extend_from_slice(&part[..part.len().min(room)]);
+}
+
+/// What the engine, or a proxy in front of it, said: without markup, on one line
+fn words_of(message: &str) -> String {
+    let mut inside_tag = false;
+    let bare: String = message
+        .chars()
+        .filter(|c| {
+            inside_tag = *c == '<' || (inside_tag && *c != '>');
+            !inside_tag && *c != '>'
+        })
+        .collect();
+    let words = bare.split_whitespace().collect::<Vec<_>>().join(" ");
+    if words.is_empty() {
+        return "it gave no reason".to_owned();
+    }
+    one_line(&words)
 }
 
 /// The I/O error at the bottom of an API error

@@ -93,10 +93,19 @@ pub fn judge_path(chain: &Chain, trust: &Trust, now: Timestamp) -> Path {
     );
     match verdict {
         Ok(()) => Path::Trusted,
-        Err(_) if chain.leaf().is_self_issued() => Path::SelfSigned,
+        Err(_) if signed_itself(chain) => Path::SelfSigned,
         Err(Error::InvalidCertificate(error)) => explain(error, chain),
         Err(error) => signature(&error),
     }
+}
+
+/// Whether the leaf names itself as its issuer, and no other certificate of that name was sent
+fn signed_itself(chain: &Chain) -> bool {
+    let leaf = chain.leaf();
+    let namesake = |above: &Certificate| {
+        above.subject_der == leaf.issuer_der && above.fingerprint != leaf.fingerprint
+    };
+    leaf.is_self_issued() && !chain.above().iter().any(namesake)
 }
 
 fn explain(error: CertificateError, chain: &Chain) -> Path {

@@ -189,12 +189,12 @@ fn an_engine_that_answers_something_else() {
     );
     check(
         "no JSON",
-        "docker.unreachable",
+        "docker.not_docker",
         Reply::new(200, "text/html", "<html>Welcome</html>"),
     );
     check(
         "other JSON",
-        "docker.unreachable",
+        "docker.not_docker",
         Reply::json(200, &json!([1, 2])),
     );
     gallery.compare("other_answers");

@@ -75,7 +75,6 @@ fn unusable_arguments_are_refused_with_what_to_write() {
     let place = Place::with(CONFIG);
     let runs: [&[&str]; 22] = [
         &[],
-        &["help"],
         &["obtian"],
         &["frobnicate"],
         &["--frobnicate"],

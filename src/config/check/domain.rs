@@ -17,7 +17,7 @@ impl<'t> Checker<'_, 't> {
         issuers: &BTreeMap<String, Issuer>,
     ) -> Vec<Domain> {
         let tables = root.tables("domain");
-        if tables.is_empty() {
+        if tables.is_empty() && !root.has("domain") {
             let hint = "[[domain]]\nname = \"example.com\"".to_owned();
             let message = "there is no domain; add at least one";
             self.source.report(&(0..0), "domain", message, Some(hint));
@@ -76,6 +76,7 @@ impl<'t> Checker<'_, 't> {
     ) -> Option<DnsName> {
         match table.string("name") {
             Some(value) => self.name(&value, seen),
+            None if table.has("name") => None,
             None => {
                 let key = table.key("name");
                 self.source.report(table.span(), &key, "missing", None);
@@ -100,9 +101,16 @@ impl<'t> Checker<'_, 't> {
         let name = match DnsName::parse(&value.value) {
             Ok(name) => name,
             Err(error) => {
-                let hint = matches!(error, NameError::Character { found: ',' | ' ' }).then(|| {
-                    "one name in `name`, the others as a list: aliases = [\"a\", \"b\"]".to_owned()
-                });
+                let hint = match error {
+                    NameError::Character { found: ',' | ' ' } => {
+                        Some("one name in `name`, the others as a list: aliases = [\"a\", \"b\"]")
+                    }
+                    NameError::Character { found: ':' | '/' } => {
+                        Some("a name alone, without https://, port and path")
+                    }
+                    _ => None,
+                };
+                let hint = hint.map(ToOwned::to_owned);
                 self.mistake(value, format!("\"{}\": {error}", value.value), hint);
                 return None;
             }
@@ -118,21 +126,26 @@ impl<'t> Checker<'_, 't> {
             return vec![defaults::PORT];
         };
         let mut ports = Vec::new();
+        if values.is_empty() {
+            let key = table.key("ports");
+            let message = "expected at least one port";
+            self.source
+                .report(&table.span_of("ports"), &key, message, None);
+        }
         for value in values {
             match u16::try_from(value.value) {
                 Ok(port) if port > 0 => ports.push(port),
                 _ => self.mistake(&value, "expected a port from 1 to 65535", None),
             }
         }
-        if ports.is_empty() {
-            ports.push(defaults::PORT);
-        }
         ports
     }
 
     fn connect(&self, table: &Table<'_, 't>) -> Option<Connect> {
         let value = table.string("connect")?;
-        if let Ok(address) = value.value.parse::<SocketAddr>() {
+        if let Ok(address) = value.value.parse::<SocketAddr>()
+            && address.port() != 0
+        {
             return Some(Connect {
                 address: address.ip(),
                 port: Some(address.port()),

@@ -113,8 +113,8 @@ async fn test_all(context: &Context<'_>, target: &mut Target, works: &mut [Work<
         }
     }
     let blocked = match untested {
-        Untested::Docker(_) => Some(untested),
         Untested::Refused { .. } => test_containers(target).await.err(),
+        Untested::Docker(_) | Untested::NoNginx { .. } => Some(untested),
     };
     if let Some(untested) = blocked {
         return fail_all(context, target, works, &untested, begun);
@@ -182,9 +182,10 @@ fn refused(
     work: &Work<'_>,
     untested: &Untested,
 ) -> Finding {
-    let said = match untested {
-        Untested::Docker(error) => return Finding::from_error(error),
-        Untested::Refused { words } => words,
+    let Untested::Refused { words: said } = untested else {
+        return untested
+            .finding()
+            .unwrap_or_else(|| words::refused(work.name(), "", None, words::Guilt::Own));
     };
     let live = target
         .containers

@@ -1,10 +1,11 @@
 //! Orders, `jobs` at a time: each fills the archive and touches nothing that is live.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, FuturesUnordered};
+use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
 use super::{certificate_in_words, ready};
@@ -14,10 +15,11 @@ use crate::acme::problem::{Consequence, RetryAfter};
 use crate::acme::{AcmeError, Session};
 use crate::challenge::{ChallengeError, Published};
 use crate::config::defaults;
-use crate::finding::Finding;
+use crate::finding::{Finding, Severity};
 use crate::install::{self, Unfit};
+use crate::net::http::Meter;
 use crate::pipeline::{Context, Mode, Options, Work};
-use crate::plan::Plan;
+use crate::plan::{Plan, backoff};
 use crate::report::{Outcome, Stage, StageResult};
 use crate::store::files::FileError;
 use crate::store::lineage::{Issued, LineageError};
@@ -30,7 +32,8 @@ pub(super) async fn place_all(
     options: &Options,
     works: &mut [Work<'_>],
 ) -> u64 {
-    let sessions = open_sessions(context, options, works).await;
+    let meter = Meter::default();
+    let sessions = open_sessions(context, options, works, &meter).await;
     let ordering = works.iter_mut().filter(|work| must_order(work));
     stream::iter(ordering)
         .map(|work| async {
@@ -38,16 +41,18 @@ pub(super) async fn place_all(
             let begun = work.begin(Stage::Order);
             match sessions.get(&issuer) {
                 Some(Ok(session)) => place(context, options, session, work).await,
-                Some(Err(finding)) => work.fail_with(Stage::Order, begun, finding.clone()),
-                None => {}
+                Some(Err(error)) => fail_order(context, work, begun, error),
+                None => work.fail_with(Stage::Order, begun, no_issuer(&issuer)),
             }
         })
         .buffer_unordered(context.config.jobs)
         .collect::<Vec<()>>()
         .await;
-    let requests =
-        |session: &Result<Session, Finding>| session.as_ref().map_or(0, Session::requests);
-    sessions.values().map(requests).sum()
+    meter.requests()
+}
+
+fn no_issuer(name: &str) -> Finding {
+    Finding::failure("acme.issuer", format!("there is no issuer `{name}`"))
 }
 
 fn must_order(work: &Work<'_>) -> bool {
@@ -67,31 +72,24 @@ async fn open_sessions(
     context: &Context<'_>,
     options: &Options,
     works: &[Work<'_>],
-) -> BTreeMap<String, Result<Session, Finding>> {
-    let needed: std::collections::BTreeSet<String> = works
+    meter: &Meter,
+) -> BTreeMap<String, Result<Session, AcmeError>> {
+    let needed: BTreeSet<&str> = works
         .iter()
         .filter(|work| must_order(work))
-        .map(|work| issuer_of(options, work).to_owned())
+        .map(|work| issuer_of(options, work))
         .collect();
     needed
         .into_iter()
-        .map(|name| async {
-            let session = open_session(context, &name).await;
-            (name, session)
+        .filter_map(|name| Some((name, context.config.issuers.get(name)?)))
+        .map(|(name, issuer)| async move {
+            let provider = context.provider.clone();
+            let session = Session::open(name, issuer, provider, meter.clone()).await;
+            (name.to_owned(), session)
         })
         .collect::<FuturesUnordered<_>>()
         .collect()
         .await
-}
-
-async fn open_session(context: &Context<'_>, name: &str) -> Result<Session, Finding> {
-    let Some(issuer) = context.config.issuers.get(name) else {
-        let evidence = format!("there is no issuer `{name}`");
-        return Err(Finding::failure("acme.issuer", evidence));
-    };
-    Session::open(name, issuer, context.provider.clone())
-        .await
-        .map_err(|error| Finding::from_error(&error))
 }
 
 /// One order from its first request to a generation in the archive
@@ -108,12 +106,11 @@ async fn place(context: &Context<'_>, options: &Options, session: &Session, work
             work.done(Stage::Order, begun, detail);
             accept(context, options, session, work, issued).await;
         }
-        Err(error) => {
-            let finding = finding(&error);
-            if let OrderError::Acme(error) = &error {
-                remember_failure(context, work, error);
-            }
-            end_order(context, work, begun, &error, finding);
+        Err(OrderError::Acme(error)) => fail_order(context, work, begun, &error),
+        Err(OrderError::Challenge(error)) => work.fail(Stage::Order, begun, &error),
+        Err(error @ OrderError::Interrupted) => {
+            let finding = Finding::failure("order.interrupted", error.to_string());
+            work.fail_with(Stage::Order, begun, finding);
         }
     }
 }
@@ -271,42 +268,41 @@ fn interrupted() -> LineageError {
     LineageError::Record(RecordError::File(FileError::interrupted()))
 }
 
-fn remember_failure(context: &Context<'_>, work: &mut Work<'_>, error: &AcmeError) {
-    let not_before = match error.consequence() {
-        Consequence::Unspent => return,
-        Consequence::Spent => None,
-        Consequence::Later(RetryAfter(wait)) => context.now.checked_add(wait).ok(),
-    };
-    work.lineage
-        .record
-        .order_failures
-        .add(context.now, not_before);
+/// Ends the work after an error of the CA, and remembers it where it cost something
+fn fail_order(context: &Context<'_>, work: &mut Work<'_>, begun: Instant, error: &AcmeError) {
+    let failures = &mut work.lineage.record.order_failures;
+    match error.consequence() {
+        Consequence::Unspent => work.fail(Stage::Order, begun, error),
+        Consequence::Spent => {
+            failures.add(context.now, None);
+            work.fail(Stage::Order, begun, error);
+        }
+        Consequence::Later(RetryAfter(wait)) => {
+            let until = context.now.checked_add(wait).unwrap_or(Timestamp::MAX);
+            failures.add(context.now, Some(until));
+            let until = backoff::next_try(failures).unwrap_or(until);
+            postpone(work, begun, error, until);
+        }
+    }
 }
 
-fn end_order(
-    context: &Context<'_>,
-    work: &mut Work<'_>,
-    begun: Instant,
-    error: &OrderError,
-    finding: Finding,
-) {
-    let OrderError::Acme(error) = error else {
-        return work.fail_with(Stage::Order, begun, finding);
-    };
-    let Consequence::Later(RetryAfter(wait)) = error.consequence() else {
-        return work.fail_with(Stage::Order, begun, finding);
-    };
+/// Ends the work without a failure: the CA named a time
+fn postpone(work: &mut Work<'_>, begun: Instant, error: &AcmeError, until: Timestamp) {
+    let finding = Finding::from_error(error);
     work.note(
         Stage::Order,
         begun,
         StageResult::Failed,
         finding.code.to_owned(),
     );
-    work.findings.push(finding);
-    let until = context.now.checked_add(wait).unwrap_or(context.now);
+    work.findings.push(Finding {
+        severity: Severity::Warning,
+        ..finding
+    });
+    let until = display(until);
     work.end(
         Outcome::Later,
-        format!("the CA asks to wait until {}", display(until)),
+        format!("no order is placed before {until}; --force tries now"),
     );
 }
 
@@ -319,14 +315,6 @@ enum OrderError {
     Challenge(#[from] ChallengeError),
     #[error("certd is being stopped")]
     Interrupted,
-}
-
-fn finding(error: &OrderError) -> Finding {
-    match error {
-        OrderError::Acme(error) => Finding::from_error(error),
-        OrderError::Challenge(error) => Finding::from_error(error),
-        OrderError::Interrupted => Finding::failure("order.interrupted", error.to_string()),
-    }
 }
 
 /// Name of the empty file that shows that the webroot can be written

@@ -12,7 +12,7 @@ use futures_util::stream;
 use super::mounts;
 use crate::config::{ConfigTest, Nginx};
 use crate::facts::{Container, Handshake};
-use crate::finding::Finding;
+use crate::finding::{Finding, one_line};
 use crate::name::DnsName;
 use crate::net::tls::Observer;
 use crate::pipeline::{Context, Options, Work};
@@ -252,7 +252,10 @@ async fn test_before(context: &Context<'_>, target: &Target, works: &mut [Work<'
                 }
                 broken_before(container, &words)
             }
-            Err(Untested::Docker(error)) => Finding::from_error(&error),
+            Err(untested) => match untested.finding() {
+                Some(finding) => finding,
+                None => continue,
+            },
         };
         for work in open(target, works) {
             work.fail_with(Stage::Target, begun, broken.clone());
@@ -266,8 +269,29 @@ async fn test_before(context: &Context<'_>, target: &Target, works: &mut [Work<'
 pub(super) enum Untested {
     /// nginx refuses its configuration: its own words
     Refused { words: String },
+    /// There is no `nginx` to ask
+    NoNginx { container: String, words: String },
     /// It could not be asked
     Docker(DockerError),
+}
+
+impl Untested {
+    /// The failure that it is, where nginx itself has said nothing
+    pub(super) fn finding(&self) -> Option<Finding> {
+        match self {
+            Self::Refused { .. } => None,
+            Self::NoNginx { container, words } => Some(
+                Finding::failure(
+                    "target.no_nginx",
+                    format!("{container} has no `nginx`:\n{words}"),
+                )
+                .with_cure(
+                    "is it the right container? test = false in [nginx] goes without `nginx -t`",
+                ),
+            ),
+            Self::Docker(error) => Some(Finding::from_error(error)),
+        }
+    }
 }
 
 /// Asks a container's nginx whether it accepts its configuration
@@ -280,6 +304,13 @@ pub(super) async fn test(target: &Target, container: &Container) -> Result<(), U
         .map_err(Untested::Docker)?;
     if executed.status == 0 {
         return Ok(());
+    }
+    if matches!(executed.status, 126 | 127) {
+        let words = format!("{}{}", executed.stderr.trim(), executed.stdout.trim());
+        return Err(Untested::NoNginx {
+            container: container.name.clone(),
+            words: one_line(&words),
+        });
     }
     let words = complaints(&format!("{}\n{}", executed.stderr, executed.stdout));
     Err(Untested::Refused { words })

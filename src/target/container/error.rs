@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bollard::errors::Error as ApiError;
 use thiserror::Error;
 
 use crate::config::Selector;
@@ -22,8 +21,6 @@ pub enum DockerError {
     Url {
         /// As configured
         url: String,
-        /// Why
-        source: ApiError,
     },
     /// The socket may not be used
     #[error("no permission to use Docker at {url}")]
@@ -38,6 +35,12 @@ pub enum DockerError {
         url: String,
         /// Why
         reason: String,
+    },
+    /// Something else answers
+    #[error("what answers at {url} is not Docker")]
+    NotDocker {
+        /// As configured
+        url: String,
     },
     /// The engine took too long
     #[error("Docker did not {what} within {} s", after.as_secs())]
@@ -100,6 +103,7 @@ impl Explain for DockerError {
             Self::Url { .. } => "docker.url",
             Self::Forbidden { .. } => "docker.forbidden",
             Self::Unreachable { .. } => "docker.unreachable",
+            Self::NotDocker { .. } => "docker.not_docker",
             Self::TimedOut { .. } | Self::ExecTimedOut { .. } => "docker.timeout",
             Self::Api { .. } => "docker.refused",
             Self::NotFound { .. } => "target.not_found",
@@ -114,6 +118,9 @@ impl Explain for DockerError {
                 "is Docker running? If it listens elsewhere, set `docker` in [nginx] or $DOCKER_HOST"
                     .to_owned()
             }
+            Self::NotDocker { .. } => {
+                "set `docker` in [nginx] or $DOCKER_HOST to the engine's socket or URL".to_owned()
+            }
             Self::Url { .. } => {
                 "use a socket path, or a URL that starts with unix://, tcp:// or http://".to_owned()
             }
@@ -127,9 +134,11 @@ impl Explain for DockerError {
                 "no container runs at all: start nginx first".to_owned()
             }
             Self::NotFound { running, .. } => format!("running containers: {}", running.join(", ")),
-            Self::NotRunning { name, .. } => {
-                format!("see why it stopped: docker logs {name}")
-            }
+            Self::NotRunning { name, state } => match state.as_str() {
+                "paused" => format!("let it go on: docker unpause {name}"),
+                "created" => format!("start it: docker start {name}"),
+                _ => format!("see why it stopped: docker logs {name}"),
+            },
             Self::TimedOut { .. } | Self::Api { .. } | Self::ExecTimedOut { .. } | Self::ReloadFailed { .. } => {
                 return None;
             }
