@@ -194,7 +194,7 @@ fn a_directory_that_is_none_is_all_that_is_asked_for() {
     check(
         "an internal error as JSON",
         problem(500, "serverInternal", "Error creating new account"),
-        "acme.refused",
+        (1, "acme.refused"),
     );
     check(
         "empty",

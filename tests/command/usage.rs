@@ -73,7 +73,7 @@ fn commands_to_come_are_not_supported_yet() {
 #[test]
 fn unusable_arguments_are_refused_with_what_to_write() {
     let place = Place::with(CONFIG);
-    let runs: [&[&str]; 22] = [
+    let runs: [&[&str]; 21] = [
         &[],
         &["obtian"],
         &["frobnicate"],
