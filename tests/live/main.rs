@@ -1,1 +1,76 @@
-fn main() {}
+//! The live suite: certd against a real ACME CA and a real nginx in a real container.
+//!
+//! `tests/run.sh` brings what it needs and sets CERTD_LIVE. Without that variable every test is
+//! listed as ignored, and in CI that is a failure.
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+mod support;
+
+mod authority;
+mod containers;
+mod deploy;
+mod failures;
+mod issuance;
+mod modes;
+mod mounts;
+mod signals;
+mod store;
+mod traffic;
+mod verify;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let live = std::env::var_os("CERTD_LIVE").is_some();
+    let trials: Vec<Trial> = [
+        authority::trials(),
+        containers::trials(),
+        deploy::trials(),
+        failures::trials(),
+        issuance::trials(),
+        modes::trials(),
+        mounts::trials(),
+        signals::trials(),
+        store::trials(),
+        traffic::trials(),
+        verify::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|trial| trial.with_ignored_flag(!live))
+    .collect();
+    let count = trials.len();
+    let left_out = !live && !arguments.list && !arguments.ignored && !arguments.include_ignored;
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if left_out {
+        return say_left_out(count);
+    }
+    conclusion.exit_code()
+}
+
+#[expect(clippy::print_stderr, reason = "whoever runs the tests must see it")]
+fn say_left_out(count: usize) -> ExitCode {
+    eprintln!("{count} live tests were left out: tests/run.sh runs them (CERTD_LIVE is not set)");
+    if std::env::var_os("CI").is_some() {
+        eprintln!("leaving them out in CI is a failure");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+/// The trials of these functions, named by module and function
+macro_rules! trials {
+    ($($function:ident),* $(,)?) => {{
+        let module = module_path!().trim_start_matches("live::");
+        vec![$(libtest_mimic::Trial::test(
+            format!("{module}::{}", stringify!($function)),
+            || {
+                $function();
+                Ok(())
+            },
+        )),*]
+    }};
+}
+pub(crate) use trials;

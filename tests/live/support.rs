@@ -13,9 +13,21 @@
 
 pub(crate) mod conf;
 pub(crate) mod dns;
+pub(crate) mod fake_ca;
 pub(crate) mod nginx;
 pub(crate) mod pebble;
 pub(crate) mod ports;
 pub(crate) mod process;
+pub(crate) mod proxy;
+pub(crate) mod report;
+pub(crate) mod scene;
 pub(crate) mod served;
+pub(crate) mod tree;
 pub(crate) mod world;
+
+/// Writes a file
+#[track_caller]
+pub(crate) fn write(path: impl AsRef<std::path::Path>, content: impl AsRef<[u8]>) {
+    let path = path.as_ref();
+    std::fs::write(path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}

@@ -88,6 +88,7 @@ pub(crate) fn site(flavour: Flavour, sites: &[Site<'_>]) -> String {
     let mut conf = flavour.globals().to_owned();
     conf +=
         "worker_processes 1;\nerror_log stderr notice;\nevents {}\nhttp {\n    access_log off;\n";
+    conf += "    server_names_hash_bucket_size 128;\n";
     conf += flavour.paths();
     let _ = write!(
         conf,

@@ -54,21 +54,6 @@ impl Dns {
         self.post("/add-a", &json!({ "host": name, "addresses": addresses }));
     }
 
-    /// Replaces the AAAA records of `name`
-    pub(crate) fn set_aaaa(&self, name: &str, addresses: &[&str]) {
-        self.post("/clear-aaaa", &json!({ "host": name }));
-        self.post(
-            "/add-aaaa",
-            &json!({ "host": name, "addresses": addresses }),
-        );
-    }
-
-    /// Sets a CAA record that lets `issuer` alone issue for `name`
-    pub(crate) fn set_caa(&self, name: &str, issuer: &str) {
-        let policy = json!({ "tag": "issue", "value": issuer });
-        self.post("/add-caa", &json!({ "host": name, "policies": [policy] }));
-    }
-
     /// Lets every query for `name` end in SERVFAIL
     pub(crate) fn set_servfail(&self, name: &str) {
         self.post("/set-servfail", &json!({ "host": name }));

@@ -31,6 +31,8 @@ pub(crate) struct NginxOptions {
     pub(crate) http_port: u16,
     /// Loopback port that the HTTPS port is published at
     pub(crate) https_port: u16,
+    /// What runs in the container; empty is the image's own, nginx in the foreground
+    pub(crate) command: Vec<String>,
 }
 
 /// A directory, file or named volume seen in the container
@@ -41,11 +43,6 @@ impl Mount {
     /// `source`, a path of the host or the name of a volume, read-only at `target`
     pub(crate) fn read_only(source: impl AsRef<Path>, target: &str) -> Self {
         Self(format!("{}:{target}:ro", source.as_ref().display()))
-    }
-
-    /// The same, writable from the container
-    pub(crate) fn writable(source: impl AsRef<Path>, target: &str) -> Self {
-        Self(format!("{}:{target}", source.as_ref().display()))
     }
 }
 
@@ -63,6 +60,7 @@ impl NginxOptions {
             labels: Vec::new(),
             http_port: ports::free(),
             https_port: ports::free(),
+            command: Vec::new(),
         }
     }
 }
@@ -155,6 +153,11 @@ impl Nginx {
         process::stdout_of(docker("stop").args(["--time", "2", &self.name]));
     }
 
+    /// Removes the container, which frees its ports
+    pub(crate) fn remove(&self) {
+        process::stdout_of(docker("rm").args(["--force", "--volumes", &self.name]));
+    }
+
     /// When the container's main process started, as Docker writes it: changes with a restart
     pub(crate) fn started_at(&self) -> String {
         let format = "{{.State.StartedAt}}";
@@ -182,7 +185,7 @@ impl Nginx {
         for Mount(mount) in options.mounts.iter().chain([&conf]) {
             command.args(["--volume", mount]);
         }
-        command.arg(image());
+        command.arg(image()).args(&options.command);
         command
     }
 
@@ -259,7 +262,8 @@ fn run_id() -> String {
     std::env::var("CERTD_TEST_RUN").unwrap_or_else(|_| std::process::id().to_string())
 }
 
-fn random() -> String {
+/// Twelve hexadecimal digits that no other test has
+pub(crate) fn random() -> String {
     format!("{:012x}", RandomState::new().build_hasher().finish() >> 16)
 }
 

@@ -1,6 +1,6 @@
 //! Pebble, the ACME CA for tests, always strict.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
@@ -16,7 +16,7 @@ use super::process::{self, Process};
 pub(crate) struct PebbleOptions {
     /// Share of good nonces that are refused, in percent
     pub(crate) nonce_reject: u8,
-    /// Share of valid authorizations that a new order takes over, in percent
+    /// Share of valid authorizations that a new order takes over, in percent; one more below 100
     pub(crate) authz_reuse: u8,
     /// Upper limit of the random pause before a validation, in seconds; `None` is no pause
     pub(crate) sleep: Option<u32>,
@@ -58,6 +58,9 @@ pub(crate) struct Pebble {
     port: u16,
     management: u16,
     dir: TempDir,
+    // What it is started with, and started with again.
+    dns: String,
+    options: PebbleOptions,
 }
 
 impl Pebble {
@@ -65,33 +68,39 @@ impl Pebble {
     pub(crate) fn start(dns: &Dns, options: PebbleOptions) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         let (port, management) = (ports::free(), ports::free());
-        write_api_certificate(&dir);
-        let config = dir.path().join("pebble.json");
+        write_api_certificate(dir.path());
         let text = configuration(&dir, options, port, management);
-        std::fs::write(&config, text).expect("Pebble's configuration can be written");
-
-        let mut command = Command::new("pebble");
-        command
-            .arg("-config")
-            .arg(&config)
-            .args(["-strict", "-dnsserver", &dns.server()])
-            .env("PEBBLE_WFE_NONCEREJECT", options.nonce_reject.to_string())
-            .env("PEBBLE_AUTHZREUSE", options.authz_reuse.to_string());
-        match options.sleep {
-            None => command.env("PEBBLE_VA_NOSLEEP", "1"),
-            Some(secs) => command.env("PEBBLE_VA_SLEEPTIME", secs.to_string()),
-        };
+        std::fs::write(dir.path().join("pebble.json"), text)
+            .expect("Pebble's configuration can be written");
         let mut pebble = Self {
-            process: Process::start(&mut command, &dir.path().join("pebble.log")),
+            process: start(&dir, options, &dns.server()),
             port,
             management,
             dir,
+            dns: dns.server(),
+            options,
         };
-        pebble.process.wait_listening(port);
-        pebble.process.wait_listening(management);
-        let root = pebble.root_pem();
-        std::fs::write(pebble.root_path(), root).expect("the root can be written");
+        pebble.wait_ready();
         pebble
+    }
+
+    /// Ends Pebble and starts it at the same URL: accounts, orders, counts and root are new ones
+    pub(crate) fn restart(&mut self) {
+        self.process.stop();
+        self.process = start(&self.dir, self.options, &self.dns);
+        self.wait_ready();
+    }
+
+    fn wait_ready(&mut self) {
+        self.process.wait_listening(self.port);
+        self.process.wait_listening(self.management);
+        let root = self.root_pem();
+        std::fs::write(self.root_path(), root).expect("the root can be written");
+    }
+
+    /// The port of its API
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// The directory URL
@@ -126,6 +135,11 @@ impl Pebble {
         self.count("Added order ")
     }
 
+    /// How many accounts were registered
+    pub(crate) fn accounts(&self) -> usize {
+        self.count(" accounts in memory")
+    }
+
     /// How many challenges were answered, valid or not
     pub(crate) fn validations(&self) -> usize {
         self.count("Pulled a task from the Tasks queue")
@@ -155,6 +169,21 @@ impl Pebble {
     }
 }
 
+fn start(dir: &TempDir, options: PebbleOptions, dns: &str) -> Process {
+    let mut command = Command::new("pebble");
+    command
+        .arg("-config")
+        .arg(dir.path().join("pebble.json"))
+        .args(["-strict", "-dnsserver", dns])
+        .env("PEBBLE_WFE_NONCEREJECT", options.nonce_reject.to_string())
+        .env("PEBBLE_AUTHZREUSE", options.authz_reuse.to_string());
+    match options.sleep {
+        None => command.env("PEBBLE_VA_NOSLEEP", "1"),
+        Some(secs) => command.env("PEBBLE_VA_SLEEPTIME", secs.to_string()),
+    };
+    Process::start(&mut command, &dir.path().join("pebble.log"))
+}
+
 fn configuration(dir: &TempDir, options: PebbleOptions, port: u16, management: u16) -> String {
     let bound = options.accounts == Accounts::Bound;
     let keys = if bound {
@@ -177,7 +206,8 @@ fn configuration(dir: &TempDir, options: PebbleOptions, port: u16, management: u
     .to_string()
 }
 
-fn write_api_certificate(dir: &TempDir) {
+/// Writes a CA (`api-ca.pem`), and `api.pem` and `api.key` for an API at `localhost`
+pub(crate) fn write_api_certificate(dir: &Path) {
     let mut ca = CertificateParams::default();
     ca.distinguished_name
         .push(DnType::CommonName, "certd test API");
@@ -199,7 +229,7 @@ fn write_api_certificate(dir: &TempDir) {
         ("api.pem", pem),
         ("api.key", key.serialize_pem()),
     ] {
-        std::fs::write(dir.path().join(file), text).expect("PEM file can be written");
+        std::fs::write(dir.join(file), text).expect("PEM file can be written");
     }
 }
 

@@ -47,6 +47,13 @@ impl Process {
         }
     }
 
+    /// Ends the program
+    pub(crate) fn stop(&mut self) {
+        // Both fail only for a program that has ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// What the program has written so far
     pub(crate) fn log(&self) -> String {
         let log = std::fs::read(&self.log).expect("log file can be read");
@@ -56,9 +63,20 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only for a program that has ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.stop();
+    }
+}
+
+/// Blocks until `found` gives something, for as long as a program may take to start
+#[track_caller]
+pub(crate) fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + START;
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "no {what} after {START:?}");
+        thread::sleep(POLL);
     }
 }
 

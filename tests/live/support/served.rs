@@ -21,6 +21,15 @@ pub(crate) struct Leaf {
     pub(crate) chain_length: usize,
 }
 
+impl Leaf {
+    /// The names in alphabetical order: a CA may give them in any
+    pub(crate) fn sorted_names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
 /// The certificate that a fresh handshake with `sni` shows at `address`
 ///
 /// # Errors
@@ -37,6 +46,41 @@ pub(crate) fn served(address: &str, sni: &str) -> Result<Leaf, String> {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
     Ok(describe(&text))
+}
+
+/// Whether openssl believes what `address` shows for `name`, by name, path and time, under `root`
+pub(crate) fn is_trusted(address: &str, name: &str, root: &Path) -> bool {
+    let output = process::run(
+        Command::new("openssl")
+            .args(["s_client", "-connect", address, "-servername", name])
+            .args(["-verify_hostname", name, "-verify_return_error"])
+            .arg("-CAfile")
+            .arg(root),
+    );
+    output.status.success()
+}
+
+/// Algorithm and size of the key in a PEM file's certificate, such as `EC 256`
+#[track_caller]
+pub(crate) fn key_algorithm(path: &Path) -> String {
+    let pem = std::fs::read_to_string(path).expect("a certificate can be read");
+    let text = x509(&pem, &["-text"]);
+    let after = |mark: &str| {
+        let (_, rest) = text.split_once(mark)?;
+        rest.split_whitespace().next().map(ToOwned::to_owned)
+    };
+    let kind = match after("Public Key Algorithm:").as_deref() {
+        Some("id-ecPublicKey") => "EC",
+        Some("rsaEncryption") => "RSA",
+        other => panic!("{other:?} in {text}"),
+    };
+    let size = after("Public-Key:").expect("a size");
+    format!("{kind} {}", size.trim_start_matches('('))
+}
+
+/// How many certificates a text in PEM holds
+pub(crate) fn count(pem: &str) -> usize {
+    pem.matches(BEGIN).count()
 }
 
 /// The first certificate of a PEM file
@@ -91,7 +135,7 @@ fn describe(text: &str) -> Leaf {
             .filter_map(|part| part.trim().strip_prefix("DNS:"))
             .map(str::to_owned)
             .collect(),
-        chain_length: text.matches(BEGIN).count(),
+        chain_length: count(text),
     }
 }
 

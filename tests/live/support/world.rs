@@ -61,10 +61,21 @@ impl World {
         self.storage().join("live").join(lineage).join(file)
     }
 
+    /// Gives a file, or a directory with all that is in it, to another owner
+    #[track_caller]
+    pub(crate) fn chown(&self, path: &str, owner: &str) {
+        let path = self.path().join(path);
+        process::stdout_of(Command::new("chown").args(["-R", owner]).arg(path));
+    }
+
     /// Writes domains.toml
     pub(crate) fn write_config(&self, config: &Config) {
-        let text = format!("{}\n{}", config.top, config.tables);
-        std::fs::write(self.path().join("domains.toml"), text).expect("domains.toml");
+        self.write_text(&format!("{}\n{}", config.top, config.tables));
+    }
+
+    /// Writes domains.toml as it stands
+    pub(crate) fn write_text(&self, config: &str) {
+        std::fs::write(self.path().join("domains.toml"), config).expect("domains.toml");
     }
 
     /// Runs certd to its end, or fails after two minutes
@@ -76,11 +87,19 @@ impl World {
     /// Starts certd in this directory, with an environment of its own
     #[track_caller]
     pub(crate) fn start_certd(&self, arguments: &[&str]) -> Running {
+        self.start_under(&[], arguments)
+    }
+
+    /// The same, as the last arguments of another program such as `setpriv`
+    #[track_caller]
+    pub(crate) fn start_under(&self, wrapper: &[&str], arguments: &[&str]) -> Running {
+        let certd = env!("CARGO_BIN_EXE_certd");
+        let program = [wrapper, &[certd], arguments].concat();
         let outputs = tempfile::tempdir().expect("temporary directory");
         let file = |name| File::create(outputs.path().join(name)).expect("output file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_certd"));
+        let mut command = Command::new(program[0]);
         command
-            .args(arguments)
+            .args(&program[1..])
             .current_dir(self.path())
             .env_clear()
             .env("HOME", self.path())
@@ -112,9 +131,14 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Its process identifier
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal by its name, such as `TERM`
     pub(crate) fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
+        let pid = self.id().to_string();
         process::stdout_of(Command::new("kill").args(["-s", signal, &pid]));
     }
 
@@ -191,38 +215,72 @@ pub(crate) struct Config {
     tables: String,
 }
 
+/// The directories that a domains.toml names
+#[derive(Clone, Debug)]
+pub(crate) struct Directories {
+    /// `webroot`
+    pub(crate) webroot: PathBuf,
+    /// `storage`
+    pub(crate) storage: PathBuf,
+    /// `state`
+    pub(crate) state: PathBuf,
+}
+
+impl Directories {
+    /// Those of `world`
+    pub(crate) fn of(world: &World) -> Self {
+        Self {
+            webroot: world.webroot(),
+            storage: world.storage(),
+            state: world.state(),
+        }
+    }
+}
+
 impl Config {
     /// Everything but targets and domains: issuer `pebble`, the directories of `world`, DNS, trust
     pub(crate) fn new(world: &World, dns: &Dns, pebble: &Pebble) -> Self {
+        Self::in_directories(&Directories::of(world), dns, pebble)
+    }
+
+    /// The same with other directories
+    pub(crate) fn in_directories(directories: &Directories, dns: &Dns, pebble: &Pebble) -> Self {
+        let Directories {
+            webroot,
+            storage,
+            state,
+        } = directories;
         let top = format!(
             r#"email = "admin@example.com"
-terms_of_service_agreed = true
 issuer = "pebble"
-webroot = {:?}
-storage = {:?}
-state = {:?}
-"#,
-            world.webroot(),
-            world.storage(),
-            world.state()
+webroot = {webroot:?}
+storage = {storage:?}
+state = {state:?}
+"#
         );
         let tables = format!(
-            r#"[issuers.pebble]
-directory = {:?}
-trust = {:?}
-
-[dns]
+            r#"[dns]
 servers = [{:?}]
 
 [verify]
 trust = [{:?}]
 "#,
-            pebble.directory_url(),
-            pebble.trust_pem_path(),
             dns.server(),
             pebble.root_path()
         );
-        Self { top, tables }
+        Self { top, tables }.issuer("pebble", &pebble.directory_url(), &pebble.trust_pem_path())
+    }
+
+    /// Agrees to the terms of service
+    pub(crate) fn agreed(self) -> Self {
+        self.key("terms_of_service_agreed = true")
+    }
+
+    /// Adds `[issuers.NAME]`; [`Self::lines`] adds to it
+    pub(crate) fn issuer(self, name: &str, directory: &str, trust: &Path) -> Self {
+        self.lines(&format!(
+            "\n[issuers.{name}]\ndirectory = {directory:?}\ntrust = {trust:?}"
+        ))
     }
 
     /// Adds a line above the tables

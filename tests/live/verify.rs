@@ -1,0 +1,192 @@
+//! `certd verify` and `certd status`.
+
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+use crate::support::scene::{MESSENGER, SHOP, Scene, WWW, site};
+use crate::support::world::{Output, World};
+use crate::support::write;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    crate::trials![
+        verify_needs_no_root_no_docker_and_no_state,
+        verify_judges_a_host_without_a_configuration,
+        verify_tells_an_old_generation_from_the_live_one,
+        verify_names_what_does_not_answer,
+        status_fits_eighty_columns_and_tells_what_there_is,
+    ]
+}
+
+/// A scene with both sites served, and `connect` set for each
+fn served() -> Scene {
+    let scene = Scene::new();
+    let connect = format!("connect = {:?}", scene.nginx.https_address());
+    let config = scene.config().domain(SHOP, &[WWW]).lines(&connect);
+    let config = config.domain(MESSENGER, &[]).lines(&connect);
+    scene.world.write_config(&config);
+    scene.write_sites(&[site(&[SHOP, WWW]), site(&[MESSENGER])]);
+    scene.obtain(&["--all"]).expect(0, SHOP, "proven");
+    scene
+}
+
+/// Runs certd as `nobody` in `world`, which it lets everyone enter
+fn as_nobody(world: &World, arguments: &[&str]) -> Output {
+    use std::os::unix::fs::PermissionsExt;
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(world.path(), open).expect("as the owner");
+    // The build directory may be closed to others.
+    let certd = world.path().join("certd");
+    std::fs::copy(env!("CARGO_BIN_EXE_certd"), &certd).expect("certd can be copied");
+    let wrapper = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "sh",
+        "-c",
+        "shift; exec ./certd \"$@\"",
+        "sh",
+    ];
+    world.start_under(&wrapper, arguments).wait()
+}
+
+fn verify_needs_no_root_no_docker_and_no_state() {
+    let scene = served();
+    std::fs::remove_dir_all(scene.world.state()).expect("state can be removed");
+    // The directory of Pebble is closed to others.
+    let root = scene.world.path().join("root.pem");
+    write(root, scene.pebble.root_pem());
+    let connect = format!("connect = {:?}", scene.nginx.https_address());
+    scene.world.write_text(&format!(
+        "storage = \"storage\"\nstate = \"state\"\n[verify]\ntrust = [\"root.pem\"]\n\
+         [nginx]\ncontainer = \"none\"\ndocker = \"unix:///nonexistent.sock\"\n\
+         [[domain]]\nname = {SHOP:?}\naliases = [{WWW:?}]\n{connect}\n\
+         [[domain]]\nname = {MESSENGER:?}\n{connect}\n"
+    ));
+    let output = as_nobody(&scene.world, &["verify"]).expect_status(0);
+    for name in [SHOP, WWW, MESSENGER] {
+        assert!(output.stdout.contains(name), "{}", output.stdout);
+    }
+    assert!(output.stdout.contains("3 good"), "{}", output.stdout);
+    assert!(!scene.world.state().exists());
+
+    // It is held against what is installed all the same, as chains may be read.
+    let output = as_nobody(&scene.world, &["verify", "--format", "json"]).expect_status(0);
+    assert!(
+        output.stdout.contains("served.installed"),
+        "{}",
+        output.stdout
+    );
+}
+
+fn verify_judges_a_host_without_a_configuration() {
+    let scene = served();
+    let elsewhere = World::new();
+    let host = scene.nginx.https_address();
+    let output = elsewhere.certd(&["verify", &host, "--format", "json"]);
+    let report = crate::support::report::Report::of(output).expect_status(1);
+    let failures = report.endpoint_failures("127.0.0.1");
+    // No server name is sent for an address, and no test CA is trusted there.
+    assert!(failures.contains(&"served.wrong_name"), "{report}");
+    assert!(
+        failures.contains(&"served.incomplete_chain")
+            || failures.contains(&"served.unknown_issuer"),
+        "{report}"
+    );
+}
+
+fn verify_tells_an_old_generation_from_the_live_one() {
+    let scene = served();
+    let report = scene.verify(&[]).expect_status(0);
+    assert_eq!(report.endpoint_failures(SHOP), [""; 0], "{report}");
+
+    scene
+        .obtain(&[SHOP, "--force", "--no-deploy"])
+        .expect(0, SHOP, "live");
+    let report = scene.verify(&[SHOP]).expect_status(1);
+    for name in [SHOP, WWW] {
+        let failures = report.endpoint_failures(name);
+        assert_eq!(failures, ["served.other_generation"], "{report}");
+    }
+    let finding = report.endpoint_finding(SHOP, "served.other_generation");
+    let words = "generation 1 is served, generation 2 is live";
+    assert!(finding.evidence.contains(words), "{finding:?}");
+    // By itself the alias and the other domain are judged alone.
+    let report = scene.verify(&[WWW]).expect_status(1);
+    let endpoints = report.json()["endpoints"].as_array().map(Vec::len);
+    assert_eq!(endpoints, Some(1), "{report}");
+    scene.verify(&[MESSENGER]).expect_status(0);
+}
+
+fn verify_names_what_does_not_answer() {
+    let scene = served();
+    scene.nginx.stop();
+    let report = scene.verify(&[SHOP]).expect_status(1);
+    for name in [SHOP, WWW] {
+        let failures = report.endpoint_failures(name);
+        assert_eq!(failures, ["connect.refused"], "{report}");
+    }
+}
+
+fn status_fits_eighty_columns_and_tells_what_there_is() {
+    let scene = Scene::new();
+    let long = "a-rather-long-label-for-one-shop.and-another-one.rare-books.test";
+    let issued = "issued.test";
+    scene.write_domains(&[
+        (SHOP, &[WWW]),
+        (long, &[MESSENGER]),
+        (issued, &[]),
+        ("none.test", &[]),
+    ]);
+    scene.write_sites(&[site(&[SHOP, WWW]), site(&[long, MESSENGER])]);
+    scene.obtain(&[SHOP, long]).expect(0, long, "proven");
+    scene
+        .obtain(&[issued, "--no-deploy"])
+        .expect(0, issued, "live");
+
+    let text = scene.world.certd(&["status"]).expect_status(0).stdout;
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{line}\n{text}");
+    }
+    for words in [
+        SHOP,
+        WWW,
+        MESSENGER,
+        issued,
+        "none.test",
+        "proven",
+        "live",
+        "pebble",
+    ] {
+        assert!(text.contains(words), "{words}:\n{text}");
+    }
+    // A name that was cut in two could not be looked for.
+    assert!(text.contains(long), "{text}");
+
+    let json = scene.world.certd(&["status", "--format", "json"]);
+    let json: Value = serde_json::from_str(&json.expect_status(0).stdout).expect("JSON");
+    let states: Vec<_> = json["lineages"]
+        .as_array()
+        .expect("lineages")
+        .iter()
+        .map(|lineage| {
+            let text = |key: &str| lineage[key].as_str().unwrap_or_default().to_owned();
+            (text("name"), text("state"), lineage["generation"].as_u64())
+        })
+        .collect();
+    let expected = [
+        (SHOP, "proven", Some(1)),
+        (long, "proven", Some(1)),
+        (issued, "live", Some(1)),
+        ("none.test", "none", None),
+    ]
+    .map(|(name, state, generation)| (name.to_owned(), state.to_owned(), generation));
+    assert_eq!(states, expected);
+    let lineage = &json["lineages"][0];
+    assert_eq!(
+        lineage["fingerprint"].as_str().map(str::to_lowercase),
+        Some(scene.live(SHOP).fingerprint)
+    );
+    let days = lineage["remaining_secs"].as_i64().expect("seconds") / 86_400;
+    assert!((88..=90).contains(&days), "{days}");
+}
