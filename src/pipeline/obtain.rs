@@ -22,6 +22,7 @@ use crate::time::{display, display_date, in_words};
 mod close;
 mod mounts;
 mod order;
+mod prove;
 mod target;
 mod words;
 

@@ -131,6 +131,6 @@ fn describe(
     status.remaining_secs = Some(leaf.validity.remaining(now).as_secs());
     status.renewal_at = Some(due::renewal_time(&leaf.validity, config.renewal_fraction));
     if let Some(origin) = record.generations.get(&number) {
-        status.issuer = Some(origin.issuer.clone()).filter(|issuer| !issuer.is_empty());
+        status.issuer.clone_from(&origin.issuer);
     }
 }

@@ -126,7 +126,7 @@ fn key_type(subject: Subject<'_>, leaf: &Certificate) -> Option<Due> {
 fn issuer(subject: Subject<'_>, demand: Demand<'_>, number: u32) -> Option<Due> {
     // Without a record nobody knows who issued it, and that alone is no reason to order.
     let record = &subject.lineage.record;
-    let found = record.generations.get(&number)?.issuer.as_str();
+    let found = record.generations.get(&number)?.issuer.as_deref()?;
     let wanted = demand.issuer.unwrap_or(&subject.domain.issuer);
     let accepted = demand
         .issuer
@@ -141,6 +141,8 @@ fn issuer(subject: Subject<'_>, demand: Demand<'_>, number: u32) -> Option<Due> 
 
 fn profile(subject: Subject<'_>, number: u32) -> Option<Due> {
     let generation = subject.lineage.record.generations.get(&number)?;
+    // Without an issuer the profile is as unknown.
+    generation.issuer.as_ref()?;
     let wanted = &subject.domain.profile;
     (generation.profile != *wanted).then(|| Due::Profile {
         wanted: wanted.clone(),

@@ -49,8 +49,8 @@ fn good() -> Result<Generation, GenerationError> {
 fn lineage() -> Lineage {
     let mut record = Record::default();
     let generation = GenerationRecord {
-        issuer: "letsencrypt".to_owned(),
-        account: String::new(),
+        issuer: Some("letsencrypt".to_owned()),
+        account: None,
         profile: None,
         issued_at: "2027-01-01T00:00:00Z".parse().unwrap(),
         proven_at: Some("2027-01-01T00:00:00Z".parse().unwrap()),
@@ -242,7 +242,7 @@ fn a_changed_configuration_is_due_with_its_reason() {
 #[test]
 fn an_issuer_that_was_chosen_once_is_no_change() {
     let mut lineage = lineage();
-    lineage.record.generations.get_mut(&2).unwrap().issuer = "zerossl".to_owned();
+    lineage.record.generations.get_mut(&2).unwrap().issuer = Some("zerossl".to_owned());
     lineage.record.issuer_override = Some("zerossl".to_owned());
     let plan = planned(&domain(), &lineage, Some(&good()), demand(), EARLY);
     assert_eq!(plan, Plan::Confirm { generation: 2 });

@@ -190,6 +190,22 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Lets a group read a file that is there already; its owner keeps it
+///
+/// # Errors
+/// [`FileError`] with the path; only its owner and root may do so.
+pub fn share(path: &Path, group: u32) -> Result<(), FileError> {
+    let failed = |source| FileError::new("share", path, source);
+    let file = File::open(path).map_err(failed)?;
+    let now = file.metadata().map_err(failed)?;
+    if now.gid() == group && now.mode() & 0o040 != 0 {
+        return Ok(());
+    }
+    fchown(&file, None, Some(group)).map_err(failed)?;
+    file.set_permissions(Permissions::from_mode(0o640))
+        .map_err(failed)
+}
+
 /// A file that is made for the lock, or opened if it is there
 ///
 /// # Errors

@@ -182,6 +182,22 @@ impl Store {
         Ok(number)
     }
 
+    /// Lets `key_group` read a key that was written before it was set
+    ///
+    /// Without `key_group` nothing is changed: somebody may have given the key away on purpose.
+    ///
+    /// # Errors
+    /// [`FileError`] with the key.
+    pub fn share_key(&self, name: &DnsName, number: u32) -> Result<(), FileError> {
+        let Access::Group(group) = self.key_access else {
+            return Ok(());
+        };
+        files::share(
+            &self.archive(name).join(number.to_string()).join(PRIVKEY),
+            group,
+        )
+    }
+
     /// Makes a generation live with one rename
     ///
     /// # Errors

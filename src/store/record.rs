@@ -40,10 +40,12 @@ pub struct Record {
 /// What is known of one generation
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GenerationRecord {
-    /// Name of the issuer in the configuration
-    pub issuer: String,
-    /// Account URL that ordered it
-    pub account: String,
+    /// Name of the issuer in the configuration; `None` where the record was lost
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// Account URL that ordered it; `None` as above
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
     /// ACME profile that was asked for
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,

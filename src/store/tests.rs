@@ -73,8 +73,8 @@ fn issued() -> Issued {
 
 fn proven() -> GenerationRecord {
     GenerationRecord {
-        issuer: "letsencrypt".to_owned(),
-        account: "https://ca.test/account/1".to_owned(),
+        issuer: Some("letsencrypt".to_owned()),
+        account: Some("https://ca.test/account/1".to_owned()),
         profile: None,
         issued_at: "2027-01-01T00:00:00Z".parse().unwrap(),
         proven_at: Some("2027-01-01T00:00:01Z".parse().unwrap()),

@@ -302,9 +302,17 @@ impl Engine {
 }
 
 /// `nginx` with arguments, for the configuration that the container's own nginx was started with
+///
+/// Only arguments that stand after a word `nginx` of the command line are its own: the `-c` of a
+/// shell is followed by a script.
 pub fn nginx_command(container: &Container, arguments: &[&str]) -> Vec<String> {
     let mut command = vec!["nginx".to_owned()];
-    let mut own = container.command.iter();
+    let is_nginx = |word: &&String| {
+        Path::new(word)
+            .file_name()
+            .is_some_and(|name| name == "nginx")
+    };
+    let mut own = container.command.iter().skip_while(|word| !is_nginx(word));
     while let Some(argument) = own.next() {
         if matches!(argument.as_str(), "-c" | "-p")
             && let Some(value) = own.next()
@@ -440,3 +448,43 @@ const EXEC_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_SECONDS: i32 = 10;
 /// `nginx -T` of a large host has a few hundred kilobytes.
 const MAX_OUTPUT: usize = 8 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nginxs_own_configuration_is_asked_for_and_no_script_is_taken_for_it() {
+        #[track_caller]
+        fn check(command: &[&str], expected: &str) {
+            let container = Container {
+                command: command.iter().map(ToString::to_string).collect(),
+                ..Container::default()
+            };
+            assert_eq!(nginx_command(&container, &["-t"]).join(" "), expected);
+        }
+        check(&["nginx", "-g", "daemon off;"], "nginx -t");
+        check(&["/usr/sbin/nginx", "-c", "/x.conf"], "nginx -c /x.conf -t");
+        check(
+            &[
+                "/docker-entrypoint.sh",
+                "nginx",
+                "-p",
+                "/srv",
+                "-g",
+                "daemon off;",
+            ],
+            "nginx -p /srv -t",
+        );
+        check(
+            &[
+                "sh",
+                "-c",
+                "while :; do reload; done & nginx -g 'daemon off;'",
+            ],
+            "nginx -t",
+        );
+        check(&["/bin/sh", "-c", "exec nginx -c /x.conf"], "nginx -t");
+        check(&[], "nginx -t");
+    }
+}

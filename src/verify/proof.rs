@@ -26,6 +26,23 @@ pub struct Proof {
     pub handshakes: u32,
 }
 
+impl Proof {
+    /// Whether the wanted certificate was shown
+    pub fn is_proven(&self) -> bool {
+        matches!(self.verdict, Verdict::Proven)
+    }
+
+    /// Whether this other certificate was shown
+    pub fn shows(&self, fingerprint: Fingerprint) -> bool {
+        let Verdict::Other { chain } = &self.verdict else {
+            return false;
+        };
+        chain
+            .first()
+            .is_some_and(|leaf| Fingerprint::of(leaf) == fingerprint)
+    }
+}
+
 /// What a name at an address is served with
 #[derive(Clone, Debug)]
 pub enum Verdict {
@@ -67,8 +84,8 @@ impl Wanted {
 /// Waits until a server shows a certificate [`IN_A_ROW`] times, in fresh handshakes, or until
 /// the deadline
 ///
-/// nginx serves the old certificate for a moment after it was told to reload: the old workers
-/// still accept until the new ones are up.
+/// nginx serves the old certificate for a moment after it was told to reload, and for a tenth of
+/// a second old and new workers accept side by side. The handshakes therefore lie [`APART`].
 pub async fn wait_for(
     observer: &Observer,
     name: &str,
@@ -98,7 +115,9 @@ pub async fn wait_for(
                 handshakes,
             };
         }
-        if in_a_row == 0 {
+        if in_a_row > 0 {
+            sleep(APART).await;
+        } else {
             sleep(pause).await;
             pause = (pause * 3 / 2).min(LONGEST_PAUSE);
         }
@@ -155,5 +174,8 @@ pub(super) fn covers(leaf: &[u8], name: &str) -> bool {
 
 /// Handshakes in a row that must show the certificate
 pub const IN_A_ROW: u32 = 3;
+/// Pause between two handshakes that both show it: nginx starts its new workers and dismisses
+/// the old ones 100 ms later, so a row must take longer than that
+pub const APART: Duration = Duration::from_millis(100);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);

@@ -1,20 +1,14 @@
 //! The closing step of a target: live, tested, reloaded, proven, and back where it must be.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
-use futures_util::stream;
-
-use super::target::{Target, Untested, names_in_words, open, test};
-use super::words;
+use super::target::{Target, Untested, open, test};
+use super::{prove, words};
 use crate::config::{ConfigTest, Reload};
-use crate::facts::KeyProof;
 use crate::finding::Finding;
-use crate::name::DnsName;
 use crate::net::tls::Observer;
 use crate::pipeline::{Context, Work};
-use crate::report::{Outcome, Stage, StageResult};
+use crate::report::{Stage, StageResult};
 use crate::store::lineage::LineageError;
 use crate::target::words::stumble;
 use crate::verify::proof::{self, Proof, Verdict, Wanted};
@@ -33,9 +27,7 @@ pub(super) async fn close(context: &Context<'_>, target: &mut Target, works: &mu
     if open(target, works).next().is_none() || !reload(target, works).await {
         return;
     }
-    let begun = Instant::now();
-    let proofs = prove(context, target, works).await;
-    let broken = conclude(context, target, works, proofs, begun).await;
+    let broken = prove::prove(context, target, works).await;
     if !broken.is_empty() {
         roll_back(context, target, works, broken).await;
     }
@@ -231,7 +223,7 @@ async fn reload(target: &mut Target, works: &mut [Work<'_>]) -> bool {
     }
 }
 
-async fn reload_containers(target: &mut Target) -> Result<(), Finding> {
+pub(super) async fn reload_containers(target: &mut Target) -> Result<(), Finding> {
     for container in &target.containers {
         target
             .engine
@@ -246,187 +238,6 @@ async fn reload_containers(target: &mut Target) -> Result<(), Finding> {
         }
     }
     Ok(())
-}
-
-/// The proofs of every open domain, by its position
-async fn prove(
-    context: &Context<'_>,
-    target: &mut Target,
-    works: &mut [Work<'_>],
-) -> Vec<(usize, Vec<Proof>)> {
-    for work in open(target, works) {
-        work.begin(Stage::Proof);
-    }
-    let deadline = tokio::time::Instant::now() + DEADLINE;
-    let patience = tokio::time::Instant::now() + RELOAD_PATIENCE;
-    let mut proofs = prove_until(context, target, works, patience.min(deadline)).await;
-    let stale = proofs
-        .iter()
-        .any(|(member, proof)| shows_previous(&works[*member], proof));
-    if stale {
-        let begun = Instant::now();
-        let (result, detail) = match reload_containers(target).await {
-            Ok(()) => (
-                StageResult::Done,
-                "once more: the old certificate was still served".to_owned(),
-            ),
-            Err(finding) => (StageResult::Failed, finding.evidence),
-        };
-        target.note(Stage::Reload, begun, result, detail);
-    }
-    if proofs
-        .iter()
-        .any(|(_, proof)| !matches!(proof.verdict, Verdict::Proven))
-    {
-        proofs = prove_until(context, target, works, deadline).await;
-    }
-    let mut by_member: Vec<(usize, Vec<Proof>)> = Vec::new();
-    for (member, proof) in proofs {
-        match by_member.iter_mut().find(|(known, _)| *known == member) {
-            Some((_, proofs)) => proofs.push(proof),
-            None => by_member.push((member, vec![proof])),
-        }
-    }
-    by_member
-}
-
-async fn prove_until(
-    context: &Context<'_>,
-    target: &Target,
-    works: &[Work<'_>],
-    deadline: tokio::time::Instant,
-) -> Vec<(usize, Proof)> {
-    let observer = Observer::new(context.provider.clone(), context.config.verify.timeout);
-    let places: Vec<(usize, Wanted, DnsName, SocketAddr)> = target
-        .members
-        .iter()
-        .filter(|member| works[**member].is_open())
-        .flat_map(|member| {
-            let work = &works[*member];
-            let wanted = work
-                .ready
-                .as_ref()
-                .map(|ready| Wanted::of(ready.leaf.fingerprint, work.domain.sharing));
-            target
-                .places(work)
-                .into_iter()
-                .filter_map(move |(name, address)| Some((*member, wanted?, name, address)))
-        })
-        .collect();
-    let observer = &observer;
-    stream::iter(places)
-        .map(|(member, wanted, name, address)| async move {
-            let proof = proof::wait_for(observer, name.as_str(), address, wanted, deadline).await;
-            (member, proof)
-        })
-        .buffered(context.config.verify.concurrency)
-        .collect()
-        .await
-}
-
-fn shows_previous(work: &Work<'_>, proof: &Proof) -> bool {
-    let previous = work
-        .ready
-        .as_ref()
-        .and_then(|ready| ready.previous.as_ref());
-    let (Some(previous), Verdict::Other { chain }) = (previous, &proof.verdict) else {
-        return false;
-    };
-    chain
-        .first()
-        .is_some_and(|leaf| crate::chain::Fingerprint::of(leaf) == previous.fingerprint)
-}
-
-/// Ends the domains that are proven or served with something else; gives those to roll back
-async fn conclude(
-    context: &Context<'_>,
-    target: &Target,
-    works: &mut [Work<'_>],
-    proofs: Vec<(usize, Vec<Proof>)>,
-    begun: Instant,
-) -> Vec<(usize, Proof)> {
-    let mut to_roll_back = Vec::new();
-    for (member, proofs) in proofs {
-        let handshakes: u32 = proofs.iter().map(|proof| proof.handshakes).sum();
-        let worst = proofs
-            .into_iter()
-            .find(|proof| !matches!(proof.verdict, Verdict::Proven));
-        let work = &mut works[member];
-        match worst {
-            None => proven(context, work, handshakes, begun),
-            Some(proof) if is_broken(target, &proof) && has_previous(work) => {
-                to_roll_back.push((member, proof));
-            }
-            Some(proof) => {
-                let (outcome, finding) = words::not_proven(context, target, work, &proof).await;
-                work.note(
-                    Stage::Proof,
-                    begun,
-                    StageResult::Failed,
-                    finding.code.to_owned(),
-                );
-                let summary = finding.evidence.clone();
-                work.findings.push(finding);
-                work.end(outcome, summary);
-            }
-        }
-    }
-    to_roll_back
-}
-
-fn proven(context: &Context<'_>, work: &mut Work<'_>, handshakes: u32, begun: Instant) {
-    let Some(ready) = work.ready.clone() else {
-        return;
-    };
-    let record = &mut work.lineage.record;
-    record.deploy_failures.clear();
-    record
-        .generations
-        .entry(ready.generation)
-        .or_insert_with(|| words::unknown_origin(context.now))
-        .proven_at = Some(context.now);
-    let detail = format!(
-        "{handshakes} handshakes show {}",
-        ready.leaf.fingerprint.short()
-    );
-    work.done(Stage::Proof, begun, detail);
-    let summary = format!(
-        "generation {} is served for {}",
-        ready.generation,
-        names_in_words(work.names.len())
-    );
-    work.end(Outcome::Proven, summary);
-}
-
-fn has_previous(work: &Work<'_>) -> bool {
-    work.ready
-        .as_ref()
-        .is_some_and(|ready| ready.previous.is_some())
-}
-
-/// Whether TLS fails now at a place where the baseline worked
-fn is_broken(target: &Target, proof: &Proof) -> bool {
-    if !matches!(
-        proof.verdict,
-        Verdict::Broken(_) | Verdict::KeyUnproven { .. }
-    ) {
-        return false;
-    }
-    let Ok(name) = DnsName::parse(&proof.name) else {
-        return false;
-    };
-    // A restarted container may answer at another address than before.
-    let known = target.baseline.contains_key(&(name.clone(), proof.address));
-    target
-        .baseline
-        .iter()
-        .filter(|((before, address), _)| *before == name && (!known || *address == proof.address))
-        .any(|(_, handshake)| {
-            handshake
-                .outcome
-                .as_ref()
-                .is_ok_and(|served| served.proof == KeyProof::Proven)
-        })
 }
 
 /// Back to the previous generation, a reload, and a look whether that helped
@@ -466,7 +277,5 @@ async fn roll_back(
     }
 }
 
-/// Time from the reload to the last handshake of the proof
-const DEADLINE: Duration = Duration::from_secs(15);
 /// Time after which a reload that changed nothing is tried once more
-const RELOAD_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const RELOAD_PATIENCE: Duration = Duration::from_secs(5);

@@ -237,8 +237,8 @@ async fn archive(
     let store = context.store.clone();
     let mut lineage = work.lineage.clone();
     let record = GenerationRecord {
-        issuer: session.issuer().to_owned(),
-        account: from_ca.account_url,
+        issuer: Some(session.issuer().to_owned()),
+        account: Some(from_ca.account_url),
         profile: work.domain.profile.clone(),
         issued_at: context.now,
         proven_at: None,

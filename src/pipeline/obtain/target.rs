@@ -19,7 +19,7 @@ use crate::pipeline::{Context, Options, Work};
 use crate::plan::Plan;
 use crate::report::{Outcome, Stage, StageReport, StageResult};
 use crate::target::container::{DockerError, Engine, nginx_command};
-use crate::target::words::{Reason, complaints, stumble};
+use crate::target::words::{Reason, Stumble, complaints, stumble};
 use crate::target::{endpoint, mount};
 use crate::time::display;
 use crate::verify::proof::{Verdict, Wanted, judge};
@@ -160,6 +160,7 @@ pub(super) async fn make_ready(
             work.fail_with(Stage::Target, begun, no_endpoint(target));
         }
         confirm(context, target, work);
+        share_keys(context, work);
         mounts::refuse_pinned(context, target, work);
         if work.is_open() {
             mounts::warn_of_mounted_state(context, target, work);
@@ -224,6 +225,21 @@ fn confirm(context: &Context<'_>, target: &Target, work: &mut Work<'_>) {
     work.end(Outcome::Unchanged, summary);
 }
 
+/// Gives `key_group` the keys that were written before it was set
+fn share_keys(context: &Context<'_>, work: &mut Work<'_>) {
+    let newest = work.lineage.newest();
+    let generations = [
+        work.lineage.live,
+        newest.filter(|newest| work.lineage.live != Some(*newest)),
+    ];
+    for generation in generations.into_iter().flatten().filter(|_| work.is_open()) {
+        if let Err(error) = context.store.share_key(work.name(), generation) {
+            // nginx may be able to read it all the same, and its test will tell.
+            tracing::warn!(domain = %work.name(), generation, %error, "key not shared");
+        }
+    }
+}
+
 pub(super) fn names_in_words(names: usize) -> String {
     match names {
         1 => "its name".to_owned(),
@@ -246,11 +262,15 @@ async fn test_before(context: &Context<'_>, target: &Target, works: &mut [Work<'
         let broken = match test(target, container).await {
             Ok(()) => continue,
             Err(Untested::Refused { words }) => {
-                if let Some(path) = supplies(context, target, container, works, &words) {
+                let stumble = stumble(&words);
+                let supplied = stumble
+                    .clone()
+                    .and_then(|stumble| supplies(context, target, container, works, stumble));
+                if let Some(path) = supplied {
                     said = format!("nginx -t waits for {}", path.display());
                     continue;
                 }
-                broken_before(container, &words)
+                broken_before(container, &words, stumble.as_ref())
             }
             Err(untested) => match untested.finding() {
                 Some(finding) => finding,
@@ -316,28 +336,41 @@ pub(super) async fn test(target: &Target, container: &Container) -> Result<(), U
     Err(Untested::Refused { words })
 }
 
-/// The file that nginx misses, if it is a certificate that this run will put there
+/// The file that nginx stumbles over, if this run will put a good one in its place
+///
+/// One that is missing is supplied by any deployment, a damaged one by an order. One that nginx
+/// may not read would be as unreadable afterwards.
 fn supplies(
     context: &Context<'_>,
     target: &Target,
     container: &Container,
     works: &mut [Work<'_>],
-    words: &str,
+    stumble: Stumble,
 ) -> Option<PathBuf> {
-    let stumble = stumble(words).filter(|stumble| stumble.reason == Reason::Missing)?;
     let live = target.live_in(context, container)?;
+    let mends = |work: &Work<'_>| match stumble.reason {
+        Reason::Missing => true,
+        Reason::Other => matches!(work.plan, Plan::Order { .. }),
+        Reason::Forbidden => false,
+    };
     open(target, works)
-        .any(|work| stumble.path.starts_with(live.join(work.name().as_str())))
+        .any(|work| stumble.path.starts_with(live.join(work.name().as_str())) && mends(work))
         .then_some(stumble.path)
 }
 
-fn broken_before(container: &Container, words: &str) -> Finding {
+fn broken_before(container: &Container, words: &str, stumble: Option<&Stumble>) -> Finding {
     Finding::failure(
         "target.config_broken",
         format!("nginx in {} refuses its configuration already:\n{words}", container.name),
     )
-    .with_cure(format!(
-        "certd changed nothing. Mend the configuration until this passes:\n    docker exec {} nginx -t",
-        container.name
-    ))
+    .with_cure(match stumble {
+        Some(Stumble { path, reason: Reason::Forbidden }) => format!(
+            "certd changed nothing. nginx's user may not read {}: set `key_group` to its group in domains.toml",
+            path.display()
+        ),
+        _ => format!(
+            "certd changed nothing. Mend the configuration until this passes:\n    docker exec {} nginx -t",
+            container.name
+        ),
+    })
 }

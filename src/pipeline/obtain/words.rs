@@ -83,8 +83,8 @@ pub(super) fn rolled_back(proof: &Proof, previous: u32, healing: Healing) -> Fin
 /// A generation of which no record says where it came from
 pub(super) fn unknown_origin(now: Timestamp) -> GenerationRecord {
     GenerationRecord {
-        issuer: String::new(),
-        account: String::new(),
+        issuer: None,
+        account: None,
         profile: None,
         issued_at: now,
         proven_at: None,
@@ -92,21 +92,20 @@ pub(super) fn unknown_origin(now: Timestamp) -> GenerationRecord {
 }
 
 /// What nginx's configuration says of a name
-struct Configured {
+pub(super) struct Configured {
     container: String,
     /// The live directory as the container sees it
     live: PathBuf,
-    blocks: Vec<ServerBlock>,
+    pub(super) blocks: Vec<ServerBlock>,
 }
 
 /// Why a name is not served with its certificate, and what to change
-pub(super) async fn not_proven(
+pub(super) fn not_proven(
     context: &Context<'_>,
-    target: &Target,
+    configured: Option<&Configured>,
     work: &Work<'_>,
     proof: &Proof,
 ) -> (Outcome, Finding) {
-    let configured = configured(context, target).await;
     let Ok(name) = DnsName::parse(&proof.name) else {
         return (Outcome::Failed, served_instead(context, work, proof));
     };
@@ -114,12 +113,12 @@ pub(super) async fn not_proven(
         return (outcome(work), served_instead(context, work, proof));
     };
     match block_for(&configured.blocks, &name) {
-        None => (outcome(work), no_server_block(work, &name, &configured)),
+        None => (outcome(work), no_server_block(work, &name, configured)),
         Some(block) => {
             let finding = served_instead(context, work, proof);
             (
                 Outcome::Failed,
-                with_lines(finding, work, block, &configured),
+                with_lines(finding, work, block, configured),
             )
         }
     }
@@ -139,7 +138,8 @@ fn outcome(work: &Work<'_>) -> Outcome {
     }
 }
 
-async fn configured(context: &Context<'_>, target: &Target) -> Option<Configured> {
+/// Reads nginx's configuration; `None` where it cannot be asked or has no server block
+pub(super) async fn configured(context: &Context<'_>, target: &Target) -> Option<Configured> {
     let container = target.containers.first()?;
     let command = nginx_command(container, &["-T"]);
     let executed = target.engine.exec(container, &command).await.ok()?;

@@ -1,0 +1,231 @@
+//! The proof: fresh handshakes for every name at every place, and what follows from them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use super::close::{RELOAD_PATIENCE, reload_containers};
+use super::target::{Target, names_in_words, open};
+use super::words::{self, Configured};
+use crate::facts::KeyProof;
+use crate::name::DnsName;
+use crate::net::tls::Observer;
+use crate::pipeline::{Context, Work};
+use crate::report::{Outcome, Stage, StageResult};
+use crate::target::dump::block_for;
+use crate::verify::proof::{self, Proof, Verdict, Wanted};
+
+/// A name of a domain, and where it is asked for
+#[derive(Clone, Debug)]
+struct Place {
+    /// Position of the domain
+    member: usize,
+    name: DnsName,
+    address: SocketAddr,
+    wanted: Wanted,
+}
+
+/// Ends every open domain that is proven, or served with something else; gives those in which
+/// TLS broke, which must go back
+pub(super) async fn prove(
+    context: &Context<'_>,
+    target: &mut Target,
+    works: &mut [Work<'_>],
+) -> Vec<(usize, Proof)> {
+    let begun = Instant::now();
+    let started = tokio::time::Instant::now();
+    for work in open(target, works) {
+        work.begin(Stage::Proof);
+    }
+    let places = places(target, works);
+    let mut seen = look(context, places, started + RELOAD_PATIENCE).await;
+    let mut configured = None;
+    if seen.iter().any(|(_, proof)| !proof.is_proven()) {
+        configured = words::configured(context, target).await;
+        reload_if_stale(target, works, &seen).await;
+        let (settled, open): (Vec<_>, Vec<_>) = seen.into_iter().partition(|(place, proof)| {
+            proof.is_proven() || is_unserved(configured.as_ref(), place)
+        });
+        seen = settled;
+        let open = open.into_iter().map(|(place, _)| place).collect();
+        seen.extend(look(context, open, started + DEADLINE).await);
+    }
+    conclude(context, target, works, seen, configured.as_ref(), begun)
+}
+
+fn places(target: &Target, works: &[Work<'_>]) -> Vec<Place> {
+    let mut places = Vec::new();
+    for member in &target.members {
+        let work = &works[*member];
+        let Some(ready) = work.ready.as_ref().filter(|_| work.is_open()) else {
+            continue;
+        };
+        let wanted = Wanted::of(ready.leaf.fingerprint, work.domain.sharing);
+        places.extend(
+            target
+                .places(work)
+                .into_iter()
+                .map(|(name, address)| Place {
+                    member: *member,
+                    name,
+                    address,
+                    wanted,
+                }),
+        );
+    }
+    places
+}
+
+async fn look(
+    context: &Context<'_>,
+    places: Vec<Place>,
+    deadline: tokio::time::Instant,
+) -> Vec<(Place, Proof)> {
+    let observer = Observer::new(context.provider.clone(), context.config.verify.timeout);
+    let observer = &observer;
+    stream::iter(places)
+        .map(|place| async move {
+            let name = place.name.as_str();
+            let proof =
+                proof::wait_for(observer, name, place.address, place.wanted, deadline).await;
+            (place, proof)
+        })
+        .buffered(context.config.verify.concurrency)
+        .collect()
+        .await
+}
+
+/// Whether nginx has no TLS server block for a name, so that waiting longer changes nothing
+fn is_unserved(configured: Option<&Configured>, place: &Place) -> bool {
+    configured.is_some_and(|configured| block_for(&configured.blocks, &place.name).is_none())
+}
+
+/// Reloads once more where the previous generation is still served
+async fn reload_if_stale(target: &mut Target, works: &[Work<'_>], seen: &[(Place, Proof)]) {
+    if !seen
+        .iter()
+        .any(|(place, proof)| shows_previous(&works[place.member], proof))
+    {
+        return;
+    }
+    let begun = Instant::now();
+    let (result, detail) = match reload_containers(target).await {
+        Ok(()) => (
+            StageResult::Done,
+            "once more: the old certificate was still served".to_owned(),
+        ),
+        Err(finding) => (StageResult::Failed, finding.evidence),
+    };
+    target.note(Stage::Reload, begun, result, detail);
+}
+
+fn shows_previous(work: &Work<'_>, proof: &Proof) -> bool {
+    let previous = work
+        .ready
+        .as_ref()
+        .and_then(|ready| ready.previous.as_ref());
+    previous.is_some_and(|previous| proof.shows(previous.fingerprint))
+}
+
+/// Ends the domains that are proven or served with something else; gives those to roll back
+fn conclude(
+    context: &Context<'_>,
+    target: &Target,
+    works: &mut [Work<'_>],
+    seen: Vec<(Place, Proof)>,
+    configured: Option<&Configured>,
+    begun: Instant,
+) -> Vec<(usize, Proof)> {
+    let mut to_roll_back = Vec::new();
+    let mut by_member: BTreeMap<usize, Vec<Proof>> = BTreeMap::new();
+    for (place, proof) in seen {
+        by_member.entry(place.member).or_default().push(proof);
+    }
+    for (member, proofs) in by_member {
+        let handshakes: u32 = proofs.iter().map(|proof| proof.handshakes).sum();
+        let worst = proofs
+            .into_iter()
+            .find(|proof| !matches!(proof.verdict, Verdict::Proven));
+        let work = &mut works[member];
+        match worst {
+            None => proven(context, work, handshakes, begun),
+            Some(proof) if is_broken(target, &proof) && has_previous(work) => {
+                to_roll_back.push((member, proof));
+            }
+            Some(proof) => {
+                let (outcome, finding) = words::not_proven(context, configured, work, &proof);
+                work.note(
+                    Stage::Proof,
+                    begun,
+                    StageResult::Failed,
+                    finding.code.to_owned(),
+                );
+                let summary = finding.evidence.clone();
+                work.findings.push(finding);
+                work.end(outcome, summary);
+            }
+        }
+    }
+    to_roll_back
+}
+
+fn proven(context: &Context<'_>, work: &mut Work<'_>, handshakes: u32, begun: Instant) {
+    let Some(ready) = work.ready.clone() else {
+        return;
+    };
+    let record = &mut work.lineage.record;
+    record.deploy_failures.clear();
+    record
+        .generations
+        .entry(ready.generation)
+        .or_insert_with(|| words::unknown_origin(context.now))
+        .proven_at = Some(context.now);
+    let detail = format!(
+        "{handshakes} handshakes show {}",
+        ready.leaf.fingerprint.short()
+    );
+    work.done(Stage::Proof, begun, detail);
+    let summary = format!(
+        "generation {} is served for {}",
+        ready.generation,
+        names_in_words(work.names.len())
+    );
+    work.end(Outcome::Proven, summary);
+}
+
+fn has_previous(work: &Work<'_>) -> bool {
+    work.ready
+        .as_ref()
+        .is_some_and(|ready| ready.previous.is_some())
+}
+
+/// Whether TLS fails now at a place where the baseline worked
+fn is_broken(target: &Target, proof: &Proof) -> bool {
+    if !matches!(
+        proof.verdict,
+        Verdict::Broken(_) | Verdict::KeyUnproven { .. }
+    ) {
+        return false;
+    }
+    let Ok(name) = DnsName::parse(&proof.name) else {
+        return false;
+    };
+    // A restarted container may answer at another address than before.
+    let known = target.baseline.contains_key(&(name.clone(), proof.address));
+    target
+        .baseline
+        .iter()
+        .filter(|((before, address), _)| *before == name && (!known || *address == proof.address))
+        .any(|(_, handshake)| {
+            handshake
+                .outcome
+                .as_ref()
+                .is_ok_and(|served| served.proof == KeyProof::Proven)
+        })
+}
+
+/// Time from the reload to the last handshake of the proof
+const DEADLINE: Duration = Duration::from_secs(15);
