@@ -7,7 +7,8 @@ use std::process::Command;
 use certd::config::{Config, Environment, Terms, defaults};
 
 fn file(name: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    fs::read_to_string(path).expect("the file is there")
 }
 
 fn parse(text: &str) -> Config {

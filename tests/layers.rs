@@ -180,21 +180,24 @@ fn sources() -> Vec<Source> {
 }
 
 fn collect(directory: &Path, found: &mut Vec<Source>) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
         if path.is_dir() {
             collect(&path, found);
             continue;
         }
-        let relative = path.strip_prefix(source_root()).unwrap().to_owned();
+        let relative = path
+            .strip_prefix(source_root())
+            .expect("below src")
+            .to_owned();
         let is_test = relative.ends_with("tests.rs");
         let is_top = ["lib.rs", "main.rs"]
             .iter()
             .any(|top| relative.ends_with(top));
         if !is_test && !is_top {
-            let text = fs::read_to_string(&path).unwrap();
+            let text = fs::read_to_string(&path).expect("source");
             found.push(parse(
-                Path::new("src").join(relative).to_str().unwrap(),
+                Path::new("src").join(relative).to_str().expect("UTF-8"),
                 &text,
             ));
         }
@@ -206,17 +209,17 @@ fn parse(path: &str, text: &str) -> Source {
     let first = path
         .components()
         .nth(1)
-        .unwrap()
+        .expect("a file in src")
         .as_os_str()
         .to_str()
-        .unwrap();
+        .expect("UTF-8");
     let mut source = Source {
         module: first.trim_end_matches(".rs").to_owned(),
         path,
         crate_modules: BTreeSet::new(),
         roots: BTreeSet::new(),
     };
-    source.visit_file(&syn::parse_file(text).unwrap());
+    source.visit_file(&syn::parse_file(text).expect("Rust"));
     source
 }
 
