@@ -32,10 +32,18 @@ pub struct Context<'c> {
     pub store: &'c Store,
     /// Cryptography for TLS
     pub provider: Arc<CryptoProvider>,
-    /// The instant at which the run happens
-    pub now: Timestamp,
+    /// The instant at which the run began, and what a steady clock said then
+    pub started: (Timestamp, Instant),
     /// Whoever watches
     pub progress: Progress,
+}
+
+impl Context<'_> {
+    /// The instant now: the beginning of the run and the time since, whatever the wall clock does
+    pub fn now(&self) -> Timestamp {
+        let (wall, steady) = self.started;
+        wall.saturating_add(steady.elapsed()).unwrap_or(wall)
+    }
 }
 
 /// What the operator asks of `obtain` beyond the configuration

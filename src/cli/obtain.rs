@@ -1,5 +1,7 @@
 //! `certd obtain`.
 
+use std::time::Instant;
+
 use super::args::{Global, Obtain};
 use super::error::CliError;
 use super::progress::Watcher;
@@ -30,7 +32,7 @@ pub(super) async fn run(
         config: &config,
         store: &store,
         provider: crypto_provider(),
-        now: now(),
+        started: (now(), Instant::now()),
         progress: watcher.progress(),
     };
     let report = run::obtain(&context, &options, &domains).await;

@@ -1,8 +1,13 @@
 //! What the storage holds, by fingerprint: so that a served certificate can be named.
 
+use jiff::Timestamp;
+
+use crate::chain::{Certificate, Fingerprint};
+use crate::config::{Domain, Sharing};
 use crate::name::DnsName;
 use crate::store::Store;
 use crate::verify::judge::{Installed, Known};
+use crate::verify::proof::{Wanted, covers};
 
 /// Every certificate in the archive that can be read
 ///
@@ -16,7 +21,31 @@ pub fn known_certificates(store: &Store) -> Vec<Known> {
         .collect()
 }
 
-fn known_of(store: &Store, name: &DnsName) -> Vec<Known> {
+/// The live certificates of other lineages that a domain may be served with: none, unless it shares
+pub(super) fn sharable(store: &Store, domain: &Domain, now: Timestamp) -> Vec<Certificate> {
+    if domain.sharing == Sharing::Separate {
+        return Vec::new();
+    }
+    let names = store.lineage_names().unwrap_or_default();
+    names
+        .iter()
+        .filter(|name| **name != domain.name)
+        .filter_map(|name| store.certificate(name, store.live(name).ok()??).ok())
+        .map(|generation| generation.chain.leaf().clone())
+        .filter(|leaf| leaf.validity.contains(now))
+        .collect()
+}
+
+/// What counts as proof for one name: the domain's own certificate, or a shared one that covers it
+pub(super) fn wanted(own: Fingerprint, shared: &[Certificate], name: &DnsName) -> Wanted {
+    let others = shared
+        .iter()
+        .filter(|leaf| covers(&leaf.der, name.as_str()));
+    Wanted::or_any_of(own, others.map(|leaf| leaf.fingerprint).collect())
+}
+
+/// The certificates of one lineage
+pub(super) fn known_of(store: &Store, name: &DnsName) -> Vec<Known> {
     let Ok(generations) = store.generations(name) else {
         return Vec::new();
     };

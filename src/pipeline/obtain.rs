@@ -63,7 +63,7 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
     Report {
         schema_version: SCHEMA_VERSION,
         command: "obtain",
-        started: context.now,
+        started: context.started.0,
         elapsed: begun.elapsed(),
         ca_requests,
         targets: targets
@@ -146,7 +146,7 @@ fn make_plan(
         issuer: options.issuer.as_deref(),
         fraction: context.config.renewal_fraction,
     };
-    plan::plan(subject, demand, context.now)
+    plan::plan(subject, demand, context.now())
 }
 
 /// Notes the plan, and ends the work where the plan is to do nothing
@@ -261,7 +261,7 @@ fn previous(context: &Context<'_>, lineage: &Lineage, number: u32) -> Option<Pre
         .or_else(|| lineage.generations.iter().rev().find(proven).copied())?;
     let generation = context.store.generation(&lineage.name, before).ok()?;
     let leaf = generation.chain.leaf();
-    leaf.validity.contains(context.now).then_some(Previous {
+    leaf.validity.contains(context.now()).then_some(Previous {
         generation: before,
         fingerprint: leaf.fingerprint,
     })
@@ -305,12 +305,12 @@ fn keep_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
         Outcome::Proven => prune(context, work),
         // Without a generation it was the order that failed, and that is counted where it failed.
         Outcome::Failed | Outcome::NotServed if work.ready.is_some() => {
-            work.lineage.record.deploy_failures.add(context.now, None);
+            work.lineage.record.deploy_failures.add(context.now(), None);
         }
         _ => {}
     }
     work.lineage.record.last_result = Some(LastResult {
-        at: context.now,
+        at: context.now(),
         outcome: end.outcome.as_str().to_owned(),
         message: end.summary,
     });

@@ -140,6 +140,20 @@ impl Engine {
         }
     }
 
+    /// Reads containers again after a restart, which may have given them other addresses
+    ///
+    /// One that does not run any more keeps what was known of it: where it should answer.
+    pub async fn refresh(&self, containers: &mut [Container]) {
+        for known in containers {
+            if let Ok(response) = self.docker.inspect_container(&known.id, None).await {
+                let found = container(response);
+                if found.state == RUNNING {
+                    *known = found;
+                }
+            }
+        }
+    }
+
     async fn labelled(&self, labels: Vec<String>) -> Result<Vec<String>, DockerError> {
         let filters = HashMap::from([("label", labels)]);
         let options = ListContainersOptionsBuilder::new()

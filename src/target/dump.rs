@@ -1,7 +1,7 @@
 //! nginx's whole configuration as it stands in the container (`nginx -T`), read for its server
 //! blocks: which one serves a name, and which certificate it names.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nginx_lint_parser::ast::{Block, Config, Directive};
 use nginx_lint_parser::parse_string_with_errors;
@@ -71,12 +71,13 @@ pub fn block_for<'b>(blocks: &'b [ServerBlock], name: &DnsName) -> Option<&'b Se
     secure().find(exact).or_else(|| secure().find(wildcard))
 }
 
-/// Whether any server block's certificate lines name a file below a directory
-pub fn names_below(blocks: &[ServerBlock], directory: &Path) -> bool {
+/// Whether a TLS server block has a name that is a regular expression, which may match any name
+pub fn has_patterns(blocks: &[ServerBlock]) -> bool {
     blocks
         .iter()
-        .flat_map(|block| &block.certificates)
-        .any(|line| line.path.starts_with(directory))
+        .filter(|block| block.tls == Tls::On)
+        .flat_map(|block| &block.names)
+        .any(|name| name.starts_with('~'))
 }
 
 /// Whether a wildcard of `server_name` covers a name: `*.example.com` or `.example.com`
@@ -225,12 +226,9 @@ server { listen 443 ssl; server_name *.wild.test; }
         .unwrap();
         assert_eq!(messenger.certificates.len(), 1);
         assert_eq!(messenger.certificates[0].line, 4);
-        let live = Path::new("/etc/letsencrypt/live");
-        assert!(names_below(&blocks, &live.join("rare-books.test")));
-        assert!(!names_below(
-            &blocks,
-            &live.join("messenger.rare-books.test")
-        ));
+        assert!(!has_patterns(&blocks));
+        let pattern = "# configuration file x:\nserver { listen 443 ssl; server_name ~^a; }";
+        assert!(has_patterns(&server_blocks(pattern)));
     }
 
     #[test]

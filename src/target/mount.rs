@@ -1,25 +1,30 @@
 //! Which path of the host is which in a container, and which mounts hold an old file.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::facts::{Container, Mount};
 use crate::name::DnsName;
 
-/// The path in the container of a path on the host; `None` where no mount holds it
+/// The paths in the container of a path on the host, by path; none where no mount holds it
 ///
-/// Both sides are compared with symlinks resolved; the deepest mount wins.
-pub fn in_container(container: &Container, host: &Path) -> Option<PathBuf> {
-    container
+/// Both sides are compared with symlinks resolved. What a deeper mount covers is left out.
+pub fn in_container(container: &Container, host: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = container
         .mounts
         .iter()
         .filter_map(|mount| {
-            host.strip_prefix(&mount.source)
-                .ok()
-                .map(|rest| (mount, rest))
+            let rest = host.strip_prefix(&mount.source).ok()?;
+            let path = join(&mount.destination, rest);
+            let covers = |other: &Mount| {
+                path.starts_with(&other.destination)
+                    && other.destination.starts_with(&mount.destination)
+                    && other.destination != mount.destination
+            };
+            (!container.mounts.iter().any(covers)).then_some(path)
         })
-        .max_by_key(|(mount, _)| mount.source.components().count())
-        .map(|(mount, rest)| join(&mount.destination, rest))
+        .collect();
+    paths.sort();
+    paths
 }
 
 /// `base/rest`, without the trailing slash that joining an empty path leaves
@@ -31,40 +36,19 @@ fn join(base: &Path, rest: &Path) -> PathBuf {
     }
 }
 
-/// A mount inside a lineage: it holds the generation of the container's start
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pinned {
-    /// The mount
-    pub mount: Mount,
-}
-
 /// The mounts that pin a generation of this lineage
 ///
 /// Docker resolves the source of a mount once, when the container starts. A mount of
 /// `live/<name>`, of a generation, or of a file in one therefore shows the old generation until
 /// the container restarts, whatever the link on the host says.
-pub fn pinned(container: &Container, storage: &Path, name: &DnsName) -> Vec<Pinned> {
+pub fn pinned<'c>(container: &'c Container, storage: &Path, name: &DnsName) -> Vec<&'c Mount> {
     let live = storage.join("live").join(name.as_str());
     let archive = storage.join("archive").join(name.as_str());
     container
         .mounts
         .iter()
         .filter(|mount| mount.source.starts_with(&live) || mount.source.starts_with(&archive))
-        .map(|mount| Pinned {
-            mount: mount.clone(),
-        })
         .collect()
-}
-
-impl fmt::Display for Pinned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} is mounted at {}",
-            self.mount.source.display(),
-            self.mount.destination.display()
-        )
-    }
 }
 
 #[cfg(test)]
@@ -85,25 +69,29 @@ mod tests {
     }
 
     #[test]
-    fn the_deepest_mount_gives_the_path() {
+    fn every_mount_that_is_not_covered_gives_a_path() {
         let container = container(&[
             ("/srv", "/data"),
             ("/srv/letsencrypt", "/etc/letsencrypt"),
-            ("/var/www/certbot", "/var/www/certbot"),
+            ("/srv/letsencrypt", "/backup"),
+            ("/elsewhere", "/data/letsencrypt"),
+            ("/srv/letsencrypt/live", "/certs"),
         ]);
         #[track_caller]
-        fn check(container: &Container, host: &str, expected: Option<&str>) {
+        fn check(container: &Container, host: &str, expected: &[&str]) {
             let found = in_container(container, Path::new(host));
-            assert_eq!(found, expected.map(PathBuf::from), "{host}");
+            assert_eq!(
+                found,
+                expected.iter().map(PathBuf::from).collect::<Vec<_>>(),
+                "{host}"
+            );
         }
-        check(
-            &container,
-            "/srv/letsencrypt/live/a",
-            Some("/etc/letsencrypt/live/a"),
-        );
-        check(&container, "/srv/letsencrypt", Some("/etc/letsencrypt"));
-        check(&container, "/srv/other", Some("/data/other"));
-        check(&container, "/srv2/other", None);
+        let both = ["/backup", "/etc/letsencrypt"];
+        check(&container, "/srv/letsencrypt", &both);
+        let live = ["/backup/live", "/certs", "/etc/letsencrypt/live"];
+        check(&container, "/srv/letsencrypt/live", &live);
+        check(&container, "/srv/other", &["/data/other"]);
+        check(&container, "/srv2/other", &[]);
     }
 
     #[test]

@@ -46,15 +46,21 @@ pub fn stumble(output: &str) -> Option<Stumble> {
     })
 }
 
-/// nginx's complaints alone: the lines worth showing, the success lines left out
+/// nginx's complaints alone: errors before warnings, the success lines left out
 pub fn complaints(output: &str) -> String {
-    let lines: Vec<&str> = output
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.contains("syntax is ok"))
+    let lines = || {
+        output
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+    };
+    let is_warning = |line: &&str| line.contains("[warn]") || line.contains("[notice]");
+    let errors = lines().filter(|line| !is_warning(line) && !line.contains("syntax is ok"));
+    let shown: Vec<&str> = errors
+        .chain(lines().filter(is_warning))
         .take(MAX_LINES)
         .collect();
-    lines.join("\n")
+    shown.join("\n")
 }
 
 const CERTIFICATE_COMPLAINTS: [&str; 4] = [
@@ -110,5 +116,7 @@ mod tests {
             complaints("nginx: the configuration file x syntax is ok\nnginx: [warn] y\n"),
             "nginx: [warn] y"
         );
+        let many = "nginx: [warn] x\n".repeat(20) + "nginx: [emerg] y\n";
+        assert_eq!(complaints(&many).lines().next(), Some("nginx: [emerg] y"));
     }
 }

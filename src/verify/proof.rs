@@ -9,7 +9,6 @@ use rustls::server::ParsedCertificate;
 use tokio::time::{Instant, sleep};
 
 use crate::chain::Fingerprint;
-use crate::config::Sharing;
 use crate::facts::{ConnectFailure, Handshake, KeyProof};
 use crate::net::tls::Observer;
 
@@ -27,33 +26,34 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// Whether the wanted certificate was shown
+    /// Whether a wanted certificate was shown
     pub fn is_proven(&self) -> bool {
-        matches!(self.verdict, Verdict::Proven)
+        matches!(self.verdict, Verdict::Proven { .. })
     }
 
-    /// Whether this other certificate was shown
-    pub fn shows(&self, fingerprint: Fingerprint) -> bool {
+    /// The certificate that was shown instead
+    pub fn other(&self) -> Option<Fingerprint> {
         let Verdict::Other { chain } = &self.verdict else {
-            return false;
+            return None;
         };
-        chain
-            .first()
-            .is_some_and(|leaf| Fingerprint::of(leaf) == fingerprint)
+        chain.first().map(|leaf| Fingerprint::of(leaf))
     }
 }
 
 /// What a name at an address is served with
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    /// The wanted certificate, [`IN_A_ROW`] times in a row, its key proven each time
-    Proven,
+    /// A wanted certificate, [`IN_A_ROW`] times in a row, its key proven each time
+    Proven {
+        /// Which one
+        shown: Fingerprint,
+    },
     /// Another certificate
     Other {
         /// The chain in DER, leaf first
         chain: Vec<Vec<u8>>,
     },
-    /// The wanted certificate, but the server could not prove its key
+    /// A wanted certificate, but the server could not prove its key
     KeyUnproven {
         /// What failed
         reason: String,
@@ -62,27 +62,35 @@ pub enum Verdict {
     Broken(ConnectFailure),
 }
 
-/// Which certificate is waited for
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// This one
-    Only(Fingerprint),
-    /// Any whose SAN covers the name (`shared = true`)
-    AnyForTheName,
+/// Which certificates count as proof
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    own: Fingerprint,
+    /// Those of other lineages, for a domain that shares (`shared = true`)
+    others: Vec<Fingerprint>,
 }
 
 impl Wanted {
-    /// What is wanted of a domain with this live certificate
-    pub fn of(fingerprint: Fingerprint, sharing: Sharing) -> Self {
-        match sharing {
-            Sharing::Separate => Self::Only(fingerprint),
-            Sharing::Shared => Self::AnyForTheName,
-        }
+    /// This certificate alone
+    pub fn only(own: Fingerprint) -> Self {
+        Self::or_any_of(own, Vec::new())
+    }
+
+    /// This certificate, or one of these
+    pub fn or_any_of(own: Fingerprint, others: Vec<Fingerprint>) -> Self {
+        Self { own, others }
+    }
+
+    fn counts(&self, shown: Fingerprint) -> bool {
+        shown == self.own || self.others.contains(&shown)
     }
 }
 
-/// Waits until a server shows a certificate [`IN_A_ROW`] times, in fresh handshakes, or until
-/// the deadline
+/// Waits until a server shows a wanted certificate [`IN_A_ROW`] times, in fresh handshakes, or
+/// until `patience` is over
+///
+/// A handshake that has begun may go on for the observer's own timeout: one that is cut off would
+/// look like a broken server.
 ///
 /// nginx serves the old certificate for a moment after it was told to reload, and for a tenth of
 /// a second old and new workers accept side by side. The handshakes therefore lie [`APART`].
@@ -90,24 +98,20 @@ pub async fn wait_for(
     observer: &Observer,
     name: &str,
     address: SocketAddr,
-    wanted: Wanted,
-    deadline: Instant,
+    wanted: &Wanted,
+    patience: Duration,
 ) -> Proof {
+    let deadline = Instant::now() + patience;
     let mut in_a_row = 0;
     let mut handshakes = 0;
     let mut pause = FIRST_PAUSE;
     loop {
-        let handshake = observe_until(observer, name, address, deadline).await;
+        let verdict = judge(observer.observe(name, address).await, wanted);
         handshakes += 1;
-        let verdict = judge(handshake, wanted);
-        if matches!(verdict, Verdict::Proven) {
-            in_a_row += 1;
-        } else {
-            in_a_row = 0;
-        }
-        let proven = in_a_row == IN_A_ROW;
+        let good = matches!(verdict, Verdict::Proven { .. });
+        in_a_row = if good { in_a_row + 1 } else { 0 };
         let late = Instant::now() + pause >= deadline;
-        if proven || (late && in_a_row == 0) {
+        if in_a_row == IN_A_ROW || (late && !good) {
             return Proof {
                 name: name.to_owned(),
                 address,
@@ -115,7 +119,7 @@ pub async fn wait_for(
                 handshakes,
             };
         }
-        if in_a_row > 0 {
+        if good {
             sleep(APART).await;
         } else {
             sleep(pause).await;
@@ -124,47 +128,24 @@ pub async fn wait_for(
     }
 }
 
-/// One handshake, cut off at the deadline as a timeout
-async fn observe_until(
-    observer: &Observer,
-    name: &str,
-    address: SocketAddr,
-    deadline: Instant,
-) -> Handshake {
-    let started = Instant::now();
-    let limit = deadline.max(started + FIRST_PAUSE);
-    match tokio::time::timeout_at(limit, observer.observe(name, address)).await {
-        Ok(handshake) => handshake,
-        Err(_) => Handshake {
-            name: name.to_owned(),
-            address,
-            outcome: Err(ConnectFailure::TimedOut),
-            elapsed: started.elapsed(),
-        },
-    }
-}
-
 /// What one handshake shows, held against what is wanted
-pub fn judge(handshake: Handshake, wanted: Wanted) -> Verdict {
+pub fn judge(handshake: Handshake, wanted: &Wanted) -> Verdict {
     let served = match handshake.outcome {
         Ok(served) => served,
         Err(failure) => return Verdict::Broken(failure),
     };
-    let found = served.chain.first().is_some_and(|leaf| match wanted {
-        Wanted::Only(fingerprint) => Fingerprint::of(leaf) == fingerprint,
-        Wanted::AnyForTheName => covers(leaf, &handshake.name),
-    });
-    match (found, served.proof) {
-        (true, KeyProof::Proven) => Verdict::Proven,
-        (true, KeyProof::Missing(reason)) => Verdict::KeyUnproven { reason },
-        (false, _) => Verdict::Other {
+    let shown = served.chain.first().map(|leaf| Fingerprint::of(leaf));
+    match (shown.filter(|shown| wanted.counts(*shown)), served.proof) {
+        (Some(shown), KeyProof::Proven) => Verdict::Proven { shown },
+        (Some(_), KeyProof::Missing(reason)) => Verdict::KeyUnproven { reason },
+        (None, _) => Verdict::Other {
             chain: served.chain,
         },
     }
 }
 
 /// Whether a certificate's SAN covers a name (RFC 9525), by rustls
-pub(super) fn covers(leaf: &[u8], name: &str) -> bool {
+pub fn covers(leaf: &[u8], name: &str) -> bool {
     let leaf = CertificateDer::from(leaf);
     ServerName::try_from(name).is_ok_and(|server| {
         ParsedCertificate::try_from(&leaf)

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::target::{Target, Untested, open, test};
+use futures_util::future::join_all;
+
+use super::target::{Target, Untested, is_file_of, open, test};
 use super::{prove, words};
 use crate::config::{ConfigTest, Reload};
 use crate::finding::Finding;
@@ -10,7 +12,6 @@ use crate::net::tls::Observer;
 use crate::pipeline::{Context, Work};
 use crate::report::{Stage, StageResult};
 use crate::store::lineage::LineageError;
-use crate::target::words::stumble;
 use crate::verify::proof::{self, Proof, Verdict, Wanted};
 
 /// Deploys every ready domain of a target, with one reload
@@ -174,22 +175,20 @@ fn refused(
     work: &Work<'_>,
     untested: &Untested,
 ) -> Finding {
-    let Untested::Refused { words: said } = untested else {
-        return untested
-            .finding()
-            .unwrap_or_else(|| words::refused(work.name(), "", None, words::Guilt::Own));
+    let (container, said, stumble) = match untested {
+        Untested::Refused {
+            container,
+            words,
+            stumble,
+        } => (container, words, stumble.as_ref()),
+        other => return other.finding(),
     };
-    let live = target
-        .containers
-        .first()
-        .and_then(|container| target.live_in(context, container));
-    let own = live.map(|live| live.join(work.name().as_str()));
-    let stumble = stumble(said);
-    let guilt = match (&stumble, &own) {
-        (Some(stumble), Some(own)) if !stumble.path.starts_with(own) => words::Guilt::Others,
+    let lives = target.lives_in(context, container);
+    let guilt = match stumble {
+        Some(stumble) if !is_file_of(&lives, work.name(), &stumble.path) => words::Guilt::Others,
         _ => words::Guilt::Own,
     };
-    words::refused(work.name(), said, stumble.as_ref(), guilt)
+    words::refused(work.name(), &container.name, said, stumble, guilt)
 }
 
 /// Tells every container to reload, once; `false` where one could not be told
@@ -223,21 +222,19 @@ async fn reload(target: &mut Target, works: &mut [Work<'_>]) -> bool {
     }
 }
 
+/// Tells every container, even if one cannot be told; the first failure is given
 pub(super) async fn reload_containers(target: &mut Target) -> Result<(), Finding> {
+    let mut failure = None;
     for container in &target.containers {
-        target
-            .engine
-            .reload(container, target.nginx.reload)
-            .await
-            .map_err(|error| Finding::from_error(&error))?;
-    }
-    if target.nginx.reload == Reload::Restart {
-        // A restarted container may have another address in its network.
-        if let Ok(containers) = target.engine.find(&target.nginx.selector).await {
-            target.containers = containers;
+        let told = target.engine.reload(container, target.nginx.reload).await;
+        if let Err(error) = told {
+            failure = failure.or_else(|| Some(Finding::from_error(&error)));
         }
     }
-    Ok(())
+    if target.nginx.reload == Reload::Restart {
+        target.engine.refresh(&mut target.containers).await;
+    }
+    failure.map_or(Ok(()), Err)
 }
 
 /// Back to the previous generation, a reload, and a look whether that helped
@@ -248,32 +245,42 @@ async fn roll_back(
     broken: Vec<(usize, Proof)>,
 ) {
     let begun = Instant::now();
-    for (member, _) in &broken {
-        works[*member].begin(Stage::Rollback);
-        point_back(context, &mut works[*member]);
+    let mut pointed = Vec::new();
+    for (member, proof) in broken {
+        let work = &mut works[member];
+        work.begin(Stage::Rollback);
+        let stays = point_back(context, work) == Pointed::Stays;
+        let previous = work.ready.as_ref().and_then(|ready| ready.previous.clone());
+        match previous.filter(|_| !stays) {
+            Some(previous) => pointed.push((member, proof, previous)),
+            None => work.fail_with(Stage::Rollback, begun, words::not_rolled_back(&proof)),
+        }
     }
     let reloaded = reload_containers(target).await;
-    let result = if reloaded.is_ok() {
-        StageResult::Done
-    } else {
-        StageResult::Failed
+    let result = match reloaded {
+        Ok(()) => StageResult::Done,
+        Err(_) => StageResult::Failed,
     };
     target.note(Stage::Reload, begun, result, "after the rollback");
     let observer = Observer::new(context.provider.clone(), context.config.verify.timeout);
-    let deadline = tokio::time::Instant::now() + RELOAD_PATIENCE;
-    for (member, proof) in broken {
-        let work = &mut works[member];
-        let Some(previous) = work.ready.as_ref().and_then(|ready| ready.previous.clone()) else {
-            continue;
-        };
-        let wanted = Wanted::of(previous.fingerprint, work.domain.sharing);
-        let after = proof::wait_for(&observer, &proof.name, proof.address, wanted, deadline).await;
-        let healing = match after.verdict {
-            Verdict::Proven => words::Healing::Served,
-            _ => words::Healing::StillBroken,
-        };
-        let finding = words::rolled_back(&proof, previous.generation, healing);
-        work.fail_with(Stage::Rollback, begun, finding);
+    let observer = &observer;
+    let looks = pointed
+        .into_iter()
+        .map(|(member, proof, previous)| async move {
+            let wanted = Wanted::only(previous.fingerprint);
+            let (name, address) = (proof.name.as_str(), proof.address);
+            let after = proof::wait_for(observer, name, address, &wanted, RELOAD_PATIENCE).await;
+            let healing = match after.verdict {
+                Verdict::Proven { .. } => words::Healing::Served,
+                _ => words::Healing::StillBroken,
+            };
+            (
+                member,
+                words::rolled_back(&proof, previous.generation, healing),
+            )
+        });
+    for (member, finding) in join_all(looks).await {
+        works[member].fail_with(Stage::Rollback, begun, finding);
     }
 }
 

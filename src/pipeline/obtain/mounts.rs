@@ -21,7 +21,7 @@ pub(super) fn warn_of_mounted_state(context: &Context<'_>, target: &Target, work
     let seen = target
         .containers
         .iter()
-        .find_map(|container| Some((container, path_in(container, state)?)));
+        .find_map(|container| Some((container, paths_in(container, state).into_iter().next()?)));
     if let Some((container, path)) = seen {
         let finding = Finding::warning(
             "target.state_mounted",
@@ -47,13 +47,14 @@ pub(super) fn refuse_pinned(context: &Context<'_>, target: &Target, work: &mut W
         let Some(first) = pinned.first() else {
             continue;
         };
+        let (source, destination) = (first.source.display(), first.destination.display());
         if target.nginx.reload == Reload::Restart {
             continue;
         }
         let storage = context.config.storage.display();
         let finding = Finding::failure(
             "target.pinned_mount",
-            format!("{first} in {}: it pins the old generation until the container restarts", container.name),
+            format!("{source} is mounted at {destination} in {}: it pins the old generation until the container restarts", container.name),
         )
         .with_cure(format!(
             "mount the storage whole, and create the container anew:\n    {storage}:{storage}:ro\nor set reload = \"restart\" in [nginx]"
@@ -89,8 +90,8 @@ impl What {
 /// A file that certd wrote for a container to read; dropping it removes the file
 struct Probe {
     needed: Needed,
-    /// As the container sees it
-    path: PathBuf,
+    /// As the container sees it: where one of these holds the content, all is well
+    paths: Vec<PathBuf>,
     content: String,
     _published: Published,
 }
@@ -196,30 +197,35 @@ fn place(
         Ok(published) => published,
         Err(error) => return Err((needed.by, Finding::from_error(&error))),
     };
-    let path = match needed.what {
-        What::Webroot => path_in(container, published.directory()).map(|path| path.join(name)),
+    let paths: Vec<PathBuf> = match needed.what {
+        What::Webroot => paths_in(container, published.directory())
+            .into_iter()
+            .map(|path| path.join(&name))
+            .collect(),
         What::Storage => target
-            .live_in(context, container)
-            .map(|live| live.join("../archive").join(format!(".{name}"))),
+            .lives_in(context, container)
+            .into_iter()
+            .map(|live| live.join("../archive").join(format!(".{name}")))
+            .collect(),
     };
-    match path {
-        Some(path) => Ok(Probe {
-            needed,
-            path,
-            content,
-            _published: published,
-        }),
-        None => {
-            let finding = not_mounted(container, &needed);
-            Err((needed.by, finding))
-        }
+    if paths.is_empty() {
+        let finding = not_mounted(container, &needed);
+        return Err((needed.by, finding));
     }
+    Ok(Probe {
+        needed,
+        paths,
+        content,
+        _published: published,
+    })
 }
 
 /// A host path in the container, its symlinks resolved first
-fn path_in(container: &Container, host: &Path) -> Option<PathBuf> {
-    let canonical = std::fs::canonicalize(host).ok()?;
-    mount::in_container(container, &canonical)
+fn paths_in(container: &Container, host: &Path) -> Vec<PathBuf> {
+    match std::fs::canonicalize(host) {
+        Ok(canonical) => mount::in_container(container, &canonical),
+        Err(_) => Vec::new(),
+    }
 }
 
 /// Reads all probes with one exec; only when that fails each by itself, to find the guilty one
@@ -231,31 +237,52 @@ async fn read_probes(
     if probes.is_empty() {
         return Vec::new();
     }
-    let all: Vec<&Probe> = probes.iter().collect();
-    if let Ok(()) = read_together(target, container, &all).await {
+    let first: Vec<(&Probe, &Path)> = probes
+        .iter()
+        .filter_map(|probe| Some((probe, probe.paths.first()?.as_path())))
+        .collect();
+    if read(target, container, &first).await.is_ok() {
         return Vec::new();
     }
     let mut findings = Vec::new();
     for probe in probes {
-        if let Err(finding) = read_together(target, container, &[probe]).await {
+        if let Err(finding) = read_anywhere(target, container, probe).await {
             findings.push((probe.needed.by.clone(), finding));
         }
     }
     findings
 }
 
-async fn read_together(
+async fn read_anywhere(
     target: &Target,
     container: &Container,
-    probes: &[&Probe],
+    probe: &Probe,
+) -> Result<(), Finding> {
+    let mut outcome = Ok(());
+    for path in &probe.paths {
+        outcome = read(target, container, &[(probe, path)]).await;
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
+}
+
+async fn read(
+    target: &Target,
+    container: &Container,
+    probes: &[(&Probe, &Path)],
 ) -> Result<(), Finding> {
     let mut command = vec!["cat".to_owned()];
     command.extend(
         probes
             .iter()
-            .map(|probe| probe.path.to_string_lossy().into_owned()),
+            .map(|(_, path)| path.to_string_lossy().into_owned()),
     );
-    let expected: String = probes.iter().map(|probe| probe.content.as_str()).collect();
+    let expected: String = probes
+        .iter()
+        .map(|(probe, _)| probe.content.as_str())
+        .collect();
     let executed = target
         .engine
         .exec(container, &command)
@@ -273,7 +300,7 @@ async fn read_together(
         .with_cure(
             "use an image with `cat`, or set test = false in [nginx] to go without this proof",
         )),
-        (_, Some(probe)) => Err(not_the_same(container, probe, &executed.stderr)),
+        (_, Some((probe, path))) => Err(not_the_same(container, probe, path, &executed.stderr)),
         (_, None) => Ok(()),
     }
 }
@@ -289,9 +316,9 @@ fn not_mounted(container: &Container, needed: &Needed) -> Finding {
     ))
 }
 
-fn not_the_same(container: &Container, probe: &Probe, words: &str) -> Finding {
+fn not_the_same(container: &Container, probe: &Probe, path: &Path, words: &str) -> Finding {
     let what = probe.needed.what.as_str();
-    let directory = probe.path.parent().unwrap_or(&probe.path).display();
+    let directory = path.parent().unwrap_or(path).display();
     let said = words.trim();
     let said = if said.is_empty() {
         String::new()

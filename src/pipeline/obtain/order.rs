@@ -184,13 +184,13 @@ async fn accept(
         &from_ca.chain_pem,
         &from_ca.key.key_pem,
         &work.names,
-        context.now,
+        context.now(),
     );
     let chain = match inspected {
         Ok(chain) => chain,
         Err(unfit) => return reject(context, work, begun, &unfit),
     };
-    let words = certificate_in_words(chain.leaf(), context.now);
+    let words = certificate_in_words(chain.leaf(), context.now());
     if options.mode == Mode::Rehearse {
         work.done(Stage::Install, begun, format!("{words}; dropped"));
         let summary = format!(
@@ -218,7 +218,7 @@ async fn accept(
 }
 
 fn reject(context: &Context<'_>, work: &mut Work<'_>, begun: Instant, unfit: &Unfit) {
-    work.lineage.record.order_failures.add(context.now, None);
+    work.lineage.record.order_failures.add(context.now(), None);
     work.fail(Stage::Install, begun, unfit);
 }
 
@@ -240,7 +240,7 @@ async fn archive(
         issuer: Some(session.issuer().to_owned()),
         account: Some(from_ca.account_url),
         profile: work.domain.profile.clone(),
-        issued_at: context.now,
+        issued_at: context.now(),
         proven_at: None,
     };
     let chosen = options
@@ -274,12 +274,12 @@ fn fail_order(context: &Context<'_>, work: &mut Work<'_>, begun: Instant, error:
     match error.consequence() {
         Consequence::Unspent => work.fail(Stage::Order, begun, error),
         Consequence::Spent => {
-            failures.add(context.now, None);
+            failures.add(context.now(), None);
             work.fail(Stage::Order, begun, error);
         }
         Consequence::Later(RetryAfter(wait)) => {
-            let until = context.now.checked_add(wait).unwrap_or(Timestamp::MAX);
-            failures.add(context.now, Some(until));
+            let until = context.now().checked_add(wait).unwrap_or(Timestamp::MAX);
+            failures.add(context.now(), Some(until));
             let until = backoff::next_try(failures).unwrap_or(until);
             postpone(work, begun, error, until);
         }

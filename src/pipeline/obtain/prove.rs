@@ -13,9 +13,10 @@ use super::words::{self, Configured};
 use crate::facts::KeyProof;
 use crate::name::DnsName;
 use crate::net::tls::Observer;
+use crate::pipeline::installed;
 use crate::pipeline::{Context, Work};
 use crate::report::{Outcome, Stage, StageResult};
-use crate::target::dump::block_for;
+use crate::target::dump::{block_for, has_patterns};
 use crate::verify::proof::{self, Proof, Verdict, Wanted};
 
 /// A name of a domain, and where it is asked for
@@ -36,45 +37,44 @@ pub(super) async fn prove(
     works: &mut [Work<'_>],
 ) -> Vec<(usize, Proof)> {
     let begun = Instant::now();
-    let started = tokio::time::Instant::now();
     for work in open(target, works) {
         work.begin(Stage::Proof);
     }
-    let places = places(target, works);
-    let mut seen = look(context, places, started + RELOAD_PATIENCE).await;
+    let places = places(context, target, works);
+    let mut seen = look(context, places, RELOAD_PATIENCE).await;
     let mut configured = None;
     if seen.iter().any(|(_, proof)| !proof.is_proven()) {
-        configured = words::configured(context, target).await;
-        reload_if_stale(target, works, &seen).await;
+        let unproven = seen.iter().find(|(_, proof)| !proof.is_proven());
+        let address = unproven.map(|(place, _)| place.address);
+        configured = words::configured(context, target, works, address).await;
+        reload_if_stale(context, target, works, &seen).await;
         let (settled, open): (Vec<_>, Vec<_>) = seen.into_iter().partition(|(place, proof)| {
             proof.is_proven() || is_unserved(configured.as_ref(), place)
         });
         seen = settled;
         let open = open.into_iter().map(|(place, _)| place).collect();
-        seen.extend(look(context, open, started + DEADLINE).await);
+        seen.extend(look(context, open, DEADLINE - RELOAD_PATIENCE).await);
     }
     conclude(context, target, works, seen, configured.as_ref(), begun)
 }
 
-fn places(target: &Target, works: &[Work<'_>]) -> Vec<Place> {
+fn places(context: &Context<'_>, target: &Target, works: &[Work<'_>]) -> Vec<Place> {
     let mut places = Vec::new();
     for member in &target.members {
         let work = &works[*member];
         let Some(ready) = work.ready.as_ref().filter(|_| work.is_open()) else {
             continue;
         };
-        let wanted = Wanted::of(ready.leaf.fingerprint, work.domain.sharing);
-        places.extend(
-            target
-                .places(work)
-                .into_iter()
-                .map(|(name, address)| Place {
-                    member: *member,
-                    name,
-                    address,
-                    wanted,
-                }),
-        );
+        let shared = installed::sharable(context.store, work.domain, context.now());
+        let own = ready.leaf.fingerprint;
+        for (name, address) in target.places(work) {
+            places.push(Place {
+                member: *member,
+                wanted: installed::wanted(own, &shared, &name),
+                name,
+                address,
+            });
+        }
     }
     places
 }
@@ -82,15 +82,15 @@ fn places(target: &Target, works: &[Work<'_>]) -> Vec<Place> {
 async fn look(
     context: &Context<'_>,
     places: Vec<Place>,
-    deadline: tokio::time::Instant,
+    patience: Duration,
 ) -> Vec<(Place, Proof)> {
     let observer = Observer::new(context.provider.clone(), context.config.verify.timeout);
     let observer = &observer;
     stream::iter(places)
         .map(|place| async move {
             let name = place.name.as_str();
-            let proof =
-                proof::wait_for(observer, name, place.address, place.wanted, deadline).await;
+            let (address, wanted) = (place.address, &place.wanted);
+            let proof = proof::wait_for(observer, name, address, wanted, patience).await;
             (place, proof)
         })
         .buffered(context.config.verify.concurrency)
@@ -100,15 +100,26 @@ async fn look(
 
 /// Whether nginx has no TLS server block for a name, so that waiting longer changes nothing
 fn is_unserved(configured: Option<&Configured>, place: &Place) -> bool {
-    configured.is_some_and(|configured| block_for(&configured.blocks, &place.name).is_none())
+    configured.is_some_and(|configured| {
+        !has_patterns(&configured.blocks) && block_for(&configured.blocks, &place.name).is_none()
+    })
 }
 
-/// Reloads once more where the previous generation is still served
-async fn reload_if_stale(target: &mut Target, works: &[Work<'_>], seen: &[(Place, Proof)]) {
-    if !seen
-        .iter()
-        .any(|(place, proof)| shows_previous(&works[place.member], proof))
-    {
+/// Reloads once more where another generation of the same lineage is still served
+async fn reload_if_stale(
+    context: &Context<'_>,
+    target: &mut Target,
+    works: &[Work<'_>],
+    seen: &[(Place, Proof)],
+) {
+    let stale = seen.iter().any(|(place, proof)| {
+        let name = works[place.member].name();
+        proof.other().is_some_and(|shown| {
+            let known = installed::known_of(context.store, name);
+            known.iter().any(|known| known.fingerprint == shown)
+        })
+    });
+    if !stale {
         return;
     }
     let begun = Instant::now();
@@ -120,14 +131,6 @@ async fn reload_if_stale(target: &mut Target, works: &[Work<'_>], seen: &[(Place
         Err(finding) => (StageResult::Failed, finding.evidence),
     };
     target.note(Stage::Reload, begun, result, detail);
-}
-
-fn shows_previous(work: &Work<'_>, proof: &Proof) -> bool {
-    let previous = work
-        .ready
-        .as_ref()
-        .and_then(|ready| ready.previous.as_ref());
-    previous.is_some_and(|previous| proof.shows(previous.fingerprint))
 }
 
 /// Ends the domains that are proven or served with something else; gives those to roll back
@@ -145,13 +148,15 @@ fn conclude(
         by_member.entry(place.member).or_default().push(proof);
     }
     for (member, proofs) in by_member {
-        let handshakes: u32 = proofs.iter().map(|proof| proof.handshakes).sum();
+        // A place where TLS broke comes before one that shows another certificate.
         let worst = proofs
-            .into_iter()
-            .find(|proof| !matches!(proof.verdict, Verdict::Proven));
+            .iter()
+            .find(|proof| is_broken(target, proof))
+            .or_else(|| proofs.iter().find(|proof| !proof.is_proven()))
+            .cloned();
         let work = &mut works[member];
         match worst {
-            None => proven(context, work, handshakes, begun),
+            None => proven(context, work, &proofs, begun),
             Some(proof) if is_broken(target, &proof) && has_previous(work) => {
                 to_roll_back.push((member, proof));
             }
@@ -172,7 +177,7 @@ fn conclude(
     to_roll_back
 }
 
-fn proven(context: &Context<'_>, work: &mut Work<'_>, handshakes: u32, begun: Instant) {
+fn proven(context: &Context<'_>, work: &mut Work<'_>, proofs: &[Proof], begun: Instant) {
     let Some(ready) = work.ready.clone() else {
         return;
     };
@@ -181,12 +186,18 @@ fn proven(context: &Context<'_>, work: &mut Work<'_>, handshakes: u32, begun: In
     record
         .generations
         .entry(ready.generation)
-        .or_insert_with(|| words::unknown_origin(context.now))
-        .proven_at = Some(context.now);
-    let detail = format!(
-        "{handshakes} handshakes show {}",
-        ready.leaf.fingerprint.short()
-    );
+        .or_insert_with(|| words::unknown_origin(context.now()))
+        .proven_at = Some(context.now());
+    let handshakes: u32 = proofs.iter().map(|proof| proof.handshakes).sum();
+    let mut shown: Vec<String> = proofs
+        .iter()
+        .filter_map(|proof| match &proof.verdict {
+            Verdict::Proven { shown } => Some(shown.short()),
+            _ => None,
+        })
+        .collect();
+    shown.dedup();
+    let detail = format!("{handshakes} handshakes show {}", shown.join(", "));
     work.done(Stage::Proof, begun, detail);
     let summary = format!(
         "generation {} is served for {}",

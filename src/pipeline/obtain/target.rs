@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use futures_util::StreamExt;
@@ -15,6 +15,7 @@ use crate::facts::{Container, Handshake};
 use crate::finding::{Finding, one_line};
 use crate::name::DnsName;
 use crate::net::tls::Observer;
+use crate::pipeline::installed;
 use crate::pipeline::{Context, Options, Work};
 use crate::plan::Plan;
 use crate::report::{Outcome, Stage, StageReport, StageResult};
@@ -22,7 +23,7 @@ use crate::target::container::{DockerError, Engine, nginx_command};
 use crate::target::words::{Reason, Stumble, complaints, stumble};
 use crate::target::{endpoint, mount};
 use crate::time::display;
-use crate::verify::proof::{Verdict, Wanted, judge};
+use crate::verify::proof::{Verdict, judge};
 
 /// The containers behind one `[nginx]`, and the domains of this run that they serve
 pub(super) struct Target {
@@ -81,8 +82,8 @@ impl Target {
             .collect()
     }
 
-    /// The directory `live/` as a container sees it
-    pub(super) fn live_in(&self, context: &Context<'_>, container: &Container) -> Option<PathBuf> {
+    /// The directory `live/` as a container sees it; several where it is mounted more than once
+    pub(super) fn lives_in(&self, context: &Context<'_>, container: &Container) -> Vec<PathBuf> {
         mount::in_container(container, &context.store.storage().join("live"))
     }
 }
@@ -206,11 +207,13 @@ fn confirm(context: &Context<'_>, target: &Target, work: &mut Work<'_>) {
     let (generation, Some(ready)) = (*generation, &work.ready) else {
         return;
     };
-    let wanted = Wanted::of(ready.leaf.fingerprint, work.domain.sharing);
+    let shared = installed::sharable(context.store, work.domain, context.now());
     let places = target.places(work);
     let served = places.iter().all(|place| {
+        let wanted = installed::wanted(ready.leaf.fingerprint, &shared, &place.0);
         let handshake = target.baseline.get(place).cloned();
-        handshake.is_some_and(|handshake| matches!(judge(handshake, wanted), Verdict::Proven))
+        handshake
+            .is_some_and(|handshake| matches!(judge(handshake, &wanted), Verdict::Proven { .. }))
     });
     if !served {
         work.plan = Plan::Deploy { generation };
@@ -259,24 +262,14 @@ async fn test_before(context: &Context<'_>, target: &Target, works: &mut [Work<'
     }
     let begun = Instant::now();
     for container in &target.containers {
-        let broken = match test(target, container).await {
-            Ok(()) => continue,
-            Err(Untested::Refused { words }) => {
-                let stumble = stumble(&words);
-                let supplied = stumble
-                    .clone()
-                    .and_then(|stumble| supplies(context, target, container, works, stumble));
-                if let Some(path) = supplied {
-                    said = format!("nginx -t waits for {}", path.display());
-                    continue;
-                }
-                broken_before(container, &words, stumble.as_ref())
-            }
-            Err(untested) => match untested.finding() {
-                Some(finding) => finding,
-                None => continue,
-            },
+        let Err(untested) = test(target, container).await else {
+            continue;
         };
+        if let Some(path) = supplied(context, target, container, works, &untested) {
+            said = format!("nginx -t waits for {}", path.display());
+            continue;
+        }
+        let broken = untested.finding();
         for work in open(target, works) {
             work.fail_with(Stage::Target, begun, broken.clone());
         }
@@ -287,8 +280,14 @@ async fn test_before(context: &Context<'_>, target: &Target, works: &mut [Work<'
 
 /// Why `nginx -t` did not pass
 pub(super) enum Untested {
-    /// nginx refuses its configuration: its own words
-    Refused { words: String },
+    /// nginx refuses its configuration
+    Refused {
+        container: Container,
+        /// Its own words, the worst first
+        words: String,
+        /// The certificate file that it stumbled over
+        stumble: Option<Stumble>,
+    },
     /// There is no `nginx` to ask
     NoNginx { container: String, words: String },
     /// It could not be asked
@@ -296,20 +295,22 @@ pub(super) enum Untested {
 }
 
 impl Untested {
-    /// The failure that it is, where nginx itself has said nothing
-    pub(super) fn finding(&self) -> Option<Finding> {
+    /// The failure that it is, before certd has changed anything
+    pub(super) fn finding(&self) -> Finding {
         match self {
-            Self::Refused { .. } => None,
-            Self::NoNginx { container, words } => Some(
-                Finding::failure(
-                    "target.no_nginx",
-                    format!("{container} has no `nginx`:\n{words}"),
-                )
-                .with_cure(
-                    "is it the right container? test = false in [nginx] goes without `nginx -t`",
-                ),
+            Self::Refused {
+                container,
+                words,
+                stumble,
+            } => broken_before(container, words, stumble.as_ref()),
+            Self::NoNginx { container, words } => Finding::failure(
+                "target.no_nginx",
+                format!("{container} has no `nginx`:\n{words}"),
+            )
+            .with_cure(
+                "is it the right container? test = false in [nginx] goes without `nginx -t`",
             ),
-            Self::Docker(error) => Some(Finding::from_error(error)),
+            Self::Docker(error) => Finding::from_error(error),
         }
     }
 }
@@ -332,30 +333,46 @@ pub(super) async fn test(target: &Target, container: &Container) -> Result<(), U
             words: one_line(&words),
         });
     }
-    let words = complaints(&format!("{}\n{}", executed.stderr, executed.stdout));
-    Err(Untested::Refused { words })
+    let said = format!("{}\n{}", executed.stderr, executed.stdout);
+    Err(Untested::Refused {
+        container: container.clone(),
+        words: complaints(&said),
+        stumble: stumble(&said),
+    })
 }
 
 /// The file that nginx stumbles over, if this run will put a good one in its place
 ///
 /// One that is missing is supplied by any deployment, a damaged one by an order. One that nginx
 /// may not read would be as unreadable afterwards.
-fn supplies(
+fn supplied(
     context: &Context<'_>,
     target: &Target,
     container: &Container,
     works: &mut [Work<'_>],
-    stumble: Stumble,
+    untested: &Untested,
 ) -> Option<PathBuf> {
-    let live = target.live_in(context, container)?;
+    let Untested::Refused { stumble, .. } = untested else {
+        return None;
+    };
+    let stumble = stumble.as_ref()?;
+    let lives = target.lives_in(context, container);
     let mends = |work: &Work<'_>| match stumble.reason {
         Reason::Missing => true,
         Reason::Other => matches!(work.plan, Plan::Order { .. }),
         Reason::Forbidden => false,
     };
     open(target, works)
-        .any(|work| stumble.path.starts_with(live.join(work.name().as_str())) && mends(work))
-        .then_some(stumble.path)
+        .any(|work| is_file_of(&lives, work.name(), &stumble.path) && mends(work))
+        .then(|| stumble.path.clone())
+}
+
+/// Whether a path is one of the four files of a live generation
+pub(super) fn is_file_of(lives: &[PathBuf], name: &DnsName, path: &Path) -> bool {
+    lives.iter().any(|live| {
+        let directory = live.join(name.as_str());
+        FILES.iter().any(|file| directory.join(file) == path)
+    })
 }
 
 fn broken_before(container: &Container, words: &str, stumble: Option<&Stumble>) -> Finding {
@@ -374,3 +391,5 @@ fn broken_before(container: &Container, words: &str, stumble: Option<&Stumble>) 
         ),
     })
 }
+
+const FILES: [&str; 4] = ["cert.pem", "chain.pem", "fullchain.pem", "privkey.pem"];

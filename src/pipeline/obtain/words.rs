@@ -1,12 +1,13 @@
 //! What is said when a certificate is not proven: what is served instead, and what to change.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use super::target::Target;
 use crate::chain::{Chain, Fingerprint};
-use crate::facts::ConnectFailure;
+use crate::facts::{ConnectFailure, Container};
 use crate::finding::Finding;
 use crate::name::DnsName;
 use crate::pipeline::installed::known_certificates;
@@ -14,7 +15,8 @@ use crate::pipeline::{Context, Work};
 use crate::report::Outcome;
 use crate::store::record::GenerationRecord;
 use crate::target::container::nginx_command;
-use crate::target::dump::{ServerBlock, block_for, server_blocks};
+use crate::target::dump::{ServerBlock, block_for, has_patterns, server_blocks};
+use crate::target::endpoint;
 use crate::target::words::{Reason, Stumble};
 use crate::verify::judge::Known;
 use crate::verify::proof::{Proof, Verdict};
@@ -40,11 +42,15 @@ pub(super) enum Healing {
 /// nginx refused its configuration after the switch
 pub(super) fn refused(
     name: &DnsName,
+    container: &str,
     said: &str,
     stumble: Option<&Stumble>,
     guilt: Guilt,
 ) -> Finding {
-    let finding = Finding::failure("target.test_failed", format!("nginx -t failed:\n{said}"));
+    let finding = Finding::failure(
+        "target.test_failed",
+        format!("nginx -t failed in {container}:\n{said}"),
+    );
     match (guilt, stumble) {
         (Guilt::Own, Some(Stumble { reason: Reason::Forbidden, .. })) => finding.with_cure(format!(
             "nginx's user may not read the key of {name}: set `key_group` to its group in domains.toml"
@@ -62,7 +68,7 @@ pub(super) fn rolled_back(proof: &Proof, previous: u32, healing: Healing) -> Fin
     let reason = match &proof.verdict {
         Verdict::Broken(failure) => failure.to_string(),
         Verdict::KeyUnproven { reason } => reason.clone(),
-        Verdict::Proven | Verdict::Other { .. } => "another certificate".to_owned(),
+        Verdict::Proven { .. } | Verdict::Other { .. } => "another certificate".to_owned(),
     };
     let after = match healing {
         Healing::Served => format!("generation {previous} is live and served again"),
@@ -78,6 +84,18 @@ pub(super) fn rolled_back(proof: &Proof, previous: u32, healing: Healing) -> Fin
         ),
     )
     .with_cure("see nginx's log; the next run tries the new generation again, without an order")
+}
+
+/// TLS broke after the reload, and the new generation had to stay
+pub(super) fn not_rolled_back(proof: &Proof) -> Finding {
+    Finding::failure(
+        "proof.broken",
+        format!(
+            "TLS broke for {} at {}, and the live link could not be set back",
+            proof.name, proof.address
+        ),
+    )
+    .with_cure("see nginx's log, and that the storage can be written")
 }
 
 /// A generation of which no record says where it came from
@@ -113,6 +131,10 @@ pub(super) fn not_proven(
         return (outcome(work), served_instead(context, work, proof));
     };
     match block_for(&configured.blocks, &name) {
+        // A pattern may serve the name, and certd does not try patterns.
+        None if has_patterns(&configured.blocks) => {
+            (outcome(work), served_instead(context, work, proof))
+        }
         None => (outcome(work), no_server_block(work, &name, configured)),
         Some(block) => {
             let finding = served_instead(context, work, proof);
@@ -138,9 +160,26 @@ fn outcome(work: &Work<'_>) -> Outcome {
     }
 }
 
-/// Reads nginx's configuration; `None` where it cannot be asked or has no server block
-pub(super) async fn configured(context: &Context<'_>, target: &Target) -> Option<Configured> {
-    let container = target.containers.first()?;
+/// Reads nginx's configuration in the container that answers at an address
+///
+/// `None` where it cannot be asked or has no server block.
+pub(super) async fn configured(
+    context: &Context<'_>,
+    target: &Target,
+    works: &[Work<'_>],
+    address: Option<SocketAddr>,
+) -> Option<Configured> {
+    let answers = |container: &&Container| {
+        let engine = target.engine.address();
+        target.members.iter().any(|member| {
+            let ports = &works[*member].domain.ports;
+            endpoint::endpoints(container, ports, engine)
+                .iter()
+                .any(|endpoint| Some(*endpoint) == address)
+        })
+    };
+    let containers = &target.containers;
+    let container = containers.iter().find(answers).or(containers.first())?;
     let command = nginx_command(container, &["-T"]);
     let executed = target.engine.exec(container, &command).await.ok()?;
     let blocks = server_blocks(&executed.stdout);
@@ -149,9 +188,20 @@ pub(super) async fn configured(context: &Context<'_>, target: &Target) -> Option
     }
     Some(Configured {
         container: container.name.clone(),
-        live: target.live_in(context, container)?,
+        live: live_in_use(&target.lives_in(context, container), &blocks)?,
         blocks,
     })
+}
+
+/// The path of `live/` that the configuration uses, where the storage is mounted twice
+fn live_in_use(lives: &[PathBuf], blocks: &[ServerBlock]) -> Option<PathBuf> {
+    let used = |live: &&PathBuf| {
+        blocks
+            .iter()
+            .flat_map(|block| &block.certificates)
+            .any(|line| line.path.starts_with(live))
+    };
+    lives.iter().find(used).or(lives.first()).cloned()
 }
 
 fn no_server_block(work: &Work<'_>, name: &DnsName, configured: &Configured) -> Finding {
@@ -239,7 +289,7 @@ fn served_instead(context: &Context<'_>, work: &Work<'_>, proof: &Proof) -> Find
         Verdict::KeyUnproven { reason } => {
             return Finding::failure("proof.key_unproven", format!("{place}: {reason}"));
         }
-        Verdict::Proven => return Finding::ok("proof.proven", place),
+        Verdict::Proven { .. } => return Finding::ok("proof.proven", place),
     };
     let shown = chain.first().map(|leaf| Fingerprint::of(leaf));
     let known = known_certificates(context.store)
@@ -255,7 +305,8 @@ fn served_instead(context: &Context<'_>, work: &Work<'_>, proof: &Proof) -> Find
             format!(
                 "{place} is still served with generation {generation}: the reload did not take, twice"
             ),
-        ),
+        )
+        .with_cure("nginx may not be the container's first process, which gets the signal: set reload = \"exec\" in [nginx]"),
         Some(Known { lineage, .. }) => Finding::failure(
             "proof.other_lineage",
             format!("{place} is served with the certificate of {lineage}, not its own"),
