@@ -39,6 +39,8 @@ prepare_machine
 CERTD_TEST_NGINX_IMAGE=$(tests/nginx-image.sh | tail -n 1)
 CERTD_TEST_RUN=$(od -An -N6 -tx1 /dev/urandom | tr -d ' \n')
 temp=$(mktemp -d)
+# One of the tests becomes nobody, who must find its way to what it may read.
+chmod 755 "$temp"
 export CERTD_LIVE=1 CERTD_TEST_NGINX_IMAGE CERTD_TEST_RUN TMPDIR="$temp"
 
 # Job control gives the tests a process group, which `clean` can end as one.
