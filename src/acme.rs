@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 use crate::config::Issuer;
-use crate::net::http::{Client, Limits, Meter};
+use crate::net::http::{Client, HttpError, Limits, Meter};
 use crate::net::roots;
 use crate::store::account::StoredAccount;
 
@@ -37,7 +37,7 @@ pub struct Session {
     client: Client,
     directory: Directory,
     directory_json: Bytes,
-    account: Mutex<Option<StoredAccount>>,
+    account: Mutex<Registered>,
 }
 
 impl Session {
@@ -61,14 +61,22 @@ impl Session {
             None => roots::system(),
         };
         let client = Client::new(provider, roots, LIMITS, meter)?;
-        let (directory, directory_json) = fetch_directory(&client, &issuer.directory).await?;
+        let fetched = fetch_directory(&client, &issuer.directory).await;
+        let (directory, directory_json) = fetched.map_err(|error| match error {
+            AcmeError::Http(HttpError::UnknownIssuer { url }) => AcmeError::NotTrusted {
+                url,
+                issuer: name.to_owned(),
+                trust: issuer.trust.clone(),
+            },
+            error => error,
+        })?;
         Ok(Self {
             name: name.to_owned(),
             issuer: issuer.clone(),
             client,
             directory,
             directory_json,
-            account: Mutex::new(None),
+            account: Mutex::new(Registered::NotYet),
         })
     }
 
@@ -105,6 +113,14 @@ impl Session {
             self.directory_json.clone(),
         )
     }
+}
+
+/// What is known of the account during a run
+enum Registered {
+    NotYet,
+    Account(StoredAccount),
+    /// It could not be had: the other domains need not try again
+    Failed(Arc<AcmeError>),
 }
 
 /// What certd reads of a directory (RFC 8555 section 7.1.1)

@@ -33,10 +33,11 @@ impl Published {
         };
         for (token, key_authorization) in answers {
             check_token(token)?;
+            // Noted first, so that a file that a full disk cut short is removed too.
+            published.tokens.push(token.to_owned());
             published
                 .directory
                 .create(token, key_authorization.as_bytes())?;
-            published.tokens.push(token.to_owned());
         }
         Ok(published)
     }

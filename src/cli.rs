@@ -78,7 +78,9 @@ impl From<Ended> for ExitCode {
 
 fn run(args: Args) -> Result<Ended, CliError> {
     let environment = Environment {
-        config: std::env::var_os("CERTD_CONFIG").map(Into::into),
+        config: std::env::var_os("CERTD_CONFIG")
+            .filter(|path| !path.is_empty())
+            .map(Into::into),
         docker_host: std::env::var("DOCKER_HOST")
             .ok()
             .filter(|host| !host.is_empty()),
@@ -109,7 +111,9 @@ fn run(args: Args) -> Result<Ended, CliError> {
 async fn stopped() -> Result<u8, CliError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::Runtime)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(CliError::Runtime)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(CliError::Runtime)?;
     tokio::select! {
+        _ = hangup.recv() => Ok(1),
         _ = interrupt.recv() => Ok(2),
         _ = terminate.recv() => Ok(15),
     }

@@ -370,6 +370,11 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// Whether the file is there and may not be read
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied)
+    }
+
     fn read(path: &Path, source: std::io::Error) -> Self {
         Self::Read {
             path: path.to_owned(),

@@ -51,7 +51,9 @@ pub enum ConnectFailure {
     TimedOut,
     /// The connection was closed in the middle of the handshake
     Reset,
-    /// No route, or the address family is missing here
+    /// This host has no way to such addresses: no IPv6, or no network at all
+    NoRoute,
+    /// The network says that the host cannot be reached
     Unreachable(String),
     /// The server ended the handshake with this TLS alert (RFC 8446 section 6)
     Alert(String),
@@ -67,6 +69,7 @@ impl fmt::Display for ConnectFailure {
             Self::Refused => f.write_str("connection refused"),
             Self::TimedOut => f.write_str("timed out"),
             Self::Reset => f.write_str("connection closed during the handshake"),
+            Self::NoRoute => f.write_str("this host has no route to such addresses"),
             Self::Unreachable(reason) => write!(f, "unreachable ({reason})"),
             Self::Alert(alert) => write!(f, "TLS alert {alert}"),
             Self::NotTls => f.write_str("the port does not speak TLS"),

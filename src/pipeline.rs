@@ -122,6 +122,8 @@ struct Work<'c> {
     end: Option<End>,
     stages: Vec<StageReport>,
     findings: Vec<Finding>,
+    /// Whether its lineage could be read
+    is_known: bool,
     progress: Progress,
 }
 

@@ -56,10 +56,22 @@ pub struct Subject<'d> {
 pub struct Demand<'d> {
     /// Whether being due decides
     pub urgency: Urgency,
+    /// What counts as done
+    pub goal: Goal,
     /// Issuer of this run, against the configuration
     pub issuer: Option<&'d str>,
     /// Part of the lifetime left at which a certificate is due
     pub fraction: Fraction,
+}
+
+/// What counts as done for the newest generation
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Goal {
+    /// It is live, and was seen served
+    #[default]
+    Proven,
+    /// It is live (`--no-deploy`)
+    Live,
 }
 
 /// Whether being due decides
@@ -84,7 +96,8 @@ pub fn plan(subject: Subject<'_>, demand: Demand<'_>, now: Timestamp) -> Plan {
         (None, Some(newest)) => newest,
     };
     let lineage = subject.lineage;
-    if lineage.live != Some(generation) || !lineage.record.is_proven(generation) {
+    let proven = demand.goal == Goal::Live || lineage.record.is_proven(generation);
+    if lineage.live != Some(generation) || !proven {
         return Plan::Deploy { generation };
     }
     match demand.urgency {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::finding::{Finding, Severity};
+use crate::finding::Finding;
 use crate::time::serialize_millis;
 
 pub mod status;
@@ -57,7 +57,7 @@ pub enum Verdict {
 /// What was done to the containers behind one `[nginx]`
 #[derive(Clone, Debug, Serialize)]
 pub struct TargetReport {
-    /// Names of the containers, or the selector where none was found
+    /// Names of the containers
     pub name: String,
     /// Domains that it serves, of this run
     pub domains: Vec<String>,
@@ -86,15 +86,6 @@ pub struct DomainReport {
     pub stages: Vec<StageReport>,
     /// What is wrong or worth knowing
     pub findings: Vec<Finding>,
-}
-
-impl DomainReport {
-    /// The failure that matters most, for a line of status
-    pub fn first_failure(&self) -> Option<&Finding> {
-        self.findings
-            .iter()
-            .find(|finding| finding.severity == Severity::Failure)
-    }
 }
 
 /// How a run ended for one domain
@@ -126,7 +117,7 @@ impl Outcome {
             Self::Proven => "proven",
             Self::Unchanged => "unchanged",
             Self::Live => "live",
-            Self::NotServed => "not served",
+            Self::NotServed => "not_served",
             Self::Rehearsed => "rehearsed",
             Self::Planned => "planned",
             Self::Later => "later",

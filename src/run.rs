@@ -32,6 +32,11 @@ pub async fn obtain(
 
 async fn wait_for_lock(store: &Store) -> Result<Lock, RunError> {
     let deadline = Instant::now() + LOCK_WAIT;
+    if let Attempt::Busy(holder) = store.try_lock()? {
+        let seconds = LOCK_WAIT.as_secs();
+        let holder = holder.unwrap_or_default();
+        tracing::warn!(holder, seconds, "another certd is at work, waiting for it");
+    }
     loop {
         match store.try_lock()? {
             Attempt::Taken(lock) => return Ok(lock),

@@ -111,6 +111,11 @@ impl Store {
         &self.storage
     }
 
+    /// Directory of accounts, records and the lock, as configured
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
     /// The symlink that names a domain's live generation
     pub fn live_link(&self, name: &DnsName) -> PathBuf {
         self.storage.join(LIVE).join(name.as_str())

@@ -1,6 +1,7 @@
 //! Registering the account of an issuer once, and using it ever after.
 
 use std::fs;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::{BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD};
@@ -11,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::problem::{self, AcmeError, Hints};
 use super::transport::Transport;
-use super::{Session, repeat};
+use super::{Registered, Session, repeat};
 use crate::config::{Eab, Terms};
 use crate::store::Store;
 use crate::store::account::StoredAccount;
@@ -37,18 +38,29 @@ impl Session {
         registration: Registration<'_>,
     ) -> Result<StoredAccount, AcmeError> {
         let mut known = self.account.lock().await;
-        if let Some(account) = &*known {
-            return Ok(account.clone());
+        match &*known {
+            Registered::Account(account) => return Ok(account.clone()),
+            Registered::Failed(error) => return Err(AcmeError::Registration(Arc::clone(error))),
+            Registered::NotYet => {}
         }
         let stored = registration
             .store
             .account(&self.name, &self.issuer.directory)?;
         let account = match stored {
-            Some(account) => account,
-            None => self.register(registration).await?,
+            Some(account) => Ok(account),
+            None => self.register(registration).await,
         };
-        *known = Some(account.clone());
-        Ok(account)
+        match account {
+            Ok(account) => {
+                *known = Registered::Account(account.clone());
+                Ok(account)
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                *known = Registered::Failed(Arc::clone(&error));
+                Err(AcmeError::Registration(error))
+            }
+        }
     }
 
     /// Registers the same key anew, after the CA said that it does not know the account
@@ -65,7 +77,9 @@ impl Session {
     ) -> Result<StoredAccount, AcmeError> {
         let mut known = self.account.lock().await;
         match &*known {
-            Some(account) if account.url != unknown.url => return Ok(account.clone()),
+            Registered::Account(account) if account.url != unknown.url => {
+                return Ok(account.clone());
+            }
             _ => {}
         }
         self.check_terms(registration.terms)?;
@@ -74,7 +88,7 @@ impl Session {
         } else {
             self.register_key(unknown, registration).await?
         };
-        *known = Some(account.clone());
+        *known = Registered::Account(account.clone());
         Ok(account)
     }
 

@@ -32,6 +32,8 @@ pub struct Answer {
     pub token: String,
     /// Body to serve there
     pub key_authorization: String,
+    /// Position of its authorization in the order
+    position: usize,
 }
 
 impl Session {
@@ -119,11 +121,6 @@ impl Pending {
         &self.account_url
     }
 
-    /// URL of the order
-    pub fn url(&self) -> &str {
-        self.order.url()
-    }
-
     /// Has the names validated, finalizes with `csr`, and downloads the chain as PEM
     ///
     /// Dropping the future abandons the order at the CA, where it expires.
@@ -175,14 +172,18 @@ impl Pending {
 
     /// The error of a challenge that the CA refused at once
     fn explain_validation(&self, error: instant_acme::Error, position: usize) -> AcmeError {
-        match (
-            problem::explain("a challenge", error, self.transport.hints()),
-            self.answers.get(position),
-        ) {
-            (AcmeError::Refused { problem, .. }, Some(answer)) => AcmeError::Validation {
-                name: answer.name.clone(),
-                problem,
-            },
+        let answer = self
+            .answers
+            .iter()
+            .find(|answer| answer.position == position);
+        let error = problem::explain("a challenge", error, self.transport.hints());
+        match (error, answer) {
+            (AcmeError::Refused { problem, .. }, Some(answer)) if is_of_validation(&problem) => {
+                AcmeError::Validation {
+                    name: answer.name.clone(),
+                    problem,
+                }
+            }
             (other, _) => other,
         }
     }
@@ -302,6 +303,7 @@ async fn answer_at(order: &mut Order, position: usize) -> Result<Found, instant_
             name,
             token: challenge.token.clone(),
             key_authorization: challenge.key_authorization().as_str().to_owned(),
+            position,
         }),
         None => Found::Missing {
             name,
@@ -319,6 +321,19 @@ fn kind_of(kind: &ChallengeType) -> String {
         ChallengeType::Unknown(name) => one_line(name),
         other => format!("{other:?}"),
     }
+}
+
+/// Whether a problem says that the CA looked and did not find what it should (RFC 8555 section 6.7)
+fn is_of_validation(problem: &Problem) -> bool {
+    let kinds = [
+        "caa",
+        "connection",
+        "dns",
+        "incorrectResponse",
+        "tls",
+        "unauthorized",
+    ];
+    kinds.contains(&problem.kind.as_str())
 }
 
 /// Tells the CA that the challenge at a position can be validated, if it is pending
@@ -372,8 +387,8 @@ impl Pace {
 
     async fn wait(&mut self, asked: Option<RetryAfter>) {
         match asked {
-            Some(RetryAfter(wait)) => sleep(wait.max(FIRST_WAIT)).await,
-            None => {
+            Some(RetryAfter(wait)) if !wait.is_zero() => sleep(wait).await,
+            _ => {
                 sleep(self.next).await;
                 self.next = (self.next * 3 / 2).min(LONGEST_WAIT);
             }

@@ -1,6 +1,7 @@
 //! What a CA can answer instead of what was asked for, and what follows from it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -84,6 +85,19 @@ pub enum AcmeError {
         /// Where they can be read
         url: Option<String>,
     },
+    /// The account could not be had, as another domain of the run found out
+    #[error("{0}")]
+    Registration(Arc<Self>),
+    /// The CA's certificate is from a CA that is not trusted
+    #[error("the certificate of {url} is from a CA that is not trusted here")]
+    NotTrusted {
+        /// Directory URL
+        url: String,
+        /// Issuer in the configuration
+        issuer: String,
+        /// Its trust file
+        trust: Option<PathBuf>,
+    },
     /// The CA wants an external account
     #[error("the CA registers accounts with external account binding only")]
     EabRequired {
@@ -137,6 +151,7 @@ impl AcmeError {
     /// What the error means for the next attempt
     pub fn consequence(&self) -> Consequence {
         match self {
+            Self::Registration(error) => error.consequence(),
             Self::Status {
                 retry_after: Some(after),
                 status: 429 | 503,
@@ -146,7 +161,9 @@ impl AcmeError {
                 Consequence::Later(hints.retry_after.unwrap_or(RetryAfter(UNNAMED_WAIT)))
             }
             Self::Refused { problem, .. } if problem.kind != SERVER_INTERNAL => Consequence::Spent,
-            Self::Validation { .. } | Self::Protocol { .. } => Consequence::Spent,
+            Self::Validation { .. } | Self::Protocol { .. } | Self::Deadline { .. } => {
+                Consequence::Spent
+            }
             _ => Consequence::Unspent,
         }
     }
@@ -175,6 +192,8 @@ impl AcmeError {
 impl Explain for AcmeError {
     fn code(&self) -> &'static str {
         match self {
+            Self::Registration(error) => error.code(),
+            Self::NotTrusted { .. } => "acme.not_trusted",
             Self::Http(_) => "acme.unreachable",
             Self::Status { .. } => "acme.status",
             Self::Refused { problem, .. } if problem.kind == RATE_LIMITED => "acme.rate_limited",
@@ -195,8 +214,17 @@ impl Explain for AcmeError {
 
     fn cure(&self) -> Option<String> {
         Some(match self {
-            Self::Http(HttpError::UnknownIssuer { .. }) => {
-                "a private or test CA needs its root: set `trust` in [issuers.NAME]".to_owned()
+            Self::Registration(error) => return error.cure(),
+            Self::NotTrusted {
+                issuer,
+                trust: Some(file),
+                ..
+            } => format!(
+                "`trust` in [issuers.{issuer}] must name the root of this CA: {} does not hold it, or it has expired",
+                file.display()
+            ),
+            Self::NotTrusted { issuer, .. } => {
+                format!("a private or test CA needs its root: set `trust` in [issuers.{issuer}]")
             }
             Self::Http(HttpError::Untrusted { .. }) => {
                 "the CA must mend its certificate, or `directory` names another host".to_owned()

@@ -37,7 +37,7 @@ pub(super) struct Global {
     /// When to use colour; NO_COLOR is respected
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub(super) color: Color,
-    /// Show errors only, no progress
+    /// Print a result only if something needs attention; no progress
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub(super) quiet: bool,
     /// Log what is done; twice for details

@@ -58,6 +58,7 @@ impl CliError {
             | Self::NotSupported { .. }
             | Self::NoDomain
             | Self::Target { .. }
+            | Self::Store(StoreError::KeyGroup { .. })
             | Self::Trust(_) => Ended::Usage,
             Self::Run(RunError::Busy { .. }) => Ended::Later,
             Self::Stopped { number } => Ended::Signal(*number),
@@ -107,6 +108,9 @@ impl CliError {
                 "for example example.com, example.com:{} or [2001:db8::1]:443",
                 defaults::PORT
             )),
+            Self::NotSupported { what } if what == "renew" || what == "run" => {
+                Some("`certd obtain --all` renews what is due: run it by a timer".to_owned())
+            }
             Self::Store(error) => error.cure(),
             Self::Run(error) => error.cure(),
             Self::Trust(_) => {

@@ -39,9 +39,11 @@ pub(super) async fn run(
     drop(context);
     watcher.finish().await;
     let report = report?;
-    print_report(&report, global.format, global.color, |report, out| {
-        text::obtain(report, out)
-    })?;
+    if !(global.quiet && report.verdict() == Verdict::Well) {
+        print_report(&report, global.format, global.color, |report, out| {
+            text::obtain(report, out)
+        })?;
+    }
     Ok(match report.verdict() {
         Verdict::Well => Ended::Well,
         Verdict::Later => Ended::Later,

@@ -95,6 +95,13 @@ impl<'t> Checker<'_, 't> {
             domains: self.domains(&root, &inherited, &issuers),
             issuers,
         };
+        let is_given = !config.storage.as_os_str().is_empty();
+        if is_given && config.state.starts_with(&config.storage) {
+            let message = "`state` lies in `storage`, which nginx's container sees";
+            let hint = "account keys lie in `state`: choose a directory of its own".to_owned();
+            self.source
+                .report(&root.span_of("state"), "state", message, Some(hint));
+        }
         root.finish(&[
             "addresses",
             "preflight",

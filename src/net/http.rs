@@ -24,9 +24,9 @@ use crate::finding::root_cause;
 /// Limits of one request
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Time for DNS, TCP and TLS
+    /// Time for a TCP connection; DNS and TLS count to the request
     pub connect: Duration,
-    /// Time for the whole request, connecting included
+    /// Time for the whole request, with DNS, TCP and TLS
     pub request: Duration,
     /// Largest body that is read, in bytes
     pub body: usize,

@@ -110,6 +110,9 @@ fn connect_failure(error: io::Error) -> ConnectFailure {
         io::ErrorKind::ConnectionRefused => ConnectFailure::Refused,
         io::ErrorKind::TimedOut => ConnectFailure::TimedOut,
         io::ErrorKind::ConnectionReset => ConnectFailure::Reset,
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => {
+            ConnectFailure::NoRoute
+        }
         _ => ConnectFailure::Unreachable(error.to_string()),
     }
 }

@@ -12,7 +12,7 @@ use crate::chain::{Certificate, KeyType};
 use crate::config::Domain;
 use crate::finding::{Finding, chain_of_causes};
 use crate::name::DnsName;
-use crate::plan::{self, Demand, Due, Plan, Subject, due};
+use crate::plan::{self, Demand, Due, Goal, Plan, Subject, due};
 use crate::report::{Outcome, Report, SCHEMA_VERSION, Stage, TargetReport};
 use crate::store::files::FileError;
 use crate::store::lineage::{Generation, GenerationError, Lineage, LineageError};
@@ -106,11 +106,15 @@ fn take_stock<'c>(context: &Context<'c>, options: &Options, domain: &'c Domain) 
         end: None,
         stages: Vec::new(),
         findings: Vec::new(),
+        is_known: false,
         progress: context.progress.clone(),
     };
     let begun = work.begin(Stage::Plan);
     match lineage {
-        Ok(lineage) => work.lineage = lineage,
+        Ok(lineage) => {
+            work.lineage = lineage;
+            work.is_known = true;
+        }
         Err(error) => {
             work.fail(Stage::Plan, begun, &error);
             return work;
@@ -122,7 +126,7 @@ fn take_stock<'c>(context: &Context<'c>, options: &Options, domain: &'c Domain) 
         .map(|number| context.store.generation(&domain.name, number));
     work.plan = match options.mode {
         Mode::Rehearse => Plan::Order {
-            reason: Due::Forced,
+            reason: Due::Rehearsal,
         },
         _ => make_plan(context, options, &work, newest.as_ref()),
     };
@@ -143,6 +147,10 @@ fn make_plan(
     };
     let demand = Demand {
         urgency: options.urgency,
+        goal: match options.mode {
+            Mode::NoDeploy => Goal::Live,
+            _ => Goal::Proven,
+        },
         issuer: options.issuer.as_deref(),
         fraction: context.config.renewal_fraction,
     };
@@ -158,12 +166,22 @@ fn apply_plan(
     newest: Option<Result<Generation, GenerationError>>,
 ) {
     let words = plan_in_words(&work.plan);
+    if let Some(Err(error)) = newest.as_ref().filter(|_| options.mode != Mode::Rehearse)
+        && error.is_unreadable()
+    {
+        let finding = Finding::failure("store.unreadable", chain_of_causes(error))
+            .with_cure("run certd as the owner of the storage, or as root");
+        return work.fail_with(Stage::Plan, begun, finding);
+    }
     if let (Plan::Deploy { .. } | Plan::Confirm { .. }, Some(Ok(newest))) = (&work.plan, newest) {
         work.ready = Some(ready(context, &work.lineage, newest));
     }
     if let Plan::Wait { until, .. } = work.plan {
+        let reason = work.lineage.record.order_failures.reason.as_deref();
+        let last = reason.map(|reason| format!("; the last: {reason}"));
+        let evidence = format!("{words}{}", last.unwrap_or_default());
         work.findings
-            .push(Finding::warning("order.backoff", words.clone()));
+            .push(Finding::warning("order.backoff", evidence));
         work.done(Stage::Plan, begun, "wait");
         let until = display(until);
         work.end(
@@ -182,7 +200,7 @@ fn apply_plan(
             let summary = format!("generation {generation} is live, nothing is due");
             work.end(Outcome::Unchanged, summary);
         }
-        (Mode::Deploy | Mode::Rehearse, _) if work.domain.nginx.is_none() => {
+        (Mode::Deploy, _) if work.domain.nginx.is_none() => {
             work.fail_with(Stage::Plan, begun, no_target());
         }
         _ => {}
@@ -294,26 +312,27 @@ fn make_live(context: &Context<'_>, work: &mut Work<'_>) {
 /// Keeps how the run ended, and removes generations that nobody needs any more
 fn keep_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
     let Some(end) = work.end.clone() else { return };
-    let foreign = work
-        .findings
-        .iter()
-        .any(|finding| finding.code.starts_with("store."));
-    if foreign || options.mode == Mode::Rehearse {
+    // What is another program's, or cannot be read, is left as it is.
+    if !work.is_known || options.mode == Mode::Rehearse {
         return;
     }
     match end.outcome {
         Outcome::Proven => prune(context, work),
         // Without a generation it was the order that failed, and that is counted where it failed.
         Outcome::Failed | Outcome::NotServed if work.ready.is_some() => {
-            work.lineage.record.deploy_failures.add(context.now(), None);
+            let failures = &mut work.lineage.record.deploy_failures;
+            failures.add(context.now(), None, end.summary.clone());
         }
         _ => {}
     }
-    work.lineage.record.last_result = Some(LastResult {
-        at: context.now(),
-        outcome: end.outcome.as_str().to_owned(),
-        message: end.summary,
-    });
+    // A run that only waited says less than the one before it.
+    if !matches!(work.plan, Plan::Wait { .. }) {
+        work.lineage.record.last_result = Some(LastResult {
+            at: context.now(),
+            outcome: end.outcome.as_str().to_owned(),
+            message: end.summary,
+        });
+    }
     if let Err(error) = context.store.save_record(work.name(), &work.lineage.record) {
         work.findings
             .push(Finding::warning("store.record", chain_of_causes(&error)));

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::config::{Config, Domain};
-use crate::finding::chain_of_causes;
+use crate::finding::{Finding, chain_of_causes};
 use crate::name::DnsName;
 use crate::plan::{backoff, due};
 use crate::report::SCHEMA_VERSION;
-use crate::report::status::{LastRun, LineageState, LineageStatus, StatusReport};
+use crate::report::status::{LastRun, LineageState, LineageStatus, Standing, StatusReport};
 use crate::store::Store;
 use crate::store::lineage::LineageError;
 use crate::store::record::Record;
@@ -37,8 +37,26 @@ pub fn status(config: &Config, store: &Store, now: Timestamp) -> StatusReport {
         schema_version: SCHEMA_VERSION,
         command: "status",
         now,
+        warnings: warnings(store),
         lineages,
     }
+}
+
+fn warnings(store: &Store) -> Vec<Finding> {
+    let mut warnings = Vec::new();
+    if let Err(error) = std::fs::read_dir(store.storage()) {
+        let path = store.storage().display();
+        let evidence = format!("the storage {path} cannot be read: {error}");
+        warnings.push(Finding::warning("store.storage_missing", evidence));
+    }
+    let forbidden = |error: std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+    if std::fs::read_dir(store.state()).is_err_and(forbidden) {
+        let path = store.state().display();
+        let evidence = format!("{path} may not be read: proofs and last results are not shown");
+        let warning = Finding::warning("store.state_forbidden", evidence);
+        warnings.push(warning.with_cure("run certd as root to see them"));
+    }
+    warnings
 }
 
 fn lineage(
@@ -61,6 +79,11 @@ fn lineage(
     let mut status = LineageStatus {
         name: name.to_string(),
         names: names.collect(),
+        standing: match domain {
+            Some(domain) if domain.enabled => Standing::Configured,
+            Some(_) => Standing::Disabled,
+            None => Standing::Orphaned,
+        },
         state: LineageState::None,
         generation: None,
         newest_generation: None,
@@ -75,6 +98,7 @@ fn lineage(
             message: last.message.clone(),
         }),
         next_try: backoff::next_try(&record.order_failures).filter(|at| *at > now),
+        order_failure: record.order_failures.reason.clone(),
         problem: damage,
     };
     match (store.generations(name), store.live(name)) {
@@ -112,7 +136,7 @@ fn describe(
             status.state = LineageState::Damaged;
             let path = store.archive(name).join(number.to_string());
             status.problem = Some(format!(
-                "{}: {}; `certd obtain {name}` orders a new one",
+                "{}: {}; `certd obtain {name}` mends it",
                 path.display(),
                 chain_of_causes(&error)
             ));

@@ -16,7 +16,7 @@ use crate::net::dns::{DnsError, Resolver};
 use crate::net::tls::Observer;
 use crate::report::SCHEMA_VERSION;
 use crate::report::verify::{EndpointReport, ServedCertificate, VerifyReport};
-use crate::verify::judge::{Expectation, Installed, UNREACHABLE, judge};
+use crate::verify::judge::{Expectation, Installed, NO_ROUTE, judge};
 use crate::verify::path::Trust;
 
 /// One name to be looked at
@@ -177,18 +177,24 @@ async fn look(means: &Means, place: Place<'_>, now: Timestamp) -> EndpointReport
     )
 }
 
-/// A host without IPv6 cannot judge an IPv6 address: no failure, if another address was reached
+/// A host without IPv6 cannot judge an IPv6 address: no failure, if the name was reached at the
+/// same port by another
 fn excuse_missing_routes(endpoints: &mut [EndpointReport]) {
-    let reached: Vec<String> = endpoints
+    let place = |endpoint: &EndpointReport| {
+        let port = endpoint.address.rsplit(':').next().map(ToOwned::to_owned);
+        (endpoint.name.clone(), port)
+    };
+    let reached: Vec<_> = endpoints
         .iter()
         .filter(|endpoint| endpoint.certificate.is_some())
-        .map(|endpoint| endpoint.name.clone())
+        .map(place)
         .collect();
     for endpoint in endpoints {
-        let [finding] = endpoint.findings.as_mut_slice() else {
-            continue;
-        };
-        if finding.code == UNREACHABLE && reached.contains(&endpoint.name) {
+        let excused = endpoint.address.starts_with('[') && reached.contains(&place(endpoint));
+        if let [finding] = endpoint.findings.as_mut_slice()
+            && finding.code == NO_ROUTE
+            && excused
+        {
             finding.severity = Severity::Note;
             endpoint.severity = Severity::Note;
         }

@@ -54,6 +54,8 @@ pub enum Due {
     },
     /// The operator asked for it
     Forced,
+    /// The operator asked for a rehearsal
+    Rehearsal,
 }
 
 /// Why the subject's newest generation must be replaced; `None` if it need not be
@@ -172,6 +174,7 @@ impl fmt::Display for Due {
             Self::Issuer { found, wanted } => write!(f, "issuer changed from {found} to {wanted}"),
             Self::Expired { ago } => write!(f, "expired {} ago", in_words(*ago)),
             Self::Lifetime { left } => write!(f, "{} left", in_words(*left)),
+            Self::Rehearsal => f.write_str("a rehearsal"),
             Self::Forced => f.write_str("asked for with --force"),
         }
     }

@@ -70,6 +70,7 @@ const DUE: &str = "2027-03-02T00:00:01Z";
 fn demand() -> Demand<'static> {
     Demand {
         urgency: Urgency::WhenDue,
+        goal: Goal::Proven,
         issuer: None,
         fraction: Fraction::new(1, 3),
     }
@@ -172,6 +173,32 @@ fn force_orders_what_is_proven_and_not_due() {
 }
 
 #[test]
+fn without_deployment_live_is_done_and_force_renews() {
+    let mut lineage = lineage();
+    lineage.record.generations.get_mut(&2).unwrap().proven_at = None;
+    let live = Demand {
+        goal: Goal::Live,
+        ..demand()
+    };
+    let plan = planned(&domain(), &lineage, Some(&good()), live, EARLY);
+    assert_eq!(plan, Plan::Confirm { generation: 2 });
+    let force = Demand {
+        urgency: Urgency::Now,
+        ..live
+    };
+    let plan = planned(&domain(), &lineage, Some(&good()), force, EARLY);
+    assert_eq!(
+        plan,
+        Plan::Order {
+            reason: Due::Forced
+        }
+    );
+    lineage.live = Some(1);
+    let plan = planned(&domain(), &lineage, Some(&good()), force, EARLY);
+    assert_eq!(plan, Plan::Deploy { generation: 2 });
+}
+
+#[test]
 fn a_third_of_the_lifetime_left_is_due_and_a_second_earlier_is_not() {
     #[track_caller]
     fn check(now: &str, expected: Option<&str>) {
@@ -269,6 +296,7 @@ fn a_refused_order_waits_and_force_does_not() {
         count: 2,
         last: Some(DUE.parse().unwrap()),
         not_before: None,
+        reason: None,
     };
     let plan = planned(
         &domain(),

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::finding::Finding;
+
 /// All lineages: those of the configuration, then those that it no longer names
 #[derive(Clone, Debug, Serialize)]
 pub struct StatusReport {
@@ -12,6 +14,8 @@ pub struct StatusReport {
     pub command: &'static str,
     /// The instant that remaining times refer to
     pub now: Timestamp,
+    /// What hides a part of the truth, such as a storage that is not there
+    pub warnings: Vec<Finding>,
     /// One entry for each lineage
     pub lineages: Vec<LineageStatus>,
 }
@@ -23,6 +27,8 @@ pub struct LineageStatus {
     pub name: String,
     /// Names of the certificate, or of the configuration where there is none
     pub names: Vec<String>,
+    /// Whether it is in the configuration
+    pub standing: Standing,
     /// What there is of it
     pub state: LineageState,
     /// Generation that is live, else the newest one
@@ -52,6 +58,9 @@ pub struct LineageStatus {
     /// Before this instant no order is tried
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_try: Option<Timestamp>,
+    /// Why the last order failed, since when none has succeeded
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order_failure: Option<String>,
     /// Why the files cannot be read
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -66,6 +75,18 @@ pub struct LastRun {
     pub outcome: String,
     /// In a sentence
     pub message: String,
+}
+
+/// Whether a lineage is in the configuration
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It is, and `--all` takes it
+    Configured,
+    /// It is, with `enabled = false`
+    Disabled,
+    /// It is not: nobody renews it
+    Orphaned,
 }
 
 /// What there is of a lineage

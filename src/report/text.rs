@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use jiff::{SignedDuration, Timestamp};
 
-use super::status::{LineageState, LineageStatus, StatusReport};
+use super::status::{LineageState, LineageStatus, Standing, StatusReport};
 use super::verify::{EndpointReport, VerifyReport};
 use super::{DomainReport, Outcome, Report, StageReport, StageResult};
 use crate::finding::{Finding, Severity};
@@ -39,7 +39,7 @@ fn write_domain(domain: &DomainReport, out: &mut impl Write) -> io::Result<()> {
         out,
         "{BOLD}{}{BOLD:#}  {style}{}{style:#}",
         domain.name,
-        domain.outcome.as_str()
+        domain.outcome.as_str().replace('_', " ")
     )?;
     for stage in &domain.stages {
         write_stage(stage, out)?;
@@ -64,7 +64,9 @@ fn write_stage(stage: &StageReport, out: &mut impl Write) -> io::Result<()> {
     };
     let elapsed = elapsed_in_words(stage.elapsed);
     let room = WIDTH - STAGE_COLUMN - elapsed.len() - 2;
-    let lines = textwrap::wrap(&stage.detail, room);
+    // A path is copied more often than it is admired.
+    let options = textwrap::Options::new(room).break_words(false);
+    let lines = textwrap::wrap(&stage.detail, options);
     for (number, line) in lines.iter().enumerate() {
         if number == 0 {
             let name = stage.stage.as_str();
@@ -127,9 +129,11 @@ fn write_line(first: &str, below: &str, line: &str, out: &mut impl Write) -> io:
 }
 
 fn summary(report: &Report) -> String {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for domain in &report.domains {
-        *counts.entry(domain.outcome.as_str()).or_default() += 1;
+        *counts
+            .entry(domain.outcome.as_str().replace('_', " "))
+            .or_default() += 1;
     }
     let counts: Vec<String> = counts
         .iter()
@@ -204,6 +208,10 @@ fn is_detail(finding: &Finding) -> bool {
 /// # Errors
 /// Those of the stream.
 pub fn status(report: &StatusReport, out: &mut impl Write) -> io::Result<()> {
+    for warning in &report.warnings {
+        write_finding(warning, "", out)?;
+        writeln!(out)?;
+    }
     if report.lineages.is_empty() {
         return writeln!(out, "no domain is configured and no certificate is stored");
     }
@@ -268,7 +276,8 @@ fn write_notes(lineage: &LineageStatus, now: Timestamp, out: &mut impl Write) ->
     }
     if let Some(last) = &lineage.last_result {
         let ago = in_words(now.duration_since(last.at));
-        notes.push(format!("{} {ago} ago: {}", last.outcome, last.message));
+        let outcome = last.outcome.replace('_', " ");
+        notes.push(format!("{outcome} {ago} ago: {}", last.message));
     }
     if let (Some(generation), Some(newest)) = (lineage.generation, lineage.newest_generation)
         && newest > generation
@@ -279,12 +288,20 @@ fn write_notes(lineage: &LineageStatus, now: Timestamp, out: &mut impl Write) ->
         ));
     }
     if let Some(at) = lineage.next_try {
-        notes.push(format!("no order is tried before {}", display(at)));
+        let reason = lineage.order_failure.as_deref().unwrap_or("it failed");
+        notes.push(format!(
+            "no order is placed before {}: {reason}",
+            display(at)
+        ));
     }
-    if let Some(at) = lineage
-        .renewal_at
-        .filter(|_| lineage.state == LineageState::Proven)
-    {
+    match lineage.standing {
+        Standing::Configured => {}
+        Standing::Disabled => notes.push("enabled = false: left out by --all".to_owned()),
+        Standing::Orphaned => notes.push("not in domains.toml: nobody renews it".to_owned()),
+    }
+    if let Some(at) = lineage.renewal_at.filter(|_| {
+        lineage.state == LineageState::Proven && !notes.iter().any(|note| note.contains("due from"))
+    }) {
         notes.push(format!("due from {}", display(at)));
     }
     if notes.is_empty() {

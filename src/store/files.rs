@@ -196,8 +196,14 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
 /// [`FileError`] with the path; only its owner and root may do so.
 pub fn share(path: &Path, group: u32) -> Result<(), FileError> {
     let failed = |source| FileError::new("share", path, source);
-    let file = File::open(path).map_err(failed)?;
+    let file = open_itself(path, OFlag::empty()).map_err(failed)?;
     let now = file.metadata().map_err(failed)?;
+    let owner = fs::metadata(parent(path)).map_err(failed)?.uid();
+    if !now.is_file() || now.nlink() != 1 || now.uid() != owner {
+        // Whoever owns the storage could otherwise have any file of root's shared.
+        let reason = "it is no file of the storage's owner";
+        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, reason)));
+    }
     if now.gid() == group && now.mode() & 0o040 != 0 {
         return Ok(());
     }
@@ -359,9 +365,19 @@ fn finish_directory(path: &Path, entry: Entry) -> io::Result<()> {
 }
 
 fn finish_directory_like(path: &Path, above: &Path, entry: Entry) -> io::Result<()> {
-    let directory = File::open(path)?;
+    let directory = open_itself(path, OFlag::O_DIRECTORY)?;
     own_like(&directory, &fs::metadata(above)?)?;
     directory.set_permissions(Permissions::from_mode(entry.mode()))
+}
+
+/// Opens what has this name, never what a symlink there leads to
+#[expect(clippy::disallowed_methods, reason = "this module is the writer")]
+fn open_itself(path: &Path, flags: OFlag) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    File::options()
+        .read(true)
+        .custom_flags((flags | OFlag::O_NOFOLLOW).bits())
+        .open(path)
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {

@@ -337,6 +337,9 @@ impl Explain for LineageError {
                  \x20   ssl_certificate     {OFFERED}/live/{name}/fullchain.pem;\n\
                  \x20   ssl_certificate_key {OFFERED}/live/{name}/privkey.pem;"
             )),
+            Self::Record(error) if error.is_forbidden() => {
+                Some("run certd as the owner of the state directory, or as root".to_owned())
+            }
             Self::Record(_) => Some(
                 "move the file away and run again: certificates are not touched, the newest \
                  one is only proven anew"
@@ -346,6 +349,13 @@ impl Explain for LineageError {
                 Some("run certd as the owner of the storage, or as root".to_owned())
             }
         }
+    }
+}
+
+impl GenerationError {
+    /// Whether the files are there and cannot be read: a new order would mend nothing
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() != io::ErrorKind::NotFound)
     }
 }
 

@@ -75,6 +75,9 @@ pub struct Failures {
     /// When the last one happened
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Timestamp>,
+    /// What the last one was
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Not before this instant, by the CA's own word
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
@@ -82,10 +85,11 @@ pub struct Failures {
 
 impl Failures {
     /// Counts one more
-    pub fn add(&mut self, now: Timestamp, not_before: Option<Timestamp>) {
+    pub fn add(&mut self, now: Timestamp, not_before: Option<Timestamp>, reason: String) {
         self.count = self.count.saturating_add(1);
         self.last = Some(now);
         self.not_before = not_before;
+        self.reason = Some(reason);
     }
 
     /// Forgets them after a success

@@ -440,9 +440,11 @@ fn a_record_survives_and_a_damaged_one_is_not_overwritten() {
     let place = Place::new();
     let mut record = place.store.record(&place.name).unwrap();
     record.generations.insert(3, proven());
-    record
-        .order_failures
-        .add("2027-01-01T00:00:00Z".parse().unwrap(), None);
+    record.order_failures.add(
+        "2027-01-01T00:00:00Z".parse().unwrap(),
+        None,
+        "refused".to_owned(),
+    );
     place.store.save_record(&place.name, &record).unwrap();
     assert_eq!(place.store.record(&place.name).unwrap(), record);
     let path = place.path("state/domains/a.test.json");

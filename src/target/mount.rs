@@ -7,22 +7,27 @@ use crate::name::DnsName;
 
 /// The paths in the container of a path on the host, by path; none where no mount holds it
 ///
-/// Both sides are compared with symlinks resolved. What a deeper mount covers is left out.
+/// Both sides are compared with symlinks resolved. A path that a deeper mount covers is given
+/// only where there is no other: reading it shows what covers it.
 pub fn in_container(container: &Container, host: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = container
-        .mounts
-        .iter()
-        .filter_map(|mount| {
-            let rest = host.strip_prefix(&mount.source).ok()?;
-            let path = join(&mount.destination, rest);
-            let covers = |other: &Mount| {
-                path.starts_with(&other.destination)
-                    && other.destination.starts_with(&mount.destination)
-                    && other.destination != mount.destination
-            };
-            (!container.mounts.iter().any(covers)).then_some(path)
-        })
-        .collect();
+    let (mut covered, mut open) = (Vec::new(), Vec::new());
+    for mount in &container.mounts {
+        let Ok(rest) = host.strip_prefix(&mount.source) else {
+            continue;
+        };
+        let path = join(&mount.destination, rest);
+        let covers = |other: &Mount| {
+            path.starts_with(&other.destination)
+                && other.destination.starts_with(&mount.destination)
+                && other.destination != mount.destination
+        };
+        if container.mounts.iter().any(covers) {
+            covered.push(path);
+        } else {
+            open.push(path);
+        }
+    }
+    let mut paths = if open.is_empty() { covered } else { open };
     paths.sort();
     paths
 }

@@ -13,7 +13,7 @@ use super::proof::covers;
 use crate::chain::{Certificate, Chain, Fingerprint};
 use crate::config::{MinRemaining, Sharing};
 use crate::facts::{ConnectFailure, Handshake, KeyProof, Served};
-use crate::finding::Finding;
+use crate::finding::{Finding, Severity};
 use crate::name::DnsName;
 use crate::time::{display, in_words};
 
@@ -85,9 +85,13 @@ fn connect_failure(handshake: &Handshake, failure: &ConnectFailure) -> Finding {
             "connect.reset",
             "the server closed the connection: see its log".to_owned(),
         ),
+        ConnectFailure::NoRoute => (
+            NO_ROUTE,
+            "look from a host that has such addresses".to_owned(),
+        ),
         ConnectFailure::Unreachable(_) => (
-            UNREACHABLE,
-            "there is no route to this address from here".to_owned(),
+            "connect.unreachable",
+            format!("does {address} still belong to this site? A stale record counts"),
         ),
         ConnectFailure::Alert(alert) if alert == UNRECOGNIZED_NAME => (
             "handshake.unrecognized_name",
@@ -125,6 +129,12 @@ fn judge_served(
     ];
     findings.extend(common_name(&handshake.name, leaf, expected));
     findings.extend(installed(leaf, expected));
+    if served.proof != KeyProof::Proven {
+        // Whoever sent the certificate may not be who it names.
+        for finding in &mut findings {
+            finding.severity = finding.severity.max(Severity::Note);
+        }
+    }
     findings
 }
 
@@ -336,8 +346,8 @@ fn installed(leaf: &Certificate, expected: &Expectation<'_>) -> Option<Finding> 
     })
 }
 
-/// Code of an address that this host has no route to
-pub const UNREACHABLE: &str = "connect.unreachable";
+/// Code of an address of a kind that this host cannot reach at all
+pub const NO_ROUTE: &str = "connect.no_route";
 const UNRECOGNIZED_NAME: &str = "unrecognized_name";
 const PROTOCOL_VERSION: &str = "protocol_version";
 /// Names of a wrong certificate that are listed

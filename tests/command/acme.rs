@@ -106,7 +106,7 @@ fn a_ca_that_cannot_be_reached_is_told_apart_from_one_that_is_not_trusted() {
     let ca = Ca::start(&place, |_| None);
     place.write("root.pem", Authority::root("Another Root").pem());
     place.write("domains.toml", config(&ca.directory(), ""));
-    gallery.check_in("another root is trusted", &place, (1, "acme.unreachable"));
+    gallery.check_in("another root is trusted", &place, (1, "acme.not_trusted"));
 
     let place = Place::new();
     let ca = Ca::start(&place, |_| None);

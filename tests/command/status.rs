@@ -158,10 +158,11 @@ fn looking_changes_nothing_on_disk() {
 #[test]
 fn a_storage_that_is_not_there_holds_nothing() {
     let place = Place::with(
-        "storage = \"missing\"\nstate = \"missing\"\n[[domain]]\nname = \"example.com\"\n",
+        "storage = \"missing\"\nstate = \"state\"\n[[domain]]\nname = \"example.com\"\n",
     );
     let report = place.run(&["status", "--format", "json"]).exits(0).json();
     assert_eq!(report["lineages"][0]["state"], "none");
+    assert_eq!(report["warnings"][0]["code"], "store.storage_missing");
     assert!(!place.path("missing").exists());
 }
 

@@ -41,6 +41,14 @@ fn the_version_is_that_of_the_package() {
     }
 }
 
+/// What does the work of a command that is to come
+fn hint(command: &str) -> &'static str {
+    match command {
+        "renew" | "run" => "hint: `certd obtain --all` renews what is due: run it by a timer\n",
+        _ => "",
+    }
+}
+
 #[test]
 fn commands_to_come_are_not_supported_yet() {
     let place = Place::with(CONFIG);
@@ -64,7 +72,7 @@ fn commands_to_come_are_not_supported_yet() {
         let run = place.run(&[command]).exits(2);
         assert_eq!(
             run.stderr,
-            format!("error: `{command}` is not supported yet\n")
+            format!("error: `{command}` is not supported yet\n{}", hint(command))
         );
         assert_eq!(run.stdout, "");
     }

@@ -56,9 +56,16 @@ pub(super) fn refuse_pinned(context: &Context<'_>, target: &Target, work: &mut W
             "target.pinned_mount",
             format!("{source} is mounted at {destination} in {}: it pins the old generation until the container restarts", container.name),
         )
-        .with_cure(format!(
-            "mount the storage whole, and create the container anew:\n    {storage}:{storage}:ro\nor set reload = \"restart\" in [nginx]"
-        ));
+        .with_cure(if target.lives_in(context, container).is_empty() {
+            format!(
+                "mount the storage whole, and create the container anew:\n    {storage}:{storage}:ro\nor set reload = \"restart\" in [nginx]"
+            )
+        } else {
+            format!(
+                "the storage is mounted whole already: remove this mount, and let the server block name the files below live/{}/",
+                work.name()
+            )
+        });
         return work.fail_with(Stage::Target, begun, finding);
     }
 }

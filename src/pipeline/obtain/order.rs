@@ -15,7 +15,7 @@ use crate::acme::problem::{Consequence, RetryAfter};
 use crate::acme::{AcmeError, Session};
 use crate::challenge::{ChallengeError, Published};
 use crate::config::defaults;
-use crate::finding::{Finding, Severity};
+use crate::finding::{Finding, Severity, chain_of_causes};
 use crate::install::{self, Unfit};
 use crate::net::http::Meter;
 use crate::pipeline::{Context, Mode, Options, Work};
@@ -41,7 +41,7 @@ pub(super) async fn place_all(
             let begun = work.begin(Stage::Order);
             match sessions.get(&issuer) {
                 Some(Ok(session)) => place(context, options, session, work).await,
-                Some(Err(error)) => fail_order(context, work, begun, error),
+                Some(Err(error)) => fail_order(context, work, begun, error, error.consequence()),
                 None => work.fail_with(Stage::Order, begun, no_issuer(&issuer)),
             }
         })
@@ -106,8 +106,23 @@ async fn place(context: &Context<'_>, options: &Options, session: &Session, work
             work.done(Stage::Order, begun, detail);
             accept(context, options, session, work, issued).await;
         }
-        Err(OrderError::Acme(error)) => fail_order(context, work, begun, &error),
-        Err(OrderError::Challenge(error)) => work.fail(Stage::Order, begun, &error),
+        Err(OrderError::Acme(error)) => {
+            let consequence = error.consequence();
+            fail_order(context, work, begun, &error, consequence);
+        }
+        Err(OrderError::Unfinished(error)) => {
+            let consequence = match error.consequence() {
+                // Whatever broke, the order was placed.
+                Consequence::Unspent => Consequence::Spent,
+                consequence => consequence,
+            };
+            fail_order(context, work, begun, &error, consequence);
+        }
+        Err(OrderError::Webroot(error)) => work.fail(Stage::Order, begun, &error),
+        Err(OrderError::Publish(error)) => {
+            count_failure(context, work, &error.to_string());
+            work.fail(Stage::Order, begun, &error);
+        }
         Err(error @ OrderError::Interrupted) => {
             let finding = Finding::failure("order.interrupted", error.to_string());
             work.fail_with(Stage::Order, begun, finding);
@@ -151,7 +166,8 @@ async fn issue(
         .answers()
         .iter()
         .map(|answer| (answer.token.as_str(), answer.key_authorization.as_str()));
-    let published = Published::publish(&work.domain.webroot, answers)?;
+    let published =
+        Published::publish(&work.domain.webroot, answers).map_err(OrderError::Publish)?;
     let validated = match pending.answers().len() {
         0 => "still authorized".to_owned(),
         challenges => format!("{challenges} validated by http-01"),
@@ -161,7 +177,10 @@ async fn issue(
         .await
         .map_err(|_| OrderError::Interrupted)?
         .map_err(AcmeError::from)?;
-    let chain_pem = pending.finish(&key.csr).await?;
+    let chain_pem = pending
+        .finish(&key.csr)
+        .await
+        .map_err(OrderError::Unfinished)?;
     drop(published);
     Ok(FromCa {
         chain_pem,
@@ -213,12 +232,15 @@ async fn accept(
             );
             work.ready = Some(ready(context, &work.lineage, generation));
         }
-        Err(error) => work.fail(Stage::Install, begun, &error),
+        Err(error) => {
+            count_failure(context, work, &chain_of_causes(&error));
+            work.fail(Stage::Install, begun, &error);
+        }
     }
 }
 
 fn reject(context: &Context<'_>, work: &mut Work<'_>, begun: Instant, unfit: &Unfit) {
-    work.lineage.record.order_failures.add(context.now(), None);
+    count_failure(context, work, &chain_of_causes(unfit));
     work.fail(Stage::Install, begun, unfit);
 }
 
@@ -268,21 +290,44 @@ fn interrupted() -> LineageError {
     LineageError::Record(RecordError::File(FileError::interrupted()))
 }
 
-/// Ends the work after an error of the CA, and remembers it where it cost something
-fn fail_order(context: &Context<'_>, work: &mut Work<'_>, begun: Instant, error: &AcmeError) {
-    let failures = &mut work.lineage.record.order_failures;
-    match error.consequence() {
+/// Ends the work after an error of the CA, and remembers it at once where it cost something
+fn fail_order(
+    context: &Context<'_>,
+    work: &mut Work<'_>,
+    begun: Instant,
+    error: &AcmeError,
+    consequence: Consequence,
+) {
+    match consequence {
         Consequence::Unspent => work.fail(Stage::Order, begun, error),
         Consequence::Spent => {
-            failures.add(context.now(), None);
+            count_failure(context, work, &chain_of_causes(error));
             work.fail(Stage::Order, begun, error);
         }
         Consequence::Later(RetryAfter(wait)) => {
-            let until = context.now().checked_add(wait).unwrap_or(Timestamp::MAX);
-            failures.add(context.now(), Some(until));
+            let now = context.now();
+            let until = now.checked_add(wait).unwrap_or(Timestamp::MAX);
+            let failures = &mut work.lineage.record.order_failures;
+            failures.add(now, Some(until), chain_of_causes(error));
             let until = backoff::next_try(failures).unwrap_or(until);
             postpone(work, begun, error, until);
+            save(context, work);
         }
+    }
+}
+
+fn count_failure(context: &Context<'_>, work: &mut Work<'_>, reason: &str) {
+    let failures = &mut work.lineage.record.order_failures;
+    failures.add(context.now(), None, reason.to_owned());
+    save(context, work);
+}
+
+/// Keeps the record now: a run that is stopped must not forget what it cost the CA
+fn save(context: &Context<'_>, work: &mut Work<'_>) {
+    if let Err(error) = context.store.save_record(work.name(), &work.lineage.record) {
+        let evidence = chain_of_causes(&error);
+        work.findings
+            .push(Finding::warning("store.record", evidence));
     }
 }
 
@@ -309,10 +354,18 @@ fn postpone(work: &mut Work<'_>, begun: Instant, error: &AcmeError, until: Times
 /// Why there is no certificate
 #[derive(Debug, thiserror::Error)]
 enum OrderError {
+    /// Before anything was asked of the CA
+    #[error(transparent)]
+    Webroot(#[from] ChallengeError),
+    /// No order was placed, or its challenges could not be read
     #[error(transparent)]
     Acme(#[from] AcmeError),
+    /// After the order was placed
     #[error(transparent)]
-    Challenge(#[from] ChallengeError),
+    Publish(ChallengeError),
+    /// After the order was placed
+    #[error(transparent)]
+    Unfinished(AcmeError),
     #[error("certd is being stopped")]
     Interrupted,
 }

@@ -138,12 +138,25 @@ pub(super) fn not_proven(
         None => (outcome(work), no_server_block(work, &name, configured)),
         Some(block) => {
             let finding = served_instead(context, work, proof);
+            if matches!(proof.verdict, Verdict::Broken(_)) {
+                return (
+                    Outcome::Failed,
+                    finding.with_cure(not_listening(proof, block)),
+                );
+            }
             (
                 Outcome::Failed,
                 with_lines(finding, work, block, configured),
             )
         }
     }
+}
+
+fn not_listening(proof: &Proof, block: &ServerBlock) -> String {
+    format!(
+        "the server block at {}:{} serves {}: does it `listen` at the port behind {}, with ssl, and is `ports` right?",
+        block.file, block.line, proof.name, proof.address
+    )
 }
 
 /// A lineage that was never served is not broken by that: it waits for its server block
@@ -179,7 +192,10 @@ pub(super) async fn configured(
         })
     };
     let containers = &target.containers;
-    let container = containers.iter().find(answers).or(containers.first())?;
+    let container = containers
+        .iter()
+        .find(answers)
+        .or_else(|| containers.first())?;
     let command = nginx_command(container, &["-T"]);
     let executed = target.engine.exec(container, &command).await.ok()?;
     let blocks = server_blocks(&executed.stdout);
@@ -201,7 +217,7 @@ fn live_in_use(lives: &[PathBuf], blocks: &[ServerBlock]) -> Option<PathBuf> {
             .flat_map(|block| &block.certificates)
             .any(|line| line.path.starts_with(live))
     };
-    lives.iter().find(used).or(lives.first()).cloned()
+    lives.iter().find(used).or_else(|| lives.first()).cloned()
 }
 
 fn no_server_block(work: &Work<'_>, name: &DnsName, configured: &Configured) -> Finding {
