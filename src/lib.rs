@@ -49,9 +49,9 @@
 //!
 //! **On disk.** See [`store`]. A generation's directory is complete and synced before the live
 //! link moves, in one rename. A generation that is issued and not proven is deployed without an
-//! order, even with `--force`: see [`mod@plan`]. Five generations are kept; pruning never takes a
-//! live or an unproven one. `--force` also orders nothing for a domain whose order would only
-//! repeat what is waiting in the archive.
+//! order, even with `--force`: a new one would only repeat what waits in the archive. Five
+//! generations are kept; pruning never takes a live or an unproven one. `key_group` is given to
+//! keys that are there already.
 //!
 //! **Before an order.** The containers are found, webroot and storage are proven by exec to be
 //! the same directories there, `nginx -t` passes or misses nothing but certificates that this run
@@ -63,14 +63,19 @@
 //! published address, else at its network address. Never back to an expired or mismatched
 //! generation; a first generation is never switched back to nothing.
 //!
-//! **Back-off.** Orders that the CA refused back off for 1, 10 and 100 minutes, then daily; a
-//! `Retry-After` is obeyed. What never reached an order (a CA that is down, a failed mount) costs
-//! the CA nothing and does not back off. Failed deployments are counted apart and are tried again
-//! by every `obtain`: the operator has just mended something.
+//! **Proof.** Three handshakes in a row, [`verify::proof::APART`] from each other, because nginx's
+//! old and new workers accept side by side for a moment. A domain with `shared = true` is also
+//! proven by the live certificate of another lineage that covers the name.
+//!
+//! **Back-off.** Orders that the CA refused, or that were placed and came to nothing, back off for
+//! 1, 10 and 100 minutes, then daily; a `Retry-After` is obeyed. What never reached an order (a CA
+//! that is down, a failed mount) costs the CA nothing and does not back off. Failed deployments are
+//! counted apart and are tried again by every `obtain`: the operator has just mended something. A
+//! running order is not resumed after a crash yet: it is abandoned and expires at the CA.
 //!
 //! **Exit status.** 0 all is well; 1 a domain failed, or something it needs is unusable; 2 usage
-//! or configuration; 75 nothing failed but something must be tried later; 130 and 143 after
-//! SIGINT and SIGTERM.
+//! or configuration; 75 nothing failed but something must be tried later; 129, 130 and 143 after
+//! SIGHUP, SIGINT and SIGTERM.
 
 pub mod acme;
 pub mod chain;

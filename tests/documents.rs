@@ -35,7 +35,7 @@ fn blocks(markdown: &str, language: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_smallest_configuration_of_the_readme_works() {
+fn the_configuration_of_the_readme_works() {
     let blocks = blocks(&file("README.md"), "toml");
     assert_eq!(blocks.len(), 1);
     let config = parse(&blocks[0]);

@@ -57,7 +57,7 @@ if [ -n "${CERTD:-}" ]; then
     [ ! -e "${certd[0]}" ] || certd[0]=$(realpath "${certd[0]}")
 else
     command -v cargo >/dev/null || fail 'cargo is not installed' 'Rust comes from https://rustup.rs.'
-    say 'Building certd'
+    say 'Building certd (the first time this takes a few minutes)'
     manifest=(--manifest-path "$checkout/Cargo.toml" --release --locked --quiet)
     cargo build "${manifest[@]}"
     certd=(cargo run "${manifest[@]}" --)

@@ -14,8 +14,8 @@ use crate::telemetry::{LogFormat, LogLevel};
 /// fresh TLS handshakes that it is what a browser gets.
 ///
 /// Exit status: 0 all is well; 1 a domain failed, or something it needs is unusable; 2 usage or
-/// configuration; 75 nothing failed but something must be tried later; 130 and 143 after SIGINT
-/// and SIGTERM.
+/// configuration; 75 nothing failed but something must be tried later; 129, 130 and 143 after
+/// SIGHUP, SIGINT and SIGTERM.
 #[derive(Debug, Parser)]
 #[command(name = "certd", version, max_term_width = 80)]
 pub(super) struct Args {

@@ -249,7 +249,7 @@ fn a_ca_under_an_unknown_root_asks_for_trust() {
     let other = world.path().join("fullchain.pem");
     write_config_with(&world, &ca.directory_url(), &other);
     let report = obtain(&world).expect(1, SHOP, "failed");
-    let finding = report.finding(SHOP, "acme.unreachable");
+    let finding = report.finding(SHOP, "acme.not_trusted");
     assert!(finding.cure.contains("set `trust`"), "{finding:?}");
     assert_eq!(ca.requests(), [""; 0]);
 }
