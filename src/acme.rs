@@ -22,12 +22,14 @@ use crate::store::account::StoredAccount;
 
 pub mod account;
 pub mod csr;
+mod cure;
 pub mod order;
 pub mod problem;
+pub mod reply;
 mod transport;
 
 pub use problem::AcmeError;
-use problem::Hints;
+use reply::Hints;
 use transport::Transport;
 
 /// A CA during one run: its directory is fetched once, its connections are shared
@@ -155,7 +157,7 @@ async fn fetch_directory(client: &Client, url: &str) -> Result<(Directory, Bytes
         let request = Request::get(url).body(Bytes::new())?;
         let response = client.send(request).await.map_err(problem::carried)?;
         if response.status() != StatusCode::OK {
-            return Err(problem::refusal(url, &response));
+            return Err(reply::refusal(url, &response));
         }
         Ok(response.into_body())
     });

@@ -10,7 +10,8 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::problem::{self, AcmeError, Hints};
+use super::problem::{self, AcmeError};
+use super::reply::Hints;
 use super::transport::Transport;
 use super::{Registered, Session, repeat};
 use crate::config::{Eab, Terms};

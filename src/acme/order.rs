@@ -7,7 +7,8 @@ use instant_acme::{AuthorizationStatus, ChallengeType, Identifier, NewOrder, Ord
 use tokio::time::{Instant, sleep};
 
 use super::account::Registration;
-use super::problem::{self, AcmeError, Hints, RetryAfter, problem_of};
+use super::problem::{self, AcmeError, problem_of};
+use super::reply::{Hints, RetryAfter};
 use super::transport::Transport;
 use super::{Session, repeat};
 use crate::facts::Problem;

@@ -9,7 +9,8 @@ use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 
-use super::problem::{self, Hints};
+use super::problem;
+use super::reply::{self, Hints};
 use crate::net::http::Client;
 
 /// One order's view of the shared client
@@ -59,8 +60,8 @@ impl Transport {
             .map_err(problem::carried)?;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
             Hints::from_headers(response.headers());
-        if response.status().as_u16() >= 400 && !problem::is_document(response.body()) {
-            return Err(problem::refusal(&url, &response));
+        if response.status().as_u16() >= 400 && !reply::is_document(response.body()) {
+            return Err(reply::refusal(&url, &response));
         }
         Ok(response.map(Full::new).into())
     }

@@ -14,6 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     crate::trials![
         two_containers_by_label_are_both_served,
         one_of_two_that_does_not_reload_is_a_failure,
+        one_of_two_that_does_not_come_up_again_is_rolled_back,
         one_of_two_without_the_storage_costs_no_order,
         containers_are_found_by_compose_labels,
         a_container_is_found_by_its_id,
@@ -86,6 +87,40 @@ fn one_of_two_that_does_not_reload_is_a_failure() {
     assert!(finding.evidence.contains(&address), "{finding:?}");
     assert_eq!(served(&address, SHOP), Ok(old));
     assert_eq!(scene.served(SHOP), scene.live(SHOP));
+}
+
+fn one_of_two_that_does_not_come_up_again_is_rolled_back() {
+    let label = format!("certd.pair={}", random());
+    let scene = labelled(&label);
+    // A container keeps its files when it is restarted, and this one ends where it finds its own.
+    let script = "[ ! -e /tmp/started ] || exit 1\n: >/tmp/started\nexec nginx -g 'daemon off;'\n";
+    let other = second(&scene, &label, |nginx| {
+        nginx.conf_dir = scene.world.path().join("other");
+        std::fs::create_dir(&nginx.conf_dir).expect("directory can be made");
+        write(nginx.conf_dir.join("start.sh"), script);
+        nginx.command = ["sh", "/etc/nginx/start.sh"].map(str::to_owned).to_vec();
+    });
+    for nginx in [&scene.nginx, &other] {
+        nginx.write_conf(&conf::site(Flavour::Root, &[site(&[SHOP, WWW])]));
+    }
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    let old = scene.served(SHOP);
+    assert_eq!(served(&other.https_address(), SHOP), Ok(old.clone()));
+
+    let config = scene
+        .unbound_config()
+        .lines(&format!("[nginx]\nlabel = {label:?}\nreload = \"restart\""));
+    scene.world.write_config(&config.domain(SHOP, &[WWW]));
+    let report = scene.obtain(&[SHOP, "--force"]).expect(1, SHOP, "failed");
+    assert_eq!(report.failures(SHOP), ["proof.broken"], "{report}");
+    let finding = report.finding(SHOP, "proof.broken");
+    let address = other.https_address();
+    assert!(finding.evidence.contains(&address), "{finding:?}");
+    assert!(scene.live_target(SHOP).ends_with("1"), "{report}");
+    assert_eq!(scene.served(SHOP), old);
+    assert_eq!(scene.served(WWW), old);
+    assert_eq!(scene.generations(SHOP), ["1", "2"]);
+    assert_eq!(scene.pebble.orders(), 2);
 }
 
 fn one_of_two_without_the_storage_costs_no_order() {

@@ -1,7 +1,7 @@
 //! CAs that refuse, stumble or stop answering.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use crate::support::world::{World, entries};
 pub(crate) fn trials() -> Vec<Trial> {
     crate::trials![
         an_invalid_challenge_shows_the_words_of_the_ca_and_backs_off,
+        status_says_why_an_order_failed_and_until_when_it_waits,
         a_name_that_points_elsewhere_is_explained,
         one_invalid_domain_stops_no_other,
         a_site_that_waits_for_another_ones_certificate_says_so,
@@ -36,6 +37,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_ca_that_never_speaks_tls_is_given_up,
         a_ca_that_never_answers_is_given_up,
         a_ca_that_hangs_in_one_order_costs_no_other_domain,
+        a_validation_that_gets_no_answer_costs_no_other_domain,
     ]
 }
 
@@ -100,6 +102,40 @@ fn wait_for_challenges(nginx: &Nginx, wanted: impl Fn(&str) -> bool) {
         let since = *since.get_or_insert_with(Instant::now);
         (since.elapsed() > Duration::from_millis(200)).then_some(())
     });
+}
+
+fn status_says_why_an_order_failed_and_until_when_it_waits() {
+    let scene = Scene::new();
+    scene.write_domains(&[(SHOP, &[WWW])]);
+    scene.dns.set_servfail(WWW);
+    scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
+
+    let failed = lineage(&scene);
+    let text = |key: &str| failed[key].as_str().unwrap_or_default().to_owned();
+    assert!(text("order_failure").contains(WWW), "{failed}");
+    assert!(!text("next_try").is_empty(), "{failed}");
+    assert_eq!(failed["last_result"]["outcome"], "failed", "{failed}");
+    let message = failed["last_result"]["message"].to_string();
+    assert!(message.contains(WWW), "{failed}");
+    let shown = scene.world.certd(&["status"]).expect_status(0).stdout;
+    let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    for expected in ["no order before", WWW] {
+        assert!(words.contains(expected), "{expected}: {shown}");
+    }
+
+    // One that only waits has nothing newer to say.
+    scene.obtain(&[SHOP]).expect(75, SHOP, "later");
+    assert_eq!(lineage(&scene), failed);
+    assert_eq!(scene.pebble.orders(), 1);
+}
+
+/// What `certd status` says of the only lineage
+#[track_caller]
+fn lineage(scene: &Scene) -> serde_json::Value {
+    let status = scene.world.certd(&["status", "--format", "json"]);
+    let status = status.expect_status(0).stdout;
+    let mut status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+    status["lineages"][0].take()
 }
 
 fn a_name_that_points_elsewhere_is_explained() {
@@ -250,7 +286,7 @@ fn a_ca_under_an_unknown_root_asks_for_trust() {
     write_config_with(&world, &ca.directory_url(), &other);
     let report = obtain(&world).expect(1, SHOP, "failed");
     let finding = report.finding(SHOP, "acme.not_trusted");
-    assert!(finding.cure.contains("set `trust`"), "{finding:?}");
+    assert!(finding.cure.contains("`trust` in [issuers."), "{finding:?}");
     assert_eq!(ca.requests(), [""; 0]);
 }
 
@@ -385,4 +421,28 @@ fn a_ca_that_hangs_in_one_order_costs_no_other_domain() {
     assert!(report.elapsed() < BOUND, "{report}");
     assert!(hanging.requests().contains(&"POST /order".to_owned()));
     scene.assert_clean();
+}
+
+fn a_validation_that_gets_no_answer_costs_no_other_domain() {
+    let scene = Scene::new();
+    let third = "third.test";
+    scene.write_domains(&[(SHOP, &[WWW]), (MESSENGER, &[]), (third, &[])]);
+    scene.write_sites(&[site(&[SHOP, WWW]), site(&[third])]);
+    // The kernel accepts for it, and nobody reads.
+    let silent = TcpListener::bind(("127.0.0.2", scene.nginx.http_port())).expect("a free port");
+    scene.dns.set_a(MESSENGER, &["127.0.0.2"]);
+
+    let report = scene.obtain(&["--all"]).expect(1, MESSENGER, "failed");
+    assert_eq!(report.failures(MESSENGER), ["acme.validation"], "{report}");
+    let finding = report.finding(MESSENGER, "acme.validation");
+    assert!(finding.evidence.contains(MESSENGER), "{finding:?}");
+    for (domain, names) in [(SHOP, &[SHOP, WWW][..]), (third, &[third])] {
+        assert_eq!(report.outcome(domain), "proven", "{report}");
+        scene.assert_serves(domain, names);
+    }
+    assert!(report.elapsed() < BOUND, "{report}");
+    assert_eq!(scene.pebble.orders(), 3);
+    assert_eq!(scene.generations(MESSENGER), [""; 0]);
+    scene.assert_clean();
+    drop(silent);
 }

@@ -10,12 +10,16 @@ use libtest_mimic::{Arguments, Trial};
 mod support;
 
 mod authority;
+mod complaints;
 mod containers;
 mod deploy;
 mod failures;
 mod issuance;
 mod modes;
 mod mounts;
+mod places;
+mod rollback;
+mod shared;
 mod signals;
 mod store;
 mod traffic;
@@ -26,12 +30,16 @@ fn main() -> ExitCode {
     let live = std::env::var_os("CERTD_LIVE").is_some();
     let trials: Vec<Trial> = [
         authority::trials(),
+        complaints::trials(),
         containers::trials(),
         deploy::trials(),
         failures::trials(),
         issuance::trials(),
         modes::trials(),
         mounts::trials(),
+        places::trials(),
+        rollback::trials(),
+        shared::trials(),
         signals::trials(),
         store::trials(),
         traffic::trials(),

@@ -14,6 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         five_generations_are_kept,
         no_deploy_makes_it_live_without_a_container,
         no_deploy_leaves_the_container_alone,
+        no_deploy_with_force_makes_each_new_generation_live,
         dry_run_sends_nothing_and_writes_nothing,
         staging_installs_nothing,
         an_issuer_chosen_for_one_run_stays_chosen,
@@ -110,6 +111,26 @@ fn no_deploy_leaves_the_container_alone() {
     assert_eq!(reloads(&scene.nginx.logs()), 1);
     assert_eq!(scene.pebble.orders(), 1);
     scene.assert_serves(SHOP, &[SHOP]);
+}
+
+fn no_deploy_with_force_makes_each_new_generation_live() {
+    let scene = Scene::new();
+    scene
+        .world
+        .write_config(&scene.unbound_config().domain(SHOP, &[WWW]));
+    let mut seen = Vec::new();
+    for generation in 1..=2 {
+        let report = scene.obtain(&[SHOP, "--no-deploy", "--force"]);
+        let report = report.expect(0, SHOP, "live");
+        assert_eq!(report.generation(SHOP), generation, "{report}");
+        assert!(scene.live_target(SHOP).ends_with(generation.to_string()));
+        assert_eq!(scene.live(SHOP).sorted_names(), [SHOP, WWW]);
+        seen.push(scene.live(SHOP).fingerprint);
+    }
+    assert_ne!(seen[0], seen[1]);
+    assert_eq!(scene.generations(SHOP), ["1", "2"]);
+    assert_eq!(scene.pebble.orders(), 2);
+    scene.assert_clean();
 }
 
 fn dry_run_sends_nothing_and_writes_nothing() {

@@ -4,7 +4,7 @@ use libtest_mimic::Trial;
 
 use crate::support::conf::{Flavour, Site};
 use crate::support::nginx::{Mount, Nginx, NginxOptions, Volume};
-use crate::support::scene::{MESSENGER, SHOP, Scene, WWW, challenges, site};
+use crate::support::scene::{MESSENGER, SHOP, Scene, WWW, challenges, site, site_of};
 use crate::support::served;
 use crate::support::world::{Config, Directories, World, entries};
 
@@ -17,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_webroot_that_was_made_anew_costs_no_order,
         a_mounted_file_is_refused_and_works_with_restart,
         a_mounted_live_directory_is_refused_and_works_with_restart,
+        a_storage_mounted_twice_is_named_as_the_configuration_does,
         named_volumes_are_found,
         key_group_lets_an_unprivileged_nginx_read_the_key,
         a_key_that_nginx_cannot_read_asks_for_key_group,
@@ -169,6 +170,33 @@ fn refused_and_works_with_restart(mount: impl FnOnce(&World, &mut NginxOptions))
     assert_eq!(report.generation(SHOP), 3, "{report}");
     scene.assert_serves(SHOP, &[SHOP, WWW]);
     assert_eq!(scene.pebble.orders(), 3);
+}
+
+fn a_storage_mounted_twice_is_named_as_the_configuration_does() {
+    let world = World::new();
+    let again = Mount::read_only(world.storage(), "/backup");
+    let scene = Scene::in_world(world, Flavour::Root, |nginx, _| nginx.mounts.push(again));
+    scene.write_domains(&[(SHOP, &[WWW]), (MESSENGER, &[])]);
+    // The first certificate is one that `nginx -t` misses, by the path of the other mount.
+    let own = site(&[SHOP, WWW]);
+    scene.write_sites(&[own]);
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    scene.assert_serves(SHOP, &[SHOP, WWW]);
+
+    scene.write_sites(&[own, site_of(&[MESSENGER], SHOP)]);
+    let report = scene.obtain(&[MESSENGER]).expect(1, MESSENGER, "failed");
+    assert_eq!(report.failures(MESSENGER), ["proof.other_lineage"]);
+    let cure = report.finding(MESSENGER, "proof.other_lineage").cure;
+    for file in ["fullchain.pem", "privkey.pem"] {
+        let path = format!("/etc/letsencrypt/live/{MESSENGER}/{file};");
+        assert!(cure.contains(&path), "{path}: {cure}");
+    }
+    assert!(!cure.contains("/backup"), "{cure}");
+
+    scene.write_sites(&[own, site(&[MESSENGER])]);
+    scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "proven");
+    scene.assert_serves(MESSENGER, &[MESSENGER]);
+    assert_eq!(scene.pebble.orders(), 2);
 }
 
 fn named_volumes_are_found() {

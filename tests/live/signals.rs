@@ -14,6 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         tokens_are_gone_after_success,
         tokens_are_gone_after_sigint,
         tokens_are_gone_after_sigterm,
+        tokens_are_gone_after_sighup,
         a_killed_run_leaves_nothing_in_the_way,
         a_second_certd_gives_up_and_says_so,
         a_second_certd_waits_for_a_short_first_one,
@@ -73,6 +74,10 @@ fn tokens_are_gone_after_sigint() {
 
 fn tokens_are_gone_after_sigterm() {
     tokens_are_gone_after("TERM", 143);
+}
+
+fn tokens_are_gone_after_sighup() {
+    tokens_are_gone_after("HUP", 129);
 }
 
 fn tokens_are_gone_after(signal: &str, status: i32) {

@@ -3,7 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -29,8 +29,10 @@ pub(crate) struct NginxOptions {
     pub(crate) labels: Vec<String>,
     /// Loopback port that the HTTP port is published at
     pub(crate) http_port: u16,
-    /// Loopback port that the HTTPS port is published at
-    pub(crate) https_port: u16,
+    /// Loopback address that the HTTPS port is published at; `None` leaves it to the network
+    pub(crate) https: Option<SocketAddr>,
+    /// Loopback addresses that other ports of the container are published at
+    pub(crate) others: Vec<(SocketAddr, u16)>,
     /// What runs in the container; empty is the image's own, nginx in the foreground
     pub(crate) command: Vec<String>,
 }
@@ -59,7 +61,8 @@ impl NginxOptions {
             ],
             labels: Vec::new(),
             http_port: ports::free(),
-            https_port: ports::free(),
+            https: Some((Ipv4Addr::LOCALHOST, ports::free()).into()),
+            others: Vec::new(),
             command: Vec::new(),
         }
     }
@@ -112,14 +115,14 @@ impl Nginx {
         self.options.http_port
     }
 
-    /// Loopback port that the HTTPS port is published at
-    pub(crate) fn https_port(&self) -> u16 {
-        self.options.https_port
-    }
-
-    /// `127.0.0.1:PORT` of [`Self::https_port`]
+    /// Where TLS can be reached from here: the published address, else the one in the network
     pub(crate) fn https_address(&self) -> String {
-        format!("127.0.0.1:{}", self.https_port())
+        if let Some(published) = self.options.https {
+            return published.to_string();
+        }
+        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+        let address = process::stdout_of(docker("inspect").args(["--format", format, &self.name]));
+        format!("{address}:{}", self.flavour().https_port())
     }
 
     /// Replaces nginx.conf, without a reload
@@ -172,11 +175,14 @@ impl Nginx {
             .args(["--detach", "--name", &self.name])
             .args(["--user", flavour.user()])
             .args(["--label", &format!("certd.test.run={}", run_id())]);
-        for (host, container) in [
-            (options.http_port, flavour.http_port()),
-            (options.https_port, flavour.https_port()),
-        ] {
-            command.args(["--publish", &format!("127.0.0.1:{host}:{container}")]);
+        let http = (Ipv4Addr::LOCALHOST, options.http_port).into();
+        let https = options.https.map(|host| (host, flavour.https_port()));
+        for (host, container) in [(http, flavour.http_port())]
+            .into_iter()
+            .chain(https)
+            .chain(options.others.iter().copied())
+        {
+            command.args(["--publish", &format!("{host}:{container}")]);
         }
         for label in &options.labels {
             command.args(["--label", label]);

@@ -1,0 +1,137 @@
+//! What an operator can do about an error of a CA, under a stable code.
+
+use super::problem::{AcmeError, INVALID_CONTACT, RATE_LIMITED, SERVER_INTERNAL, USER_ACTION};
+use crate::facts::Problem;
+use crate::finding::Explain;
+use crate::net::http::HttpError;
+use crate::store::account::AccountError;
+
+impl Explain for AcmeError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Registration(error) => error.code(),
+            Self::NotTrusted { .. } => "acme.not_trusted",
+            Self::Http(_) => "acme.unreachable",
+            Self::Status { .. } => "acme.status",
+            Self::Refused { problem, .. } if problem.kind == RATE_LIMITED => "acme.rate_limited",
+            Self::Refused { .. } => "acme.refused",
+            Self::Validation { .. } => "acme.validation",
+            Self::NoHttp01 { .. } => "acme.no_http01",
+            Self::Deadline { .. } => "acme.deadline",
+            Self::Directory { .. } => "acme.directory",
+            Self::Trust(_) => "acme.trust",
+            Self::Terms { .. } => "acme.terms",
+            Self::EabRequired { .. } | Self::EabKey { .. } => "acme.eab",
+            Self::Profile { .. } => "acme.profile",
+            Self::Account(_) => "acme.account",
+            Self::Csr(_) => "acme.csr",
+            Self::Protocol { .. } => "acme.protocol",
+        }
+    }
+
+    fn cure(&self) -> Option<String> {
+        match self {
+            Self::Registration(error) => error.cure(),
+            Self::Http(error) => Some(http_cure(error)),
+            Self::Status { status, .. } => Some(status_cure(*status)),
+            Self::Refused { problem, hints, .. } => refusal_cure(problem, hints.link.as_deref()),
+            Self::Validation { name, problem } => Some(validation_cure(name, problem)),
+            Self::Deadline { .. } => Some(TROUBLE.to_owned()),
+            Self::Directory { .. } => Some(DOCUMENTED.to_owned()),
+            Self::NoHttp01 { .. } => Some(
+                "this CA or name needs another challenge, which is not supported yet".to_owned(),
+            ),
+            Self::Account(AccountError::Unreadable { path, .. }) => Some(format!(
+                "put {} back from a backup, or move it away to register anew",
+                path.display()
+            )),
+            Self::Account(_) | Self::Csr(_) | Self::Protocol { .. } => None,
+            Self::NotTrusted { .. }
+            | Self::Trust(_)
+            | Self::Terms { .. }
+            | Self::EabRequired { .. }
+            | Self::EabKey { .. }
+            | Self::Profile { .. } => self.configuration_cure(),
+        }
+    }
+}
+
+impl AcmeError {
+    /// What to write in domains.toml
+    fn configuration_cure(&self) -> Option<String> {
+        Some(match self {
+            Self::NotTrusted {
+                issuer,
+                trust: Some(file),
+                ..
+            } => format!(
+                "`trust` in [issuers.{issuer}] must name the root of this CA: {} does not hold it, or it has expired",
+                file.display()
+            ),
+            Self::NotTrusted { issuer, .. } => {
+                format!("a private or test CA needs its root: set `trust` in [issuers.{issuer}]")
+            }
+            Self::Trust(_) => "set `trust` to a PEM file with the CA's root".to_owned(),
+            Self::Terms { url: Some(url) } => {
+                format!("read {url}, then set terms_of_service_agreed = true")
+            }
+            Self::Terms { url: None } => "set terms_of_service_agreed = true".to_owned(),
+            Self::EabRequired { issuer } => format!(
+                "set eab_kid and eab_hmac_file in [issuers.{issuer}] to what the CA gave you"
+            ),
+            Self::EabKey { .. } => "the file holds the key in base64url, on one line".to_owned(),
+            Self::Profile { offered, .. } if offered.is_empty() => {
+                "remove `profile`: this CA has none".to_owned()
+            }
+            Self::Profile { offered, .. } => format!("it offers: {}", offered.join(", ")),
+            _ => return None,
+        })
+    }
+}
+
+fn http_cure(error: &HttpError) -> String {
+    let cure = match error {
+        HttpError::Untrusted { .. } => {
+            "the CA must mend its certificate, or `directory` names another host"
+        }
+        HttpError::TooLarge { .. } => DOCUMENTED,
+        _ => "check the `directory` URL and that this host may connect to it",
+    };
+    cure.to_owned()
+}
+
+fn status_cure(status: u16) -> String {
+    match status {
+        429 | 500.. => TROUBLE.to_owned(),
+        _ => DOCUMENTED.to_owned(),
+    }
+}
+
+fn refusal_cure(problem: &Problem, link: Option<&str>) -> Option<String> {
+    Some(match (problem.kind.as_str(), link) {
+        (RATE_LIMITED, _) => {
+            "a limit of the CA is reached; revoking certificates frees nothing".to_owned()
+        }
+        (SERVER_INTERNAL, _) => TROUBLE.to_owned(),
+        (INVALID_CONTACT, _) => "change `email`".to_owned(),
+        (USER_ACTION, Some(link)) => format!("do what {link} asks for, then run certd again"),
+        (_, Some(link)) => format!("the CA points to {link}"),
+        (_, None) => return None,
+    })
+}
+
+fn validation_cure(name: &str, problem: &Problem) -> String {
+    match problem.kind.as_str() {
+        "dns" => format!("does `{name}` have an A or AAAA record that points to this host?"),
+        "connection" => format!(
+            "is port 80 of {name} open to the internet, and does nginx listen on it? A stale AAAA record counts too"
+        ),
+        "caa" => format!("a CAA record of {name} forbids this CA"),
+        _ => format!(
+            "http://{name}/.well-known/acme-challenge/ must be served from `webroot`: check the location in nginx's server block for port 80"
+        ),
+    }
+}
+
+const TROUBLE: &str = "the CA is in trouble: run certd again later; nothing was changed";
+const DOCUMENTED: &str = "set `directory` to the URL that the CA documents";

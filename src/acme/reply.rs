@@ -1,0 +1,170 @@
+//! Reading what a CA answered: headers that matter, problem documents, and pages that are none.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{LINK, RETRY_AFTER};
+use http::{HeaderMap, Response};
+
+use super::problem::{AcmeError, carried};
+use crate::finding::one_line;
+
+/// How long a CA asks to wait (RFC 9110 section 10.2.3)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryAfter(pub Duration);
+
+impl RetryAfter {
+    /// The header's value, whether it is a number of seconds or a date
+    pub(super) fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+        if let Ok(seconds) = value.parse() {
+            return Some(Self(Duration::from_secs(seconds)));
+        }
+        let date = httpdate::parse_http_date(value).ok()?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a date in a header is relative to the moment of its arrival"
+        )]
+        let wait = date.duration_since(SystemTime::now()).unwrap_or_default();
+        Some(Self(wait))
+    }
+}
+
+/// What the headers of an answer add to it
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// How long the CA asks to wait
+    pub retry_after: Option<RetryAfter>,
+    /// Where the CA sends people: terms of service, help (RFC 8288); never a protocol resource
+    pub link: Option<String>,
+}
+
+impl Hints {
+    pub(super) fn from_headers(headers: &HeaderMap) -> Self {
+        let links = headers
+            .get_all(LINK)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
+        Self {
+            retry_after: RetryAfter::from_headers(headers),
+            link: links
+                .flat_map(|value| value.split(", "))
+                .find_map(link_for_people),
+        }
+    }
+}
+
+/// The target of a link whose relation is meant for people
+fn link_for_people(link: &str) -> Option<String> {
+    let (url, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+    let relation = parameters
+        .split(';')
+        .find_map(|parameter| parameter.trim().strip_prefix("rel="))?;
+    let relation = relation.trim_matches('"');
+    (!PROTOCOL_RELATIONS.contains(&relation)).then(|| one_line(url))
+}
+
+/// Whether a body is a problem document, whatever its content type says
+pub(super) fn is_document(body: &[u8]) -> bool {
+    serde_json::from_slice::<instant_acme::Problem>(body)
+        .is_ok_and(|problem| problem.r#type.is_some())
+}
+
+/// The error that an answer with an unexpected status stands for, to be carried
+pub(super) fn refusal(url: &str, response: &Response<Bytes>) -> instant_acme::Error {
+    match serde_json::from_slice::<instant_acme::Problem>(response.body()) {
+        Ok(problem) if problem.r#type.is_some() => instant_acme::Error::Api(problem),
+        _ => carried(AcmeError::Status {
+            url: url.to_owned(),
+            status: response.status().as_u16(),
+            excerpt: excerpt(response.body()),
+            retry_after: RetryAfter::from_headers(response.headers()),
+        }),
+    }
+}
+
+/// The first words of a body, with tags removed and white space joined
+fn excerpt(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(2048)]);
+    // A page's title says what its heading says again.
+    let text = match (text.find("<title>"), text.find("</title>")) {
+        (Some(start), Some(end)) if start < end => format!("{}{}", &text[..start], &text[end..]),
+        _ => text.into_owned(),
+    };
+    let mut inside_tag = false;
+    let bare: String = text
+        .chars()
+        .map(|c| match c {
+            '<' => {
+                inside_tag = true;
+                ' '
+            }
+            '>' => {
+                inside_tag = false;
+                ' '
+            }
+            _ if inside_tag || c.is_control() => ' ',
+            c => c,
+        })
+        .collect();
+    let words = bare.split_whitespace().collect::<Vec<_>>().join(" ");
+    match words.char_indices().nth(EXCERPT) {
+        Some((end, _)) => format!("{}...", &words[..end]),
+        None if words.is_empty() => "(no text)".to_owned(),
+        None => words,
+    }
+}
+
+/// Relations of RFC 8555 that lead to resources, not to pages
+const PROTOCOL_RELATIONS: [&str; 4] = ["index", "up", "next", "alternate"];
+/// Characters of a foreign reply that are shown
+const EXCERPT: usize = 160;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_balancer_page_is_shown_without_markup() {
+        let html = b"<html><head><title>503 Service Unavailable</title></head>\n\
+            <body><h1>Service   Unavailable</h1></body>";
+        assert_eq!(excerpt(html), "Service Unavailable");
+        assert_eq!(excerpt(b""), "(no text)");
+        assert_eq!(excerpt("x".repeat(500).as_bytes()).len(), EXCERPT + 3);
+    }
+
+    #[test]
+    fn a_link_for_people_is_kept_and_resources_are_not() {
+        let mut headers = HeaderMap::new();
+        headers.append(LINK, "<https://ca.test/dir>;rel=\"index\"".parse().unwrap());
+        assert_eq!(Hints::from_headers(&headers).link, None);
+        let both = "<https://ca.test/order/1>;rel=\"up\", <https://ca.test/terms>; rel=\"terms-of-service\"";
+        headers.append(LINK, both.parse().unwrap());
+        let link = Hints::from_headers(&headers).link;
+        assert_eq!(link.as_deref(), Some("https://ca.test/terms"));
+        headers.clear();
+        headers.append(LINK, "nonsense".parse().unwrap());
+        assert_eq!(Hints::from_headers(&headers).link, None);
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(RetryAfter::from_headers(&headers), None);
+        headers.insert(RETRY_AFTER, "120".parse().unwrap());
+        assert_eq!(
+            RetryAfter::from_headers(&headers),
+            Some(RetryAfter(Duration::from_secs(120)))
+        );
+        headers.insert(RETRY_AFTER, "soon".parse().unwrap());
+        assert_eq!(RetryAfter::from_headers(&headers), None);
+        headers.insert(
+            RETRY_AFTER,
+            "Fri, 31 Dec 1999 23:59:59 GMT".parse().unwrap(),
+        );
+        assert_eq!(
+            RetryAfter::from_headers(&headers),
+            Some(RetryAfter(Duration::ZERO))
+        );
+    }
+}
