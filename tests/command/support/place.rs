@@ -2,11 +2,13 @@
 
 use std::fmt::{self, Write as _};
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{lchown, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use insta::Settings;
+use nix::unistd::geteuid;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -89,6 +91,34 @@ impl Place {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
+        command
+    }
+
+    /// The same, by a user to whom things can be forbidden: under root by `nobody`, to whom the
+    /// place is given
+    pub(crate) fn certd_without_rights(&self, arguments: &[&str]) -> Command {
+        if !geteuid().is_root() {
+            return self.certd(arguments);
+        }
+        // The build directory may be closed to others. Another process copies: a file that this
+        // one has open for writing when another test forks cannot be run.
+        let copy = self.path("certd");
+        let mut cp = Command::new("cp");
+        let copied = cp.arg(env!("CARGO_BIN_EXE_certd")).arg(&copy).status();
+        assert!(
+            copied.is_ok_and(|status| status.success()),
+            "certd can be copied"
+        );
+        give(&self.root);
+        let mut command = Command::new(copy);
+        command
+            .args(arguments)
+            .current_dir(&self.root)
+            .env_clear()
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .uid(NOBODY)
+            .gid(NOBODY);
         command
     }
 
@@ -234,3 +264,15 @@ pub(crate) fn over_80_columns(text: &str) -> Vec<&str> {
         .filter(|line| line.chars().count() > 80)
         .collect()
 }
+
+/// Gives a directory, with all that is in it, to `nobody`
+fn give(path: &Path) {
+    lchown(path, Some(NOBODY), Some(NOBODY)).expect("root may give it away");
+    if path.is_dir() && !path.is_symlink() {
+        for entry in fs::read_dir(path).expect("it can be listed") {
+            give(&entry.expect("an entry").path());
+        }
+    }
+}
+
+const NOBODY: u32 = 65534;
