@@ -24,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         one_unreadable_key_takes_back_only_its_own_domain,
         tls_that_breaks_though_nginx_accepts_it_is_rolled_back,
         a_reload_that_never_reaches_nginx_is_not_called_success,
+        a_reload_that_harms_a_domain_that_needed_nothing_is_not_called_success,
         once_proven_the_old_certificate_is_gone_for_good,
     ]
 }
@@ -368,6 +369,23 @@ fn a_reload_that_never_reaches_nginx_is_not_called_success() {
     assert_eq!(report.generation(SHOP), 2, "{report}");
     assert_eq!(scene.pebble.orders(), 2);
     scene.assert_serves(SHOP, &[SHOP]);
+}
+
+fn a_reload_that_harms_a_domain_that_needed_nothing_is_not_called_success() {
+    let scene = Scene::new();
+    scene.write_domains(&[(SHOP, &[]), (MESSENGER, &[])]);
+    scene.write_sites(&[site(&[SHOP]), site(&[MESSENGER])]);
+    scene.obtain(&["--all"]).expect(0, MESSENGER, "proven");
+
+    // An edit that nobody has loaded yet: the shop's renewal will.
+    scene.write_sites(&[site(&[SHOP, WWW]), site_of(&[MESSENGER], SHOP)]);
+    scene.write_domains(&[(SHOP, &[WWW]), (MESSENGER, &[])]);
+    let report = scene.obtain(&["--all"]).expect(1, SHOP, "proven");
+    assert_eq!(scene.served(MESSENGER), scene.live(SHOP));
+    assert_eq!(report.outcome(MESSENGER), "failed", "{report}");
+    let failures = report.failures(MESSENGER);
+    assert_eq!(failures, ["proof.other_lineage"], "{report}");
+    assert_eq!(scene.pebble.orders(), 3);
 }
 
 fn once_proven_the_old_certificate_is_gone_for_good() {

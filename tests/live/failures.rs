@@ -119,7 +119,8 @@ fn status_says_why_an_order_failed_and_until_when_it_waits() {
     assert!(message.contains(WWW), "{failed}");
     let shown = scene.world.certd(&["status"]).expect_status(0).stdout;
     let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
-    for expected in ["no order before", WWW] {
+    let reason = text("order_failure");
+    for expected in ["no order is placed before", &reason] {
         assert!(words.contains(expected), "{expected}: {shown}");
     }
 

@@ -9,7 +9,8 @@ use crate::support::served;
 pub(crate) fn trials() -> Vec<Trial> {
     crate::trials![
         a_shared_certificate_is_proof_for_a_name_that_it_covers,
-        a_shared_certificate_is_none_for_a_name_that_it_leaves,
+        a_shared_certificate_is_none_for_a_name_that_it_left,
+        a_shared_certificate_that_leaves_a_name_is_noticed_in_the_same_run,
         a_certificate_without_the_name_is_no_proof_though_shared,
         an_unknown_certificate_is_no_proof_though_shared,
         a_reload_that_never_reaches_nginx_is_no_success_though_shared,
@@ -55,10 +56,21 @@ fn a_shared_certificate_is_proof_for_a_name_that_it_covers() {
     scene.assert_serves(MESSENGER, &[MESSENGER]);
 }
 
-fn a_shared_certificate_is_none_for_a_name_that_it_leaves() {
+fn a_shared_certificate_is_none_for_a_name_that_it_left() {
     let scene = sharing();
     scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "proven");
     // The shop has lost its alias, so it is due, and its new certificate leaves the messenger.
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    assert_eq!(scene.live(SHOP).names, [SHOP]);
+    let report = scene.obtain(&[MESSENGER]).expect(1, MESSENGER, "failed");
+    let failures = report.failures(MESSENGER);
+    assert_eq!(failures, ["proof.other_lineage"], "{report}");
+    assert_eq!(report.ca_requests(), 0, "{report}");
+}
+
+fn a_shared_certificate_that_leaves_a_name_is_noticed_in_the_same_run() {
+    let scene = sharing();
+    scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "proven");
     let report = scene.obtain(&["--all"]).expect(1, SHOP, "proven");
     assert_eq!(scene.live(SHOP).names, [SHOP]);
     assert_eq!(scene.served(MESSENGER), scene.live(SHOP));
