@@ -124,6 +124,8 @@ struct Work<'c> {
     findings: Vec<Finding>,
     /// Whether its lineage could be read
     is_known: bool,
+    /// What is said of it if nothing happens to its target: nothing is due, and it is served
+    confirmed: Option<String>,
     progress: Progress,
 }
 
@@ -150,8 +152,21 @@ struct End {
 }
 
 impl Work<'_> {
+    /// Whether there is something to do for it
     fn is_open(&self) -> bool {
-        self.end.is_none()
+        self.end.is_none() && self.confirmed.is_none()
+    }
+
+    /// Whether nothing is to be done, unless its target is reloaded for another domain
+    fn is_confirmed(&self) -> bool {
+        self.end.is_none() && self.confirmed.is_some()
+    }
+
+    /// Ends what was confirmed and is still served
+    fn end_confirmed(&mut self) {
+        if let Some(summary) = self.confirmed.clone().filter(|_| self.end.is_none()) {
+            self.end(Outcome::Unchanged, summary);
+        }
     }
 
     fn name(&self) -> &DnsName {

@@ -55,6 +55,7 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
         Mode::NoDeploy => works.iter_mut().for_each(|work| make_live(context, work)),
         Mode::Rehearse | Mode::DryRun => {}
     }
+    works.iter_mut().for_each(Work::end_confirmed);
     if options.mode != Mode::DryRun {
         works
             .iter_mut()
@@ -107,6 +108,7 @@ fn take_stock<'c>(context: &Context<'c>, options: &Options, domain: &'c Domain) 
         stages: Vec::new(),
         findings: Vec::new(),
         is_known: false,
+        confirmed: None,
         progress: context.progress.clone(),
     };
     let begun = work.begin(Stage::Plan);

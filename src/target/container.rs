@@ -142,16 +142,22 @@ impl Engine {
 
     /// Reads containers again after a restart, which may have given them other addresses
     ///
-    /// One that does not run any more keeps what was known of it: where it should answer.
-    pub async fn refresh(&self, containers: &mut [Container]) {
+    /// Gives those that do not run any more, with Docker's word for their state. They keep what
+    /// was known of them: where they should answer.
+    pub async fn refresh(&self, containers: &mut [Container]) -> Vec<(String, String)> {
+        let mut gone = Vec::new();
         for known in containers {
-            if let Ok(response) = self.docker.inspect_container(&known.id, None).await {
-                let found = container(response);
-                if found.state == RUNNING {
-                    *known = found;
-                }
+            let Ok(response) = self.docker.inspect_container(&known.id, None).await else {
+                continue;
+            };
+            let found = container(response);
+            if found.state == RUNNING {
+                *known = found;
+            } else {
+                gone.push((found.name, found.state));
             }
         }
+        gone
     }
 
     async fn labelled(&self, labels: Vec<String>) -> Result<Vec<String>, DockerError> {

@@ -232,7 +232,11 @@ pub(super) async fn reload_containers(target: &mut Target) -> Result<(), Finding
         }
     }
     if target.nginx.reload == Reload::Restart {
-        target.engine.refresh(&mut target.containers).await;
+        let begun = Instant::now();
+        for (name, state) in target.engine.refresh(&mut target.containers).await {
+            let detail = format!("{name} is {state} after the restart: docker logs {name}");
+            target.note(Stage::Reload, begun, StageResult::Failed, detail);
+        }
     }
     failure.map_or(Ok(()), Err)
 }

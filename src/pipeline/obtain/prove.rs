@@ -62,7 +62,9 @@ fn places(context: &Context<'_>, target: &Target, works: &[Work<'_>]) -> Vec<Pla
     let mut places = Vec::new();
     for member in &target.members {
         let work = &works[*member];
-        let Some(ready) = work.ready.as_ref().filter(|_| work.is_open()) else {
+        // What was confirmed before the reload must be served after it, too.
+        let is_of_interest = work.is_open() || work.is_confirmed();
+        let Some(ready) = work.ready.as_ref().filter(|_| is_of_interest) else {
             continue;
         };
         let shared = installed::sharable(context.store, work.domain, context.now());
@@ -156,8 +158,9 @@ fn conclude(
             .cloned();
         let work = &mut works[member];
         match worst {
+            None if work.is_confirmed() => work.end_confirmed(),
             None => proven(context, work, &proofs, begun),
-            Some(proof) if is_broken(target, &proof) && has_previous(work) => {
+            Some(proof) if is_broken(target, &proof) && can_go_back(work) => {
                 to_roll_back.push((member, proof));
             }
             Some(proof) => {
@@ -207,10 +210,13 @@ fn proven(context: &Context<'_>, work: &mut Work<'_>, proofs: &[Proof], begun: I
     work.end(Outcome::Proven, summary);
 }
 
-fn has_previous(work: &Work<'_>) -> bool {
-    work.ready
-        .as_ref()
-        .is_some_and(|ready| ready.previous.is_some())
+fn can_go_back(work: &Work<'_>) -> bool {
+    // What was only confirmed was not switched, so there is nothing to take back.
+    !work.is_confirmed()
+        && work
+            .ready
+            .as_ref()
+            .is_some_and(|ready| ready.previous.is_some())
 }
 
 /// Whether TLS fails now at a place where the baseline worked

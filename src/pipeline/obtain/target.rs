@@ -18,7 +18,7 @@ use crate::net::tls::Observer;
 use crate::pipeline::installed;
 use crate::pipeline::{Context, Options, Work};
 use crate::plan::Plan;
-use crate::report::{Outcome, Stage, StageReport, StageResult};
+use crate::report::{Stage, StageReport, StageResult};
 use crate::target::container::{DockerError, Engine, nginx_command};
 use crate::target::words::{Reason, Stumble, complaints, stumble};
 use crate::target::{endpoint, mount};
@@ -200,6 +200,8 @@ fn no_endpoint(target: &Target) -> Finding {
 }
 
 /// Where nothing is due, the baseline is the proof; what is not served is deployed again
+///
+/// A reload for another domain may still change what is served: then it is proven once more.
 fn confirm(context: &Context<'_>, target: &Target, work: &mut Work<'_>) {
     let (Plan::Confirm { generation }, true) = (&work.plan, work.is_open()) else {
         return;
@@ -225,7 +227,7 @@ fn confirm(context: &Context<'_>, target: &Target, work: &mut Work<'_>) {
         names_in_words(work.names.len()),
         display(at)
     );
-    work.end(Outcome::Unchanged, summary);
+    work.confirmed = Some(summary);
 }
 
 /// Gives `key_group` the keys that were written before it was set

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::target::Target;
 use crate::chain::{Chain, Fingerprint};
+use crate::config::defaults;
 use crate::facts::{ConnectFailure, Container};
 use crate::finding::Finding;
 use crate::name::DnsName;
@@ -204,30 +205,38 @@ pub(super) async fn configured(
     }
     Some(Configured {
         container: container.name.clone(),
-        live: live_in_use(&target.lives_in(context, container), &blocks)?,
+        live: live_in_use(
+            &context.config.storage.join("live"),
+            &target.lives_in(context, container),
+            &blocks,
+        )?,
         blocks,
     })
 }
 
 /// The path of `live/` that the configuration uses, where the storage is mounted twice
-fn live_in_use(lives: &[PathBuf], blocks: &[ServerBlock]) -> Option<PathBuf> {
+///
+/// Where it uses none yet, the one that is the same as on this host.
+fn live_in_use(host: &Path, lives: &[PathBuf], blocks: &[ServerBlock]) -> Option<PathBuf> {
     let used = |live: &&PathBuf| {
         blocks
             .iter()
             .flat_map(|block| &block.certificates)
             .any(|line| line.path.starts_with(live))
     };
-    lives.iter().find(used).or_else(|| lives.first()).cloned()
+    let usual = Path::new(defaults::STORAGE).join("live");
+    lives
+        .iter()
+        .find(used)
+        .or_else(|| lives.iter().find(|live| *live == host))
+        .or_else(|| lives.iter().find(|live| **live == usual))
+        .or_else(|| lives.first())
+        .cloned()
 }
 
 fn no_server_block(work: &Work<'_>, name: &DnsName, configured: &Configured) -> Finding {
     let names: Vec<&str> = work.names.iter().map(DnsName::as_str).collect();
-    let port = work
-        .domain
-        .ports
-        .first()
-        .copied()
-        .unwrap_or(crate::config::defaults::PORT);
+    let port = work.domain.ports.first().copied().unwrap_or(defaults::PORT);
     let lines = certificate_lines(&configured.live, work.name(), "    ");
     Finding::failure(
         "proof.not_served_yet",
