@@ -1,8 +1,11 @@
 //! `certd verify` and `certd status`.
 
+use std::process::Command;
+
 use libtest_mimic::Trial;
 use serde_json::Value;
 
+use crate::support::process;
 use crate::support::scene::{MESSENGER, SHOP, Scene, WWW, site};
 use crate::support::world::{Output, World};
 use crate::support::write;
@@ -34,9 +37,11 @@ fn as_nobody(world: &World, arguments: &[&str]) -> Output {
     use std::os::unix::fs::PermissionsExt;
     let open = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(world.path(), open).expect("as the owner");
-    // The build directory may be closed to others.
+    // The build directory may be closed to others. Another process copies: a file that this one
+    // has open for writing when another test forks cannot be run.
     let certd = world.path().join("certd");
-    std::fs::copy(env!("CARGO_BIN_EXE_certd"), &certd).expect("certd can be copied");
+    let mut cp = Command::new("cp");
+    process::stdout_of(cp.arg(env!("CARGO_BIN_EXE_certd")).arg(&certd));
     let wrapper = [
         "setpriv",
         "--reuid=65534",
