@@ -26,7 +26,9 @@ mod traffic;
 mod verify;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // The tests wait for containers and CAs far more than they compute.
+    arguments.test_threads.get_or_insert(THREADS);
     let live = std::env::var_os("CERTD_LIVE").is_some();
     let trials: Vec<Trial> = [
         authority::trials(),
@@ -67,6 +69,9 @@ fn say_left_out(count: usize) -> ExitCode {
     }
     ExitCode::SUCCESS
 }
+
+/// Tests at once, where nothing else is asked for
+const THREADS: usize = 6;
 
 /// The trials of these functions, named by module and function
 macro_rules! trials {
