@@ -84,8 +84,9 @@ start_some_engine() {
 # start_engine [OPTION...]: true once dockerd answers.
 start_engine() {
     # In a session of its own, so that Ctrl-C does not end it before the
-    # containers are removed.
-    setsid dockerd "$@" </dev/null >"$engine_log" 2>&1 &
+    # containers are removed. With a pid file of its own: the usual one may be
+    # left from an engine that was killed.
+    setsid dockerd --pidfile "$engine_log.pid" "$@" </dev/null >"$engine_log" 2>&1 &
     engine_pid=$!
     local try
     for ((try = 0; try < 300; try++)); do
