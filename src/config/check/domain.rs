@@ -151,8 +151,11 @@ impl<'t> Checker<'_, 't> {
                 port: Some(address.port()),
             });
         }
-        let bare = value.value.trim_start_matches('[').trim_end_matches(']');
-        match bare.parse() {
+        let whole = value.value.as_str();
+        let bracketed = whole
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
+        match bracketed.unwrap_or(whole).parse() {
             Ok(address) => Some(Connect {
                 address,
                 port: None,
