@@ -13,6 +13,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::config::{Config, Domain};
 use crate::finding::{Explain, Finding};
 use crate::name::DnsName;
+use crate::net::tls::Observer;
 use crate::plan::{Plan, Urgency};
 use crate::report::{DomainReport, Outcome, Stage, StageReport, StageResult};
 use crate::store::Store;
@@ -43,6 +44,11 @@ impl Context<'_> {
     pub fn now(&self) -> Timestamp {
         let (wall, steady) = self.started;
         wall.saturating_add(steady.elapsed()).unwrap_or(wall)
+    }
+
+    /// What makes the handshakes of a run
+    fn observer(&self) -> Observer {
+        Observer::new(self.provider.clone(), self.config.verify.timeout)
     }
 }
 

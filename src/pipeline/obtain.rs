@@ -229,7 +229,11 @@ fn intention(context: &Context<'_>, options: &Options, work: &Work<'_>) -> Strin
         }
         Plan::Deploy { generation } => format!("would deploy generation {generation}"),
         Plan::Confirm { .. } | Plan::Wait { .. } => {
-            let due = next_renewal(context, work).unwrap_or_default();
+            let due = work
+                .ready
+                .as_ref()
+                .map(|ready| renewal_time(context, ready));
+            let due = due.map(display).unwrap_or_default();
             format!("would look whether it is served; due from {due}")
         }
     }
@@ -254,11 +258,9 @@ fn plan_in_words(plan: &Plan) -> String {
     }
 }
 
-/// When the newest generation will be due, for people
-fn next_renewal(context: &Context<'_>, work: &Work<'_>) -> Option<String> {
-    let leaf = &work.ready.as_ref()?.leaf;
-    let at = due::renewal_time(&leaf.validity, context.config.renewal_fraction);
-    Some(display(at))
+/// When a generation will be due
+fn renewal_time(context: &Context<'_>, ready: &Ready) -> Timestamp {
+    due::renewal_time(&ready.leaf.validity, context.config.renewal_fraction)
 }
 
 /// A generation of the archive, ready to be made live

@@ -8,7 +8,6 @@ use super::target::{Target, Untested, is_file_of, open, test};
 use super::{prove, words};
 use crate::config::{ConfigTest, Reload};
 use crate::finding::Finding;
-use crate::net::tls::Observer;
 use crate::pipeline::{Context, Work};
 use crate::report::{Stage, StageResult};
 use crate::store::lineage::LineageError;
@@ -266,8 +265,7 @@ async fn roll_back(
         Err(_) => StageResult::Failed,
     };
     target.note(Stage::Reload, begun, result, "after the rollback");
-    let observer = Observer::new(context.provider.clone(), context.config.verify.timeout);
-    let observer = &observer;
+    let observer = &context.observer();
     let looks = pointed
         .into_iter()
         .map(|(member, proof, previous)| async move {

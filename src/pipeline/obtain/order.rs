@@ -16,8 +16,8 @@ use crate::acme::reply::RetryAfter;
 use crate::acme::{AcmeError, Session};
 use crate::challenge::{ChallengeError, Published};
 use crate::config::defaults;
-use crate::finding::{Finding, Severity, chain_of_causes};
-use crate::install::{self, Unfit};
+use crate::finding::{Explain, Finding, Severity, chain_of_causes};
+use crate::install;
 use crate::net::http::Meter;
 use crate::pipeline::{Context, Mode, Options, Work};
 use crate::plan::{Plan, backoff};
@@ -120,10 +120,7 @@ async fn place(context: &Context<'_>, options: &Options, session: &Session, work
             fail_order(context, work, begun, &error, consequence);
         }
         Err(OrderError::Webroot(error)) => work.fail(Stage::Order, begun, &error),
-        Err(OrderError::Publish(error)) => {
-            count_failure(context, work, &error.to_string());
-            work.fail(Stage::Order, begun, &error);
-        }
+        Err(OrderError::Publish(error)) => fail_spent(context, work, Stage::Order, begun, &error),
         Err(error @ OrderError::Interrupted) => {
             let finding = Finding::failure("order.interrupted", error.to_string());
             work.fail_with(Stage::Order, begun, finding);
@@ -208,7 +205,7 @@ async fn accept(
     );
     let chain = match inspected {
         Ok(chain) => chain,
-        Err(unfit) => return reject(context, work, begun, &unfit),
+        Err(unfit) => return fail_spent(context, work, Stage::Install, begun, &unfit),
     };
     let words = certificate_in_words(chain.leaf(), context.now());
     if options.mode == Mode::Rehearse {
@@ -233,16 +230,8 @@ async fn accept(
             );
             work.ready = Some(ready(context, &work.lineage, generation));
         }
-        Err(error) => {
-            count_failure(context, work, &chain_of_causes(&error));
-            work.fail(Stage::Install, begun, &error);
-        }
+        Err(error) => fail_spent(context, work, Stage::Install, begun, &error),
     }
-}
-
-fn reject(context: &Context<'_>, work: &mut Work<'_>, begun: Instant, unfit: &Unfit) {
-    count_failure(context, work, &chain_of_causes(unfit));
-    work.fail(Stage::Install, begun, unfit);
 }
 
 /// Writes the generation and its record; both are synced when this returns
@@ -301,10 +290,7 @@ fn fail_order(
 ) {
     match consequence {
         Consequence::Unspent => work.fail(Stage::Order, begun, error),
-        Consequence::Spent => {
-            count_failure(context, work, &chain_of_causes(error));
-            work.fail(Stage::Order, begun, error);
-        }
+        Consequence::Spent => fail_spent(context, work, Stage::Order, begun, error),
         Consequence::Later(RetryAfter(wait)) => {
             let now = context.now();
             let until = now.checked_add(wait).unwrap_or(Timestamp::MAX);
@@ -317,10 +303,18 @@ fn fail_order(
     }
 }
 
-fn count_failure(context: &Context<'_>, work: &mut Work<'_>, reason: &str) {
+/// Ends the work after something was spent at the CA for nothing, and remembers it at once
+fn fail_spent<E: Explain + 'static>(
+    context: &Context<'_>,
+    work: &mut Work<'_>,
+    stage: Stage,
+    begun: Instant,
+    error: &E,
+) {
     let failures = &mut work.lineage.record.order_failures;
-    failures.add(context.now(), None, reason.to_owned());
+    failures.add(context.now(), None, chain_of_causes(error));
     save(context, work);
+    work.fail(stage, begun, error);
 }
 
 /// Keeps the record now: a run that is stopped must not forget what it cost the CA

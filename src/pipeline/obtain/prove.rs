@@ -12,7 +12,6 @@ use super::target::{Target, names_in_words, open};
 use super::words::{self, Configured};
 use crate::facts::KeyProof;
 use crate::name::DnsName;
-use crate::net::tls::Observer;
 use crate::pipeline::installed;
 use crate::pipeline::{Context, Work};
 use crate::report::{Outcome, Stage, StageResult};
@@ -43,10 +42,8 @@ pub(super) async fn prove(
     let places = places(context, target, works);
     let mut seen = look(context, places, RELOAD_PATIENCE).await;
     let mut configured = None;
-    if seen.iter().any(|(_, proof)| !proof.is_proven()) {
-        let unproven = seen.iter().find(|(_, proof)| !proof.is_proven());
-        let address = unproven.map(|(place, _)| place.address);
-        configured = words::configured(context, target, works, address).await;
+    if let Some((place, _)) = seen.iter().find(|(_, proof)| !proof.is_proven()) {
+        configured = words::configured(context, target, works, place.address).await;
         reload_if_stale(context, target, works, &seen).await;
         let (settled, open): (Vec<_>, Vec<_>) = seen.into_iter().partition(|(place, proof)| {
             proof.is_proven() || is_unserved(configured.as_ref(), place)
@@ -86,8 +83,7 @@ async fn look(
     places: Vec<Place>,
     patience: Duration,
 ) -> Vec<(Place, Proof)> {
-    let observer = Observer::new(context.provider.clone(), context.config.verify.timeout);
-    let observer = &observer;
+    let observer = &context.observer();
     stream::iter(places)
         .map(|place| async move {
             let name = place.name.as_str();

@@ -9,12 +9,11 @@ use std::time::Instant;
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use super::mounts;
+use super::{mounts, renewal_time};
 use crate::config::{ConfigTest, Nginx};
 use crate::facts::{Container, Handshake};
 use crate::finding::{Finding, one_line};
 use crate::name::DnsName;
-use crate::net::tls::Observer;
 use crate::pipeline::installed;
 use crate::pipeline::{Context, Options, Work};
 use crate::plan::Plan;
@@ -130,13 +129,12 @@ async fn find_one(nginx: &Nginx) -> Result<(Engine, Vec<Container>), DockerError
 
 /// One handshake for each name and place, to know what worked before anything was changed
 async fn take_baseline(context: &Context<'_>, target: &mut Target, works: &[Work<'_>]) {
-    let observer = Observer::new(context.provider.clone(), context.config.verify.timeout);
+    let observer = &context.observer();
     let places: BTreeSet<(DnsName, SocketAddr)> = target
         .members
         .iter()
         .flat_map(|member| target.places(&works[*member]))
         .collect();
-    let observer = &observer;
     target.baseline = stream::iter(places)
         .map(|(name, address)| async move {
             let handshake = observer.observe(name.as_str(), address).await;
@@ -221,11 +219,10 @@ fn confirm(context: &Context<'_>, target: &Target, work: &mut Work<'_>) {
         work.plan = Plan::Deploy { generation };
         return;
     }
-    let at = crate::plan::due::renewal_time(&ready.leaf.validity, context.config.renewal_fraction);
     let summary = format!(
         "nothing to do: generation {generation} is served for {}, due from {}",
         names_in_words(work.names.len()),
-        display(at)
+        display(renewal_time(context, ready))
     );
     work.confirmed = Some(summary);
 }

@@ -181,15 +181,13 @@ pub(super) async fn configured(
     context: &Context<'_>,
     target: &Target,
     works: &[Work<'_>],
-    address: Option<SocketAddr>,
+    address: SocketAddr,
 ) -> Option<Configured> {
     let answers = |container: &&Container| {
         let engine = target.engine.address();
         target.members.iter().any(|member| {
             let ports = &works[*member].domain.ports;
-            endpoint::endpoints(container, ports, engine)
-                .iter()
-                .any(|endpoint| Some(*endpoint) == address)
+            endpoint::endpoints(container, ports, engine).contains(&address)
         })
     };
     let containers = &target.containers;
