@@ -39,6 +39,7 @@
 //! | 5 drive | [`pipeline`], [`report`] | the order of the stages; what came of them |
 //! | 6 run | [`run`] | one pass at a given `now`, under the lock |
 //! | 7 surface | [`cli`], [`telemetry`] | arguments, stdout, exit statuses, the log |
+//! | aside | [`sandbox`] | a CA, DNS, a web server and a Docker API for `certd demo` and for tests; uses layer 0 alone, so that it cannot mirror certd's own mistakes |
 //!
 //! ACME interleaves order and challenge; it stays one-way by two typed steps:
 //! [`acme::Session::begin`] gives a pending order with its key authorizations, the pipeline has
@@ -91,6 +92,8 @@ pub mod pipeline;
 pub mod plan;
 pub mod report;
 pub mod run;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
 pub mod store;
 pub mod target;
 pub mod telemetry;

@@ -1,0 +1,77 @@
+//! TLS for axum: handshakes run beside each other, so that a slow client stops no other.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::serve::Listener;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::Background;
+
+type Accepted = (TlsStream<TcpStream>, SocketAddr);
+
+/// Hands out connections whose TLS handshake is done
+pub(super) struct TlsListener {
+    address: SocketAddr,
+    accepted: Receiver<Accepted>,
+    _task: Background,
+}
+
+impl TlsListener {
+    /// Accepts at `listener` with the configuration that `config` gives for each connection
+    pub(super) fn new(
+        listener: TcpListener,
+        config: impl Fn() -> Arc<ServerConfig> + Send + 'static,
+    ) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let (sender, accepted) = channel(BACKLOG);
+        let task = Background::spawn(async move {
+            // A failed accept, for want of descriptors say, ends the sandbox's server: it is no
+            // server for a crowd.
+            while let Ok((stream, peer)) = listener.accept().await {
+                tokio::spawn(handshake(stream, peer, config(), sender.clone()));
+            }
+        });
+        Ok(Self {
+            address,
+            accepted,
+            _task: task,
+        })
+    }
+}
+
+async fn handshake(
+    stream: TcpStream,
+    peer: SocketAddr,
+    config: Arc<ServerConfig>,
+    accepted: Sender<Accepted>,
+) {
+    let _ = stream.set_nodelay(true);
+    // A client that ends the handshake has its reasons, and hears none from us.
+    if let Ok(stream) = TlsAcceptor::from(config).accept(stream).await {
+        let _ = accepted.send((stream, peer)).await;
+    }
+}
+
+impl Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        match self.accepted.recv().await {
+            Some(accepted) => accepted,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        Ok(self.address)
+    }
+}
+
+const BACKLOG: usize = 64;
