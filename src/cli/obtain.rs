@@ -10,7 +10,7 @@ use crate::config::{Config, Domain, Environment};
 use crate::name::DnsName;
 use crate::pipeline::{Context, Mode, Options};
 use crate::plan::Urgency;
-use crate::report::{Verdict, text};
+use crate::report::{Report, Verdict, text};
 use crate::run;
 use crate::store::Store;
 
@@ -19,6 +19,25 @@ pub(super) async fn run(
     args: &Obtain,
     environment: &Environment,
 ) -> Result<Ended, CliError> {
+    let report = report(global, args, environment).await?;
+    if !(global.quiet && report.verdict() == Verdict::Well) {
+        print_report(&report, global.format, global.color, |report, out| {
+            text::obtain(report, out)
+        })?;
+    }
+    Ok(match report.verdict() {
+        Verdict::Well => Ended::Well,
+        Verdict::Later => Ended::Later,
+        Verdict::Failed => Ended::Failed,
+    })
+}
+
+/// What the command does, without printing what came of it
+pub(super) async fn report(
+    global: &Global,
+    args: &Obtain,
+    environment: &Environment,
+) -> Result<Report, CliError> {
     let path = Config::locate(global.config.as_deref(), environment)?;
     let config = Config::read(&path, environment)?;
     let domains = select(&config, args)?;
@@ -38,17 +57,7 @@ pub(super) async fn run(
     let report = run::obtain(&context, &options, &domains).await;
     drop(context);
     watcher.finish().await;
-    let report = report?;
-    if !(global.quiet && report.verdict() == Verdict::Well) {
-        print_report(&report, global.format, global.color, |report, out| {
-            text::obtain(report, out)
-        })?;
-    }
-    Ok(match report.verdict() {
-        Verdict::Well => Ended::Well,
-        Verdict::Later => Ended::Later,
-        Verdict::Failed => Ended::Failed,
-    })
+    Ok(report?)
 }
 
 fn options(config: &Config, args: &Obtain) -> Result<Options, CliError> {

@@ -14,6 +14,7 @@ use crate::net::tls::Observer;
 use crate::pipeline::installed::{expected_of, known_certificates};
 use crate::pipeline::verify::{Means, Subject, verify};
 use crate::report::text;
+use crate::report::verify::VerifyReport;
 use crate::store::Store;
 use crate::verify::judge::Known;
 use crate::verify::path::Trust;
@@ -23,10 +24,7 @@ pub(super) async fn run(
     args: &Verify,
     environment: &Environment,
 ) -> Result<Ended, CliError> {
-    let config = config(global, args, environment)?;
-    let subjects = subjects(config.as_ref(), &args.targets)?;
-    let means = means(config.as_ref())?;
-    let report = verify(&means, &subjects, now()).await;
+    let report = report(global, args, environment).await?;
     if !(global.quiet && report.severity() < Severity::Warning) {
         print_report(&report, global.format, global.color, |report, out| {
             text::verify(report, out)
@@ -36,6 +34,18 @@ pub(super) async fn run(
         Severity::Failure => Ended::Failed,
         _ => Ended::Well,
     })
+}
+
+/// What the command does, without printing what came of it
+pub(super) async fn report(
+    global: &Global,
+    args: &Verify,
+    environment: &Environment,
+) -> Result<VerifyReport, CliError> {
+    let config = config(global, args, environment)?;
+    let subjects = subjects(config.as_ref(), &args.targets)?;
+    let means = means(config.as_ref())?;
+    Ok(verify(&means, &subjects, now()).await)
 }
 
 /// The configuration; `None` where none is needed and none was found
