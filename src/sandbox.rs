@@ -23,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub mod acme;
+pub mod dns;
 pub mod fault;
 mod listen;
 
