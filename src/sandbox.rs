@@ -26,6 +26,7 @@ pub mod acme;
 pub mod dns;
 pub mod fault;
 mod listen;
+pub mod web;
 
 /// What a part of the sandbox takes for the time
 ///

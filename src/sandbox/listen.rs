@@ -28,13 +28,23 @@ impl TlsListener {
         listener: TcpListener,
         config: impl Fn() -> Arc<ServerConfig> + Send + 'static,
     ) -> io::Result<Self> {
+        Self::while_open(listener, move || Some(config()))
+    }
+
+    /// The same, for a server that may be closed: without a configuration it hangs up at once
+    pub(super) fn while_open(
+        listener: TcpListener,
+        config: impl Fn() -> Option<Arc<ServerConfig>> + Send + 'static,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (sender, accepted) = channel(BACKLOG);
         let task = Background::spawn(async move {
             // A failed accept, for want of descriptors say, ends the sandbox's server: it is no
             // server for a crowd.
             while let Ok((stream, peer)) = listener.accept().await {
-                tokio::spawn(handshake(stream, peer, config(), sender.clone()));
+                if let Some(config) = config() {
+                    tokio::spawn(handshake(stream, peer, config, sender.clone()));
+                }
             }
         });
         Ok(Self {

@@ -1,0 +1,153 @@
+//! Certificates and keys from files, and nginx's words for those that it cannot load.
+//!
+//! The words are those of nginx 1.22 with OpenSSL 3.0.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use thiserror::Error;
+
+use super::STORAGE;
+use crate::chain::{Chain, ChainError, KeyError, public_key_of};
+
+/// The live pair of a lineage, or what nginx says of it
+pub(super) fn live(storage: &Path, lineage: &str) -> Result<Arc<CertifiedKey>, String> {
+    pair_in(storage, &format!("live/{lineage}"))
+}
+
+/// The newest pair of a lineage that is older than the live one
+pub(super) fn previous(storage: &Path, lineage: &str) -> Option<Arc<CertifiedKey>> {
+    let live = fs::canonicalize(storage.join("live").join(lineage)).ok()?;
+    let live: u32 = live.file_name()?.to_str()?.parse().ok()?;
+    let archive = fs::read_dir(storage.join("archive").join(lineage)).ok()?;
+    let newest = archive
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|generation| *generation < live)
+        .max()?;
+    pair_in(storage, &format!("archive/{lineage}/{newest}")).ok()
+}
+
+/// The pair in these two texts
+pub(super) fn pair(chain_pem: &[u8], key_pem: &[u8]) -> Result<Arc<CertifiedKey>, Unfit> {
+    let chain = Chain::from_pem(chain_pem)?;
+    let public_key = public_key_of(key_pem)?;
+    if chain.leaf().public_key != public_key {
+        return Err(Unfit::Mismatch);
+    }
+    let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|_| KeyError)?;
+    let signer = any_supported_type(&key).map_err(|_| KeyError)?;
+    let certificates = std::iter::once(chain.leaf())
+        .chain(chain.above())
+        .map(|certificate| CertificateDer::from(certificate.der.clone()))
+        .collect();
+    Ok(Arc::new(CertifiedKey::new(certificates, signer)))
+}
+
+/// Why two texts are no certificate and its key
+#[derive(Debug, Error, PartialEq, Eq)]
+pub(super) enum Unfit {
+    #[error("the certificate cannot be read")]
+    Chain(#[from] ChainError),
+    #[error("the key cannot be read")]
+    Key(#[from] KeyError),
+    #[error("the key is of another certificate")]
+    Mismatch,
+}
+
+fn pair_in(storage: &Path, directory: &str) -> Result<Arc<CertifiedKey>, String> {
+    let chain_file = File::new(storage, directory, Kind::Certificate);
+    let key_file = File::new(storage, directory, Kind::Key);
+    let chain_pem = chain_file.read()?;
+    // nginx parses the certificate before it opens the key, so its problem comes first.
+    if let Err(error) = Chain::from_pem(&chain_pem) {
+        return Err(chain_file.unreadable(&Unfit::Chain(error)));
+    }
+    let key_pem = key_file.read()?;
+    pair(&chain_pem, &key_pem).map_err(|unfit| key_file.unreadable(&unfit))
+}
+
+/// A file, and what it is called in the container
+struct File {
+    host: PathBuf,
+    shown: String,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Certificate,
+    Key,
+}
+
+impl File {
+    fn new(storage: &Path, directory: &str, kind: Kind) -> Self {
+        let name = match kind {
+            Kind::Certificate => "fullchain.pem",
+            Kind::Key => "privkey.pem",
+        };
+        Self {
+            host: storage.join(directory).join(name),
+            shown: format!("{STORAGE}/{directory}/{name}"),
+            kind,
+        }
+    }
+
+    fn read(&self) -> Result<Vec<u8>, String> {
+        let shown = &self.shown;
+        let reason = match fs::read(&self.host) {
+            Ok(bytes) => return Ok(bytes),
+            Err(error) if error.kind() == ErrorKind::NotFound => format!(
+                "error:80000002:system library::No such file or directory:calling fopen({shown}, r) error:10000080:BIO routines::no such file"
+            ),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => format!(
+                "error:8000000D:system library::Permission denied:calling fopen({shown}, r) error:10080002:BIO routines::system lib"
+            ),
+            // Anything else that can be opened, a directory say, is a file without a line to nginx.
+            Err(_) => return Ok(Vec::new()),
+        };
+        Err(self.cannot_load("BIO_new_file", &reason))
+    }
+
+    fn unreadable(&self, unfit: &Unfit) -> String {
+        match unfit {
+            Unfit::Chain(ChainError::Empty) => {
+                self.cannot_load("PEM_read_bio_X509_AUX", NO_START_LINE)
+            }
+            Unfit::Chain(ChainError::Pem) => self.cannot_load("PEM_read_bio_X509_AUX", BAD_BASE64),
+            Unfit::Chain(ChainError::Certificate { position: 1, .. }) => {
+                self.cannot_load("PEM_read_bio_X509_AUX", BAD_DER)
+            }
+            Unfit::Chain(_) => self.cannot_load("PEM_read_bio_X509", BAD_DER),
+            Unfit::Key(_) => self.cannot_load("PEM_read_bio_PrivateKey", NO_KEY),
+            Unfit::Mismatch => format!(
+                "nginx: [emerg] SSL_CTX_use_PrivateKey(\"{}\") failed (SSL: {MISMATCH})\n",
+                self.shown
+            ),
+        }
+    }
+
+    fn cannot_load(&self, call: &str, reason: &str) -> String {
+        let what = match self.kind {
+            Kind::Certificate => "certificate",
+            Kind::Key => "certificate key",
+        };
+        format!(
+            "nginx: [emerg] cannot load {what} \"{}\": {call}() failed (SSL: {reason})\n",
+            self.shown
+        )
+    }
+}
+
+const NO_START_LINE: &str =
+    "error:0480006C:PEM routines::no start line:Expecting: TRUSTED CERTIFICATE";
+const BAD_BASE64: &str = "error:04800064:PEM routines::bad base64 decode";
+const BAD_DER: &str = "error:0680009F:asn1 encoding routines::unexpected eoc:Type=X509_CINF error:0688010A:asn1 encoding routines::nested asn1 error:Field=cert_info, Type=X509 error:0488000D:PEM routines::ASN1 lib";
+const NO_KEY: &str =
+    "error:1E08010C:DECODER routines::unsupported:No supported data to decode. Input type: PEM";
+const MISMATCH: &str = "error:05800074:x509 certificate routines::key values mismatch";
