@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 
 pub mod acme;
 pub mod dns;
+pub mod docker;
 pub mod fault;
 mod listen;
 pub mod web;
