@@ -10,6 +10,7 @@ use futures_util::stream;
 use super::close::{RELOAD_PATIENCE, reload_containers};
 use super::target::{Target, names_in_words, open};
 use super::words::{self, Configured};
+use crate::config::Sharing;
 use crate::facts::KeyProof;
 use crate::name::DnsName;
 use crate::pipeline::installed;
@@ -40,17 +41,20 @@ pub(super) async fn prove(
         work.begin(Stage::Proof);
     }
     let places = places(context, target, works);
-    let mut seen = look(context, places, RELOAD_PATIENCE).await;
+    let mut seen = look(context, places, FIRST_LOOK).await;
     let mut configured = None;
     if let Some((place, _)) = seen.iter().find(|(_, proof)| !proof.is_proven()) {
         configured = words::configured(context, target, works, place.address).await;
+        let settled = |place: &Place, proof: &Proof| {
+            // A server that shows nothing at all may be starting.
+            proof.other().is_some() && is_settled(configured.as_ref(), works, place)
+        };
+        seen = look_again(context, seen, settled, RELOAD_PATIENCE - FIRST_LOOK).await;
+    }
+    if seen.iter().any(|(_, proof)| !proof.is_proven()) {
         reload_if_stale(context, target, works, &seen).await;
-        let (settled, open): (Vec<_>, Vec<_>) = seen.into_iter().partition(|(place, proof)| {
-            proof.is_proven() || is_unserved(configured.as_ref(), place)
-        });
-        seen = settled;
-        let open = open.into_iter().map(|(place, _)| place).collect();
-        seen.extend(look(context, open, DEADLINE - RELOAD_PATIENCE).await);
+        let settled = |place: &Place, _: &Proof| is_settled(configured.as_ref(), works, place);
+        seen = look_again(context, seen, settled, DEADLINE - RELOAD_PATIENCE).await;
     }
     conclude(context, target, works, seen, configured.as_ref(), begun)
 }
@@ -96,11 +100,35 @@ async fn look(
         .await
 }
 
-/// Whether nginx has no TLS server block for a name, so that waiting longer changes nothing
-fn is_unserved(configured: Option<&Configured>, place: &Place) -> bool {
-    configured.is_some_and(|configured| {
-        !has_patterns(&configured.blocks) && block_for(&configured.blocks, &place.name).is_none()
-    })
+/// Looks again where a name is neither proven nor settled
+async fn look_again(
+    context: &Context<'_>,
+    seen: Vec<(Place, Proof)>,
+    is_settled: impl Fn(&Place, &Proof) -> bool,
+    patience: Duration,
+) -> Vec<(Place, Proof)> {
+    let (mut settled, open): (Vec<_>, Vec<_>) = seen
+        .into_iter()
+        .partition(|(place, proof)| proof.is_proven() || is_settled(place, proof));
+    let open = open.into_iter().map(|(place, _)| place).collect();
+    settled.extend(look(context, open, patience).await);
+    settled
+}
+
+/// Whether nginx's configuration shows that waiting longer changes nothing: it has no TLS server
+/// block for the name, or one that names another lineage's certificate
+fn is_settled(configured: Option<&Configured>, works: &[Work<'_>], place: &Place) -> bool {
+    configured.is_some_and(
+        |configured| match block_for(&configured.blocks, &place.name) {
+            None => !has_patterns(&configured.blocks),
+            Some(block) => {
+                let domain = works[place.member].domain;
+                // One that shares may have to wait until nginx shows the shared certificate.
+                domain.sharing == Sharing::Separate
+                    && configured.names_another_lineage(block, &domain.name)
+            }
+        },
+    )
 }
 
 /// Reloads once more where another generation of the same lineage is still served
@@ -240,5 +268,7 @@ fn is_broken(target: &Target, proof: &Proof) -> bool {
         })
 }
 
+/// Time after which nginx is asked what it is configured to serve, if that is not what was wanted
+const FIRST_LOOK: Duration = Duration::from_millis(500);
 /// Time from the reload to the last handshake of the proof
 const DEADLINE: Duration = Duration::from_secs(15);

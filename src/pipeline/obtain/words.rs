@@ -118,6 +118,19 @@ pub(super) struct Configured {
     pub(super) blocks: Vec<ServerBlock>,
 }
 
+impl Configured {
+    /// Whether a server block names files of another lineage, and none of this one
+    pub(super) fn names_another_lineage(&self, block: &ServerBlock, name: &DnsName) -> bool {
+        let own = self.live.join(name.as_str());
+        let is_anothers = |path: &Path| path.starts_with(&self.live) && !path.starts_with(&own);
+        !block.certificates.is_empty()
+            && block
+                .certificates
+                .iter()
+                .all(|line| is_anothers(&line.path))
+    }
+}
+
 /// Why a name is not served with its certificate, and what to change
 pub(super) fn not_proven(
     context: &Context<'_>,
