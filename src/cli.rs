@@ -21,6 +21,8 @@ use crate::config::Environment;
 use crate::telemetry;
 
 mod args;
+#[cfg(feature = "sandbox")]
+mod demo;
 mod error;
 mod obtain;
 mod progress;
@@ -95,10 +97,14 @@ fn run(args: Args) -> Result<Ended, CliError> {
                 Command::Obtain(own) => obtain::run(&args.global, own, &environment).await,
                 Command::Verify(own) => verify::run(&args.global, own, &environment).await,
                 Command::Status => status::run(&args.global, &environment),
+                #[cfg(feature = "sandbox")]
+                Command::Demo(own) => demo::run(&args.global, own, &environment).await,
             }
         };
-        // Dropping the command removes what it published.
+        // Dropping the command removes what it published. A command that waits for the same
+        // signals itself comes first.
         tokio::select! {
+            biased;
             ended = command => ended,
             number = stopped() => Err(CliError::Stopped { number: number? }),
         }

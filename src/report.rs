@@ -8,6 +8,8 @@ use serde::Serialize;
 use crate::finding::Finding;
 use crate::time::serialize_millis;
 
+#[cfg(feature = "sandbox")]
+pub mod demo;
 pub mod status;
 pub mod text;
 pub mod verify;

@@ -23,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub mod acme;
+pub mod container;
 pub mod dns;
 pub mod docker;
 pub mod fault;

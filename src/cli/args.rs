@@ -26,7 +26,7 @@ pub(super) struct Args {
 }
 
 /// Options of every command
-#[derive(Arguments, Debug)]
+#[derive(Arguments, Clone, Debug)]
 pub(super) struct Global {
     /// Configuration to read [default: $CERTD_CONFIG, ./domains.toml, /etc/certd/domains.toml]
     #[arg(long, global = true, value_name = "FILE")]
@@ -89,10 +89,17 @@ pub(super) enum Command {
     Verify(Verify),
     /// Show every certificate: names, expiry, state, last result
     Status,
+    /// Show the whole loop on this machine: no domain, no Docker, no network needed
+    ///
+    /// Starts a CA, a DNS server, a web server in nginx's place and a Docker API on loopback,
+    /// writes a domains.toml, and runs the real commands: obtain, verify, a classic mistake, its
+    /// correction, a renewal. As any user; nothing stays behind.
+    #[cfg(feature = "sandbox")]
+    Demo(Demo),
 }
 
 /// Arguments of `obtain`
-#[derive(Arguments, Debug)]
+#[derive(Arguments, Debug, Default)]
 pub(super) struct Obtain {
     /// Primary names of the domains
     #[arg(
@@ -133,6 +140,23 @@ pub(super) struct Verify {
     /// Domains of domains.toml, or any HOST[:PORT]; none for all of domains.toml
     #[arg(value_name = "DOMAIN|HOST:PORT")]
     pub(super) targets: Vec<String>,
+}
+
+/// Arguments of `demo`
+#[cfg(feature = "sandbox")]
+#[derive(Arguments, Debug)]
+pub(super) struct Demo {
+    /// Play in this new or empty directory, and leave its files there
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+    /// Keep everything running until Ctrl-C, to be tried with curl or another ACME client
+    #[arg(long, conflicts_with = "quiet")]
+    pub(super) serve: bool,
+    /// With a real nginx, in a container of this image
+    ///
+    /// The image must be there; $DOCKER_HOST is respected.
+    #[arg(long, value_name = "IMAGE")]
+    pub(super) docker: Option<String>,
 }
 
 /// Form of a result
@@ -185,7 +209,7 @@ impl AutoChoice {
 }
 
 /// Commands and options of the design that have not landed
-pub(super) const LATER: [&str; 14] = [
+pub(super) const LATER: [&str; 13] = [
     "man",
     "renew",
     "check",
@@ -197,7 +221,6 @@ pub(super) const LATER: [&str; 14] = [
     "bootstrap",
     "import",
     "init",
-    "demo",
     "completions",
     "schema",
 ];

@@ -39,6 +39,9 @@ pub(super) enum CliError {
     Run(#[from] RunError),
     #[error(transparent)]
     Trust(#[from] TrustError),
+    #[cfg(feature = "sandbox")]
+    #[error(transparent)]
+    Demo(#[from] super::demo::DemoError),
     #[error("stopped by a signal; published tokens are removed")]
     Stopped { number: u8 },
     #[error("the process cannot be set up")]
@@ -62,6 +65,8 @@ impl CliError {
             | Self::Trust(_) => Ended::Usage,
             Self::Run(RunError::Busy { .. }) => Ended::Later,
             Self::Stopped { number } => Ended::Signal(*number),
+            #[cfg(feature = "sandbox")]
+            Self::Demo(error) => error.ended(),
             Self::Store(_) | Self::Run(_) | Self::Runtime(_) | Self::Output(_) => Ended::Failed,
         }
     }
@@ -111,6 +116,8 @@ impl CliError {
             Self::NotSupported { what } if what == "renew" || what == "run" => {
                 Some("`certd obtain --all` renews what is due: run it by a timer".to_owned())
             }
+            #[cfg(feature = "sandbox")]
+            Self::Demo(error) => error.hint(),
             Self::Store(error) => error.cure(),
             Self::Run(error) => error.cure(),
             Self::Trust(_) => {

@@ -9,6 +9,8 @@ use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, Width, pres
 use jiff::{SignedDuration, Timestamp};
 
 use super::status::{LineageState, LineageStatus, Standing, StatusReport};
+#[cfg(feature = "sandbox")]
+use super::verify::ServedCertificate;
 use super::verify::{EndpointReport, VerifyReport};
 use super::{DomainReport, Outcome, Report, StageReport, StageResult};
 use crate::finding::{Finding, Severity};
@@ -99,6 +101,72 @@ fn write_finding(finding: &Finding, indent: &str, out: &mut impl Write) -> io::R
         }
     }
     Ok(())
+}
+
+/// Writes each domain of a report of `obtain` in a line, or what is wrong with it
+#[cfg(feature = "sandbox")]
+pub(super) fn brief(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let width = widest(report.domains.iter().map(|domain| domain.name.len()));
+    for domain in &report.domains {
+        if let Some(finding) = domain.findings.first() {
+            write_finding(finding, "  ", out)?;
+            continue;
+        }
+        let style = outcome_style(domain.outcome);
+        let (name, outcome) = (&domain.name, domain.outcome.as_str());
+        let generation = domain.generation.unwrap_or_default();
+        let fingerprint = domain.fingerprint.as_deref().and_then(|all| all.get(..8));
+        writeln!(
+            out,
+            "  {style}✓{style:#} {name:<width$}  {outcome}: generation {generation}, {}",
+            fingerprint.unwrap_or_default()
+        )?;
+    }
+    Ok(())
+}
+
+/// Writes the names that are served with the same certificate in a line, or what is wrong
+///
+/// What to do about it is left out: `obtain` says it better, because it sees more.
+#[cfg(feature = "sandbox")]
+pub(super) fn brief_verify(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
+    let mut good: Vec<(&ServedCertificate, Vec<&str>)> = Vec::new();
+    for endpoint in &report.endpoints {
+        let bad = |finding: &&Finding| finding.severity > Severity::Note;
+        if let Some(finding) = endpoint.findings.iter().find(bad) {
+            let without_cure = Finding {
+                cure: None,
+                ..finding.clone()
+            };
+            write_finding(&without_cure, "  ", out)?;
+        } else if let Some(served) = &endpoint.certificate {
+            let same =
+                |(known, _): &&mut (&ServedCertificate, _)| known.fingerprint == served.fingerprint;
+            match good.iter_mut().find(same) {
+                Some((_, names)) => names.push(&endpoint.name),
+                None => good.push((served, vec![&endpoint.name])),
+            }
+        }
+    }
+    let lines = good
+        .iter()
+        .map(|(served, names)| (served, names.join(", ")));
+    let lines: Vec<_> = lines.collect();
+    let width = widest(lines.iter().map(|(_, names)| names.len()));
+    for (served, names) in &lines {
+        let fingerprint = served.fingerprint.get(..8).unwrap_or_default();
+        let until = display_date(served.not_after);
+        writeln!(
+            out,
+            "  {GREEN}✓{GREEN:#} {names:<width$}  {fingerprint}, until {until}"
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(feature = "sandbox")]
+fn widest(lengths: impl Iterator<Item = usize>) -> usize {
+    lengths.max().unwrap_or_default()
 }
 
 fn write_wrapped(indent: &str, text: &str, out: &mut impl Write) -> io::Result<()> {
@@ -331,11 +399,11 @@ const fn outcome_style(outcome: Outcome) -> Style {
     }
 }
 
-const BOLD: Style = Style::new().bold();
-const DIM: Style = Style::new().dimmed();
-const GREEN: Style = AnsiColor::Green.on_default();
+pub(super) const BOLD: Style = Style::new().bold();
+pub(super) const DIM: Style = Style::new().dimmed();
+pub(super) const GREEN: Style = AnsiColor::Green.on_default();
 const YELLOW: Style = AnsiColor::Yellow.on_default();
-const RED: Style = AnsiColor::Red.on_default();
+pub(super) const RED: Style = AnsiColor::Red.on_default();
 const WIDTH: usize = 80;
 const ISSUER_COLUMN: usize = 5;
 /// Columns before a stage's detail

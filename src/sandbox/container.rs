@@ -1,0 +1,257 @@
+//! A real nginx in a real container, for `certd demo --docker`.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use bollard::errors::Error as ApiError;
+use bollard::models::{ContainerCreateBody, HostConfig, PortBinding};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, KillContainerOptionsBuilder, LogsOptionsBuilder,
+    RemoveContainerOptionsBuilder,
+};
+use bollard::{API_DEFAULT_VERSION, Docker};
+use futures_util::StreamExt;
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::runtime::Builder;
+use tokio::time::{sleep, timeout};
+
+use super::web::{STORAGE, WEBROOT};
+
+/// A container that is removed on drop
+#[derive(Debug)]
+pub struct Container {
+    docker: Docker,
+    url: String,
+    name: String,
+    http: SocketAddr,
+    https: SocketAddr,
+}
+
+/// What a container is made of
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The engine, as a URL
+    pub docker: String,
+    /// An image with nginx that is there already
+    pub image: String,
+    /// Name of the container
+    pub name: String,
+    /// What nginx sees as `/etc/nginx`
+    pub configuration: PathBuf,
+    /// What it sees as [`STORAGE`]
+    pub storage: PathBuf,
+    /// What it sees as [`WEBROOT`]
+    pub webroot: PathBuf,
+}
+
+/// Why there is no container
+#[derive(Debug, Error)]
+pub enum ContainerError {
+    /// The engine has no such image
+    #[error("the Docker engine has no image `{image}`")]
+    NoImage {
+        /// As asked for
+        image: String,
+    },
+    /// The engine refused
+    #[error("the Docker engine at {docker} cannot start nginx")]
+    Engine {
+        /// Its URL
+        docker: String,
+        /// Why
+        source: ApiError,
+    },
+    /// It publishes no port
+    #[error("the container publishes no port {port}")]
+    Port {
+        /// The port in the container
+        port: u16,
+    },
+    /// nginx does not answer
+    #[error("nginx in the container does not answer: {log}")]
+    Mute {
+        /// What it wrote
+        log: String,
+    },
+}
+
+impl Container {
+    /// Creates and starts a container, and waits until its nginx answers at port 80
+    ///
+    /// # Errors
+    /// [`ContainerError`]; nothing is left behind then.
+    pub async fn start(options: &Options) -> Result<Self, ContainerError> {
+        let failed = |source| ContainerError::Engine {
+            docker: options.docker.clone(),
+            source,
+        };
+        let docker = connect(&options.docker).map_err(failed)?;
+        let query = CreateContainerOptionsBuilder::new()
+            .name(&options.name)
+            .build();
+        let created = docker.create_container(Some(query), body(options)).await;
+        created.map_err(|error| match error {
+            ApiError::DockerResponseServerError {
+                status_code: 404, ..
+            } => ContainerError::NoImage {
+                image: options.image.clone(),
+            },
+            error => failed(error),
+        })?;
+        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut container = Self {
+            docker,
+            url: options.docker.clone(),
+            name: options.name.clone(),
+            http: nowhere,
+            https: nowhere,
+        };
+        let docker = &container.docker;
+        docker
+            .start_container(&container.name, None)
+            .await
+            .map_err(failed)?;
+        let inspected = docker
+            .inspect_container(&container.name, None)
+            .await
+            .map_err(failed)?;
+        let ports = inspected.network_settings.and_then(|network| network.ports);
+        let published = |port: u16| {
+            let bindings = ports.as_ref()?.get(&format!("{port}/tcp"))?.as_ref()?;
+            let host: u16 = bindings.first()?.host_port.as_ref()?.parse().ok()?;
+            Some(SocketAddr::from((Ipv4Addr::LOCALHOST, host)))
+        };
+        container.http = published(80).ok_or(ContainerError::Port { port: 80 })?;
+        container.https = published(443).ok_or(ContainerError::Port { port: 443 })?;
+        container.wait_for_nginx().await?;
+        Ok(container)
+    }
+
+    /// Where its port 80 is published
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where its port 443 is published
+    pub fn https(&self) -> SocketAddr {
+        self.https
+    }
+
+    /// Tells nginx to read its files again
+    ///
+    /// # Errors
+    /// [`ContainerError::Engine`] where it could not be told.
+    pub async fn reload(&self) -> Result<(), ContainerError> {
+        let query = KillContainerOptionsBuilder::new().signal("HUP").build();
+        let told = self.docker.kill_container(&self.name, Some(query)).await;
+        told.map_err(|source| ContainerError::Engine {
+            docker: self.url.clone(),
+            source,
+        })
+    }
+
+    async fn wait_for_nginx(&self) -> Result<(), ContainerError> {
+        for _ in 0..TRIES {
+            if let Ok(Ok(())) = timeout(PAUSE * 10, answers(self.http)).await {
+                return Ok(());
+            }
+            sleep(PAUSE).await;
+        }
+        Err(ContainerError::Mute {
+            log: self.log().await,
+        })
+    }
+
+    /// The end of what it wrote
+    async fn log(&self) -> String {
+        let query = LogsOptionsBuilder::new()
+            .stdout(true)
+            .stderr(true)
+            .tail("5")
+            .build();
+        let lines = self.docker.logs(&self.name, Some(query));
+        let lines: Vec<String> = lines
+            .filter_map(async |line| Some(line.ok()?.to_string().trim().to_owned()))
+            .collect()
+            .await;
+        lines.join(" ")
+    }
+}
+
+impl Drop for Container {
+    /// Removes the container: from a thread of its own, because a drop cannot wait, and over a
+    /// connection of its own, because the old one stands still meanwhile
+    fn drop(&mut self) {
+        let Ok(docker) = connect(&self.url) else {
+            return;
+        };
+        let name = self.name.clone();
+        let removing = thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build();
+            let Ok(runtime) = runtime else { return };
+            let query = RemoveContainerOptionsBuilder::new()
+                .force(true)
+                .v(true)
+                .build();
+            // An engine that has gone has taken the container along.
+            let _ = runtime.block_on(docker.remove_container(&name, Some(query)));
+        });
+        let _ = removing.join();
+    }
+}
+
+fn connect(url: &str) -> Result<Docker, ApiError> {
+    match url.strip_prefix("unix://") {
+        Some(path) => Docker::connect_with_unix(path, API_SECONDS, API_DEFAULT_VERSION),
+        None => Docker::connect_with_http(url, API_SECONDS, API_DEFAULT_VERSION),
+    }
+}
+
+fn body(options: &Options) -> ContainerCreateBody {
+    let anywhere = || {
+        Some(vec![PortBinding {
+            host_ip: Some(Ipv4Addr::LOCALHOST.to_string()),
+            host_port: Some(String::new()),
+        }])
+    };
+    let ports = ["80/tcp", "443/tcp"];
+    let mount = |host: &Path, inside: &str| format!("{}:{inside}:ro", host.display());
+    ContainerCreateBody {
+        image: Some(options.image.clone()),
+        exposed_ports: Some(ports.iter().map(ToString::to_string).collect()),
+        labels: Some(HashMap::from([(LABEL.to_owned(), String::new())])),
+        host_config: Some(HostConfig {
+            binds: Some(vec![
+                mount(&options.configuration, "/etc/nginx"),
+                mount(&options.storage, STORAGE),
+                mount(&options.webroot, WEBROOT),
+            ]),
+            port_bindings: Some(HashMap::from(
+                ports.map(|port| (port.to_owned(), anywhere())),
+            )),
+            ..HostConfig::default()
+        }),
+        ..ContainerCreateBody::default()
+    }
+}
+
+/// Whether HTTP is spoken there: a published port accepts connections before nginx listens
+async fn answers(address: SocketAddr) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
+    match stream.read(&mut [0; 16]).await? {
+        0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Label of the demo's containers
+const LABEL: &str = "certd.demo";
+const API_SECONDS: u64 = 30;
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(50);
