@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use serde::Serialize;
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::Environment;
 use crate::telemetry;
@@ -92,6 +92,8 @@ fn run(args: Args) -> Result<Ended, CliError> {
         .build()
         .map_err(CliError::Runtime)?;
     let ended = runtime.block_on(async {
+        // Before the command does anything, or a signal would end it without any cleaning up.
+        let mut signals = Signals::listen()?;
         let command = async {
             match &args.command {
                 Command::Obtain(own) => obtain::run(&args.global, own, &environment).await,
@@ -106,22 +108,38 @@ fn run(args: Args) -> Result<Ended, CliError> {
         tokio::select! {
             biased;
             ended = command => ended,
-            number = stopped() => Err(CliError::Stopped { number: number? }),
+            number = signals.next() => Err(CliError::Stopped { number }),
         }
     });
     runtime.shutdown_timeout(GRACE);
     ended
 }
 
-/// The number of the first signal that asks the process to stop
-async fn stopped() -> Result<u8, CliError> {
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::Runtime)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(CliError::Runtime)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(CliError::Runtime)?;
-    tokio::select! {
-        _ = hangup.recv() => Ok(1),
-        _ = interrupt.recv() => Ok(2),
-        _ = terminate.recv() => Ok(15),
+/// The signals that ask the process to stop
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Takes the signals from now on
+    fn listen() -> Result<Self, CliError> {
+        let take = |kind| signal(kind).map_err(CliError::Runtime);
+        Ok(Self {
+            hangup: take(SignalKind::hangup())?,
+            interrupt: take(SignalKind::interrupt())?,
+            terminate: take(SignalKind::terminate())?,
+        })
+    }
+
+    /// The number of the next one
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.hangup.recv() => 1,
+            _ = self.interrupt.recv() => 2,
+            _ = self.terminate.recv() => 15,
+        }
     }
 }
 
@@ -159,21 +177,29 @@ fn print_report<R: Serialize>(
     report: &R,
     format: Format,
     color: Color,
-    text: impl FnOnce(&R, &mut AutoStream<io::StdoutLock<'static>>) -> io::Result<()>,
+    text: impl FnOnce(&R, &mut Out) -> io::Result<()>,
 ) -> Result<(), CliError> {
+    print(color, |out| match format {
+        Format::Text => text(report, out),
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut *out, report)?;
+            writeln!(out)
+        }
+    })
+}
+
+/// Writes to stdout
+fn print(color: Color, write: impl FnOnce(&mut Out) -> io::Result<()>) -> Result<(), CliError> {
     let mut out = AutoStream::new(io::stdout().lock(), color.for_stdout());
-    let written = match format {
-        Format::Text => text(report, &mut out),
-        Format::Json => serde_json::to_writer_pretty(&mut out, report)
-            .map_err(io::Error::from)
-            .and_then(|()| writeln!(out)),
-    };
-    match written.and_then(|()| out.flush()) {
+    match write(&mut out).and_then(|()| out.flush()) {
         // A reader that has seen enough, such as `head`, is no failure.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         outcome => outcome.map_err(CliError::Output),
     }
 }
+
+/// stdout, with colours where they are wanted
+type Out = AutoStream<io::StdoutLock<'static>>;
 
 /// The wall clock, read once for a command
 fn now() -> Timestamp {

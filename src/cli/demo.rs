@@ -1,16 +1,14 @@
 //! `certd demo`: the whole loop in the sandbox, told with the real commands.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anstream::AutoStream;
 use thiserror::Error;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{Demo, Format, Global};
 use super::error::CliError;
-use super::{Ended, now, print_report};
+use super::{Ended, Out, Signals, now, print, print_report};
 use crate::config::Environment;
 use crate::report::SCHEMA_VERSION;
 use crate::report::demo::{DemoReport, Ending, write_act, write_summary};
@@ -30,12 +28,16 @@ pub(super) async fn run(
 ) -> Result<Ended, CliError> {
     let (started, begun) = (now(), Instant::now());
     let mut scene = Scene::set(args, environment).await?;
-    let mut teller = Teller { global };
-    teller.tell(|out| scene.introduce(out))?;
+    let is_told = global.format == Format::Text && !global.quiet;
+    let tell = |write: &dyn Fn(&mut Out) -> io::Result<()>| match is_told {
+        true => print(global.color, write),
+        false => Ok(()),
+    };
+    tell(&|out| scene.introduce(out))?;
     let mut acts = Vec::new();
     for act in story::ACTS {
         let act = story::play(act, &mut scene, global).await?;
-        teller.tell(|out| write_act(&act, out))?;
+        tell(&|out| write_act(&act, out))?;
         acts.push(act);
     }
     let report = DemoReport {
@@ -44,52 +46,26 @@ pub(super) async fn run(
         started,
         elapsed: begun.elapsed(),
         directory: scene.directory().to_owned(),
+        addresses: scene.addresses(),
         acts,
     };
-    match global.format {
-        Format::Json => print_report(&report, global.format, global.color, |_, _| Ok(()))?,
-        Format::Text => teller.tell(|out| write_summary(&report, out))?,
+    tell(&|out| write_summary(&report, out))?;
+    let must_be_told = !global.quiet || report.ending() == Ending::Otherwise;
+    if !is_told && must_be_told {
+        print_report(&report, global.format, global.color, |report, out| {
+            report.acts.iter().try_for_each(|act| write_act(act, out))?;
+            write_summary(report, out)
+        })?;
     }
     if args.serve {
-        teller.tell(|out| scene.invite(out))?;
-        return serve().await;
+        tell(&|out| scene.invite(out))?;
+        // Here a signal is the way to end, and no error.
+        return Ok(Ended::Signal(Signals::listen()?.next().await));
     }
     Ok(match report.ending() {
         Ending::AsTold => Ended::Well,
         Ending::Otherwise => Ended::Failed,
     })
-}
-
-/// Tells the story while it happens
-struct Teller<'g> {
-    global: &'g Global,
-}
-
-impl Teller<'_> {
-    fn tell(
-        &mut self,
-        write: impl FnOnce(&mut AutoStream<io::StdoutLock<'static>>) -> io::Result<()>,
-    ) -> Result<(), CliError> {
-        if self.global.format != Format::Text || self.global.quiet {
-            return Ok(());
-        }
-        let mut out = AutoStream::new(io::stdout().lock(), self.global.color.for_stdout());
-        match write(&mut out).and_then(|()| out.flush()) {
-            // A reader that has seen enough, such as `head`, is no failure.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            outcome => outcome.map_err(CliError::Output),
-        }
-    }
-}
-
-/// Waits for a signal: here it is the way to end, and no error
-async fn serve() -> Result<Ended, CliError> {
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::Runtime)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(CliError::Runtime)?;
-    tokio::select! {
-        _ = interrupt.recv() => Ok(Ended::Signal(2)),
-        _ = terminate.recv() => Ok(Ended::Signal(15)),
-    }
 }
 
 /// Why the demo cannot be played
