@@ -45,6 +45,38 @@ fn the_configuration_of_the_readme_works() {
 }
 
 #[test]
+fn the_readme_begins_with_the_demo_and_shows_what_it_prints() {
+    let readme = file("README.md");
+    assert_eq!(blocks(&readme, "sh")[0], "cargo run --release -- demo\n");
+    let shown = &blocks(&readme, "text")[0];
+    let snapshot = file("tests/command/snapshots/command__demo__story.snap");
+    let story = snapshot.splitn(3, "---\n").nth(2).unwrap();
+    // The indentation is lost to `blocks`.
+    let mut lines = story.lines().map(str::trim_start);
+    for line in shown.lines() {
+        assert!(
+            lines.any(|told| is_told(line, told)),
+            "the demo does not print {line:?}, or not there"
+        );
+    }
+}
+
+/// Whether a line is one of a snapshot with its `[PLACEHOLDERS]` filled in
+fn is_told(line: &str, told: &str) -> bool {
+    let mut rest = line;
+    let mut pieces = told
+        .split('[')
+        .map(|piece| piece.split_once(']').map_or(piece, |(_, after)| after));
+    pieces.all(|piece| match rest.find(piece) {
+        Some(at) => {
+            rest = &rest[at + piece.len()..];
+            true
+        }
+        None => false,
+    }) && (rest.is_empty() || told.ends_with(']'))
+}
+
+#[test]
 fn the_sample_is_valid_and_agrees_to_nothing() {
     let config = parse(&file("domains.toml"));
     assert_eq!(config.terms, Terms::NotAgreed);
@@ -118,7 +150,7 @@ fn the_readme_names_each_command_and_option_of_obtain() {
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.split_whitespace().next().map(ToOwned::to_owned))
         .collect();
-    assert_eq!(commands, ["obtain", "verify", "status", "help"]);
+    assert_eq!(commands, ["obtain", "verify", "status", "demo", "help"]);
     for command in commands.iter().filter(|command| *command != "help") {
         assert!(readme.contains(&format!("| `certd {command}")), "{command}");
     }

@@ -89,11 +89,12 @@ pub(super) enum Command {
     Verify(Verify),
     /// Show every certificate: names, expiry, state, last result
     Status,
-    /// Show the whole loop on this machine: no domain, no Docker, no network needed
+    /// Show the whole loop on this machine, with nothing installed
     ///
-    /// Starts a CA, a DNS server, a web server in nginx's place and a Docker API on loopback,
-    /// writes a domains.toml, and runs the real commands: obtain, verify, a classic mistake, its
-    /// correction, a renewal. As any user; nothing stays behind.
+    /// Needs no domain, no Docker, no network and no rights. Starts a CA, a DNS server, a web
+    /// server in nginx's place and a Docker API on loopback, writes a domains.toml, and runs the
+    /// real commands: two certificates, a classic mistake, its correction, a renewal. Takes a
+    /// second or two and leaves nothing behind.
     #[cfg(feature = "sandbox")]
     Demo(Demo),
 }

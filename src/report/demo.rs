@@ -1,6 +1,7 @@
 //! What `certd demo` showed, act by act.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,8 +28,25 @@ pub struct DemoReport {
     pub elapsed: Duration,
     /// Where its files are, or were
     pub directory: PathBuf,
+    /// Where its servers are, or were
+    pub addresses: Addresses,
     /// What was done, in order
     pub acts: Vec<Act>,
+}
+
+/// Where the servers of a demo are
+#[derive(Clone, Debug, Serialize)]
+pub struct Addresses {
+    /// The CA's directory, a URL
+    pub directory: String,
+    /// The DNS server
+    pub dns: SocketAddr,
+    /// Where the sites are served with HTTP
+    pub http: SocketAddr,
+    /// Where they are served with TLS
+    pub https: SocketAddr,
+    /// The Docker engine, a URL
+    pub docker: String,
 }
 
 impl DemoReport {

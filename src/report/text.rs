@@ -108,7 +108,8 @@ fn write_finding(finding: &Finding, indent: &str, out: &mut impl Write) -> io::R
 pub(super) fn brief(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let width = widest(report.domains.iter().map(|domain| domain.name.len()));
     for domain in &report.domains {
-        if let Some(finding) = domain.findings.first() {
+        let failure = |finding: &&Finding| finding.severity == Severity::Failure;
+        if let Some(finding) = domain.findings.iter().find(failure) {
             write_finding(finding, "  ", out)?;
             continue;
         }

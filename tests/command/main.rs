@@ -14,6 +14,7 @@ mod support;
 
 mod acme;
 mod config;
+mod demo;
 mod docker;
 mod obtain;
 mod status;

@@ -4,20 +4,24 @@ use std::fs;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anstyle::Style;
 use tempfile::TempDir;
 
 use super::DemoError;
+use crate::chain::{Chain, Fingerprint};
 use crate::cli::args::Demo;
-use crate::cli::now;
+use crate::cli::{crypto_provider, now};
 use crate::config::{Environment, defaults};
-use crate::report::demo::Edit;
+use crate::net::tls::Observer;
+use crate::report::demo::{Addresses, Edit};
 use crate::sandbox::acme::{self, Ca};
 use crate::sandbox::dns::{self, Record, Zone};
 use crate::sandbox::web::{self, Site, Web};
 use crate::sandbox::{Clock, container, docker};
 use crate::store::files::{self, Access, Entry};
+use crate::verify::proof::{Wanted, wait_for};
 
 /// Everything that runs, stopped and removed on drop
 ///
@@ -133,15 +137,36 @@ impl Scene {
         Ok(difference(&before, &after))
     }
 
-    /// What an operator does after an edit: `nginx -s reload`
-    pub(super) async fn reload(&self) -> Result<(), DemoError> {
+    /// What an operator does after an edit: `nginx -s reload`, and a moment's patience until
+    /// `name` is served with the certificate of `lineage`
+    pub(super) async fn reload(&self, name: &str, lineage: &str) -> Result<(), DemoError> {
         match &self.nginx {
             Nginx::Sandbox { web, .. } => {
                 // A configuration that nginx refuses stays as it was served.
                 let _ = web.reload();
-                Ok(())
             }
-            Nginx::Container { container, .. } => Ok(container.reload().await?),
+            Nginx::Container { container, .. } => container.reload().await?,
+        }
+        let live = self.directory().join(STORAGE).join("live").join(lineage);
+        let Some(wanted) = leaf_of(&live.join("fullchain.pem")) else {
+            return Ok(());
+        };
+        let observer = Observer::new(crypto_provider(), PATIENCE);
+        let (wanted, (_, https)) = (Wanted::only(wanted), self.nginx.addresses());
+        // What came of it is for the next command to say.
+        let _ = wait_for(&observer, name, https, &wanted, PATIENCE).await;
+        Ok(())
+    }
+
+    pub(super) fn addresses(&self) -> Addresses {
+        let (http, https) = self.nginx.addresses();
+        let (_, docker) = self.nginx.container();
+        Addresses {
+            directory: self.ca.directory(),
+            dns: self.dns.address(),
+            http,
+            https,
+            docker,
         }
     }
 
@@ -159,23 +184,29 @@ impl Scene {
 
     /// Says what a person can try while everything runs
     pub(super) fn invite(&self, out: &mut impl Write) -> io::Result<()> {
-        let (http, https) = self.nginx.addresses();
-        let root = self.directory().join("root.pem");
-        let (root, port) = (root.display(), https.port());
+        let at = self.addresses();
+        let (ca, port) = (&at.directory, at.https.port());
         writeln!(out, "\n{BOLD}Running until Ctrl-C{BOLD:#}")?;
-        writeln!(out, "  directory  {}", self.ca.directory())?;
-        writeln!(out, "  root       {root}")?;
-        writeln!(out, "  DNS        {}", self.dns.address())?;
-        writeln!(out, "  sites      http://{http}  https://{https}")?;
+        writeln!(out, "  directory  {ca}")?;
+        writeln!(out, "  DNS        {}, *.{SHOP} is loopback", at.dns)?;
         writeln!(
             out,
-            "\n  certd --config {} status",
-            self.configuration().display()
+            "  sites      http://{} and https://{}",
+            at.http, at.https
         )?;
-        writeln!(out, "  curl --cacert {root} {}", self.ca.directory())?;
+        writeln!(out, "\nTo try in another terminal:")?;
+        writeln!(out, "  cd {}", self.directory().display())?;
+        let certd = std::env::current_exe();
+        let certd = certd.map_or_else(|_| "certd".to_owned(), |path| path.display().to_string());
+        writeln!(out, "  {certd} status")?;
+        writeln!(out, "  curl --cacert root.pem {ca}")?;
         writeln!(
             out,
-            "  curl --cacert {root} --resolve rare-books.test:{port}:127.0.0.1 https://rare-books.test:{port}/"
+            "  curl --cacert root.pem --resolve {SHOP}:{port}:127.0.0.1 https://{SHOP}:{port}/"
+        )?;
+        writeln!(
+            out,
+            "  LEGO_CA_CERTIFICATES=root.pem lego --server {ca} --path lego --accept-tos \\\n    --email you@example.com --domains blog.{SHOP} --http --http.webroot {WEBROOT} run"
         )
     }
 
@@ -272,6 +303,12 @@ async fn real(root: &Path, image: &str, environment: &Environment) -> Result<Ngi
     })
 }
 
+/// Fingerprint of the leaf in a file of certificates
+fn leaf_of(path: &Path) -> Option<Fingerprint> {
+    let chain = Chain::from_pem(&fs::read(path).ok()?).ok()?;
+    Some(chain.leaf().fingerprint)
+}
+
 /// Writes the files of nginx's configuration
 fn write_sites(root: &Path, sites: &[Site]) -> Result<(), DemoError> {
     for (name, text) in web::files(sites) {
@@ -302,5 +339,8 @@ const NGINX: &str = "nginx";
 const SITES: &str = "nginx/sites";
 /// What most people call it
 const CONTAINER: &str = "nginx_container";
+const SHOP: &str = "rare-books.test";
+/// Time that nginx may take to reload
+const PATIENCE: Duration = Duration::from_secs(5);
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();

@@ -74,19 +74,22 @@ pub(super) async fn play(
 }
 
 async fn prepare(configured: Configured, scene: &mut Scene) -> Result<Option<Edit>, CliError> {
-    let edit = match configured {
+    match configured {
         Configured::Right => {
             scene.edit(&sites(MESSENGER))?;
-            return Ok(None);
+            Ok(None)
         }
-        Configured::Mistaken => scene.edit(&sites(SHOP))?,
+        Configured::Mistaken => {
+            let edit = scene.edit(&sites(SHOP))?;
+            scene.reload(MESSENGER, SHOP).await?;
+            Ok(edit)
+        }
         Configured::Mended => {
             scene.edit(&sites(MESSENGER))?;
-            None
+            scene.reload(MESSENGER, MESSENGER).await?;
+            Ok(None)
         }
-    };
-    scene.reload().await?;
-    Ok(edit)
+    }
 }
 
 /// Both server blocks, the messenger's with this certificate

@@ -1,0 +1,224 @@
+//! `certd demo`: the whole loop in the sandbox.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use insta::assert_snapshot;
+use serde_json::Value;
+
+use crate::support::{Place, Run, over_80_columns};
+
+/// A place whose temporary files lie below it, so that what is left behind shows
+fn place() -> Place {
+    let place = Place::new();
+    fs::create_dir(place.path("tmp")).unwrap();
+    place
+}
+
+fn demo(place: &Place, arguments: &[&str]) -> Command {
+    let mut command = place.certd(&[&["demo"], arguments].concat());
+    command.env("TMPDIR", place.path("tmp"));
+    command
+}
+
+#[track_caller]
+fn assert_nothing_left(place: &Place) {
+    let left: Vec<_> = fs::read_dir(place.path("tmp")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn the_whole_loop_is_told_in_less_than_forty_lines() {
+    let place = place();
+    let run = Run::of(&mut demo(&place, &[])).exits(0);
+    assert_eq!(run.stderr, "");
+    assert!(run.stdout.lines().count() < 40, "{run}");
+    // Lines of nginx's configuration are to be copied, and stay whole.
+    let prose = over_80_columns(&run.stdout)
+        .into_iter()
+        .filter(|line| !line.contains("ssl_certificate"));
+    assert_eq!(prose.collect::<Vec<_>>(), [""; 0]);
+    assert_nothing_left(&place);
+    let mut settings = place.filters();
+    settings.add_filter(r"certd-demo-\w+", "certd-demo-[NAME]");
+    settings.add_filter(r"(  |, )[0-9a-f]{8}\b", "${1}[FINGERPRINT]");
+    settings.add_filter(r"\d+ requests", "[N] requests");
+    settings.bind(|| assert_snapshot!("story", run.stdout));
+}
+
+#[test]
+fn its_report_shows_a_certificate_of_its_own_for_each_domain_and_new_ones_after_renewal() {
+    let place = place();
+    let report = Run::of(&mut demo(&place, &["--format", "json"]))
+        .exits(0)
+        .json();
+    assert_eq!(report["command"], "demo");
+    let acts = report["acts"].as_array().unwrap();
+    let steps: Vec<&Value> = acts
+        .iter()
+        .flat_map(|act| act["steps"].as_array().unwrap())
+        .collect();
+    for step in &steps {
+        assert_eq!(step["ending"], "as_told", "{step:#}");
+    }
+    let typed: Vec<&str> = steps
+        .iter()
+        .filter_map(|step| step["typed"].as_str())
+        .collect();
+    assert_eq!(
+        typed,
+        [
+            "certd obtain --all",
+            "certd verify",
+            "certd verify messenger.rare-books.test",
+            "certd obtain messenger.rare-books.test",
+            "certd obtain messenger.rare-books.test",
+            "certd obtain --all --force",
+        ]
+    );
+    let first = fingerprints(steps[0]);
+    let renewed = fingerprints(steps[5]);
+    let all = [first.clone(), renewed].concat();
+    for (position, fingerprint) in all.iter().enumerate() {
+        assert_eq!(fingerprint.len(), 64);
+        assert!(!all[..position].contains(fingerprint), "{all:?}");
+    }
+    let endpoints = steps[1]["report"]["endpoints"].as_array().unwrap();
+    let served = |name: &str| {
+        let endpoint = endpoints.iter().find(|endpoint| endpoint["name"] == name);
+        &endpoint.unwrap()["certificate"]
+    };
+    assert_eq!(served("rare-books.test")["fingerprint"], first[0]);
+    assert_eq!(served("www.rare-books.test")["fingerprint"], first[0]);
+    let messenger = served("messenger.rare-books.test");
+    assert_eq!(messenger["fingerprint"], first[1]);
+    assert_eq!(messenger["common_name"], "messenger.rare-books.test");
+    assert_eq!(acts[1]["edit"]["line"], 5);
+    let mistake = &steps[2]["report"]["endpoints"][0];
+    assert_eq!(mistake["certificate"]["fingerprint"], first[0]);
+    let codes: Vec<_> = steps[3]["report"]["domains"][0]["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| finding["code"].as_str().unwrap())
+        .collect();
+    assert_eq!(codes, ["proof.other_lineage"]);
+    assert_nothing_left(&place);
+}
+
+/// Of the shop's and the messenger's certificates in a report of `obtain`
+fn fingerprints(step: &Value) -> Vec<String> {
+    let domains = step["report"]["domains"].as_array().unwrap();
+    domains
+        .iter()
+        .map(|domain| {
+            assert_eq!(domain["outcome"], "proven", "{domain:#}");
+            domain["fingerprint"].as_str().unwrap().to_owned()
+        })
+        .collect()
+}
+
+#[test]
+fn colours_are_escape_codes_around_the_same_words() {
+    let place = place();
+    let run = Run::of(demo(&place, &["--color", "always"]).env_remove("NO_COLOR")).exits(0);
+    for line in run.stdout.lines().filter(|line| line.contains('✗')) {
+        assert!(line.contains("\u{1b}[31m✗"), "{line:?}");
+    }
+    assert!(run.stdout.contains("\u{1b}[32m✓\u{1b}[0m"), "{run}");
+    assert_nothing_left(&place);
+}
+
+#[test]
+fn quiet_says_nothing_when_all_is_well() {
+    let place = place();
+    let run = Run::of(&mut demo(&place, &["-q"])).exits(0);
+    assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("", ""));
+}
+
+#[test]
+fn anyone_may_play_it() {
+    let place = place();
+    let mut command = place.certd_without_rights(&["demo", "--quiet"]);
+    Run::of(command.env("TMPDIR", place.path("tmp"))).exits(0);
+    assert_nothing_left(&place);
+}
+
+#[test]
+fn a_directory_keeps_the_files_and_is_not_played_in_twice() {
+    let place = place();
+    Run::of(&mut demo(&place, &["--dir", "new/demo"])).exits(0);
+    assert_nothing_left(&place);
+    let config = "new/demo/domains.toml";
+    let status = place.run(&["status", "--config", config]).exits(0);
+    assert!(status.stdout.contains("rare-books.test"), "{status}");
+    assert!(!place.path("new/demo/docker.sock").exists());
+    let again = Run::of(&mut demo(&place, &["--dir", "new/demo"])).exits(2);
+    let expected =
+        "[DIR]/new/demo is not empty\nhint: --dir wants a directory that is new or empty";
+    let said = place.without_directory(&again.stderr);
+    assert_eq!(said, format!("error: {expected}\n"));
+    let elsewhere = Run::of(&mut demo(&place, &["--dir", config])).exits(1);
+    assert!(elsewhere.stderr.contains("domains.toml"), "{elsewhere}");
+}
+
+#[test]
+fn no_engine_is_named_where_docker_is_asked_for() {
+    let place = place();
+    let mut command = demo(&place, &["--docker", "nginx"]);
+    let nowhere = format!("unix://{}", place.path("none.sock").display());
+    let run = Run::of(command.env("DOCKER_HOST", nowhere)).exits(1);
+    assert!(run.stderr.contains("needs no Docker at all"), "{run}");
+    assert_nothing_left(&place);
+}
+
+#[test]
+fn it_serves_until_it_is_told_to_stop_and_leaves_nothing() {
+    for (signal, status) in [("INT", 130), ("TERM", 143)] {
+        let place = place();
+        let mut command = demo(&place, &["--serve", "--format", "json"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let report = first_document(&mut child);
+        let directory = report["directory"].as_str().unwrap();
+        let config = format!("{directory}/domains.toml");
+        let verified = place.run(&["verify", "--config", &config]).exits(0);
+        assert!(verified.stdout.contains("3 good"), "{verified}");
+        let renewed = ["obtain", "--all", "--force", "--config", &config];
+        let renewed = place.run(&renewed).exits(0);
+        assert!(renewed.stdout.contains("2 proven"), "{renewed}");
+        stop(&child, signal);
+        let status_seen = child.wait().unwrap().code();
+        assert_eq!(status_seen, Some(status));
+        assert_nothing_left(&place);
+    }
+}
+
+#[test]
+fn a_signal_in_the_middle_leaves_nothing() {
+    let place = place();
+    let mut command = demo(&place, &[]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    stop(&child, "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_nothing_left(&place);
+}
+
+/// The first JSON document that a process writes
+fn first_document(child: &mut Child) -> Value {
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut documents = serde_json::Deserializer::from_reader(stdout).into_iter();
+    documents.next().unwrap().unwrap()
+}
+
+fn stop(child: &Child, signal: &str) {
+    let mut kill = Command::new("kill");
+    kill.args(["-s", signal, &child.id().to_string()]);
+    assert!(kill.status().unwrap().success());
+}
