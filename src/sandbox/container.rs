@@ -39,8 +39,6 @@ pub struct Options {
     pub docker: String,
     /// An image with nginx that is there already
     pub image: String,
-    /// Name of the container
-    pub name: String,
     /// What nginx sees as `/etc/nginx`
     pub configuration: PathBuf,
     /// What it sees as [`STORAGE`]
@@ -91,9 +89,8 @@ impl Container {
             source,
         };
         let docker = connect(&options.docker).map_err(failed)?;
-        let query = CreateContainerOptionsBuilder::new()
-            .name(&options.name)
-            .build();
+        let name = new_name();
+        let query = CreateContainerOptionsBuilder::new().name(&name).build();
         let created = docker.create_container(Some(query), body(options)).await;
         created.map_err(|error| match error {
             ApiError::DockerResponseServerError {
@@ -107,7 +104,7 @@ impl Container {
         let mut container = Self {
             docker,
             url: options.docker.clone(),
-            name: options.name.clone(),
+            name,
             http: nowhere,
             https: nowhere,
         };
@@ -130,6 +127,11 @@ impl Container {
         container.https = published(443).ok_or(ContainerError::Port { port: 443 })?;
         container.wait_for_nginx().await?;
         Ok(container)
+    }
+
+    /// Its name
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Where its port 80 is published
@@ -203,6 +205,14 @@ impl Drop for Container {
         });
         let _ = removing.join();
     }
+}
+
+/// A name that no other container has
+fn new_name() -> String {
+    let mut bytes = [0; 4];
+    // The library documents no failure of its generator that it survives.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    format!("certd-demo-{:08x}", u32::from_be_bytes(bytes))
 }
 
 fn connect(url: &str) -> Result<Docker, ApiError> {

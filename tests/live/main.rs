@@ -12,6 +12,7 @@ mod support;
 mod authority;
 mod complaints;
 mod containers;
+mod demo;
 mod deploy;
 mod failures;
 mod issuance;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         authority::trials(),
         complaints::trials(),
         containers::trials(),
+        demo::trials(),
         deploy::trials(),
         failures::trials(),
         issuance::trials(),

@@ -42,7 +42,6 @@ enum Nginx {
     Container {
         container: container::Container,
         docker: String,
-        name: String,
     },
 }
 
@@ -270,7 +269,7 @@ impl Nginx {
             Self::Sandbox { engine, .. } => {
                 (CONTAINER, format!("unix://{}", engine.socket().display()))
             }
-            Self::Container { docker, name, .. } => (name, docker.clone()),
+            Self::Container { container, docker } => (container.name(), docker.clone()),
         }
     }
 }
@@ -287,11 +286,9 @@ async fn sandbox(root: &Path) -> Result<Nginx, DemoError> {
 async fn real(root: &Path, image: &str, environment: &Environment) -> Result<Nginx, DemoError> {
     let docker = environment.docker_host.clone();
     let docker = docker.unwrap_or_else(|| defaults::DOCKER.to_owned());
-    let name = format!("certd-demo-{}", std::process::id());
     let options = container::Options {
         docker: docker.clone(),
         image: image.to_owned(),
-        name: name.clone(),
         configuration: root.join(NGINX),
         storage: root.join(STORAGE),
         webroot: root.join(WEBROOT),
@@ -299,7 +296,6 @@ async fn real(root: &Path, image: &str, environment: &Environment) -> Result<Ngi
     Ok(Nginx::Container {
         container: container::Container::start(&options).await?,
         docker,
-        name,
     })
 }
 

@@ -259,7 +259,8 @@ fn docker(verb: &str) -> Command {
     command
 }
 
-fn image() -> String {
+/// The image with nginx that the tests use
+pub(crate) fn image() -> String {
     std::env::var("CERTD_TEST_NGINX_IMAGE").unwrap_or_else(|_| "certd-nginx-test:local".to_owned())
 }
 
