@@ -11,6 +11,36 @@
 //! Each part is a handle: dropping it stops the part. Tests set from outside how a part departs
 //! from what it should do, one [`fault`] at a time. The modules use layer 0 alone, so that they
 //! cannot mirror certd's own mistakes.
+//!
+//! ```
+//! use std::net::Ipv4Addr;
+//! use std::time::Duration;
+//!
+//! use certd::sandbox::acme::{Ca, Call, Limit, Options, Problem};
+//! use certd::sandbox::dns::{Record, Server, Zone};
+//! use certd::sandbox::fault::Times;
+//! use certd::sandbox::Clock;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let runtime = tokio::runtime::Runtime::new()?;
+//! # runtime.block_on(async {
+//! let now = "2027-02-10T00:00:00Z".parse()?;
+//! let zone = Zone::new();
+//! zone.add("shop.test", Record::A(Ipv4Addr::LOCALHOST));
+//! let dns = Server::start("127.0.0.1:0".parse()?, zone).await?;
+//!
+//! // It fetches tokens from port 8080, and lives in February 2027.
+//! let options = Options::new(Clock::new(move || now), dns.address(), 8080);
+//! let ca = Ca::start(options).await?;
+//!
+//! // The next order is one too many.
+//! let problem = Problem::limited(Limit::ExactSet, now, Duration::from_secs(3600));
+//! ca.fault(Call::NewOrder, Times::Next(1), problem);
+//! assert!(ca.directory().starts_with("https://127.0.0.1:"));
+//! # Ok(())
+//! # })
+//! # }
+//! ```
 
 use std::fmt;
 use std::io;

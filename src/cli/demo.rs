@@ -99,6 +99,11 @@ impl DemoError {
             Self::Container(ContainerError::NoImage { image }) => {
                 Some(format!("docker pull {image}"))
             }
+            Self::Sandbox(SandboxError::Listen { source, .. })
+                if source.kind() == io::ErrorKind::InvalidInput =>
+            {
+                Some("a socket's path is short: choose another --dir, or another TMPDIR".to_owned())
+            }
             Self::Container(_) => {
                 Some("without --docker the demo needs no Docker at all".to_owned())
             }

@@ -164,6 +164,15 @@ fn a_directory_keeps_the_files_and_is_not_played_in_twice() {
 }
 
 #[test]
+fn a_directory_that_is_too_deep_for_a_socket_is_explained() {
+    let place = place();
+    let deep = "d".repeat(120);
+    let run = Run::of(&mut demo(&place, &["--dir", &deep])).exits(1);
+    assert!(run.stderr.contains("cannot listen on"), "{run}");
+    assert!(run.stderr.contains("choose another --dir"), "{run}");
+}
+
+#[test]
 fn no_engine_is_named_where_docker_is_asked_for() {
     let place = place();
     let mut command = demo(&place, &["--docker", "nginx"]);
