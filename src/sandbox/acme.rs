@@ -18,10 +18,11 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use super::fault::{Fault, Faults, Times};
 use super::listen::TlsListener;
-use super::{Background, Clock, SandboxError, lock};
+use super::{Clock, SandboxError, lock};
 use crate::chain::Chain;
 use crate::time::Validity;
 
@@ -29,6 +30,7 @@ mod account;
 mod authority;
 mod caa;
 mod certificate;
+mod csr;
 mod edge;
 mod fetch;
 mod jws;
@@ -36,6 +38,8 @@ mod order;
 mod problem;
 mod profile;
 mod state;
+#[cfg(test)]
+mod tests;
 mod validation;
 
 use authority::{Authority, Leaf};
@@ -107,7 +111,7 @@ pub enum Reuse {
 #[derive(Debug)]
 pub struct Ca {
     shared: Arc<Shared>,
-    _task: Background,
+    _stop: oneshot::Sender<()>,
 }
 
 /// What all requests share
@@ -262,13 +266,17 @@ impl Ca {
             mishaps: Faults::default(),
         });
         let router = router(&shared);
-        let task = Background::spawn(async move {
-            // It ends only with the task.
-            let _ = axum::serve(listener, router).await;
+        let (stop, stopped) = oneshot::channel::<()>();
+        tokio::spawn(async move {
+            // Dropping the sender ends it too, and closes the connections that wait for a request.
+            let ended = async { drop(stopped.await) };
+            let _ = axum::serve(listener, router)
+                .with_graceful_shutdown(ended)
+                .await;
         });
         Ok(Self {
             shared,
-            _task: task,
+            _stop: stop,
         })
     }
 
@@ -372,8 +380,10 @@ impl Shared {
         format!("{}/{path}", self.base)
     }
 
+    /// In whole seconds, as certificates say it and as some clients want it in JSON
     fn now(&self) -> Timestamp {
-        self.options.clock.now()
+        let now = self.options.clock.now();
+        Timestamp::from_second(now.as_second()).unwrap_or(now)
     }
 }
 
@@ -387,11 +397,20 @@ impl std::fmt::Debug for Shared {
 
 fn router(shared: &Arc<Shared>) -> Router {
     let mut router = Router::new();
-    let routes: [(Call, &str, MethodRouter<Arc<Shared>>); 13] = [
-        (Call::Directory, "/directory", get(edge::directory)),
-        (Call::Nonce, "/nonce", get(edge::nonce)),
+    let routes: [(Call, &str, MethodRouter<Arc<Shared>>); 14] = [
+        (
+            Call::Directory,
+            "/directory",
+            get(edge::directory).post(edge::directory_signed),
+        ),
+        (
+            Call::Nonce,
+            "/nonce",
+            get(edge::nonce).post(edge::nonce_signed),
+        ),
         (Call::NewAccount, "/new-account", post(account::register)),
         (Call::Account, "/account/{id}", post(account::update)),
+        (Call::Account, "/account/{id}/orders", post(account::orders)),
         (Call::KeyChange, "/key-change", post(account::change_key)),
         (Call::NewOrder, "/new-order", post(order::place)),
         (Call::Order, "/order/{id}", post(order::show)),
@@ -420,7 +439,8 @@ fn router(shared: &Arc<Shared>) -> Router {
     ];
     for (call, path, route) in routes {
         let layer = axum::middleware::from_fn_with_state((Arc::clone(shared), call), edge::around);
-        router = router.route(path, route.layer(layer));
+        let route = route.fallback(edge::wrong_method).layer(layer);
+        router = router.route(path, route);
     }
     router
         .fallback(edge::nothing_there)

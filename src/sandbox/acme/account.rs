@@ -102,6 +102,26 @@ pub(super) async fn update(
     Ok(shared.show(StatusCode::OK, id, account))
 }
 
+/// Lists the orders of an account (RFC 8555 section 7.1.2.1)
+pub(super) async fn orders(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<u64>,
+    signed: Signed,
+) -> Result<Json<Value>, Problem> {
+    signed.as_get()?;
+    if signed.account()? != id {
+        return Err(Problem::unauthorized("the account belongs to another key"));
+    }
+    let (state, now) = (lock(&shared.state), shared.now());
+    let orders = state.orders.iter().filter(|(_, order)| {
+        order.account == id && state.order_status(order, now) != Status::Invalid
+    });
+    let urls: Vec<String> = orders
+        .map(|(id, _)| shared.url(&format!("order/{id}")))
+        .collect();
+    Ok(Json(json!({ "orders": urls })))
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct KeyChange {
@@ -173,6 +193,10 @@ impl Shared {
             return Err(Problem::new(403, "externalAccountRequired", detail));
         };
         let jws = Unverified::parse(binding.to_string().as_bytes())?;
+        if jws.nonce().is_some() {
+            let detail = "an external account binding has no nonce of its own";
+            return Err(Problem::malformed(detail));
+        }
         if jws.url() != Some(&signed.url) {
             return Err(Problem::malformed(
                 "the external account binding names another URL",

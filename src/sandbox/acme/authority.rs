@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer,
-    CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair,
-    KeyUsagePurpose, NameConstraints, PublicKeyData, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CidrSubnet, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose, NameConstraints,
+    PublicKeyData, SerialNumber, date_time_ymd,
 };
 use rustls::pki_types::CertificateDer;
 
@@ -118,11 +118,6 @@ fn params(name: &str, validity: Validity) -> CertificateParams {
         excluded_subtrees: Vec::new(),
     });
     params
-}
-
-/// A request for a certificate, its signature checked
-pub(super) fn parse_csr(der: &[u8]) -> Result<CertificateSigningRequestParams, rcgen::Error> {
-    CertificateSigningRequestParams::from_der(&der.into())
 }
 
 fn set_validity(params: &mut CertificateParams, validity: Validity) {

@@ -54,22 +54,31 @@ fn permits(records: &[&CAA], account_url: &str) -> bool {
 }
 
 fn names_us(record: &CAA, account_url: &str) -> bool {
-    let Ok((Some(issuer), parameters)) = record.value_as_issue() else {
+    // The DNS library reads such a value too, but not with the spaces that RFC 8659 section 4.2
+    // allows around its parts.
+    let Ok(value) = std::str::from_utf8(&record.value) else {
         return false;
     };
-    let is_us = issuer
-        .to_utf8()
-        .trim_end_matches('.')
-        .eq_ignore_ascii_case(IDENTITY);
-    is_us
-        && parameters.iter().all(|parameter| match parameter.key() {
-            "validationmethods" => parameter
-                .value()
-                .split(',')
-                .any(|method| method == "http-01"),
-            "accounturi" => parameter.value() == account_url,
-            _ => true,
-        })
+    let (issuer, parameters) = value.split_once(';').unwrap_or((value, ""));
+    let issuer = issuer.trim().trim_end_matches('.');
+    let mut parameters = parameters
+        .split(';')
+        .map(str::trim)
+        .filter(|parameter| !parameter.is_empty());
+    issuer.eq_ignore_ascii_case(IDENTITY)
+        && parameters.all(|parameter| permits_this(parameter, account_url))
+}
+
+/// Whether one parameter leaves room for this account and for http-01 (RFC 8657)
+fn permits_this(parameter: &str, account_url: &str) -> bool {
+    let Some((tag, value)) = parameter.split_once('=') else {
+        return false;
+    };
+    match (tag.trim(), value.trim()) {
+        ("validationmethods", methods) => methods.split(',').any(|method| method == "http-01"),
+        ("accounturi", url) => url == account_url,
+        _ => true,
+    }
 }
 
 const KNOWN: [&str; 3] = ["issue", "issuewild", "iodef"];

@@ -9,12 +9,13 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use jiff::SignedDuration;
-use rcgen::{CertificateSigningRequestParams, DnType, DnValue, KeyPair, SanType};
+use rcgen::KeyPair;
 use serde::Deserialize;
 use serde_json::json;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::authority::{Leaf, parse_csr};
+use super::authority::Leaf;
+use super::csr::Csr;
 use super::edge::{By, Signed};
 use super::jws;
 use super::problem::Problem;
@@ -37,16 +38,18 @@ pub(super) async fn finalize(
     let account = signed.account()?;
     let wanted: Finalize = jws::payload(&signed.payload)?;
     let order = shared.ready_order(id, account)?;
-    let csr = parse_csr(&jws::decode(&wanted.csr)?)
-        .map_err(|error| Problem::new(400, "badCSR", error.to_string()))?;
-    check_csr(&csr, &order)?;
     let account_url = shared.url(&format!("account/{account}"));
+    let (_, account_key) = shared.account_key(&account_url)?;
+    let csr = Csr::parse(&jws::decode(&wanted.csr)?, &account_key)?;
+    csr.check_names(&order.names)?;
     let mut permitted = Ok(());
     for name in &order.names {
         if permitted.is_ok() {
             permitted = shared.fetcher.check_caa(name, &account_url).await;
         }
     }
+    // Another request may have finished the order meanwhile.
+    let order = shared.ready_order(id, account)?;
     let stage = match (shared.mishaps.take(&Step::Finalize), permitted) {
         (_, Err(problem)) | (Some(Mishap::Invalid(problem)), _) => OrderStage::Invalid(problem),
         (Some(Mishap::Processing(looks)), _) => {
@@ -60,39 +63,6 @@ pub(super) async fn finalize(
     }
     let body = shared.order_json(&state, id, shared.now())?;
     Ok(shared.polled(body))
-}
-
-/// Checks that a CSR asks for the names of its order and for nothing else
-fn check_csr(csr: &CertificateSigningRequestParams, order: &Order) -> Result<(), Problem> {
-    let bad = |detail: String| Problem::new(400, "badCSR", detail);
-    let mut asked: Vec<String> = Vec::new();
-    for name in &csr.params.subject_alt_names {
-        match name {
-            SanType::DnsName(name) => asked.push(name.as_str().to_ascii_lowercase()),
-            _ => return Err(bad("CSR holds something else than DNS names".to_owned())),
-        }
-    }
-    asked.extend(common_name(csr));
-    asked.sort();
-    asked.dedup();
-    let mut ordered = order.names.clone();
-    ordered.sort();
-    if asked != ordered {
-        let detail = format!("CSR is for {asked:?}, the order for {ordered:?}");
-        return Err(bad(detail));
-    }
-    Ok(())
-}
-
-fn common_name(csr: &CertificateSigningRequestParams) -> Option<String> {
-    let name = csr.params.distinguished_name.get(&DnType::CommonName)?;
-    let text = match name {
-        DnValue::Utf8String(text) => text.as_str(),
-        DnValue::PrintableString(text) => text.as_str(),
-        DnValue::Ia5String(text) => text.as_str(),
-        _ => return None,
-    };
-    Some(text.to_ascii_lowercase())
 }
 
 impl Shared {
@@ -114,20 +84,16 @@ impl Shared {
     }
 
     /// Signs and keeps a certificate; gives its serial number in hexadecimal
-    fn issue_for(
-        &self,
-        order: &Order,
-        csr: &CertificateSigningRequestParams,
-    ) -> Result<String, Problem> {
+    fn issue_for(&self, order: &Order, csr: &Csr) -> Result<String, Problem> {
         let mishap = self.mishaps.take(&Step::Issue);
         let serial = serial();
-        let asked = common_name(csr);
         let common_name = match order.profile.subject {
             Subject::Empty => None,
-            Subject::CommonName => asked.as_deref().or_else(|| {
-                let mut names = order.names.iter().map(String::as_str);
+            Subject::CommonName => {
+                let asked = csr.common_name.iter().chain(&csr.names);
+                let mut names = asked.map(String::as_str);
                 names.find(|name| name.len() <= LONGEST_COMMON_NAME)
-            }),
+            }
         };
         let leaf = Leaf {
             names: &order.names,
@@ -139,7 +105,7 @@ impl Shared {
             Some(Mishap::ForeignKey) => {
                 KeyPair::generate().and_then(|key| self.authority.sign(&leaf, &key))
             }
-            _ => self.authority.sign(&leaf, &csr.public_key),
+            _ => self.authority.sign(&leaf, &csr.key),
         };
         let certificate = signed.map_err(|error| Problem::new(400, "badCSR", error.to_string()))?;
         let hex = hex(&serial);
@@ -211,7 +177,7 @@ pub(super) async fn download(
 #[derive(Debug, Deserialize)]
 struct Revoke {
     certificate: String,
-    reason: Option<u8>,
+    reason: Option<i64>,
 }
 
 /// Revokes a certificate, for the account that ordered it or for whoever holds its key
@@ -224,17 +190,19 @@ pub(super) async fn revoke(
     let (_, certificate) = X509Certificate::from_der(&der)
         .map_err(|_| Problem::malformed("the certificate is no X.509 DER"))?;
     let mut state = lock(&shared.state);
-    let issued = state
-        .certificates
-        .get_mut(&hex(certificate.raw_serial()))
+    let serial = hex(certificate.raw_serial());
+    let issued = state.certificates.get(&serial);
+    let issued = issued
         .filter(|issued| issued.der == der)
         .ok_or_else(|| Problem::not_found("certificate"))?;
     let may = match signed.by() {
-        By::Account(id) => *id == issued.account,
+        By::Account(id) => {
+            *id == issued.account || state.holds_all(*id, &issued.names, shared.now())
+        }
         By::Key(key) => key.is_of(certificate.public_key()),
     };
     if !may {
-        let detail = "neither the account that ordered the certificate nor its key signed";
+        let detail = "neither the certificate's key nor an account that holds its names signed";
         return Err(Problem::unauthorized(detail));
     }
     if wanted
@@ -251,7 +219,9 @@ pub(super) async fn revoke(
             "the certificate is revoked already",
         ));
     }
-    issued.revoked = Some(shared.now());
+    if let Some(issued) = state.certificates.get_mut(&serial) {
+        issued.revoked = Some(shared.now());
+    }
     Ok(StatusCode::OK)
 }
 
@@ -307,4 +277,4 @@ const SHORT_LIFETIME: SignedDuration = SignedDuration::from_hours(10 * 24);
 const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(6 * 3600);
 /// Upper bound of RFC 5280, appendix A
 const LONGEST_COMMON_NAME: usize = 64;
-const REASONS: [u8; 4] = [0, 1, 4, 5];
+const REASONS: [i64; 4] = [0, 1, 4, 5];

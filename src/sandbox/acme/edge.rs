@@ -124,7 +124,10 @@ impl Shared {
         let id = url
             .strip_prefix(&self.url("account/"))
             .and_then(|id| id.parse().ok());
-        let account = id.and_then(|id| Some((id, state.accounts.get(&id)?)));
+        let account = id
+            // `01` and `+1` are numbers too, but not in an URL that the CA gave.
+            .filter(|id| self.url(&format!("account/{id}")) == url)
+            .and_then(|id| Some((id, state.accounts.get(&id)?)));
         match account {
             Some((_, account)) if account.status == Status::Deactivated => {
                 Err(Problem::unauthorized("the account is deactivated"))
@@ -160,6 +163,8 @@ pub(super) async fn around(
         None => None,
     };
     let mut response = match played {
+        // What stands before the CA, and answers in its place, knows neither nonces nor links.
+        Some(response) if !is_problem(&response) => return response,
         Some(response) => response,
         None => next.run(request).await,
     };
@@ -175,6 +180,18 @@ pub(super) async fn around(
         headers.append(LINK, index);
     }
     response
+}
+
+fn is_problem(response: &Response) -> bool {
+    response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind == "application/problem+json")
+}
+
+/// Refuses a method, such as GET where it should be POST-as-GET (RFC 8555 section 6.3)
+pub(super) async fn wrong_method(method: Method) -> Problem {
+    Problem::new(405, "malformed", format!("{method} is not allowed here"))
 }
 
 pub(super) async fn nothing_there() -> Problem {
@@ -202,6 +219,21 @@ pub(super) async fn directory(State(shared): State<Arc<Shared>>) -> Json<Value> 
             "profiles": profiles,
         },
     }))
+}
+
+/// The directory by POST-as-GET, which RFC 8555 section 6.3 wants as well
+pub(super) async fn directory_signed(
+    state: State<Arc<Shared>>,
+    signed: Signed,
+) -> Result<Json<Value>, Problem> {
+    signed.as_get()?;
+    Ok(directory(state).await)
+}
+
+/// A nonce by POST-as-GET
+pub(super) async fn nonce_signed(signed: Signed) -> Result<StatusCode, Problem> {
+    signed.as_get()?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// A nonce (RFC 8555 section 7.2); the header comes from [`around`]

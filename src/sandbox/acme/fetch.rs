@@ -35,6 +35,8 @@ pub(super) struct Fetcher {
     http_port: u16,
     https_port: u16,
     tls: TlsConnector,
+    /// How long a connection may take
+    pub(super) patience: Duration,
 }
 
 /// What a site answered
@@ -65,6 +67,7 @@ impl Fetcher {
             http_port: http,
             https_port: https,
             tls: TlsConnector::from(Arc::new(anyone::client_config()?)),
+            patience: CONNECT_TIMEOUT,
         })
     }
 
@@ -134,31 +137,32 @@ impl Fetcher {
     pub(super) async fn fetch(&self, name: &str, path: &str) -> Result<Fetched, Problem> {
         let mut target = Target::new(name, path)?;
         for redirects in 0..=MOST_REDIRECTS {
-            let response = self.ask(&target, redirects).await?;
+            let response = self.ask(&mut target, redirects).await?;
             let status = response.status();
             if REDIRECTS.contains(&status) {
                 target = target.redirected(&response)?;
                 continue;
             }
             if !status.is_success() {
-                return Err(Problem::unauthorized(format!(
-                    "Invalid response from {}: {}",
-                    target.uri,
-                    status.as_u16()
-                )));
+                return Err(target.invalid(&status.as_u16().to_string()));
             }
             return target.read(response).await;
         }
         Err(target.failed("Too many redirects"))
     }
 
-    async fn ask(&self, target: &Target, redirects: usize) -> Result<Response<Incoming>, Problem> {
+    async fn ask(
+        &self,
+        target: &mut Target,
+        redirects: usize,
+    ) -> Result<Response<Incoming>, Problem> {
         let addresses = self.addresses(&target.host).await?;
         let port = match target.is_tls() {
             true => self.https_port,
             false => self.http_port,
         };
         let first = addresses[0];
+        target.address = Some(first);
         let other = addresses
             .iter()
             .find(|address| address.is_ipv4() != first.is_ipv4());
@@ -167,6 +171,7 @@ impl Fetcher {
             (Err(error), Some(other))
                 if error.kind() == io::ErrorKind::TimedOut && redirects == 0 =>
             {
+                target.address = Some(*other);
                 self.connect(target, *other, port).await
             }
             (outcome, _) => outcome,
@@ -188,7 +193,7 @@ impl Fetcher {
             );
             return Err(io::Error::other(reason));
         }
-        match timeout(CONNECT_TIMEOUT, TcpStream::connect((ip, port))).await {
+        match timeout(self.patience, TcpStream::connect((ip, port))).await {
             Ok(connected) => connected,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
@@ -206,7 +211,7 @@ impl Fetcher {
             .map_err(|error| target.failed(&error.to_string()))?;
         let stream = self.tls.connect(name, stream).await;
         let stream = stream.map_err(|error| {
-            let detail = format!("Fetching {}: {}", target.uri, words(&error));
+            let detail = target.at(&format!("Fetching {}: {}", target.uri, words(&error)));
             Problem::new(400, "tls", detail)
         })?;
         target.send(stream).await
@@ -217,6 +222,8 @@ impl Fetcher {
 struct Target {
     uri: Uri,
     host: String,
+    /// The one that was asked last
+    address: Option<IpAddr>,
 }
 
 impl Target {
@@ -227,6 +234,7 @@ impl Target {
         Ok(Self {
             uri,
             host: name.to_owned(),
+            address: None,
         })
     }
 
@@ -235,11 +243,20 @@ impl Target {
     }
 
     fn failed(&self, reason: &str) -> Problem {
-        Problem::new(
-            400,
-            "connection",
-            format!("Fetching {}: {reason}", self.uri),
-        )
+        let detail = self.at(&format!("Fetching {}: {reason}", self.uri));
+        Problem::new(400, "connection", detail)
+    }
+
+    fn invalid(&self, found: &str) -> Problem {
+        Problem::unauthorized(self.at(&format!("Invalid response from {}: {found}", self.uri)))
+    }
+
+    /// Let's Encrypt says first which address it asked
+    fn at(&self, reason: &str) -> String {
+        match self.address {
+            Some(address) => format!("{address}: {reason}"),
+            None => reason.to_owned(),
+        }
     }
 
     async fn send<S>(&self, stream: S) -> Result<Response<Incoming>, Problem>
@@ -265,13 +282,12 @@ impl Target {
         let location = location
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default();
-        let uri: Uri = match location.starts_with('/') {
-            true => format!(
-                "{}://{}{location}",
-                self.uri.scheme_str().unwrap_or("http"),
-                self.host
-            ),
-            false => location.to_owned(),
+        let scheme = self.uri.scheme_str().unwrap_or("http");
+        let uri: Uri = match location {
+            // RFC 3986 section 4.2: a reference to another host with the same scheme.
+            _ if location.starts_with("//") => format!("{scheme}:{location}"),
+            _ if location.starts_with('/') => format!("{scheme}://{}{location}", self.host),
+            _ => location.to_owned(),
         }
         .parse()
         .map_err(|_| self.failed("Invalid redirect target"))?;
@@ -288,7 +304,11 @@ impl Target {
         if host.is_empty() || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
             return Err(self.failed(&format!("Invalid host in redirect target {host:?}. Only domain names are supported, not IP addresses")));
         }
-        Ok(Self { uri, host })
+        Ok(Self {
+            uri,
+            host,
+            address: None,
+        })
     }
 
     async fn read(&self, mut response: Response<Incoming>) -> Result<Fetched, Problem> {
@@ -309,10 +329,7 @@ impl Target {
         }
         if body.len() >= LARGEST_BODY {
             let begin = String::from_utf8_lossy(&body[..64]).into_owned();
-            return Err(Problem::unauthorized(format!(
-                "Invalid response from {}: {begin:?}",
-                self.uri
-            )));
+            return Err(self.invalid(&format!("{begin:?}")));
         }
         Ok(Fetched { body })
     }

@@ -3,7 +3,9 @@
 use axum::body::Bytes;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, ThumbprintHash};
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, ThumbprintHash,
+};
 use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -26,6 +28,8 @@ struct Flattened {
     signature: String,
     /// Not allowed: it would not be signed
     header: Option<Value>,
+    /// Not allowed: a request has one signature
+    signatures: Option<Value>,
 }
 
 /// The protected header (RFC 8555 section 6.2)
@@ -57,6 +61,9 @@ impl Unverified {
             .map_err(|error| Problem::malformed(format!("the request is no JWS: {error}")))?;
         if raw.header.is_some() {
             return Err(Problem::malformed("a JWS must have no unprotected header"));
+        }
+        if raw.signatures.is_some() {
+            return Err(Problem::malformed("a JWS must have one signature"));
         }
         let protected = serde_json::from_slice(&decode(&raw.protected)?)
             .map_err(|error| Problem::malformed(format!("unusable protected header: {error}")))?;
@@ -110,8 +117,10 @@ impl Unverified {
 
 impl Key {
     fn parse(jwk: Value) -> Result<Self, Problem> {
-        let jwk: Jwk = serde_json::from_value(jwk)
+        let mut jwk: Jwk = serde_json::from_value(jwk)
             .map_err(|error| Problem::new(400, "badPublicKey", error.to_string()))?;
+        // Members such as `alg` and `use` make it no other key.
+        jwk.common = CommonParameters::default();
         let key = Self(Box::new(jwk));
         match key.algorithm() {
             Some(_) => Ok(key),
@@ -143,8 +152,9 @@ impl Key {
             },
             AlgorithmParameters::RSA(key) => {
                 let modulus = BASE64_URL_SAFE_NO_PAD.decode(&key.n).ok()?;
-                (256..=512)
-                    .contains(&modulus.len())
+                // RFC 7518 section 6.3.1.1: zeros in front would give another thumbprint.
+                let is_canonical = modulus.first().is_some_and(|byte| *byte != 0);
+                (is_canonical && (256..=512).contains(&modulus.len()))
                     .then_some((Algorithm::RS256, "RS256"))
             }
             _ => None,

@@ -10,7 +10,7 @@ use http::StatusCode;
 use http::header::RETRY_AFTER;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::RESERVED;
 use super::edge::{Signed, created, random_text};
@@ -65,6 +65,7 @@ pub(super) async fn place(
         Some(id) => id,
         None => {
             order.authorizations = authorizations(&shared, &mut state, &order, now);
+            order.expires = earliest(&state, &order);
             let id = state.next_id();
             state.orders.insert(id, order);
             id
@@ -88,7 +89,7 @@ fn profile(asked: Option<&str>) -> Result<(Profile, Option<&'static str>), Probl
     }
 }
 
-/// The names of an order, each once, in the client's order
+/// The names of an order, each once, in alphabetical order as Let's Encrypt gives them back
 fn names(identifiers: &[Identifier], profile: Profile) -> Result<Vec<String>, Problem> {
     if identifiers.is_empty() || identifiers.len() > profile.most_names {
         let most = profile.most_names;
@@ -97,19 +98,12 @@ fn names(identifiers: &[Identifier], profile: Profile) -> Result<Vec<String>, Pr
             identifiers.len()
         )));
     }
-    let mut seen = BTreeSet::new();
-    let mut names = Vec::new();
-    for identifier in identifiers {
-        let name = name_of(identifier)?;
-        if seen.insert(name.clone()) {
-            names.push(name);
-        }
-    }
-    Ok(names)
+    let names: Result<BTreeSet<String>, Problem> = identifiers.iter().map(name_of).collect();
+    Ok(names?.into_iter().collect())
 }
 
 fn name_of(identifier: &Identifier) -> Result<String, Problem> {
-    let text = identifier.value.as_str();
+    let text = identifier.value.to_ascii_lowercase();
     if identifier.kind != "dns" {
         let detail = format!("identifier type {:?} is not supported", identifier.kind);
         return Err(Problem::new(400, "unsupportedIdentifier", detail));
@@ -118,7 +112,7 @@ fn name_of(identifier: &Identifier) -> Result<String, Problem> {
         let detail = format!("Cannot issue for {text:?}: {reason}");
         Problem::new(400, "rejectedIdentifier", detail)
     };
-    let name = DnsName::parse(text).map_err(|error| rejected(error.to_string()))?;
+    let name = DnsName::parse(&text).map_err(|error| rejected(error.to_string()))?;
     if name.as_str() != text {
         return Err(rejected(format!("it must be written {name}")));
     }
@@ -131,7 +125,7 @@ fn name_of(identifier: &Identifier) -> Result<String, Problem> {
             RESERVED.join(", ")
         )));
     }
-    Ok(text.to_owned())
+    Ok(text)
 }
 
 /// RFC 9773 section 5: a certificate of this account, for one of these names, not replaced yet
@@ -168,7 +162,7 @@ fn authorizations(shared: &Shared, state: &mut State, order: &Order, now: Timest
     let mut ids = Vec::new();
     for name in &order.names {
         let reusable = match shared.options.reuse {
-            Reuse::WhileValid => state.reusable(order.account, name, now),
+            Reuse::WhileValid => state.reusable(order, name, now),
             Reuse::Never => None,
         };
         ids.push(match reusable {
@@ -180,7 +174,7 @@ fn authorizations(shared: &Shared, state: &mut State, order: &Order, now: Timest
                     name: name.clone(),
                     status: Status::Pending,
                     expires: now + order.profile.pending,
-                    reuse: order.profile.reuse,
+                    profile: order.profile,
                     challenge: Challenge {
                         token: random_text(),
                         status: Status::Pending,
@@ -194,6 +188,15 @@ fn authorizations(shared: &Shared, state: &mut State, order: &Order, now: Timest
         });
     }
     ids
+}
+
+/// When an order ends: with the first of its authorizations, or by itself
+fn earliest(state: &State, order: &Order) -> Timestamp {
+    let authorizations = order.authorizations.iter();
+    authorizations
+        .filter_map(|id| state.authorizations.get(id))
+        .map(|authorization| authorization.expires)
+        .fold(order.expires, Timestamp::min)
 }
 
 /// Shows an order
@@ -237,6 +240,11 @@ pub(super) async fn authorization(
                 "an authorization can only be deactivated",
             ));
         }
+        let status = authorization.status(now);
+        if !matches!(status, Status::Pending | Status::Valid) {
+            let detail = format!("an authorization that is {status:?} cannot be deactivated");
+            return Err(Problem::malformed(detail));
+        }
         authorization.status = Status::Deactivated;
     }
     let challenge = authorization
@@ -251,6 +259,9 @@ pub(super) async fn challenge(
     Path(id): Path<u64>,
     signed: Signed,
 ) -> Result<Response, Problem> {
+    if !signed.payload.is_empty() {
+        let _: Map<String, Value> = jws::payload(&signed.payload)?;
+    }
     let mut state = lock(&shared.state);
     let authorization = own(&mut state, id, &signed)?;
     let is_pending = authorization.status(shared.now()) == Status::Pending

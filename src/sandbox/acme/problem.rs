@@ -112,6 +112,10 @@ impl Problem {
         Self::new(400, "malformed", detail)
     }
 
+    pub(super) fn bad_csr(detail: impl Into<String>) -> Self {
+        Self::new(400, "badCSR", detail)
+    }
+
     pub(super) fn unauthorized(detail: impl Into<String>) -> Self {
         Self::new(403, "unauthorized", detail)
     }

@@ -1,8 +1,8 @@
 //! What the CA remembers: accounts, orders, authorizations, certificates, nonces.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -20,7 +20,8 @@ pub(super) struct State {
     /// By serial number in hexadecimal
     pub(super) certificates: BTreeMap<String, Issued>,
     pub(super) validations: usize,
-    nonces: BTreeSet<String>,
+    /// Oldest first
+    nonces: VecDeque<String>,
     last: u64,
 }
 
@@ -76,8 +77,8 @@ pub(super) struct Authorization {
     pub(super) name: String,
     pub(super) status: Status,
     pub(super) expires: Timestamp,
-    /// How long it is used again once it is valid
-    pub(super) reuse: SignedDuration,
+    /// The profile that it was made for: another one may allow less reuse
+    pub(super) profile: Profile,
     pub(super) challenge: Challenge,
 }
 
@@ -109,14 +110,16 @@ impl State {
 
     pub(super) fn keep_nonce(&mut self, nonce: String) {
         if self.nonces.len() >= MOST_NONCES {
-            self.nonces.pop_first();
+            self.nonces.pop_front();
         }
-        self.nonces.insert(nonce);
+        self.nonces.push_back(nonce);
     }
 
     /// Whether the nonce was given out and not used yet
     pub(super) fn use_nonce(&mut self, nonce: &str) -> bool {
-        self.nonces.remove(nonce)
+        // Clients use the latest ones, so the search begins there.
+        let position = self.nonces.iter().rposition(|known| known == nonce);
+        position.is_some_and(|position| self.nonces.remove(position).is_some())
     }
 
     pub(super) fn account_of(&self, key: &Key) -> Option<(u64, &Account)> {
@@ -148,12 +151,31 @@ impl State {
         }
     }
 
-    /// An authorization of this account that need not be validated again
-    pub(super) fn reusable(&self, account: u64, name: &str, now: Timestamp) -> Option<u64> {
-        let found = self.authorizations.iter().rev().find(|(_, known)| {
-            known.account == account && known.name == name && known.status(now) == Status::Valid
-        });
+    /// An authorization for this name that an order need not repeat: one that is valid, else one
+    /// that is pending
+    pub(super) fn reusable(&self, order: &Order, name: &str, now: Timestamp) -> Option<u64> {
+        let with = |status: Status| {
+            let mut known = self.authorizations.iter().rev();
+            known.find(|(_, known)| {
+                known.account == order.account
+                    && known.name == name
+                    && known.profile == order.profile
+                    && known.status(now) == status
+            })
+        };
+        let found = with(Status::Valid).or_else(|| with(Status::Pending));
         found.map(|(id, _)| *id)
+    }
+
+    /// Whether an account has shown that it holds all these names
+    pub(super) fn holds_all(&self, account: u64, names: &[String], now: Timestamp) -> bool {
+        names.iter().all(|name| {
+            self.authorizations.values().any(|known| {
+                known.account == account
+                    && known.name == *name
+                    && known.status(now) == Status::Valid
+            })
+        })
     }
 
     /// An order of this account for exactly the same that waits to be finished

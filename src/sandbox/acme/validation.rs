@@ -1,4 +1,4 @@
-//! Validation by http-01 (RFC 8555 section 8.3), after CAA.
+//! Validation by http-01 (RFC 8555 section 8.3), then CAA, in the order of Let's Encrypt.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub(super) async fn validate(shared: Arc<Shared>, id: u64) {
     let status = match outcome {
         Ok(()) => {
             authorization.challenge.validated = Some(now);
-            authorization.expires = now + authorization.reuse;
+            authorization.expires = now + authorization.profile.reuse;
             Status::Valid
         }
         Err(problem) => {
@@ -64,14 +64,11 @@ fn task(shared: &Shared, id: u64) -> Option<Task> {
 }
 
 async fn examine(shared: &Shared, task: &Task) -> Result<(), Problem> {
-    shared
-        .fetcher
-        .check_caa(&task.name, &task.account_url)
-        .await?;
     let path = format!("/.well-known/acme-challenge/{}", task.token);
     let fetched = shared.fetcher.fetch(&task.name, &path).await?;
     if fetched.body.trim_ascii_end() == task.key_authorization.as_bytes() {
-        return Ok(());
+        let fetcher = &shared.fetcher;
+        return fetcher.check_caa(&task.name, &task.account_url).await;
     }
     let found = String::from_utf8_lossy(&fetched.body).into_owned();
     Err(Problem::unauthorized(format!(
