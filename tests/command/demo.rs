@@ -12,7 +12,7 @@ use crate::support::{Place, Run, over_80_columns};
 /// A place whose temporary files lie below it, so that what is left behind shows
 fn place() -> Place {
     let place = Place::new();
-    fs::create_dir(place.path("tmp")).unwrap();
+    fs::create_dir(place.path("tmp")).expect("it can be made");
     place
 }
 
@@ -24,7 +24,9 @@ fn demo(place: &Place, arguments: &[&str]) -> Command {
 
 #[track_caller]
 fn assert_nothing_left(place: &Place) {
-    let left: Vec<_> = fs::read_dir(place.path("tmp")).unwrap().collect();
+    let left: Vec<_> = fs::read_dir(place.path("tmp"))
+        .expect("it is there")
+        .collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -109,12 +111,15 @@ fn its_report_shows_a_certificate_of_its_own_for_each_domain_and_new_ones_after_
 
 /// Of the shop's and the messenger's certificates in a report of `obtain`
 fn fingerprints(step: &Value) -> Vec<String> {
-    let domains = step["report"]["domains"].as_array().unwrap();
+    let domains = step["report"]["domains"].as_array().expect("it is there");
     domains
         .iter()
         .map(|domain| {
             assert_eq!(domain["outcome"], "proven", "{domain:#}");
-            domain["fingerprint"].as_str().unwrap().to_owned()
+            domain["fingerprint"]
+                .as_str()
+                .expect("it is there")
+                .to_owned()
         })
         .collect()
 }
@@ -221,13 +226,13 @@ fn a_signal_in_the_middle_leaves_nothing() {
 
 /// The first JSON document that a process writes
 fn first_document(child: &mut Child) -> Value {
-    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
     let mut documents = serde_json::Deserializer::from_reader(stdout).into_iter();
-    documents.next().unwrap().unwrap()
+    documents.next().expect("a document").expect("JSON")
 }
 
 fn stop(child: &Child, signal: &str) {
     let mut kill = Command::new("kill");
     kill.args(["-s", signal, &child.id().to_string()]);
-    assert!(kill.status().unwrap().success());
+    assert!(kill.status().expect("it can be started").success());
 }

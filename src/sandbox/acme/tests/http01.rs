@@ -87,8 +87,9 @@ async fn what_is_served_decides() {
     )
     .await;
     for status in [303, 400, 403, 404, 500] {
-        let expected =
-            format!("unauthorized: 127.0.0.1: Invalid response from http://shop.testPATH: {status}");
+        let expected = format!(
+            "unauthorized: 127.0.0.1: Invalid response from http://shop.testPATH: {status}"
+        );
         check(&expected, |_, _| HttpInstead::Status(status)).await;
     }
 }
