@@ -24,17 +24,20 @@ use nix::sys::time::TimeValLike;
     reason = "a benchmark needs a part of the live suite's support"
 )]
 mod support {
+    pub(crate) mod ca;
     pub(crate) mod conf;
     pub(crate) mod dns;
     pub(crate) mod nginx;
     pub(crate) mod pebble;
     pub(crate) mod ports;
     pub(crate) mod process;
+    pub(crate) mod sandbox;
     pub(crate) mod world;
 }
 
+use support::ca::Options;
 use support::dns::Dns;
-use support::pebble::{Pebble, PebbleOptions};
+use support::pebble::Pebble;
 use support::ports;
 use support::process::Process;
 use support::world::World;
@@ -50,10 +53,9 @@ fn main() {
     let _nginx = serve_webroot(&world, http);
     let pebble = Pebble::start(
         &dns,
-        PebbleOptions {
+        Options {
             nonce_reject: 0,
-            authz_reuse: 0,
-            ..PebbleOptions::new(http)
+            ..Options::new(http)
         },
     );
     println!(

@@ -1,13 +1,14 @@
 # shellcheck shell=bash
 # What the live tests and the Pebble example need of a machine; sourced by both.
 #
-# prepare_machine installs what is missing (Debian, as root) and starts a Docker
-# engine if none answers; release_machine, to be called on exit, stops that one.
+# prepare_machine installs what is missing (Debian, as root), the packages in
+# `extra` too, and starts a Docker engine if none answers; release_machine, to be
+# called on exit, stops that one.
 
 # Users other than root often lack sbin, where Debian puts half of the tools.
 PATH=$PATH:/usr/sbin:/sbin
 
-engine_pid='' engine_log='' policy_file=''
+extra=() engine_pid='' engine_log='' policy_file=''
 
 prepare_machine() {
     install_missing
@@ -30,7 +31,7 @@ engine_answers() {
 }
 
 install_missing() {
-    local missing=()
+    local missing=("${extra[@]}")
     need() { command -v "$1" >/dev/null || missing+=("$2"); }
     need curl curl
     need ip iproute2

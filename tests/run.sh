@@ -2,10 +2,12 @@
 # Runs every test of certd, the live suite included: on Debian as root it
 # installs what is missing, starts a Docker engine if none answers, builds the
 # nginx image and calls `cargo test`. Arguments go to cargo test.
+# Other ACME clients are lego, from Debian, and certbot, from PyPI.
 #
 #   tests/run.sh [ARGUMENT...]
 #
-# CERTD_TEST_NGINX_IMAGE names an image to use instead (nginx:alpine, say).
+# CERTD_TEST_NGINX_IMAGE names an image to use instead (nginx:alpine, say),
+# CERTD_TEST_CERTBOT another certbot.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/machine.sh
@@ -34,14 +36,19 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 command -v cargo >/dev/null || fail 'cargo is not installed' 'Rust comes from https://rustup.rs.'
+command -v lego >/dev/null || extra+=(lego)
+# Without ensurepip Debian's Python makes no environment that certbot could be put into.
+[ -n "${CERTD_TEST_CERTBOT:-}" ] || python3 -c 'import ensurepip' 2>/dev/null ||
+    extra+=(python3-venv)
 prepare_machine
 
+CERTD_TEST_CERTBOT=$(tests/certbot.sh | tail -n 1)
 CERTD_TEST_NGINX_IMAGE=$(tests/nginx-image.sh | tail -n 1)
 CERTD_TEST_RUN=$(od -An -N6 -tx1 /dev/urandom | tr -d ' \n')
 temp=$(mktemp -d)
 # One of the tests becomes nobody, who must find its way to what it may read.
 chmod 755 "$temp"
-export CERTD_LIVE=1 CERTD_TEST_NGINX_IMAGE CERTD_TEST_RUN TMPDIR="$temp"
+export CERTD_LIVE=1 CERTD_TEST_CERTBOT CERTD_TEST_NGINX_IMAGE CERTD_TEST_RUN TMPDIR="$temp"
 
 # Job control gives the tests a process group, which `clean` can end as one.
 set -m

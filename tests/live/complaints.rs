@@ -2,6 +2,7 @@
 
 use libtest_mimic::Trial;
 
+use crate::support::ca::Kind;
 use crate::support::conf::{self, Flavour};
 use crate::support::scene::{SHOP, Scene, WWW, site};
 
@@ -29,7 +30,7 @@ fn warnings(scene: &Scene) -> usize {
 }
 
 fn an_error_after_many_warnings_is_shown() {
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Pebble);
     scene.write_domains(&[(SHOP, &[WWW])]);
     let broken = with_warnings().replace("ssl_protocols", "ssl_protocolls");
     scene.nginx.write_conf(&broken);
@@ -41,7 +42,7 @@ fn an_error_after_many_warnings_is_shown() {
     let words = "[emerg] unknown directive \"ssl_protocolls\"";
     let bare = without_process(&finding.evidence);
     assert!(bare.contains(words), "{finding:?}");
-    assert_eq!(scene.pebble.orders(), 0);
+    assert_eq!(scene.ca.orders(), 0);
     // People see it too.
     let text = scene.world.certd(&["obtain", SHOP]).expect_status(1).stdout;
     assert!(without_process(&text).contains(words), "{text}");
@@ -55,14 +56,14 @@ fn without_process(words: &str) -> String {
 }
 
 fn a_certificate_to_come_is_waited_for_in_spite_of_many_warnings() {
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Pebble);
     scene.write_domains(&[(SHOP, &[WWW])]);
     scene.nginx.write_conf(&with_warnings());
     assert_eq!(warnings(&scene), WARNINGS);
 
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     scene.assert_serves(SHOP, &[SHOP, WWW]);
-    assert_eq!(scene.pebble.orders(), 1);
+    assert_eq!(scene.ca.orders(), 1);
 }
 
 /// One more than certd shows lines

@@ -2,6 +2,7 @@
 
 use libtest_mimic::Trial;
 
+use crate::support::ca::Kind;
 use crate::support::write;
 
 use crate::deploy::ignore_hangup;
@@ -39,7 +40,9 @@ fn second(scene: &Scene, label: &str, change: impl FnOnce(&mut NginxOptions)) ->
 }
 
 fn labelled(label: &str) -> Scene {
-    let scene = Scene::with(|nginx, _| nginx.labels = vec![label.to_owned()]);
+    let scene = Scene::with(Kind::Pebble, |nginx, _| {
+        nginx.labels = vec![label.to_owned()]
+    });
     let config = scene
         .unbound_config()
         .lines(&format!("[nginx]\nlabel = {label:?}"));
@@ -64,7 +67,7 @@ fn two_containers_by_label_are_both_served() {
             assert!(targets.contains(container.name()), "{report}");
         }
     }
-    assert_eq!(scene.pebble.orders(), 2);
+    assert_eq!(scene.ca.orders(), 2);
 }
 
 fn one_of_two_that_does_not_reload_is_a_failure() {
@@ -120,7 +123,7 @@ fn one_of_two_that_does_not_come_up_again_is_rolled_back() {
     assert_eq!(scene.served(SHOP), old);
     assert_eq!(scene.served(WWW), old);
     assert_eq!(scene.generations(SHOP), ["1", "2"]);
-    assert_eq!(scene.pebble.orders(), 2);
+    assert_eq!(scene.ca.orders(), 2);
 }
 
 fn one_of_two_without_the_storage_costs_no_order() {
@@ -135,7 +138,7 @@ fn one_of_two_without_the_storage_costs_no_order() {
     let finding = report.finding(SHOP, "target.not_mounted");
     assert!(finding.evidence.contains(other.name()), "{finding:?}");
     assert_eq!(report.ca_requests(), 0, "{report}");
-    assert_eq!(scene.pebble.orders(), 0);
+    assert_eq!(scene.ca.orders(), 0);
     scene.assert_clean();
 }
 
@@ -145,7 +148,7 @@ fn containers_are_found_by_compose_labels() {
         format!("com.docker.compose.service={service}"),
         format!("com.docker.compose.project={project}"),
     ];
-    let scene = Scene::with(|nginx, _| nginx.labels = labels.to_vec());
+    let scene = Scene::with(Kind::Pebble, |nginx, _| nginx.labels = labels.to_vec());
     // The same service in another project is another's.
     let stranger = second(&scene, &labels[0], |nginx| {
         nginx
@@ -169,11 +172,11 @@ fn containers_are_found_by_compose_labels() {
     let report = scene.obtain(&[SHOP, "--force"]).expect(1, SHOP, "failed");
     let finding = report.finding(SHOP, "target.not_mounted");
     assert!(finding.evidence.contains(stranger.name()), "{finding:?}");
-    assert_eq!(scene.pebble.orders(), 1);
+    assert_eq!(scene.ca.orders(), 1);
 }
 
 fn a_container_is_found_by_its_id() {
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Pebble);
     scene.write_sites(&[site(&[SHOP])]);
     for id in [scene.nginx.id(), &scene.nginx.id()[..12]] {
         let config = scene
@@ -186,7 +189,7 @@ fn a_container_is_found_by_its_id() {
 }
 
 fn no_container_costs_no_order_and_lists_those_that_run() {
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Pebble);
     for (selector, value) in [
         ("container", "no-such-container"),
         ("label", "certd.no=such"),
@@ -202,24 +205,24 @@ fn no_container_costs_no_order_and_lists_those_that_run() {
         assert!(finding.cure.contains(scene.nginx.name()), "{finding:?}");
         assert_eq!(report.ca_requests(), 0, "{report}");
     }
-    assert_eq!(scene.pebble.requests(), 0);
+    assert_eq!(scene.ca.requests(), 0);
 }
 
 fn a_stopped_container_costs_no_order() {
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Pebble);
     scene.write_domains(&[(SHOP, &[])]);
     scene.nginx.stop();
     let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
     assert_eq!(report.failures(SHOP), ["target.not_running"], "{report}");
     let finding = report.finding(SHOP, "target.not_running");
     assert!(finding.evidence.contains("exited"), "{finding:?}");
-    assert_eq!(scene.pebble.requests(), 0);
+    assert_eq!(scene.ca.requests(), 0);
 }
 
 fn a_container_that_starts_nginx_by_a_shell_works() {
     // The `-c` is the shell's. Compose files for certbot start nginx like this.
     let script = "while :; do sleep 3600; done & exec nginx -g 'daemon off;'";
-    let scene = Scene::with(|nginx, _| {
+    let scene = Scene::with(Kind::Pebble, |nginx, _| {
         nginx.command = ["sh", "-c", script].map(str::to_owned).to_vec();
     });
     scene.write_domains(&[(SHOP, &[])]);
@@ -229,7 +232,7 @@ fn a_container_that_starts_nginx_by_a_shell_works() {
 }
 
 fn a_container_whose_nginx_has_a_configuration_of_its_own_works() {
-    let scene = Scene::with(|nginx, _| {
+    let scene = Scene::with(Kind::Pebble, |nginx, _| {
         let main = nginx.conf_dir.join("main.conf");
         write(main, &nginx.conf);
         let command = ["nginx", "-c", "/etc/nginx/main.conf", "-g", "daemon off;"];
@@ -247,7 +250,7 @@ fn a_container_whose_nginx_has_a_configuration_of_its_own_works() {
 
 /// Issues and renews with this `reload`; gives when the container started before and after
 fn renew_with(reload: &str) -> (String, String) {
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Pebble);
     let config = scene.config().lines(&format!("reload = {reload:?}"));
     scene
         .world
@@ -274,7 +277,7 @@ fn restart_restarts() {
 }
 
 fn an_engine_without_a_socket_costs_no_order() {
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Pebble);
     let config = scene
         .config()
         .lines("docker = \"unix:///nonexistent.sock\"");
@@ -286,11 +289,11 @@ fn an_engine_without_a_socket_costs_no_order() {
         finding.evidence.contains("/nonexistent.sock"),
         "{finding:?}"
     );
-    assert_eq!(scene.pebble.requests(), 0);
+    assert_eq!(scene.ca.requests(), 0);
 }
 
 fn a_stopped_engine_costs_no_order() {
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Pebble);
     // What an engine that was killed leaves behind.
     let socket = scene.world.path().join("docker.sock");
     drop(std::os::unix::net::UnixListener::bind(&socket).expect("a socket"));
@@ -301,11 +304,11 @@ fn a_stopped_engine_costs_no_order() {
     assert_eq!(report.failures(SHOP), ["docker.unreachable"], "{report}");
     let finding = report.finding(SHOP, "docker.unreachable");
     assert!(finding.cure.contains("is Docker running?"), "{finding:?}");
-    assert_eq!(scene.pebble.requests(), 0);
+    assert_eq!(scene.ca.requests(), 0);
 }
 
 fn without_test_the_proof_alone_decides() {
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Pebble);
     let config = scene.config().lines("test = false");
     scene.world.write_config(&scene.domain(config, SHOP, &[]));
     scene.write_sites(&[site(&[SHOP])]);

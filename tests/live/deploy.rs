@@ -2,6 +2,7 @@
 
 use libtest_mimic::Trial;
 
+use crate::support::ca::Kind;
 use crate::support::conf::{self, Flavour};
 use crate::support::nginx::NginxOptions;
 use crate::support::report::Report;
@@ -11,7 +12,7 @@ use crate::support::world::World;
 use crate::support::write;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    crate::trials![
+    let mut trials = crate::trials_at_each_ca![
         another_domains_certificate_is_named_with_the_lines_to_change,
         a_certificate_without_a_server_block_is_served_after_adding_the_block_shown,
         a_name_beside_another_site_is_not_served_yet,
@@ -25,12 +26,15 @@ pub(crate) fn trials() -> Vec<Trial> {
         tls_that_breaks_though_nginx_accepts_it_is_rolled_back,
         a_reload_that_never_reaches_nginx_is_not_called_success,
         a_reload_that_harms_a_domain_that_needed_nothing_is_not_called_success,
-        once_proven_the_old_certificate_is_gone_for_good,
-    ]
+    ];
+    trials.extend(crate::trials![
+        once_proven_the_old_certificate_is_gone_for_good
+    ]);
+    trials
 }
 
-fn another_domains_certificate_is_named_with_the_lines_to_change() {
-    let scene = Scene::new();
+fn another_domains_certificate_is_named_with_the_lines_to_change(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[WWW]), (MESSENGER, &[])]);
     let wrong = [site(&[SHOP, WWW]), site_of(&[MESSENGER], SHOP)];
     scene.write_sites(&wrong);
@@ -72,14 +76,14 @@ fn another_domains_certificate_is_named_with_the_lines_to_change() {
     ] {
         assert!(finding.cure.contains(&expected), "{expected}: {finding:?}");
     }
-    assert_eq!(scene.pebble.orders(), 2);
+    assert_eq!(scene.ca.orders(), 2);
     // The shop is none the worse for it.
     scene.assert_serves(SHOP, &[SHOP, WWW]);
 
     scene.write_sites(&[site(&[SHOP, WWW]), site(&[MESSENGER])]);
     let report = scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "proven");
     assert_eq!(report.ca_requests(), 0, "{report}");
-    assert_eq!(scene.pebble.orders(), 2);
+    assert_eq!(scene.ca.orders(), 2);
     scene.assert_serves(MESSENGER, &[MESSENGER]);
     scene.assert_serves(SHOP, &[SHOP, WWW]);
     verify(&scene, 0);
@@ -103,8 +107,8 @@ fn line_of(text: &str, words: &str, after: usize) -> usize {
     found.unwrap_or_else(|| panic!("no {words} in {text}")).0 + 1
 }
 
-fn a_certificate_without_a_server_block_is_served_after_adding_the_block_shown() {
-    let scene = Scene::new();
+fn a_certificate_without_a_server_block_is_served_after_adding_the_block_shown(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[WWW])]);
 
     let report = scene.obtain(&[SHOP]).expect(1, SHOP, "not_served");
@@ -112,7 +116,7 @@ fn a_certificate_without_a_server_block_is_served_after_adding_the_block_shown()
     let cure = report.finding(SHOP, "proof.not_served_yet").cure;
     let live = format!("/etc/letsencrypt/live/{SHOP}/fullchain.pem");
     assert!(cure.contains(&live), "{cure}");
-    assert_eq!(scene.pebble.orders(), 1);
+    assert_eq!(scene.ca.orders(), 1);
     assert_eq!(scene.live(SHOP).common_name, SHOP);
 
     let host = scene.world.path().display().to_string();
@@ -123,7 +127,7 @@ fn a_certificate_without_a_server_block_is_served_after_adding_the_block_shown()
     add_block(&scene, &cure);
     let report = scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     assert_eq!(report.ca_requests(), 0, "{report}");
-    assert_eq!(scene.pebble.orders(), 1);
+    assert_eq!(scene.ca.orders(), 1);
     scene.assert_serves(SHOP, &[SHOP, WWW]);
 }
 
@@ -139,8 +143,8 @@ fn add_block(scene: &Scene, cure: &str) {
         .write_conf(&format!("{inside}\n{}\n}}\n", &cure[start..end]));
 }
 
-fn a_name_beside_another_site_is_not_served_yet() {
-    let scene = Scene::new();
+fn a_name_beside_another_site_is_not_served_yet(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[WWW]), (MESSENGER, &[])]);
     scene.write_sites(&[site(&[SHOP, WWW])]);
 
@@ -156,8 +160,8 @@ fn a_name_beside_another_site_is_not_served_yet() {
     );
 }
 
-fn an_alias_without_a_server_block_is_not_called_success() {
-    let scene = Scene::new();
+fn an_alias_without_a_server_block_is_not_called_success(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[WWW]), (MESSENGER, &[])]);
     scene.write_sites(&[site(&[MESSENGER]), site(&[SHOP])]);
 
@@ -169,8 +173,8 @@ fn an_alias_without_a_server_block_is_not_called_success() {
     scene.assert_serves(SHOP, &[SHOP]);
 }
 
-fn a_certificate_unknown_to_certd_is_described() {
-    let scene = Scene::new();
+fn a_certificate_unknown_to_certd_is_described(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[])]);
     served::write_self_signed(&scene.world.conf().join("own/old"), &["old.example"]);
     let mut old = site_of(&[SHOP], "old");
@@ -185,8 +189,8 @@ fn a_certificate_unknown_to_certd_is_described() {
     assert!(finding.cure.contains(line), "{finding:?}");
 }
 
-fn a_broken_nginx_conf_leaves_the_old_certificate_served() {
-    let scene = Scene::new();
+fn a_broken_nginx_conf_leaves_the_old_certificate_served(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[WWW])]);
     scene.write_sites(&[site(&[SHOP, WWW])]);
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
@@ -203,15 +207,15 @@ fn a_broken_nginx_conf_leaves_the_old_certificate_served() {
     assert!(finding.evidence.contains(words), "{finding:?}");
     assert!(finding.cure.contains(scene.nginx.name()), "{finding:?}");
     assert_eq!(report.ca_requests(), 0, "{report}");
-    assert_eq!(scene.pebble.orders(), 1);
+    assert_eq!(scene.ca.orders(), 1);
     assert_eq!(scene.generations(SHOP), ["1"]);
     assert_eq!(scene.served(SHOP), old);
     assert_eq!(scene.served(WWW), old);
     scene.assert_clean();
 }
 
-fn a_missing_certificate_that_the_run_does_not_supply_stops_it_before_an_order() {
-    let scene = Scene::new();
+fn a_missing_certificate_that_the_run_does_not_supply_stops_it_before_an_order(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[]), (MESSENGER, &[])]);
     scene.write_sites(&[site(&["other.test"]), site(&[SHOP])]);
 
@@ -220,13 +224,13 @@ fn a_missing_certificate_that_the_run_does_not_supply_stops_it_before_an_order()
     let finding = report.finding(SHOP, "target.config_broken");
     let missing = "/etc/letsencrypt/live/other.test/fullchain.pem";
     assert!(finding.evidence.contains(missing), "{finding:?}");
-    assert_eq!(scene.pebble.orders(), 0);
+    assert_eq!(scene.ca.orders(), 0);
 }
 
-fn ten_more_runs_after_a_failed_deployment_place_no_order() {
+fn ten_more_runs_after_a_failed_deployment_place_no_order(ca: Kind) {
     let world = World::new();
     world.chown("storage", "0:0");
-    let scene = Scene::in_world(world, Flavour::Unprivileged, |_, _| {});
+    let scene = Scene::in_world(ca, world, Flavour::Unprivileged, |_, _| {});
     scene.write_domains(&[(SHOP, &[])]);
     scene.write_sites(&[site(&[SHOP])]);
     let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
@@ -239,8 +243,8 @@ fn ten_more_runs_after_a_failed_deployment_place_no_order() {
         let report = scene.obtain(arguments).expect(1, SHOP, "failed");
         assert_eq!(report.ca_requests(), 0, "run {run}: {report}");
     }
-    assert_eq!(scene.pebble.orders(), 1);
-    assert_eq!(scene.pebble.certificates(), 1);
+    assert_eq!(scene.ca.orders(), 1);
+    assert_eq!(scene.ca.certificates(), 1);
     assert_eq!(scene.generations(SHOP), ["1"]);
 
     scene.world.chown("storage", "101:33");
@@ -249,8 +253,8 @@ fn ten_more_runs_after_a_failed_deployment_place_no_order() {
     scene.assert_serves(SHOP, &[SHOP]);
 }
 
-fn runs_without_a_server_block_place_one_order() {
-    let scene = Scene::new();
+fn runs_without_a_server_block_place_one_order(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[])]);
     scene.obtain(&[SHOP]).expect(1, SHOP, "not_served");
     for arguments in [&[SHOP][..], &[SHOP, "--force"]] {
@@ -258,13 +262,13 @@ fn runs_without_a_server_block_place_one_order() {
         assert_eq!(report.ca_requests(), 0, "{report}");
         assert_eq!(report.generation(SHOP), 1, "{report}");
     }
-    assert_eq!(scene.pebble.orders(), 1);
+    assert_eq!(scene.ca.orders(), 1);
 }
 
-fn one_unreadable_key_takes_back_only_its_own_domain() {
+fn one_unreadable_key_takes_back_only_its_own_domain(ca: Kind) {
     let world = World::new();
     world.chown("storage", "101:33");
-    let scene = Scene::in_world(world, Flavour::Unprivileged, |_, _| {});
+    let scene = Scene::in_world(ca, world, Flavour::Unprivileged, |_, _| {});
     let third = "third.test";
     scene.write_domains(&[(SHOP, &[WWW]), (MESSENGER, &[]), (third, &[])]);
     scene.write_sites(&[site(&[SHOP, WWW]), site(&[MESSENGER]), site(&[third])]);
@@ -297,19 +301,19 @@ fn one_unreadable_key_takes_back_only_its_own_domain() {
     assert_eq!(scene.generations(third), ["1", "2"]);
 
     // What waits in the archive is deployed without an order once the cause is mended.
-    let orders = scene.pebble.orders();
+    let orders = scene.ca.orders();
     scene
         .world
         .chown("storage/archive/third.test/2/privkey.pem", "101:33");
     let report = scene.obtain(&["--all"]).expect(0, third, "proven");
     assert_eq!(report.outcome(SHOP), "unchanged", "{report}");
-    assert_eq!(scene.pebble.orders(), orders);
+    assert_eq!(scene.ca.orders(), orders);
     assert_ne!(scene.served(third), old);
     scene.assert_serves(third, &[third]);
 }
 
-fn tls_that_breaks_though_nginx_accepts_it_is_rolled_back() {
-    let scene = Scene::new();
+fn tls_that_breaks_though_nginx_accepts_it_is_rolled_back(ca: Kind) {
+    let scene = Scene::new(ca);
     let domain = || scene.domain(scene.config(), SHOP, &[]);
     scene
         .world
@@ -339,13 +343,13 @@ fn tls_that_breaks_though_nginx_accepts_it_is_rolled_back() {
     scene.write_sites(&[site(&[SHOP])]);
     let report = scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     assert_eq!(report.generation(SHOP), 2, "{report}");
-    assert_eq!(scene.pebble.orders(), 2);
+    assert_eq!(scene.ca.orders(), 2);
     scene.assert_serves(SHOP, &[SHOP]);
 }
 
-fn a_reload_that_never_reaches_nginx_is_not_called_success() {
+fn a_reload_that_never_reaches_nginx_is_not_called_success(ca: Kind) {
     // As in images whose init does not forward signals.
-    let scene = Scene::with(|nginx, _| ignore_hangup(nginx));
+    let scene = Scene::with(ca, |nginx, _| ignore_hangup(nginx));
     let config = |reload: &str| {
         let config = scene.config().lines(&format!("reload = {reload:?}"));
         scene.world.write_config(&scene.domain(config, SHOP, &[]));
@@ -362,17 +366,17 @@ fn a_reload_that_never_reaches_nginx_is_not_called_success() {
     let count = reloads.iter().filter(|stage| **stage == "reload").count();
     assert_eq!(count, 2, "tried once more: {report}");
     assert_eq!(scene.served(SHOP), old);
-    assert_eq!(scene.pebble.orders(), 2);
+    assert_eq!(scene.ca.orders(), 2);
 
     config("exec");
     let report = scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     assert_eq!(report.generation(SHOP), 2, "{report}");
-    assert_eq!(scene.pebble.orders(), 2);
+    assert_eq!(scene.ca.orders(), 2);
     scene.assert_serves(SHOP, &[SHOP]);
 }
 
-fn a_reload_that_harms_a_domain_that_needed_nothing_is_not_called_success() {
-    let scene = Scene::new();
+fn a_reload_that_harms_a_domain_that_needed_nothing_is_not_called_success(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[]), (MESSENGER, &[])]);
     scene.write_sites(&[site(&[SHOP]), site(&[MESSENGER])]);
     scene.obtain(&["--all"]).expect(0, MESSENGER, "proven");
@@ -385,11 +389,11 @@ fn a_reload_that_harms_a_domain_that_needed_nothing_is_not_called_success() {
     assert_eq!(report.outcome(MESSENGER), "failed", "{report}");
     let failures = report.failures(MESSENGER);
     assert_eq!(failures, ["proof.other_lineage"], "{report}");
-    assert_eq!(scene.pebble.orders(), 3);
+    assert_eq!(scene.ca.orders(), 3);
 }
 
 fn once_proven_the_old_certificate_is_gone_for_good() {
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Pebble);
     scene.write_domains(&[(SHOP, &[])]);
     scene.write_sites(&[site(&[SHOP])]);
     // While nginx reloads, old and new workers accept connections side by side, for 100 ms.

@@ -3,8 +3,10 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use certd::sandbox::acme::Reuse;
 use libtest_mimic::Trial;
 
+use crate::support::ca::{KINDS, Kind};
 use crate::support::report::Report;
 use crate::support::scene::{MESSENGER, SHOP, Scene, WWW, site, site_of};
 use crate::support::served::{self, key_algorithm};
@@ -12,7 +14,7 @@ use crate::support::tree::Tree;
 use crate::support::world::entries;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let mut trials = crate::trials![
+    let mut trials = crate::trials_at_each_ca![
         each_domain_gets_a_certificate_of_its_own,
         modes_and_links_are_right_whatever_the_umask,
         a_certificate_that_the_configuration_names_already_ends_well_in_one_run,
@@ -20,18 +22,20 @@ pub(crate) fn trials() -> Vec<Trial> {
         changed_names_are_ordered_anew,
         a_changed_key_type_is_ordered_anew,
     ];
-    for nonce_reject in [5, 30] {
-        for authz_reuse in [0, 100] {
-            for sleep in [None, Some(3)] {
-                let behaviour = Behaviour {
-                    nonce_reject,
-                    authz_reuse,
-                    sleep,
-                };
-                trials.push(Trial::test(behaviour.claim(), move || {
-                    issues_renews_and_proves(behaviour);
-                    Ok(())
-                }));
+    for ca in KINDS {
+        for nonce_reject in [5, 30] {
+            for authz_reuse in [Reuse::Never, Reuse::WhileValid] {
+                for sleep in [None, Some(3)] {
+                    let behaviour = Behaviour {
+                        nonce_reject,
+                        authz_reuse,
+                        sleep,
+                    };
+                    trials.push(Trial::test(behaviour.claim(ca), move || {
+                        issues_renews_and_proves(ca, behaviour);
+                        Ok(())
+                    }));
+                }
             }
         }
     }
@@ -42,29 +46,33 @@ pub(crate) fn trials() -> Vec<Trial> {
 #[derive(Clone, Copy)]
 struct Behaviour {
     nonce_reject: u8,
-    authz_reuse: u8,
+    authz_reuse: Reuse,
     sleep: Option<u32>,
 }
 
 impl Behaviour {
-    fn claim(self) -> String {
+    fn claim(self, ca: Kind) -> String {
         let Self {
             nonce_reject,
             authz_reuse,
             sleep,
         } = self;
+        let reused = match authz_reuse {
+            Reuse::Never => "no",
+            Reuse::WhileValid => "all",
+        };
         let sleeping = sleep.map_or("awake", |_| "sleeping");
         format!(
-            "issuance::issues_and_proves_with_{nonce_reject}_nonces_refused_{authz_reuse}_authorizations_reused_{sleeping}"
+            "issuance::{ca}::issues_and_proves_with_{nonce_reject}_nonces_refused_{reused}_authorizations_reused_{sleeping}"
         )
     }
 }
 
-fn issues_renews_and_proves(behaviour: Behaviour) {
-    let scene = Scene::with(|_, pebble| {
-        pebble.nonce_reject = behaviour.nonce_reject;
-        pebble.authz_reuse = behaviour.authz_reuse;
-        pebble.sleep = behaviour.sleep;
+fn issues_renews_and_proves(ca: Kind, behaviour: Behaviour) {
+    let scene = Scene::with(ca, |_, options| {
+        options.nonce_reject = behaviour.nonce_reject;
+        options.authz_reuse = behaviour.authz_reuse;
+        options.sleep = behaviour.sleep;
     });
     scene.write_domains(&[(SHOP, &[WWW]), (MESSENGER, &[])]);
     scene.write_sites(&[site(&[SHOP, WWW]), site(&[MESSENGER])]);
@@ -73,12 +81,12 @@ fn issues_renews_and_proves(behaviour: Behaviour) {
     assert_eq!(report.outcome(MESSENGER), "proven", "{report}");
     scene.assert_serves(SHOP, &[SHOP, WWW]);
     scene.assert_serves(MESSENGER, &[MESSENGER]);
-    assert_eq!(scene.pebble.orders(), 2);
-    assert_eq!(scene.pebble.accounts(), 1);
-    assert_eq!(scene.pebble.validations(), 3);
+    assert_eq!(scene.ca.orders(), 2);
+    assert_eq!(scene.ca.accounts(), 1);
+    assert_eq!(scene.ca.validations(), 3);
 
     let first = scene.served(SHOP);
-    let before = scene.pebble.requests();
+    let before = scene.ca.requests();
     let report = scene
         .obtain(&["--all", "--force"])
         .expect(0, SHOP, "proven");
@@ -86,21 +94,21 @@ fn issues_renews_and_proves(behaviour: Behaviour) {
     assert_ne!(scene.served(SHOP), first);
     scene.assert_serves(SHOP, &[SHOP, WWW]);
     scene.assert_serves(MESSENGER, &[MESSENGER]);
-    assert_eq!(scene.pebble.orders(), 4);
-    assert_eq!(scene.pebble.accounts(), 1);
+    assert_eq!(scene.ca.orders(), 4);
+    assert_eq!(scene.ca.accounts(), 1);
     match behaviour.authz_reuse {
-        100 => assert_eq!(scene.pebble.validations(), 3),
+        Reuse::WhileValid => assert_eq!(scene.ca.validations(), 3),
         // Pebble takes 0 percent for 1.
-        _ => assert!(scene.pebble.validations() > 3, "{report}"),
+        Reuse::Never => assert!(scene.ca.validations() > 3, "{report}"),
     }
     // Refused nonces included: the report hides none.
-    let requests = scene.pebble.requests() - before;
+    let requests = scene.ca.requests() - before;
     assert_eq!(report.ca_requests(), requests as u64, "{report}");
     scene.assert_clean();
 }
 
-fn each_domain_gets_a_certificate_of_its_own() {
-    let scene = Scene::new();
+fn each_domain_gets_a_certificate_of_its_own(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[WWW]), (MESSENGER, &[])]);
     scene.write_sites(&[site(&[SHOP, WWW]), site(&[MESSENGER])]);
 
@@ -118,7 +126,7 @@ fn each_domain_gets_a_certificate_of_its_own() {
     assert_eq!(messenger.common_name, MESSENGER);
     assert_eq!(messenger.names, [MESSENGER]);
     assert_ne!(messenger.fingerprint, shop.fingerprint);
-    assert_eq!(shop.chain_length, 2, "leaf and intermediate");
+    assert_eq!(shop.chain_length, 1 + scene.ca.intermediates());
     assert_eq!(scene.live(SHOP), shop);
     assert_eq!(scene.live(MESSENGER), messenger);
     // What the report says is what openssl sees.
@@ -127,7 +135,7 @@ fn each_domain_gets_a_certificate_of_its_own() {
     assert!(served::is_trusted(
         &scene.nginx.https_address(),
         WWW,
-        &scene.pebble.root_path()
+        &scene.ca.root_path()
     ));
 }
 
@@ -139,8 +147,8 @@ fn fingerprint(report: &Report, domain: &str) -> String {
         .to_lowercase()
 }
 
-fn modes_and_links_are_right_whatever_the_umask() {
-    let scene = Scene::new();
+fn modes_and_links_are_right_whatever_the_umask(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[WWW])]);
     scene.write_sites(&[site(&[SHOP, WWW])]);
     std::fs::remove_dir(scene.world.state()).expect("it is empty");
@@ -178,14 +186,15 @@ fn modes_and_links_are_right_whatever_the_umask() {
     let read = |file| std::fs::read_to_string(generation.join(file)).expect("a file in text");
     assert_eq!(read("fullchain.pem"), read("cert.pem") + &read("chain.pem"));
     assert_eq!(served::count(&read("cert.pem")), 1);
-    assert_eq!(served::count(&read("chain.pem")), 1);
+    let above = served::count(&read("chain.pem"));
+    assert_eq!(above, scene.ca.intermediates());
 
     let state = scene.world.state();
     assert_eq!(mode(&state), 0o700);
     for file in Tree::of(&state).files(&state) {
         assert_eq!(mode(&state.join(&file)), 0o600, "{file}");
     }
-    assert_eq!(entries(state.join("accounts")), ["pebble.json"]);
+    assert_eq!(entries(state.join("accounts")), ["test-ca.json"]);
 }
 
 fn mode(path: &Path) -> u32 {
@@ -194,8 +203,8 @@ fn mode(path: &Path) -> u32 {
     metadata.permissions().mode() & 0o7777
 }
 
-fn a_certificate_that_the_configuration_names_already_ends_well_in_one_run() {
-    let scene = Scene::new();
+fn a_certificate_that_the_configuration_names_already_ends_well_in_one_run(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[WWW]), (MESSENGER, &[])]);
     scene.write_sites(&[site(&[SHOP, WWW])]);
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
@@ -209,11 +218,11 @@ fn a_certificate_that_the_configuration_names_already_ends_well_in_one_run() {
     scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "proven");
     scene.assert_serves(MESSENGER, &[MESSENGER]);
     scene.assert_serves(SHOP, &[SHOP, WWW]);
-    assert_eq!(scene.pebble.orders(), 2);
+    assert_eq!(scene.ca.orders(), 2);
 }
 
-fn every_key_type_is_issued_and_served() {
-    let scene = Scene::new();
+fn every_key_type_is_issued_and_served(ca: Kind) {
+    let scene = Scene::new(ca);
     let types = [
         ("p256.test", "p256", "EC 256"),
         ("p384.test", "p384", "EC 384"),
@@ -240,8 +249,8 @@ fn every_key_type_is_issued_and_served() {
     }
 }
 
-fn changed_names_are_ordered_anew() {
-    let scene = Scene::new();
+fn changed_names_are_ordered_anew(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[])]);
     scene.write_sites(&[site_of(&[SHOP, WWW], SHOP)]);
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
@@ -251,16 +260,16 @@ fn changed_names_are_ordered_anew() {
     let report = scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     assert_eq!(report.generation(SHOP), 2, "{report}");
     scene.assert_serves(SHOP, &[SHOP, WWW]);
-    assert_eq!(scene.pebble.orders(), 2);
+    assert_eq!(scene.ca.orders(), 2);
 
     scene.write_domains(&[(SHOP, &[])]);
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     assert_eq!(scene.served(SHOP).names, [SHOP]);
-    assert_eq!(scene.pebble.orders(), 3);
+    assert_eq!(scene.ca.orders(), 3);
 }
 
-fn a_changed_key_type_is_ordered_anew() {
-    let scene = Scene::new();
+fn a_changed_key_type_is_ordered_anew(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[])]);
     scene.write_sites(&[site(&[SHOP])]);
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
@@ -273,5 +282,5 @@ fn a_changed_key_type_is_ordered_anew() {
     let certificate = scene.world.live(SHOP, "cert.pem");
     assert_eq!(key_algorithm(&certificate), "EC 384");
     scene.assert_serves(SHOP, &[SHOP]);
-    assert_eq!(scene.pebble.orders(), 2);
+    assert_eq!(scene.ca.orders(), 2);
 }

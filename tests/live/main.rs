@@ -1,4 +1,5 @@
-//! The live suite: certd against a real ACME CA and a real nginx in a real container.
+//! The live suite: certd against real ACME CAs and a real nginx in a real container, and other
+//! ACME clients against the CA of the sandbox.
 //!
 //! `tests/run.sh` brings what it needs and sets CERTD_LIVE. Without that variable every test is
 //! listed as ignored, and in CI that is a failure.
@@ -15,6 +16,7 @@ mod containers;
 mod demo;
 mod deploy;
 mod failures;
+mod interop;
 mod issuance;
 mod modes;
 mod mounts;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         demo::trials(),
         deploy::trials(),
         failures::trials(),
+        interop::trials(),
         issuance::trials(),
         modes::trials(),
         mounts::trials(),
@@ -89,3 +92,19 @@ macro_rules! trials {
     }};
 }
 pub(crate) use trials;
+
+/// The same with each kind of CA, whose name stands between module and function
+macro_rules! trials_at_each_ca {
+    ($($function:ident),* $(,)?) => {{
+        let module = module_path!().trim_start_matches("live::");
+        let at = |ca: crate::support::ca::Kind| [$(libtest_mimic::Trial::test(
+            format!("{module}::{ca}::{}", stringify!($function)),
+            move || {
+                $function(ca);
+                Ok(())
+            },
+        )),*];
+        crate::support::ca::KINDS.into_iter().flat_map(at).collect::<Vec<_>>()
+    }};
+}
+pub(crate) use trials_at_each_ca;

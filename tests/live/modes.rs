@@ -2,13 +2,13 @@
 
 use libtest_mimic::Trial;
 
-use crate::support::pebble::{Pebble, PebbleOptions};
+use crate::support::ca::{Ca, Kind, Options};
 use crate::support::scene::{MESSENGER, SHOP, Scene, WWW, site};
 use crate::support::tree::Tree;
 use crate::support::world::entries;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    crate::trials![
+    crate::trials_at_each_ca![
         a_second_run_changes_nothing_and_asks_no_ca,
         force_renews_with_a_new_key,
         five_generations_are_kept,
@@ -22,13 +22,13 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-fn a_second_run_changes_nothing_and_asks_no_ca() {
-    let scene = Scene::new();
+fn a_second_run_changes_nothing_and_asks_no_ca(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[WWW])]);
     scene.write_sites(&[site(&[SHOP, WWW])]);
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     let (requests, storage) = (
-        scene.pebble.requests(),
+        scene.ca.requests(),
         Tree::of(&scene.world.storage().join("live")),
     );
     let started = scene.nginx.logs();
@@ -36,8 +36,8 @@ fn a_second_run_changes_nothing_and_asks_no_ca() {
     let report = scene.obtain(&[SHOP]).expect(0, SHOP, "unchanged");
     assert_eq!(report.ca_requests(), 0, "{report}");
     assert_eq!(report.failures(SHOP), [""; 0], "{report}");
-    assert_eq!(scene.pebble.requests(), requests);
-    assert_eq!(scene.pebble.orders(), 1);
+    assert_eq!(scene.ca.requests(), requests);
+    assert_eq!(scene.ca.orders(), 1);
     assert_eq!(Tree::of(&scene.world.storage().join("live")), storage);
     assert_eq!(reloads(&scene.nginx.logs()), reloads(&started));
     let text = scene.world.certd(&["obtain", SHOP]).expect_status(0).stdout;
@@ -49,8 +49,8 @@ fn reloads(log: &str) -> usize {
     log.matches("(SIGHUP) received").count()
 }
 
-fn force_renews_with_a_new_key() {
-    let scene = Scene::new();
+fn force_renews_with_a_new_key(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[])]);
     scene.write_sites(&[site(&[SHOP])]);
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
@@ -66,11 +66,11 @@ fn force_renews_with_a_new_key() {
     assert_eq!(key("1"), first);
     assert!(scene.live_target(SHOP).ends_with("2"));
     scene.assert_serves(SHOP, &[SHOP]);
-    assert_eq!(scene.pebble.orders(), 2);
+    assert_eq!(scene.ca.orders(), 2);
 }
 
-fn five_generations_are_kept() {
-    let scene = Scene::new();
+fn five_generations_are_kept(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[])]);
     scene.write_sites(&[site(&[SHOP])]);
     for _ in 1..=7 {
@@ -80,8 +80,8 @@ fn five_generations_are_kept() {
     scene.assert_serves(SHOP, &[SHOP]);
 }
 
-fn no_deploy_makes_it_live_without_a_container() {
-    let scene = Scene::new();
+fn no_deploy_makes_it_live_without_a_container(ca: Kind) {
+    let scene = Scene::new(ca);
     scene
         .world
         .write_config(&scene.unbound_config().domain(SHOP, &[WWW]));
@@ -92,11 +92,11 @@ fn no_deploy_makes_it_live_without_a_container() {
     // Without [nginx] nothing else can be done with it.
     let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
     assert_eq!(report.failures(SHOP), ["target.none"]);
-    assert_eq!(scene.pebble.orders(), 1);
+    assert_eq!(scene.ca.orders(), 1);
 }
 
-fn no_deploy_leaves_the_container_alone() {
-    let scene = Scene::new();
+fn no_deploy_leaves_the_container_alone(ca: Kind) {
+    let scene = Scene::new(ca);
     let config = scene
         .unbound_config()
         .lines("[nginx]\ncontainer = \"no-such-container\"\ndocker = \"unix:///nonexistent.sock\"");
@@ -109,12 +109,12 @@ fn no_deploy_leaves_the_container_alone() {
     scene.write_domains(&[(SHOP, &[])]);
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     assert_eq!(reloads(&scene.nginx.logs()), 1);
-    assert_eq!(scene.pebble.orders(), 1);
+    assert_eq!(scene.ca.orders(), 1);
     scene.assert_serves(SHOP, &[SHOP]);
 }
 
-fn no_deploy_with_force_makes_each_new_generation_live() {
-    let scene = Scene::new();
+fn no_deploy_with_force_makes_each_new_generation_live(ca: Kind) {
+    let scene = Scene::new(ca);
     scene
         .world
         .write_config(&scene.unbound_config().domain(SHOP, &[WWW]));
@@ -129,12 +129,12 @@ fn no_deploy_with_force_makes_each_new_generation_live() {
     }
     assert_ne!(seen[0], seen[1]);
     assert_eq!(scene.generations(SHOP), ["1", "2"]);
-    assert_eq!(scene.pebble.orders(), 2);
+    assert_eq!(scene.ca.orders(), 2);
     scene.assert_clean();
 }
 
-fn dry_run_sends_nothing_and_writes_nothing() {
-    let scene = Scene::new();
+fn dry_run_sends_nothing_and_writes_nothing(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[WWW])]);
     let untouched = Tree::of(scene.world.path());
     scene
@@ -144,7 +144,7 @@ fn dry_run_sends_nothing_and_writes_nothing() {
 
     scene.write_sites(&[site(&[SHOP, WWW])]);
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
-    let (untouched, requests) = (Tree::of(scene.world.path()), scene.pebble.requests());
+    let (untouched, requests) = (Tree::of(scene.world.path()), scene.ca.requests());
     let report = scene
         .obtain(&[SHOP, "--dry-run", "--force"])
         .expect(0, SHOP, "planned");
@@ -152,17 +152,17 @@ fn dry_run_sends_nothing_and_writes_nothing() {
     assert!(summary.contains("order"), "{report}");
     assert_eq!(report.ca_requests(), 0, "{report}");
     assert_eq!(Tree::of(scene.world.path()), untouched);
-    assert_eq!(scene.pebble.requests(), requests);
+    assert_eq!(scene.ca.requests(), requests);
     assert_eq!(reloads(&scene.nginx.logs()), 1);
 }
 
-fn staging_installs_nothing() {
-    let scene = Scene::new();
+fn staging_installs_nothing(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[WWW]), (MESSENGER, &[])]);
-    let arguments = ["--all", "--staging", "--issuer", "pebble"];
+    let arguments = ["--all", "--staging", "--issuer", "test-ca"];
     let report = scene.obtain(&arguments).expect(0, SHOP, "rehearsed");
     assert_eq!(report.outcome(MESSENGER), "rehearsed", "{report}");
-    assert_eq!(scene.pebble.certificates(), 2);
+    assert_eq!(scene.ca.certificates(), 2);
     for directory in ["archive", "live"] {
         let found = entries(scene.world.storage().join(directory));
         assert_eq!(found, [""; 0], "{directory}");
@@ -175,9 +175,9 @@ fn staging_installs_nothing() {
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     let storage = Tree::of(&scene.world.storage().join("archive").join(SHOP));
     let old = scene.served(SHOP);
-    let arguments = [SHOP, "--staging", "--issuer", "pebble"];
+    let arguments = [SHOP, "--staging", "--issuer", "test-ca"];
     scene.obtain(&arguments).expect(0, SHOP, "rehearsed");
-    assert_eq!(scene.pebble.certificates(), 4);
+    assert_eq!(scene.ca.certificates(), 4);
     assert_eq!(
         Tree::of(&scene.world.storage().join("archive").join(SHOP)),
         storage
@@ -187,9 +187,9 @@ fn staging_installs_nothing() {
     assert_eq!(report.ca_requests(), 0, "{report}");
 }
 
-fn an_issuer_chosen_for_one_run_stays_chosen() {
-    let scene = Scene::new();
-    let other = Pebble::start(&scene.dns, PebbleOptions::new(scene.nginx.http_port()));
+fn an_issuer_chosen_for_one_run_stays_chosen(ca: Kind) {
+    let scene = Scene::new(ca);
+    let other = Ca::start(ca, &scene.dns, Options::new(scene.nginx.http_port()));
     let config = scene
         .unbound_config()
         .issuer("other", &other.directory_url(), &other.trust_pem_path())
@@ -200,34 +200,34 @@ fn an_issuer_chosen_for_one_run_stays_chosen() {
     scene
         .obtain(&[SHOP, "--issuer", "other"])
         .expect(0, SHOP, "proven");
-    assert_eq!((scene.pebble.orders(), other.orders()), (0, 1));
+    assert_eq!((scene.ca.orders(), other.orders()), (0, 1));
     assert!(served_by(&scene, &other), "not by the other CA");
 
     let report = scene.obtain(&[SHOP]).expect(0, SHOP, "unchanged");
     assert_eq!(report.ca_requests(), 0, "{report}");
-    assert_eq!((scene.pebble.orders(), other.orders()), (0, 1));
+    assert_eq!((scene.ca.orders(), other.orders()), (0, 1));
 
     // Asked for by name, the configured one is a change.
     scene
-        .obtain(&[SHOP, "--issuer", "pebble"])
+        .obtain(&[SHOP, "--issuer", "test-ca"])
         .expect(0, SHOP, "proven");
-    assert_eq!((scene.pebble.orders(), other.orders()), (1, 1));
+    assert_eq!((scene.ca.orders(), other.orders()), (1, 1));
     assert_eq!(scene.served(SHOP), scene.live(SHOP));
-    assert!(served_by(&scene, &scene.pebble), "not by the configured CA");
+    assert!(served_by(&scene, &scene.ca), "not by the configured CA");
     scene.obtain(&[SHOP]).expect(0, SHOP, "unchanged");
     assert_eq!(
         entries(scene.world.state().join("accounts")),
-        ["other.json", "pebble.json"]
+        ["other.json", "test-ca.json"]
     );
 }
 
-fn served_by(scene: &Scene, pebble: &Pebble) -> bool {
+fn served_by(scene: &Scene, ca: &Ca) -> bool {
     let address = scene.nginx.https_address();
-    crate::support::served::is_trusted(&address, SHOP, &pebble.root_path())
+    crate::support::served::is_trusted(&address, SHOP, &ca.root_path())
 }
 
-fn what_is_live_and_not_served_is_deployed_again() {
-    let scene = Scene::new();
+fn what_is_live_and_not_served_is_deployed_again(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[])]);
     scene.write_sites(&[site(&[SHOP])]);
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
@@ -243,5 +243,5 @@ fn what_is_live_and_not_served_is_deployed_again() {
     let report = scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     assert_eq!(report.ca_requests(), 0, "{report}");
     scene.assert_serves(SHOP, &[SHOP]);
-    assert_eq!(scene.pebble.orders(), 1);
+    assert_eq!(scene.ca.orders(), 1);
 }

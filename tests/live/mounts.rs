@@ -2,6 +2,7 @@
 
 use libtest_mimic::Trial;
 
+use crate::support::ca::Kind;
 use crate::support::conf::{Flavour, Site};
 use crate::support::nginx::{Mount, Nginx, NginxOptions, Volume};
 use crate::support::scene::{MESSENGER, SHOP, Scene, WWW, challenges, site, site_of};
@@ -33,15 +34,15 @@ fn refused(scene: &Scene, code: &str) -> String {
     let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
     assert_eq!(report.failures(SHOP), [code], "{report}");
     assert_eq!(report.ca_requests(), 0, "{report}");
-    assert_eq!(scene.pebble.orders(), 0);
-    assert_eq!(scene.pebble.accounts(), 0);
+    assert_eq!(scene.ca.orders(), 0);
+    assert_eq!(scene.ca.accounts(), 0);
     scene.assert_clean();
     let finding = report.finding(SHOP, code);
     format!("{}\n{}", finding.evidence, finding.cure)
 }
 
 fn a_container_without_the_webroot_costs_no_order() {
-    let scene = Scene::with(|nginx, _| {
+    let scene = Scene::with(Kind::Pebble, |nginx, _| {
         nginx.mounts.remove(1);
     });
     scene.write_domains(&[(SHOP, &[])]);
@@ -53,7 +54,7 @@ fn a_container_without_the_webroot_costs_no_order() {
 }
 
 fn a_container_without_the_storage_costs_no_order() {
-    let scene = Scene::with(|nginx, _| {
+    let scene = Scene::with(Kind::Pebble, |nginx, _| {
         nginx.mounts.remove(0);
     });
     scene.write_domains(&[(SHOP, &[])]);
@@ -65,7 +66,7 @@ fn a_container_without_the_storage_costs_no_order() {
     scene.obtain(&[SHOP, "--no-deploy"]).expect(0, SHOP, "live");
     let report = scene.obtain(&[SHOP, "--force"]).expect(1, SHOP, "failed");
     assert_eq!(report.failures(SHOP), ["target.not_mounted"]);
-    assert_eq!(scene.pebble.orders(), 1);
+    assert_eq!(scene.ca.orders(), 1);
 }
 
 fn a_covered_webroot_costs_no_order() {
@@ -74,7 +75,7 @@ fn a_covered_webroot_costs_no_order() {
     std::fs::create_dir(&well_known).expect("directory can be made");
     let other = world.path().join("other");
     std::fs::create_dir(&other).expect("directory can be made");
-    let scene = Scene::in_world(world, Flavour::Root, |nginx, _| {
+    let scene = Scene::in_world(Kind::Pebble, world, Flavour::Root, |nginx, _| {
         let target = "/var/www/certbot/.well-known";
         nginx.mounts.push(Mount::read_only(&other, target));
     });
@@ -90,7 +91,7 @@ fn a_covered_storage_costs_no_order() {
     for directory in [&archive, &other] {
         std::fs::create_dir(directory).expect("directory can be made");
     }
-    let scene = Scene::in_world(world, Flavour::Root, |nginx, _| {
+    let scene = Scene::in_world(Kind::Pebble, world, Flavour::Root, |nginx, _| {
         let target = "/etc/letsencrypt/archive";
         nginx.mounts.push(Mount::read_only(&other, target));
     });
@@ -100,7 +101,7 @@ fn a_covered_storage_costs_no_order() {
 }
 
 fn a_webroot_that_was_made_anew_costs_no_order() {
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Pebble);
     scene.write_domains(&[(SHOP, &[])]);
     // The container keeps the directory that it was started with.
     let webroot = scene.world.webroot();
@@ -131,7 +132,7 @@ fn a_mounted_live_directory_is_refused_and_works_with_restart() {
 /// A container that sees no more of the storage than what `mount` gives it
 fn refused_and_works_with_restart(mount: impl FnOnce(&World, &mut NginxOptions)) {
     // The certificate comes first: there is nothing to mount before it.
-    let mut scene = Scene::new();
+    let mut scene = Scene::new(Kind::Pebble);
     scene.write_domains(&[(SHOP, &[])]);
     scene.obtain(&[SHOP, "--no-deploy"]).expect(0, SHOP, "live");
     let mut options = NginxOptions::new(&scene.world, Flavour::Root);
@@ -157,7 +158,7 @@ fn refused_and_works_with_restart(mount: impl FnOnce(&World, &mut NginxOptions))
     let finding = report.finding(SHOP, "target.pinned_mount");
     assert!(finding.cure.contains("reload = \"restart\""), "{finding:?}");
     assert_eq!(report.ca_requests(), 0, "{report}");
-    assert_eq!(scene.pebble.orders(), 1);
+    assert_eq!(scene.ca.orders(), 1);
     assert_eq!(scene.served(SHOP), old);
 
     let config = scene.config().lines("reload = \"restart\"");
@@ -169,13 +170,15 @@ fn refused_and_works_with_restart(mount: impl FnOnce(&World, &mut NginxOptions))
     let report = scene.obtain(&[SHOP, "--force"]).expect(0, SHOP, "proven");
     assert_eq!(report.generation(SHOP), 3, "{report}");
     scene.assert_serves(SHOP, &[SHOP, WWW]);
-    assert_eq!(scene.pebble.orders(), 3);
+    assert_eq!(scene.ca.orders(), 3);
 }
 
 fn a_storage_mounted_twice_is_named_as_the_configuration_does() {
     let world = World::new();
     let again = Mount::read_only(world.storage(), "/backup");
-    let scene = Scene::in_world(world, Flavour::Root, |nginx, _| nginx.mounts.push(again));
+    let scene = Scene::in_world(Kind::Pebble, world, Flavour::Root, |nginx, _| {
+        nginx.mounts.push(again)
+    });
     scene.write_domains(&[(SHOP, &[WWW]), (MESSENGER, &[])]);
     // The first certificate is one that `nginx -t` misses, by the path of the other mount.
     let own = site(&[SHOP, WWW]);
@@ -196,12 +199,12 @@ fn a_storage_mounted_twice_is_named_as_the_configuration_does() {
     scene.write_sites(&[own, site(&[MESSENGER])]);
     scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "proven");
     scene.assert_serves(MESSENGER, &[MESSENGER]);
-    assert_eq!(scene.pebble.orders(), 2);
+    assert_eq!(scene.ca.orders(), 2);
 }
 
 fn named_volumes_are_found() {
     let (webroot, storage) = (Volume::create(), Volume::create());
-    let scene = Scene::with(|nginx, _| {
+    let scene = Scene::with(Kind::Pebble, |nginx, _| {
         nginx.mounts = vec![
             Mount::read_only(storage.name(), "/etc/letsencrypt"),
             Mount::read_only(webroot.name(), "/var/www/certbot"),
@@ -212,7 +215,7 @@ fn named_volumes_are_found() {
         storage: storage.path(),
         state: scene.world.state(),
     };
-    let config = Config::in_directories(&directories, &scene.dns, &scene.pebble).agreed();
+    let config = Config::in_directories(&directories, &scene.dns, &scene.ca).agreed();
     let config = scene.domain(config.nginx(&scene.nginx), SHOP, &[WWW]);
     scene.world.write_config(&config);
     scene.write_sites(&[site(&[SHOP, WWW])]);
@@ -227,7 +230,7 @@ fn named_volumes_are_found() {
 
 fn key_group_lets_an_unprivileged_nginx_read_the_key() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    let scene = Scene::in_world(World::new(), Flavour::Unprivileged, |_, _| {});
+    let scene = Scene::in_world(Kind::Pebble, World::new(), Flavour::Unprivileged, |_, _| {});
     let config = scene.config().key("key_group = \"33\"");
     scene
         .world
@@ -248,7 +251,7 @@ fn key_group_lets_an_unprivileged_nginx_read_the_key() {
 fn a_key_that_nginx_cannot_read_asks_for_key_group() {
     let world = World::new();
     world.chown("storage", "0:0");
-    let scene = Scene::in_world(world, Flavour::Unprivileged, |_, _| {});
+    let scene = Scene::in_world(Kind::Pebble, world, Flavour::Unprivileged, |_, _| {});
     scene.write_domains(&[(SHOP, &[]), (MESSENGER, &[])]);
     scene.write_sites(&[site(&[SHOP])]);
 
@@ -266,13 +269,13 @@ fn a_key_that_nginx_cannot_read_asks_for_key_group() {
     let failures = report.failures(SHOP);
     let finding = report.finding(SHOP, failures[0]);
     assert!(finding.cure.contains("key_group"), "{finding:?}");
-    assert_eq!(scene.pebble.orders(), 1);
+    assert_eq!(scene.ca.orders(), 1);
 }
 
 fn key_group_mends_a_key_that_is_there_already() {
     let world = World::new();
     world.chown("storage", "0:0");
-    let scene = Scene::in_world(world, Flavour::Unprivileged, |_, _| {});
+    let scene = Scene::in_world(Kind::Pebble, world, Flavour::Unprivileged, |_, _| {});
     scene.write_domains(&[(SHOP, &[])]);
     scene.write_sites(&[site(&[SHOP])]);
     let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
@@ -283,11 +286,11 @@ fn key_group_mends_a_key_that_is_there_already() {
     scene.world.write_config(&scene.domain(config, SHOP, &[]));
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     scene.assert_serves(SHOP, &[SHOP]);
-    assert_eq!(scene.pebble.orders(), 1);
+    assert_eq!(scene.ca.orders(), 1);
 }
 
 fn a_symlink_in_the_webroot_is_not_followed() {
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Pebble);
     scene.write_domains(&[(SHOP, &[])]);
     let victim = scene.world.path().join("victim");
     std::fs::create_dir(&victim).expect("directory can be made");
@@ -301,14 +304,14 @@ fn a_symlink_in_the_webroot_is_not_followed() {
 }
 
 fn a_storage_reached_through_a_symlink_works() {
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Pebble);
     let link = scene.world.path().join("letsencrypt");
     std::os::unix::fs::symlink(scene.world.storage(), &link).expect("link can be made");
     let directories = Directories {
         storage: link,
         ..Directories::of(&scene.world)
     };
-    let config = Config::in_directories(&directories, &scene.dns, &scene.pebble).agreed();
+    let config = Config::in_directories(&directories, &scene.dns, &scene.ca).agreed();
     let config = scene.domain(config.nginx(&scene.nginx), SHOP, &[]);
     scene.world.write_config(&config);
     scene.write_sites(&[site(&[SHOP])]);

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use libtest_mimic::Trial;
 
+use crate::support::ca::Kind;
 use crate::support::conf::{self, Flavour};
 use crate::support::ports;
 use crate::support::scene::{SHOP, Scene, WWW, site};
@@ -21,7 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 fn a_port_that_is_not_published_is_proven_in_the_containers_network() {
-    let scene = Scene::with(|nginx, _| nginx.https = None);
+    let scene = Scene::with(Kind::Pebble, |nginx, _| nginx.https = None);
     scene.write_domains(&[(SHOP, &[WWW])]);
     scene.write_sites(&[site(&[SHOP, WWW])]);
     for arguments in [&[SHOP][..], &[SHOP, "--force"]] {
@@ -48,7 +49,7 @@ struct TwoPorts {
 impl TwoPorts {
     fn new() -> Self {
         let second = (Ipv4Addr::LOCALHOST, ports::free()).into();
-        let scene = Scene::with(|nginx, _| nginx.others = vec![(second, 8443)]);
+        let scene = Scene::with(Kind::Pebble, |nginx, _| nginx.others = vec![(second, 8443)]);
         let config = scene.config().domain(SHOP, &[WWW]);
         let config = config.lines("ports = [443, 8443]");
         scene.world.write_config(&config);
@@ -96,7 +97,7 @@ fn one_of_two_ports_without_tls_is_named() {
     both.listen("listen 8443 ssl;");
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     assert_eq!(served(&address, WWW), Ok(scene.live(SHOP)));
-    assert_eq!(scene.pebble.orders(), 1);
+    assert_eq!(scene.ca.orders(), 1);
 }
 
 fn one_of_two_ports_that_loses_tls_is_rolled_back() {
@@ -120,7 +121,7 @@ fn one_of_two_ports_that_loses_tls_is_rolled_back() {
 
 fn a_port_published_at_ipv6_alone_is_proven_there() {
     let address = SocketAddr::from((Ipv6Addr::LOCALHOST, ports::free()));
-    let scene = Scene::with(|nginx, _| nginx.https = Some(address));
+    let scene = Scene::with(Kind::Pebble, |nginx, _| nginx.https = Some(address));
     scene.write_domains(&[(SHOP, &[WWW])]);
     scene.write_sites(&[site(&[SHOP, WWW])]);
     for arguments in [&[SHOP][..], &[SHOP, "--force"]] {
@@ -138,7 +139,7 @@ fn a_port_published_at_ipv6_alone_is_proven_there() {
 
 fn connect_takes_an_ipv6_address() {
     let address = SocketAddr::from((Ipv6Addr::LOCALHOST, ports::free()));
-    let scene = Scene::with(|nginx, _| nginx.others = vec![(address, 443)]);
+    let scene = Scene::with(Kind::Pebble, |nginx, _| nginx.others = vec![(address, 443)]);
     let connect = |to: SocketAddr| {
         let line = format!("connect = \"{to}\"");
         let config = scene.config().domain(SHOP, &[WWW]).lines(&line);
@@ -159,6 +160,6 @@ fn connect_takes_an_ipv6_address() {
         finding.evidence.contains(&closed.to_string()),
         "{finding:?}"
     );
-    assert_eq!(scene.pebble.orders(), 1);
+    assert_eq!(scene.ca.orders(), 1);
     scene.assert_serves(SHOP, &[SHOP, WWW]);
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Trial;
 
 use crate::deploy::ignore_hangup;
+use crate::support::ca::Kind;
 use crate::support::conf::{self, Flavour, Site};
 use crate::support::nginx::NginxOptions;
 use crate::support::process;
@@ -15,7 +16,7 @@ use crate::support::served;
 use crate::support::write;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    crate::trials![
+    crate::trials_at_each_ca![
         tls_that_breaks_beside_another_domains_certificate_is_rolled_back,
         tls_that_breaks_beside_an_unknown_certificate_is_rolled_back,
         an_expired_certificate_is_renewed_though_the_first_reload_does_not_take,
@@ -37,26 +38,27 @@ fn with_rsa_alone(others: &[Site<'_>], broken: Site<'_>) -> String {
     format!("{plain}{}", &alone[block..])
 }
 
-fn tls_that_breaks_beside_another_domains_certificate_is_rolled_back() {
-    tls_that_breaks_is_rolled_back_beside(site_of(&[SHOP], MESSENGER), |scene| {
+fn tls_that_breaks_beside_another_domains_certificate_is_rolled_back(ca: Kind) {
+    tls_that_breaks_is_rolled_back_beside(ca, site_of(&[SHOP], MESSENGER), |scene| {
         scene.live(MESSENGER)
     });
 }
 
-fn tls_that_breaks_beside_an_unknown_certificate_is_rolled_back() {
+fn tls_that_breaks_beside_an_unknown_certificate_is_rolled_back(ca: Kind) {
     let mut unknown = site_of(&[SHOP], "old");
     unknown.directory = "/etc/nginx/own";
-    tls_that_breaks_is_rolled_back_beside(unknown, |scene| {
+    tls_that_breaks_is_rolled_back_beside(ca, unknown, |scene| {
         served::in_file(&scene.world.conf().join("own/old/fullchain.pem"))
     });
 }
 
 /// The shop's name is served with what `wrong` names, while TLS breaks for its alias
 fn tls_that_breaks_is_rolled_back_beside(
+    ca: Kind,
     wrong: Site<'_>,
     certificate: impl FnOnce(&Scene) -> served::Leaf,
 ) {
-    let scene = Scene::new();
+    let scene = Scene::new(ca);
     served::write_self_signed(&scene.world.conf().join("own/old"), &[SHOP]);
     let write_key_type = |key_type: &str| {
         let config = scene.domain(scene.config(), MESSENGER, &[]);
@@ -86,17 +88,17 @@ fn tls_that_breaks_is_rolled_back_beside(
     assert!(scene.live_target(SHOP).ends_with("1"));
     assert_eq!(scene.served(WWW), old);
     assert_eq!(scene.served(SHOP), certificate(&scene));
-    assert_eq!(scene.pebble.orders(), 3);
+    assert_eq!(scene.ca.orders(), 3);
 }
 
 /// Lifetime of the certificates that a test waits for the end of
 const LIFETIME: Duration = Duration::from_secs(8);
 
 /// A scene whose CA gives certificates that live for [`LIFETIME`]
-fn short_lived(change: impl FnOnce(&mut NginxOptions)) -> Scene {
-    Scene::with(|nginx, pebble| {
+fn short_lived(ca: Kind, change: impl FnOnce(&mut NginxOptions)) -> Scene {
+    Scene::with(ca, |nginx, options| {
         change(nginx);
-        pebble.validity_secs = LIFETIME.as_secs();
+        options.validity = Some(LIFETIME);
     })
 }
 
@@ -122,8 +124,8 @@ fn wait_expired(scene: &Scene) {
     }
 }
 
-fn an_expired_certificate_is_renewed_though_the_first_reload_does_not_take() {
-    let scene = short_lived(|nginx| {
+fn an_expired_certificate_is_renewed_though_the_first_reload_does_not_take(ca: Kind) {
+    let scene = short_lived(ca, |nginx| {
         // Every second HUP reaches nginx.
         let script = "odd=\ntrap 'if [ -n \"$odd\" ]; then odd=; kill -HUP $!; else odd=1; fi' HUP\n\
                       nginx -g 'daemon off;' &\nwhile :; do wait; done\n";
@@ -142,13 +144,13 @@ fn an_expired_certificate_is_renewed_though_the_first_reload_does_not_take() {
     let stages = report.target_stages();
     let reloads = stages.iter().filter(|stage| **stage == "reload").count();
     assert_eq!(reloads, 2, "tried once more: {report}");
-    assert_eq!(scene.pebble.orders(), 2);
+    assert_eq!(scene.ca.orders(), 2);
     scene.assert_serves(SHOP, &[SHOP]);
     assert_ne!(scene.served(SHOP), old);
 }
 
-fn tls_that_breaks_never_goes_back_to_an_expired_certificate() {
-    let scene = short_lived(|_| {});
+fn tls_that_breaks_never_goes_back_to_an_expired_certificate(ca: Kind) {
+    let scene = short_lived(ca, |_| {});
     write_shop(&scene, "", "key_type = \"rsa2048\"");
     scene.nginx.write_conf(&with_rsa_alone(&[], site(&[SHOP])));
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
@@ -167,8 +169,8 @@ fn tls_that_breaks_never_goes_back_to_an_expired_certificate() {
     scene.assert_serves(SHOP, &[SHOP]);
 }
 
-fn a_reload_that_does_not_take_never_goes_back_to_an_expired_certificate() {
-    let scene = short_lived(ignore_hangup);
+fn a_reload_that_does_not_take_never_goes_back_to_an_expired_certificate(ca: Kind) {
+    let scene = short_lived(ca, ignore_hangup);
     write_shop(&scene, "reload = \"exec\"", "");
     scene.write_sites(&[site(&[SHOP])]);
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");

@@ -3,6 +3,7 @@
 use libtest_mimic::Trial;
 
 use crate::deploy::ignore_hangup;
+use crate::support::ca::Kind;
 use crate::support::scene::{MESSENGER, SHOP, Scene, WWW, site, site_of};
 use crate::support::served;
 
@@ -31,7 +32,7 @@ fn write_apart(scene: &Scene, nginx: &str) {
 
 /// A scene in which the shop's certificate covers the messenger, and is served for both
 fn sharing() -> Scene {
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Pebble);
     write_as_alias(&scene);
     scene.write_sites(&[site(&[SHOP, MESSENGER])]);
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
@@ -43,7 +44,7 @@ fn a_shared_certificate_is_proof_for_a_name_that_it_covers() {
     let scene = sharing();
     let report = scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "proven");
     assert_eq!(report.failures(MESSENGER), [""; 0], "{report}");
-    assert_eq!(scene.pebble.orders(), 2);
+    assert_eq!(scene.ca.orders(), 2);
     assert_eq!(scene.served(MESSENGER), scene.live(SHOP));
     assert_eq!(scene.live(MESSENGER).names, [MESSENGER]);
     let report = scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "unchanged");
@@ -80,7 +81,7 @@ fn a_shared_certificate_that_leaves_a_name_is_noticed_in_the_same_run() {
 }
 
 fn a_certificate_without_the_name_is_no_proof_though_shared() {
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Pebble);
     write_apart(&scene, "");
     scene.write_sites(&[site(&[SHOP, WWW]), site_of(&[MESSENGER], SHOP)]);
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
@@ -89,7 +90,7 @@ fn a_certificate_without_the_name_is_no_proof_though_shared() {
         let failures = report.failures(MESSENGER);
         assert_eq!(failures, ["proof.other_lineage"], "{report}");
     }
-    assert_eq!(scene.pebble.orders(), 2);
+    assert_eq!(scene.ca.orders(), 2);
 }
 
 fn an_unknown_certificate_is_no_proof_though_shared() {
@@ -107,7 +108,7 @@ fn an_unknown_certificate_is_no_proof_though_shared() {
 }
 
 fn a_reload_that_never_reaches_nginx_is_no_success_though_shared() {
-    let scene = Scene::with(|nginx, _| ignore_hangup(nginx));
+    let scene = Scene::with(Kind::Pebble, |nginx, _| ignore_hangup(nginx));
     write_apart(&scene, "reload = \"exec\"");
     scene.write_sites(&[site(&[SHOP]), site(&[MESSENGER])]);
     scene.obtain(&["--all"]).expect(0, MESSENGER, "proven");
@@ -119,7 +120,7 @@ fn a_reload_that_never_reaches_nginx_is_no_success_though_shared() {
     let failures = report.failures(MESSENGER);
     assert_eq!(failures, ["proof.previous_generation"], "{report}");
     assert_eq!(scene.served(MESSENGER), old);
-    assert_eq!(scene.pebble.orders(), 3);
+    assert_eq!(scene.ca.orders(), 3);
 
     write_apart(&scene, "reload = \"exec\"");
     let report = scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "proven");

@@ -4,25 +4,29 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 
+use crate::support::ca::Kind;
 use crate::support::fake_ca::{Answer, FakeCa};
 use crate::support::process::wait_for;
 use crate::support::scene::{SHOP, Scene, WWW, challenges, site};
 use crate::support::world::{Running, World, entries};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    crate::trials![
+    let mut trials = crate::trials![
+        a_second_certd_gives_up_and_says_so,
+        a_second_certd_waits_for_a_short_first_one,
+    ];
+    trials.extend(crate::trials_at_each_ca![
         tokens_are_gone_after_success,
         tokens_are_gone_after_sigint,
         tokens_are_gone_after_sigterm,
         tokens_are_gone_after_sighup,
         a_killed_run_leaves_nothing_in_the_way,
-        a_second_certd_gives_up_and_says_so,
-        a_second_certd_waits_for_a_short_first_one,
-    ]
+    ]);
+    trials
 }
 
-fn tokens_are_gone_after_success() {
-    let scene = Scene::new();
+fn tokens_are_gone_after_success(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[WWW])]);
     scene.write_sites(&[site(&[SHOP, WWW])]);
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
@@ -37,9 +41,9 @@ struct Hanging {
 }
 
 impl Hanging {
-    fn new() -> Self {
+    fn new(ca: Kind) -> Self {
         let silent = FakeCa::mute();
-        let scene = Scene::with(|_, pebble| pebble.http_port = silent.port());
+        let scene = Scene::with(ca, |_, options| options.http_port = silent.port());
         scene.write_domains(&[(SHOP, &[WWW])]);
         Self {
             scene,
@@ -68,20 +72,20 @@ fn tokens(world: &World) -> usize {
         .count()
 }
 
-fn tokens_are_gone_after_sigint() {
-    tokens_are_gone_after("INT", 130);
+fn tokens_are_gone_after_sigint(ca: Kind) {
+    tokens_are_gone_after(ca, "INT", 130);
 }
 
-fn tokens_are_gone_after_sigterm() {
-    tokens_are_gone_after("TERM", 143);
+fn tokens_are_gone_after_sigterm(ca: Kind) {
+    tokens_are_gone_after(ca, "TERM", 143);
 }
 
-fn tokens_are_gone_after_sighup() {
-    tokens_are_gone_after("HUP", 129);
+fn tokens_are_gone_after_sighup(ca: Kind) {
+    tokens_are_gone_after(ca, "HUP", 129);
 }
 
-fn tokens_are_gone_after(signal: &str, status: i32) {
-    let hanging = Hanging::new();
+fn tokens_are_gone_after(ca: Kind, signal: &str, status: i32) {
+    let hanging = Hanging::new(ca);
     let running = hanging.start();
     running.signal(signal);
     let output = running.wait().expect_status(status);
@@ -92,7 +96,7 @@ fn tokens_are_gone_after(signal: &str, status: i32) {
     );
     let scene = &hanging.scene;
     scene.assert_clean();
-    assert_eq!(scene.pebble.orders(), 1);
+    assert_eq!(scene.ca.orders(), 1);
     assert_eq!(scene.generations(SHOP), [""; 0]);
     // The lock is free again.
     scene
@@ -100,13 +104,13 @@ fn tokens_are_gone_after(signal: &str, status: i32) {
         .expect(0, SHOP, "planned");
 }
 
-fn a_killed_run_leaves_nothing_in_the_way() {
-    let scene = Scene::with(|_, pebble| pebble.sleep = Some(10));
+fn a_killed_run_leaves_nothing_in_the_way(ca: Kind) {
+    let scene = Scene::with(ca, |_, options| options.sleep = Some(10));
     let aliases: Vec<String> = (0..20).map(|number| format!("n{number}.test")).collect();
     let aliases: Vec<&str> = aliases.iter().map(String::as_str).collect();
     scene.write_domains(&[(SHOP, &aliases)]);
     let running = scene.world.start_certd(&["obtain", SHOP]);
-    // Of 21 pauses from 0 to 9 seconds one is long.
+    // Pebble pauses for 0 to 9 seconds, and one pause of 21 is long.
     wait_for("tokens", || (tokens(&scene.world) == 21).then_some(()));
     running.signal("KILL");
     assert_eq!(running.wait().status, None);

@@ -4,6 +4,7 @@ use std::os::unix::fs::symlink;
 
 use libtest_mimic::Trial;
 
+use crate::support::ca::Kind;
 use crate::support::scene::{MESSENGER, SHOP, Scene, WWW, site};
 use crate::support::served::write_self_signed;
 use crate::support::tree::Tree;
@@ -11,7 +12,7 @@ use crate::support::world::{Config, Directories};
 use crate::support::write;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    crate::trials![
+    crate::trials_at_each_ca![
         a_lineage_of_certbot_is_left_untouched,
         a_real_live_directory_is_left_untouched,
         a_missing_storage_is_not_made,
@@ -21,8 +22,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-fn a_lineage_of_certbot_is_left_untouched() {
-    let scene = Scene::new();
+fn a_lineage_of_certbot_is_left_untouched(ca: Kind) {
+    let scene = Scene::new(ca);
     let storage = scene.world.storage();
     let archive = storage.join("archive").join(SHOP);
     let live = storage.join("live").join(SHOP);
@@ -42,8 +43,8 @@ fn a_lineage_of_certbot_is_left_untouched() {
     check_untouched(&scene, "certbot");
 }
 
-fn a_real_live_directory_is_left_untouched() {
-    let scene = Scene::new();
+fn a_real_live_directory_is_left_untouched(ca: Kind) {
+    let scene = Scene::new(ca);
     let live = scene.world.storage().join("live").join(SHOP);
     std::fs::create_dir(scene.world.storage().join("archive")).expect("directory can be made");
     write_self_signed(&live, &[SHOP]);
@@ -70,24 +71,24 @@ fn check_untouched(scene: &Scene, owner: &str) {
         }
         assert_eq!(Tree::of(&storage), untouched);
     }
-    assert_eq!(scene.pebble.orders(), 0);
+    assert_eq!(scene.ca.orders(), 0);
 
     let live = Tree::of(&storage.join("live").join(SHOP));
     let report = scene.obtain(&["--all"]).expect(1, MESSENGER, "proven");
     assert_eq!(report.outcome(SHOP), "failed", "{report}");
     scene.assert_serves(MESSENGER, &[MESSENGER]);
     assert_eq!(Tree::of(&storage.join("live").join(SHOP)), live);
-    assert_eq!(scene.pebble.orders(), 1);
+    assert_eq!(scene.ca.orders(), 1);
 }
 
-fn a_missing_storage_is_not_made() {
-    let scene = Scene::new();
+fn a_missing_storage_is_not_made(ca: Kind) {
+    let scene = Scene::new(ca);
     let missing = scene.world.path().join("misspelt");
     let directories = Directories {
         storage: missing.clone(),
         ..Directories::of(&scene.world)
     };
-    let config = Config::in_directories(&directories, &scene.dns, &scene.pebble).agreed();
+    let config = Config::in_directories(&directories, &scene.dns, &scene.ca).agreed();
     let config = scene.domain(config.nginx(&scene.nginx), SHOP, &[]);
     scene.world.write_config(&config);
     let output = scene.world.certd(&["obtain", SHOP]).expect_status(1);
@@ -95,16 +96,16 @@ fn a_missing_storage_is_not_made() {
     assert!(output.stderr.contains(&path), "{}", output.stderr);
     assert!(output.stderr.contains("mkdir -p"), "{}", output.stderr);
     assert!(!missing.exists());
-    assert_eq!(scene.pebble.requests(), 0);
+    assert_eq!(scene.ca.requests(), 0);
 }
 
-fn a_missing_webroot_costs_no_order() {
-    let scene = Scene::new();
+fn a_missing_webroot_costs_no_order(ca: Kind) {
+    let scene = Scene::new(ca);
     let directories = Directories {
         webroot: scene.world.path().join("misspelt"),
         ..Directories::of(&scene.world)
     };
-    let config = Config::in_directories(&directories, &scene.dns, &scene.pebble).agreed();
+    let config = Config::in_directories(&directories, &scene.dns, &scene.ca).agreed();
     let config = scene.domain(config.nginx(&scene.nginx), SHOP, &[]);
     scene.world.write_config(&config);
     for arguments in [&[SHOP][..], &[SHOP, "--no-deploy"]] {
@@ -115,11 +116,11 @@ fn a_missing_webroot_costs_no_order() {
         assert!(finding.cure.contains(&path), "{finding:?}");
     }
     assert!(!directories.webroot.exists());
-    assert_eq!(scene.pebble.orders(), 0);
+    assert_eq!(scene.ca.orders(), 0);
 }
 
-fn a_damaged_generation_is_replaced() {
-    let scene = Scene::new();
+fn a_damaged_generation_is_replaced(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[]), (MESSENGER, &[])]);
     scene.write_sites(&[site(&[SHOP]), site(&[MESSENGER])]);
     scene.obtain(&["--all"]).expect(0, SHOP, "proven");
@@ -136,11 +137,11 @@ fn a_damaged_generation_is_replaced() {
     assert_eq!(report.generation(SHOP), 2, "{report}");
     scene.assert_serves(SHOP, &[SHOP]);
     scene.assert_serves(MESSENGER, &[MESSENGER]);
-    assert_eq!(scene.pebble.orders(), 3);
+    assert_eq!(scene.ca.orders(), 3);
 }
 
-fn a_lost_state_costs_one_account_and_no_order() {
-    let scene = Scene::new();
+fn a_lost_state_costs_one_account_and_no_order(ca: Kind) {
+    let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[])]);
     scene.write_sites(&[site(&[SHOP])]);
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
@@ -150,7 +151,7 @@ fn a_lost_state_costs_one_account_and_no_order() {
     assert_eq!(report.ca_requests(), 0, "{report}");
     scene.obtain(&[SHOP]).expect(0, SHOP, "unchanged");
     scene.obtain(&[SHOP, "--force"]).expect(0, SHOP, "proven");
-    assert_eq!(scene.pebble.accounts(), 2);
-    assert_eq!(scene.pebble.orders(), 2);
+    assert_eq!(scene.ca.accounts(), 2);
+    assert_eq!(scene.ca.orders(), 2);
     scene.assert_serves(SHOP, &[SHOP]);
 }

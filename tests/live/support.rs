@@ -11,6 +11,8 @@
     reason = "the tests write the files that certd reads"
 )]
 
+pub(crate) mod ca;
+pub(crate) mod client;
 pub(crate) mod conf;
 pub(crate) mod dns;
 pub(crate) mod fake_ca;
@@ -20,6 +22,7 @@ pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod report;
+pub(crate) mod sandbox;
 pub(crate) mod scene;
 pub(crate) mod served;
 pub(crate) mod tree;

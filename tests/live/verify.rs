@@ -5,6 +5,7 @@ use std::process::Command;
 use libtest_mimic::Trial;
 use serde_json::Value;
 
+use crate::support::ca::Kind;
 use crate::support::process;
 use crate::support::scene::{MESSENGER, SHOP, Scene, WWW, site};
 use crate::support::world::{Output, World};
@@ -22,7 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// A scene with both sites served, and `connect` set for each
 fn served() -> Scene {
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Pebble);
     let connect = format!("connect = {:?}", scene.nginx.https_address());
     let config = scene.config().domain(SHOP, &[WWW]).lines(&connect);
     let config = config.domain(MESSENGER, &[]).lines(&connect);
@@ -58,9 +59,9 @@ fn as_nobody(world: &World, arguments: &[&str]) -> Output {
 fn verify_needs_no_root_no_docker_and_no_state() {
     let scene = served();
     std::fs::remove_dir_all(scene.world.state()).expect("state can be removed");
-    // The directory of Pebble is closed to others.
+    // The directory of the CA is closed to others.
     let root = scene.world.path().join("root.pem");
-    write(root, scene.pebble.root_pem());
+    write(root, std::fs::read(scene.ca.root_path()).expect("a root"));
     let connect = format!("connect = {:?}", scene.nginx.https_address());
     scene.world.write_text(&format!(
         "storage = \"storage\"\nstate = \"state\"\n[verify]\ntrust = [\"root.pem\"]\n\
@@ -134,7 +135,7 @@ fn verify_names_what_does_not_answer() {
 }
 
 fn status_fits_eighty_columns_and_tells_what_there_is() {
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Pebble);
     let long = "a-rather-long-label-for-one-shop.and-another-one.rare-books.test";
     let issued = "issued.test";
     scene.write_domains(&[
@@ -161,7 +162,7 @@ fn status_fits_eighty_columns_and_tells_what_there_is() {
         "none.test",
         "proven",
         "live",
-        "pebble",
+        "test-ca",
     ] {
         assert!(text.contains(words), "{words}:\n{text}");
     }

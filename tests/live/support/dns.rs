@@ -1,7 +1,7 @@
 //! A DNS server that answers every name with the loopback address.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -43,9 +43,14 @@ impl Dns {
         dns
     }
 
-    /// Where it answers, as `[dns] servers` and Pebble's `-dnsserver` want it
+    /// Where it answers
+    pub(crate) fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// The same, as `[dns] servers` and Pebble's `-dnsserver` want it
     pub(crate) fn server(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.address().to_string()
     }
 
     /// Replaces the A records of `name`

@@ -3,53 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use certd::sandbox::acme::Reuse;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::ca::{Accounts, EAB_HMAC, EAB_KID, Options};
 use super::dns::Dns;
 use super::ports;
 use super::process::{self, Process};
-
-/// How Pebble behaves, beside being strict
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PebbleOptions {
-    /// Share of good nonces that are refused, in percent
-    pub(crate) nonce_reject: u8,
-    /// Share of valid authorizations that a new order takes over, in percent; one more below 100
-    pub(crate) authz_reuse: u8,
-    /// Upper limit of the random pause before a validation, in seconds; `None` is no pause
-    pub(crate) sleep: Option<u32>,
-    /// What a new account must present
-    pub(crate) accounts: Accounts,
-    /// Port at which HTTP-01 tokens are asked for: the one that nginx's port 80 is published at
-    pub(crate) http_port: u16,
-    /// Lifetime of the certificates, in seconds
-    pub(crate) validity_secs: u64,
-}
-
-/// What a new account must present
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Accounts {
-    /// Nothing
-    Open,
-    /// An external account binding: [`EAB_KID`] and [`EAB_HMAC`]
-    Bound,
-}
-
-impl PebbleOptions {
-    /// Pebble's own defaults, without pauses, with tokens asked for at `http_port`
-    pub(crate) fn new(http_port: u16) -> Self {
-        Self {
-            nonce_reject: 5,
-            authz_reuse: 50,
-            sleep: None,
-            accounts: Accounts::Open,
-            http_port,
-            validity_secs: 90 * 24 * 3600,
-        }
-    }
-}
 
 /// A running Pebble with a CA of its own for its API
 #[derive(Debug)]
@@ -60,12 +22,12 @@ pub(crate) struct Pebble {
     dir: TempDir,
     // What it is started with, and started with again.
     dns: String,
-    options: PebbleOptions,
+    options: Options,
 }
 
 impl Pebble {
     /// Starts Pebble and waits for its two interfaces
-    pub(crate) fn start(dns: &Dns, options: PebbleOptions) -> Self {
+    pub(crate) fn start(dns: &Dns, options: Options) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         let (port, management) = (ports::free(), ports::free());
         write_api_certificate(dir.path());
@@ -169,14 +131,18 @@ impl Pebble {
     }
 }
 
-fn start(dir: &TempDir, options: PebbleOptions, dns: &str) -> Process {
+fn start(dir: &TempDir, options: Options, dns: &str) -> Process {
+    let reuse = match options.authz_reuse {
+        Reuse::Never => "0",
+        Reuse::WhileValid => "100",
+    };
     let mut command = Command::new("pebble");
     command
         .arg("-config")
         .arg(dir.path().join("pebble.json"))
         .args(["-strict", "-dnsserver", dns])
         .env("PEBBLE_WFE_NONCEREJECT", options.nonce_reject.to_string())
-        .env("PEBBLE_AUTHZREUSE", options.authz_reuse.to_string());
+        .env("PEBBLE_AUTHZREUSE", reuse);
     match options.sleep {
         None => command.env("PEBBLE_VA_NOSLEEP", "1"),
         Some(secs) => command.env("PEBBLE_VA_SLEEPTIME", secs.to_string()),
@@ -184,7 +150,7 @@ fn start(dir: &TempDir, options: PebbleOptions, dns: &str) -> Process {
     Process::start(&mut command, &dir.path().join("pebble.log"))
 }
 
-fn configuration(dir: &TempDir, options: PebbleOptions, port: u16, management: u16) -> String {
+fn configuration(dir: &TempDir, options: Options, port: u16, management: u16) -> String {
     let bound = options.accounts == Accounts::Bound;
     let keys = if bound {
         json!({ EAB_KID: EAB_HMAC })
@@ -201,7 +167,7 @@ fn configuration(dir: &TempDir, options: PebbleOptions, port: u16, management: u
         "ocspResponderURL": "",
         "externalAccountBindingRequired": bound,
         "externalAccountMACKeys": keys,
-        "certificateValidityPeriod": options.validity_secs,
+        "certificateValidityPeriod": options.validity.map_or(90 * 24 * 3600, |left| left.as_secs()),
     }})
     .to_string()
 }
@@ -232,10 +198,3 @@ pub(crate) fn write_api_certificate(dir: &Path) {
         std::fs::write(dir.join(file), text).expect("PEM file can be written");
     }
 }
-
-/// Key identifier of [`Accounts::Bound`]
-pub(crate) const EAB_KID: &str = "kid-1";
-
-/// MAC key of [`Accounts::Bound`], in base64url, as the CA hands it out
-pub(crate) const EAB_HMAC: &str =
-    "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";

@@ -1,49 +1,49 @@
-//! The usual scene: one nginx, one Pebble, one certd.
+//! The usual scene: one nginx, one CA, one certd.
 
 use std::path::PathBuf;
 
+use super::ca::{Ca, Kind, Options};
 use super::conf::{self, Flavour, Site};
 use super::dns::Dns;
 use super::nginx::{Nginx, NginxOptions};
-use super::pebble::{Pebble, PebbleOptions};
 use super::report::Report;
 use super::served::{self, Leaf};
 use super::world::{Config, World, entries};
 
-/// nginx with the usual mounts, Pebble that validates through it, and a directory for certd
+/// nginx with the usual mounts, a CA that validates through it, and a directory for certd
 #[derive(Debug)]
 pub(crate) struct Scene {
     pub(crate) nginx: Nginx,
-    pub(crate) pebble: Pebble,
+    pub(crate) ca: Ca,
     pub(crate) dns: Dns,
     pub(crate) world: World,
 }
 
 impl Scene {
-    /// nginx as root; Pebble validates every name anew
-    pub(crate) fn new() -> Self {
-        Self::with(|_, _| {})
+    /// nginx as root; the CA validates every name anew
+    pub(crate) fn new(ca: Kind) -> Self {
+        Self::with(ca, |_, _| {})
     }
 
     /// The same, with options that `change` has seen
-    pub(crate) fn with(change: impl FnOnce(&mut NginxOptions, &mut PebbleOptions)) -> Self {
-        Self::in_world(World::new(), Flavour::Root, change)
+    pub(crate) fn with(ca: Kind, change: impl FnOnce(&mut NginxOptions, &mut Options)) -> Self {
+        Self::in_world(ca, World::new(), Flavour::Root, change)
     }
 
     /// The same in a world that was prepared, with nginx as `flavour`
     pub(crate) fn in_world(
+        ca: Kind,
         world: World,
         flavour: Flavour,
-        change: impl FnOnce(&mut NginxOptions, &mut PebbleOptions),
+        change: impl FnOnce(&mut NginxOptions, &mut Options),
     ) -> Self {
         let mut nginx = NginxOptions::new(&world, flavour);
-        let mut pebble = PebbleOptions::new(nginx.http_port);
-        pebble.authz_reuse = 0;
-        change(&mut nginx, &mut pebble);
+        let mut options = Options::new(nginx.http_port);
+        change(&mut nginx, &mut options);
         let dns = Dns::start();
         Self {
             nginx: Nginx::start(nginx),
-            pebble: Pebble::start(&dns, pebble),
+            ca: Ca::start(ca, &dns, options),
             dns,
             world,
         }
@@ -56,7 +56,7 @@ impl Scene {
 
     /// domains.toml without `[nginx]` and without a domain
     pub(crate) fn unbound_config(&self) -> Config {
-        Config::new(&self.world, &self.dns, &self.pebble).agreed()
+        Config::new(&self.world, &self.dns, &self.ca).agreed()
     }
 
     /// Adds a domain that is served at this nginx's TLS port

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::ca::Ca;
 use super::dns::Dns;
 use super::nginx::Nginx;
-use super::pebble::Pebble;
 use super::process::{self, POLL};
 
 /// A temporary directory with webroot, storage, state, conf and domains.toml
@@ -238,13 +238,13 @@ impl Directories {
 }
 
 impl Config {
-    /// Everything but targets and domains: issuer `pebble`, the directories of `world`, DNS, trust
-    pub(crate) fn new(world: &World, dns: &Dns, pebble: &Pebble) -> Self {
-        Self::in_directories(&Directories::of(world), dns, pebble)
+    /// Everything but targets and domains: issuer `test-ca`, the directories of `world`, DNS, trust
+    pub(crate) fn new(world: &World, dns: &Dns, ca: &Ca) -> Self {
+        Self::in_directories(&Directories::of(world), dns, ca)
     }
 
     /// The same with other directories
-    pub(crate) fn in_directories(directories: &Directories, dns: &Dns, pebble: &Pebble) -> Self {
+    pub(crate) fn in_directories(directories: &Directories, dns: &Dns, ca: &Ca) -> Self {
         let Directories {
             webroot,
             storage,
@@ -252,7 +252,7 @@ impl Config {
         } = directories;
         let top = format!(
             r#"email = "admin@example.com"
-issuer = "pebble"
+issuer = "test-ca"
 webroot = {webroot:?}
 storage = {storage:?}
 state = {state:?}
@@ -266,9 +266,9 @@ servers = [{:?}]
 trust = [{:?}]
 "#,
             dns.server(),
-            pebble.root_path()
+            ca.root_path()
         );
-        Self { top, tables }.issuer("pebble", &pebble.directory_url(), &pebble.trust_pem_path())
+        Self { top, tables }.issuer("test-ca", &ca.directory_url(), &ca.trust_pem_path())
     }
 
     /// Agrees to the terms of service
