@@ -4,7 +4,7 @@
 //! it did.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustls::crypto::CryptoProvider;
@@ -37,6 +37,29 @@ pub struct Context<'c> {
     pub started: (Timestamp, Instant),
     /// Whoever watches
     pub progress: Progress,
+    /// How long nginx may take
+    pub patience: Patience,
+}
+
+/// How long a run waits until nginx serves what it was told to; each time begins at the reload
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// When nginx is asked what it is configured to serve, if that is not what was wanted
+    pub first_look: Duration,
+    /// When a reload that changed nothing is tried once more
+    pub reload: Duration,
+    /// When the last handshake of the proof is made
+    pub deadline: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            first_look: Duration::from_millis(500),
+            reload: Duration::from_secs(5),
+            deadline: Duration::from_secs(15),
+        }
+    }
 }
 
 impl Context<'_> {

@@ -1,6 +1,10 @@
 //! What an operator can do about an error of a CA, under a stable code.
 
-use super::problem::{AcmeError, INVALID_CONTACT, RATE_LIMITED, SERVER_INTERNAL, USER_ACTION};
+use super::problem::{
+    AcmeError, CAA, COMPOUND, INVALID_CONTACT, NONCE_REFUSED, RATE_LIMITED, SERVER_INTERNAL,
+    USER_ACTION, unpause_link,
+};
+use super::reply::Hints;
 use crate::facts::Problem;
 use crate::finding::Explain;
 use crate::net::http::HttpError;
@@ -13,6 +17,9 @@ impl Explain for AcmeError {
             Self::NotTrusted { .. } => "acme.not_trusted",
             Self::Http(_) => "acme.unreachable",
             Self::Status { .. } => "acme.status",
+            Self::Refused { problem, hints, .. } if unpause_link(problem, hints).is_some() => {
+                "acme.paused"
+            }
             Self::Refused { problem, .. } if problem.kind == RATE_LIMITED => "acme.rate_limited",
             Self::Refused { .. } => "acme.refused",
             Self::Validation { .. } => "acme.validation",
@@ -34,7 +41,7 @@ impl Explain for AcmeError {
             Self::Registration(error) => error.cure(),
             Self::Http(error) => Some(http_cure(error)),
             Self::Status { status, .. } => Some(status_cure(*status)),
-            Self::Refused { problem, hints, .. } => refusal_cure(problem, hints.link.as_deref()),
+            Self::Refused { problem, hints, .. } => refusal_cure(problem, hints),
             Self::Validation { name, problem } => Some(validation_cure(name, problem)),
             Self::Deadline { .. } => Some(TROUBLE.to_owned()),
             Self::Directory { .. } => Some(DOCUMENTED.to_owned()),
@@ -107,12 +114,18 @@ fn status_cure(status: u16) -> String {
     }
 }
 
-fn refusal_cure(problem: &Problem, link: Option<&str>) -> Option<String> {
-    Some(match (problem.kind.as_str(), link) {
+fn refusal_cure(problem: &Problem, hints: &Hints) -> Option<String> {
+    if let Some(link) = unpause_link(problem, hints) {
+        return Some(format!(
+            "waiting does not help: mend what made the orders fail, open this page, then run certd with --force\n{link}"
+        ));
+    }
+    Some(match (problem.kind.as_str(), hints.link.as_deref()) {
         (RATE_LIMITED, _) => {
             "a limit of the CA is reached; revoking certificates frees nothing".to_owned()
         }
-        (SERVER_INTERNAL, _) => TROUBLE.to_owned(),
+        (SERVER_INTERNAL | NONCE_REFUSED, _) => TROUBLE.to_owned(),
+        (CAA, _) => caa_cure("the name"),
         (INVALID_CONTACT, _) => "change `email`".to_owned(),
         (USER_ACTION, Some(link)) => format!("do what {link} asks for, then run certd again"),
         (_, Some(link)) => format!("the CA points to {link}"),
@@ -121,16 +134,29 @@ fn refusal_cure(problem: &Problem, link: Option<&str>) -> Option<String> {
 }
 
 fn validation_cure(name: &str, problem: &Problem) -> String {
-    match problem.kind.as_str() {
-        "dns" => format!("does `{name}` have an A or AAAA record that points to this host?"),
+    // What went wrong with each name stands below such a problem (RFC 8555 section 6.7.1).
+    let (name, kind) = match problem.subproblems.first() {
+        Some(first) if problem.kind == COMPOUND => {
+            (first.name.as_deref().unwrap_or(name), &first.kind)
+        }
+        _ => (name, &problem.kind),
+    };
+    match kind.as_str() {
+        "dns" => format!(
+            "do the name servers of `{name}` answer, and with an A or AAAA record that points to this host?"
+        ),
         "connection" => format!(
             "is port 80 of {name} open to the internet, and does nginx listen on it? A stale AAAA record counts too"
         ),
-        "caa" => format!("a CAA record of {name} forbids this CA"),
+        CAA => caa_cure(name),
         _ => format!(
             "http://{name}/.well-known/acme-challenge/ must be served from `webroot`: check the location in nginx's server block for port 80"
         ),
     }
+}
+
+fn caa_cure(name: &str) -> String {
+    format!("the CAA records of {name} must allow this CA, for this account and for http-01")
 }
 
 const TROUBLE: &str = "the CA is in trouble: run certd again later; nothing was changed";

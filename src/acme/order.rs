@@ -197,7 +197,7 @@ impl Pending {
             pace.wait(self.transport.hints().retry_after).await;
             match self.refresh().await {
                 Ok(()) => failures = 0,
-                Err(error) if error.is_transient() && failures < TRANSIENT => failures += 1,
+                Err(error) if self.is_worth_another_look(&error, failures) => failures += 1,
                 Err(error) => return Err(error),
             }
         }
@@ -205,6 +205,12 @@ impl Pending {
             return Err(self.why_invalid().await);
         }
         Ok(())
+    }
+
+    /// Whether a look at the order that failed may be repeated before the order's time is over
+    fn is_worth_another_look(&self, error: &AcmeError, failures: u32) -> bool {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        error.is_transient() && failures < TRANSIENT && !error.asks_for_more_than(left)
     }
 
     async fn refresh(&mut self) -> Result<(), AcmeError> {
@@ -417,3 +423,17 @@ const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 /// Looks at an order that may fail in a row before the order is given up
 const TRANSIENT: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_order_that_is_processed_for_ever_is_given_up_at_its_deadline() {
+        let for_ever = pending::<Result<(), AcmeError>>();
+        let outcome = bounded(Instant::now(), "a certificate", for_ever).await;
+        assert!(matches!(outcome, Err(AcmeError::Deadline { .. })));
+    }
+}

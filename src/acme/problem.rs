@@ -155,10 +155,18 @@ impl AcmeError {
                 status: 429 | 503,
                 ..
             } => Consequence::Later(*after),
+            // Waiting ends no pause, so the run has failed.
+            Self::Refused { problem, hints, .. } if unpause_link(problem, hints).is_some() => {
+                Consequence::Spent
+            }
             Self::Refused { problem, hints, .. } if problem.kind == RATE_LIMITED => {
                 Consequence::Later(hints.retry_after.unwrap_or(RetryAfter(UNNAMED_WAIT)))
             }
-            Self::Refused { problem, .. } if problem.kind != SERVER_INTERNAL => Consequence::Spent,
+            Self::Refused { problem, .. }
+                if ![SERVER_INTERNAL, NONCE_REFUSED].contains(&problem.kind.as_str()) =>
+            {
+                Consequence::Spent
+            }
             Self::Validation { .. } | Self::Protocol { .. } | Self::Deadline { .. } => {
                 Consequence::Spent
             }
@@ -176,6 +184,16 @@ impl AcmeError {
         matches!(self, Self::Refused { problem, .. } if problem.kind == ORDER_NOT_READY)
     }
 
+    /// Whether the CA asks to wait for longer than this
+    pub(super) fn asks_for_more_than(&self, time: Duration) -> bool {
+        let asked = match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            Self::Refused { hints, .. } => hints.retry_after,
+            _ => None,
+        };
+        asked.is_some_and(|RetryAfter(wait)| wait > time)
+    }
+
     /// Whether asking again soon may help: a broken connection, a 5xx
     pub(super) fn is_transient(&self) -> bool {
         match self {
@@ -185,6 +203,18 @@ impl AcmeError {
             _ => false,
         }
     }
+}
+
+/// The page on which a person ends the pause of an account; `None` where none was paused
+///
+/// Let's Encrypt pauses an account that keeps failing for a name. Its refusal looks like a rate
+/// limit, but names no time, and its text holds the page.
+pub(super) fn unpause_link<'p>(problem: &'p Problem, hints: &Hints) -> Option<&'p str> {
+    if problem.kind != RATE_LIMITED || hints.retry_after.is_some() {
+        return None;
+    }
+    let mut words = problem.detail.split_whitespace();
+    words.find(|word| word.starts_with("https://") && word.contains("unpause"))
 }
 
 /// The error that instant-acme's stands for
@@ -272,9 +302,12 @@ fn dns_name(identifier: &Identifier) -> Option<String> {
 
 const ERROR_URN: &str = "urn:ietf:params:acme:error:";
 const BAD_NONCE: &str = "urn:ietf:params:acme:error:badNonce";
+pub(super) const NONCE_REFUSED: &str = "badNonce";
 pub(super) const RATE_LIMITED: &str = "rateLimited";
 pub(super) const SERVER_INTERNAL: &str = "serverInternal";
 pub(super) const INVALID_CONTACT: &str = "invalidContact";
+pub(super) const CAA: &str = "caa";
+pub(super) const COMPOUND: &str = "compound";
 pub(super) const USER_ACTION: &str = "userActionRequired";
 const ORDER_NOT_READY: &str = "orderNotReady";
 const ACCOUNT_UNKNOWN: &str = "accountDoesNotExist";

@@ -8,7 +8,7 @@ use super::progress::Watcher;
 use super::{Ended, crypto_provider, now, print_report};
 use crate::config::{Config, Domain, Environment};
 use crate::name::DnsName;
-use crate::pipeline::{Context, Mode, Options};
+use crate::pipeline::{Context, Mode, Options, Patience};
 use crate::plan::Urgency;
 use crate::report::{Report, Verdict, text};
 use crate::run;
@@ -53,6 +53,7 @@ pub(super) async fn report(
         provider: crypto_provider(),
         started: (now(), Instant::now()),
         progress: watcher.progress(),
+        patience: Patience::default(),
     };
     let report = run::obtain(&context, &options, &domains).await;
     drop(context);

@@ -351,12 +351,16 @@ fn append(buffer: &mut Vec<u8>, part: &[u8]) {
 
 /// What the engine, or a proxy in front of it, said: without markup, on one line
 fn words_of(message: &str) -> String {
+    // A page's title says what its heading says again.
+    let (before, rest) = message.split_once("<title>").unwrap_or((message, ""));
+    let after = rest.split_once("</title>").map_or("", |(_, after)| after);
     let mut inside_tag = false;
-    let bare: String = message
+    let bare: String = before
         .chars()
-        .filter(|c| {
-            inside_tag = *c == '<' || (inside_tag && *c != '>');
-            !inside_tag && *c != '>'
+        .chain(after.chars())
+        .map(|c| {
+            inside_tag = c == '<' || (inside_tag && c != '>');
+            if inside_tag || c == '>' { ' ' } else { c }
         })
         .collect();
     let words = bare.split_whitespace().collect::<Vec<_>>().join(" ");

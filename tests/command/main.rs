@@ -16,6 +16,7 @@ mod acme;
 mod config;
 mod demo;
 mod docker;
+mod faults;
 mod obtain;
 mod status;
 mod usage;

@@ -3,6 +3,7 @@
 mod ca;
 mod certificates;
 mod docker;
+mod host;
 mod http;
 mod place;
 mod server;
@@ -10,6 +11,7 @@ mod server;
 pub(crate) use ca::Ca;
 pub(crate) use certificates::{Authority, Leaf, Wish};
 pub(crate) use docker::{Behaviour, Engine, Executed, inspected};
+pub(crate) use host::{Host, Setting, sites};
 pub(crate) use http::{Reply, Request};
 pub(crate) use place::{Place, Run, codes, finding, over_80_columns};
 pub(crate) use server::{CLOSED, Server, first_bytes, tls_config, tls_config_for};

@@ -1,6 +1,6 @@
 //! The closing step of a target: live, tested, reloaded, proven, and back where it must be.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::future::join_all;
 
@@ -207,6 +207,9 @@ async fn reload(target: &mut Target, works: &mut [Work<'_>]) -> bool {
             true
         }
         Err(finding) => {
+            let cure = finding.cure.clone();
+            let cure = cure.unwrap_or_else(|| words::AGAIN.to_owned());
+            let finding = finding.with_cure(cure);
             target.note(
                 Stage::Reload,
                 begun,
@@ -265,13 +268,13 @@ async fn roll_back(
         Err(_) => StageResult::Failed,
     };
     target.note(Stage::Reload, begun, result, "after the rollback");
-    let observer = &context.observer();
+    let (observer, patience) = (&context.observer(), context.patience.reload);
     let looks = pointed
         .into_iter()
         .map(|(member, proof, previous)| async move {
             let wanted = Wanted::only(previous.fingerprint);
             let (name, address) = (proof.name.as_str(), proof.address);
-            let after = proof::wait_for(observer, name, address, &wanted, RELOAD_PATIENCE).await;
+            let after = proof::wait_for(observer, name, address, &wanted, patience).await;
             let healing = match after.verdict {
                 Verdict::Proven { .. } => words::Healing::Served,
                 _ => words::Healing::StillBroken,
@@ -285,6 +288,3 @@ async fn roll_back(
         works[member].fail_with(Stage::Rollback, begun, finding);
     }
 }
-
-/// Time after which a reload that changed nothing is tried once more
-pub(super) const RELOAD_PATIENCE: Duration = Duration::from_secs(5);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use super::close::{RELOAD_PATIENCE, reload_containers};
+use super::close::reload_containers;
 use super::target::{Target, names_in_words, open};
 use super::words::{self, Configured};
 use crate::config::Sharing;
@@ -41,7 +41,8 @@ pub(super) async fn prove(
         work.begin(Stage::Proof);
     }
     let places = places(context, target, works);
-    let mut seen = look(context, places, FIRST_LOOK).await;
+    let patience = context.patience;
+    let mut seen = look(context, places, patience.first_look).await;
     let mut configured = None;
     if let Some((place, _)) = seen.iter().find(|(_, proof)| !proof.is_proven()) {
         configured = words::configured(context, target, works, place.address).await;
@@ -49,12 +50,14 @@ pub(super) async fn prove(
             // A server that shows nothing at all may be starting.
             proof.other().is_some() && is_settled(configured.as_ref(), works, place)
         };
-        seen = look_again(context, seen, settled, RELOAD_PATIENCE - FIRST_LOOK).await;
+        let second = patience.reload.saturating_sub(patience.first_look);
+        seen = look_again(context, seen, settled, second).await;
     }
     if seen.iter().any(|(_, proof)| !proof.is_proven()) {
         reload_if_stale(context, target, works, &seen).await;
         let settled = |place: &Place, _: &Proof| is_settled(configured.as_ref(), works, place);
-        seen = look_again(context, seen, settled, DEADLINE - RELOAD_PATIENCE).await;
+        let last = patience.deadline.saturating_sub(patience.reload);
+        seen = look_again(context, seen, settled, last).await;
     }
     conclude(context, target, works, seen, configured.as_ref(), begun)
 }
@@ -267,8 +270,3 @@ fn is_broken(target: &Target, proof: &Proof) -> bool {
                 .is_ok_and(|served| served.proof == KeyProof::Proven)
         })
 }
-
-/// Time after which nginx is asked what it is configured to serve, if that is not what was wanted
-const FIRST_LOOK: Duration = Duration::from_millis(500);
-/// Time from the reload to the last handshake of the proof
-const DEADLINE: Duration = Duration::from_secs(15);

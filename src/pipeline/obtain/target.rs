@@ -333,9 +333,14 @@ pub(super) async fn test(target: &Target, container: &Container) -> Result<(), U
         });
     }
     let said = format!("{}\n{}", executed.stderr, executed.stdout);
+    let words = match complaints(&said) {
+        // A process that was killed says nothing.
+        none if none.is_empty() => format!("(no words, exit status {})", executed.status),
+        words => words,
+    };
     Err(Untested::Refused {
         container: container.clone(),
-        words: complaints(&said),
+        words,
         stumble: stumble(&said),
     })
 }

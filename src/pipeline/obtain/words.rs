@@ -19,6 +19,7 @@ use crate::target::container::nginx_command;
 use crate::target::dump::{ServerBlock, block_for, has_patterns, server_blocks};
 use crate::target::endpoint;
 use crate::target::words::{Reason, Stumble};
+use crate::time::display_date;
 use crate::verify::judge::Known;
 use crate::verify::proof::{Proof, Verdict};
 
@@ -60,7 +61,7 @@ pub(super) fn refused(
             "{name} waits for {}: mend that, then run certd again; it deploys without an order",
             stumble.path.display()
         )),
-        _ => finding.with_cure("mend it, then run certd again: it deploys without an order"),
+        _ => finding.with_cure(AGAIN),
     }
 }
 
@@ -287,9 +288,11 @@ fn with_lines(
         .filter(|line| !line.path.starts_with(&own))
         .collect();
     if wrong.is_empty() && !block.certificates.is_empty() {
+        let own = finding.cure.clone();
+        let own = own.map(|own| format!("\n{own}")).unwrap_or_default();
         return finding.with_cure(format!(
-            "the server block at {place} names the right files, so {} did not load them: see\n    docker logs --tail 20 {}",
-            configured.container, configured.container
+            "the server block at {place} names the right files, so {0} did not load them: see\n    docker logs --tail 20 {0}{own}",
+            configured.container
         ));
     }
     let mut cure = format!("in the server block at {place} of {}", configured.container);
@@ -351,18 +354,22 @@ fn served_instead(context: &Context<'_>, work: &Work<'_>, proof: &Proof) -> Find
             "proof.unknown_certificate",
             format!(
                 "{place} is served with a certificate unknown to certd: {}",
-                label(chain)
+                label(chain, context.now())
             ),
         ),
     }
 }
 
-fn label(chain: &[Vec<u8>]) -> String {
+fn label(chain: &[Vec<u8>], now: Timestamp) -> String {
     match Chain::from_der(chain.to_vec()) {
         Ok(chain) => {
             let leaf = chain.leaf();
+            let over = match leaf.validity.not_after {
+                until if until <= now => format!(", expired {}", display_date(until)),
+                _ => String::new(),
+            };
             format!(
-                "{}, issued by {} ({})",
+                "{}{over}, issued by {} ({})",
                 leaf.label(),
                 leaf.issuer,
                 leaf.fingerprint.short()
@@ -376,3 +383,6 @@ fn no_tls(place: &str, failure: &ConnectFailure) -> Finding {
     Finding::failure("proof.no_tls", format!("{place}: {failure}"))
         .with_cure("is the TLS port of nginx open and published?")
 }
+
+/// What to do about a target that fails after the certificate was issued
+pub(super) const AGAIN: &str = "mend it, then run certd again: it deploys without an order";

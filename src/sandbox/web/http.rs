@@ -39,7 +39,7 @@ impl Asked {
 /// What requests over HTTP get instead of what they should
 #[derive(Clone, Debug)]
 pub enum HttpInstead {
-    /// A redirect (301) to this URL
+    /// A redirect (301) to this URL, in which `$request_uri` is the path, as in nginx
     Redirect(String),
     /// A short page with this status
     Status(u16),
@@ -110,7 +110,7 @@ fn answer(shared: &Shared, request: &axum::extract::Request) -> Option<Response>
     };
     Some(match instead {
         None => behave(shared, &asked, request.method(), request.uri()),
-        Some(HttpInstead::Redirect(url)) => redirect(&url),
+        Some(HttpInstead::Redirect(url)) => redirect(&url.replace("$request_uri", &asked.path)),
         Some(HttpInstead::Status(status)) => {
             short(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
         }
