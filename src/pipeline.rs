@@ -163,6 +163,8 @@ struct Work<'c> {
 struct Ready {
     generation: u32,
     leaf: crate::chain::Certificate,
+    /// The intermediates that were installed with it
+    above: Vec<crate::chain::Fingerprint>,
     /// What to go back to: live until now, its files in order, and still valid
     previous: Option<Previous>,
 }

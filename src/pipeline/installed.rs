@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 
-use crate::chain::{Certificate, Fingerprint};
+use crate::chain::Certificate;
 use crate::config::{Domain, Sharing};
 use crate::name::DnsName;
+use crate::pipeline::Ready;
 use crate::store::Store;
 use crate::verify::judge::{Installed, Known};
 use crate::verify::proof::{Wanted, covers};
@@ -37,11 +38,12 @@ pub(super) fn sharable(store: &Store, domain: &Domain, now: Timestamp) -> Vec<Ce
 }
 
 /// What counts as proof for one name: the domain's own certificate, or a shared one that covers it
-pub(super) fn wanted(own: Fingerprint, shared: &[Certificate], name: &DnsName) -> Wanted {
+pub(super) fn wanted(own: &Ready, shared: &[Certificate], name: &DnsName) -> Wanted {
     let others = shared
         .iter()
         .filter(|leaf| covers(&leaf.der, name.as_str()));
-    Wanted::or_any_of(own, others.map(|leaf| leaf.fingerprint).collect())
+    let others = others.map(|leaf| leaf.fingerprint).collect();
+    Wanted::or_any_of(own.leaf.fingerprint, others).with_above(own.above.clone())
 }
 
 /// The certificates of one lineage

@@ -269,6 +269,12 @@ fn ready(context: &Context<'_>, lineage: &Lineage, generation: Generation) -> Re
         generation: generation.number,
         previous: previous(context, lineage, generation.number),
         leaf: generation.chain.leaf().clone(),
+        above: generation
+            .chain
+            .above()
+            .iter()
+            .map(|certificate| certificate.fingerprint)
+            .collect(),
     }
 }
 

@@ -31,6 +31,11 @@ impl Proof {
         matches!(self.verdict, Verdict::Proven { .. })
     }
 
+    /// Whether any certificate was shown
+    pub fn shows_something(&self) -> bool {
+        !matches!(self.verdict, Verdict::Broken(_))
+    }
+
     /// The certificate that was shown instead
     pub fn other(&self) -> Option<Fingerprint> {
         let Verdict::Other { chain } = &self.verdict else {
@@ -53,6 +58,11 @@ pub enum Verdict {
         /// The chain in DER, leaf first
         chain: Vec<Vec<u8>>,
     },
+    /// The wanted certificate, without intermediates that were installed with it
+    Incomplete {
+        /// How many are missing
+        missing: usize,
+    },
     /// A wanted certificate, but the server could not prove its key
     KeyUnproven {
         /// What failed
@@ -66,6 +76,8 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     own: Fingerprint,
+    /// The intermediates that must come with it
+    above: Vec<Fingerprint>,
     /// Those of other lineages, for a domain that shares (`shared = true`)
     others: Vec<Fingerprint>,
 }
@@ -78,7 +90,29 @@ impl Wanted {
 
     /// This certificate, or one of these
     pub fn or_any_of(own: Fingerprint, others: Vec<Fingerprint>) -> Self {
-        Self { own, others }
+        Self {
+            own,
+            above: Vec::new(),
+            others,
+        }
+    }
+
+    /// The same, and these intermediates must come with the own one
+    ///
+    /// Some clients find them by themselves and some do not, such as curl and most programs.
+    #[must_use]
+    pub fn with_above(self, above: Vec<Fingerprint>) -> Self {
+        Self { above, ..self }
+    }
+
+    /// How many intermediates are missing in a chain that was shown
+    fn missing(&self, shown: Fingerprint, chain: &[Vec<u8>]) -> usize {
+        if shown != self.own || self.above.is_empty() {
+            return 0;
+        }
+        let sent: Vec<Fingerprint> = chain.iter().map(|der| Fingerprint::of(der)).collect();
+        let missing = self.above.iter().filter(|above| !sent.contains(above));
+        missing.count()
     }
 
     fn counts(&self, shown: Fingerprint) -> bool {
@@ -135,8 +169,12 @@ pub fn judge(handshake: Handshake, wanted: &Wanted) -> Verdict {
         Err(failure) => return Verdict::Broken(failure),
     };
     let shown = served.chain.first().map(|leaf| Fingerprint::of(leaf));
-    match (shown.filter(|shown| wanted.counts(*shown)), served.proof) {
-        (Some(shown), KeyProof::Proven) => Verdict::Proven { shown },
+    let shown = shown.filter(|shown| wanted.counts(*shown));
+    match (shown, served.proof) {
+        (Some(shown), KeyProof::Proven) => match wanted.missing(shown, &served.chain) {
+            0 => Verdict::Proven { shown },
+            missing => Verdict::Incomplete { missing },
+        },
         (Some(_), KeyProof::Missing(reason)) => Verdict::KeyUnproven { reason },
         (None, _) => Verdict::Other {
             chain: served.chain,

@@ -14,6 +14,7 @@ use crate::support::write;
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = crate::trials_at_each_ca![
         another_domains_certificate_is_named_with_the_lines_to_change,
+        a_file_without_intermediates_is_named_with_the_line_to_change,
         a_certificate_without_a_server_block_is_served_after_adding_the_block_shown,
         a_name_beside_another_site_is_not_served_yet,
         an_alias_without_a_server_block_is_not_called_success,
@@ -105,6 +106,30 @@ fn line_of(text: &str, words: &str, after: usize) -> usize {
     let mut lines = text.lines().enumerate().skip(after);
     let found = lines.find(|(_, line)| line.trim() == words);
     found.unwrap_or_else(|| panic!("no {words} in {text}")).0 + 1
+}
+
+fn a_file_without_intermediates_is_named_with_the_line_to_change(ca: Kind) {
+    let scene = Scene::new(ca);
+    scene.write_domains(&[(SHOP, &[WWW])]);
+    let right = [site(&[SHOP, WWW])];
+    let wrong = conf::site(scene.nginx.flavour(), &right).replace("fullchain.pem", "cert.pem");
+    scene.nginx.write_conf(&wrong);
+
+    let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
+    assert_eq!(report.failures(SHOP), ["proof.incomplete_chain"]);
+    let finding = report.finding(SHOP, "proof.incomplete_chain");
+    let live = format!("/etc/letsencrypt/live/{SHOP}");
+    for expected in [
+        format!("ssl_certificate {live}/cert.pem;"),
+        format!("{live}/fullchain.pem;"),
+    ] {
+        assert!(finding.cure.contains(&expected), "{expected}: {finding:?}");
+    }
+
+    scene.write_sites(&right);
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    scene.assert_serves(SHOP, &[SHOP, WWW]);
+    assert_eq!(scene.ca.orders(), 1);
 }
 
 fn a_certificate_without_a_server_block_is_served_after_adding_the_block_shown(ca: Kind) {

@@ -48,14 +48,15 @@ pub(super) async fn prove(
         configured = words::configured(context, target, works, place.address).await;
         let settled = |place: &Place, proof: &Proof| {
             // A server that shows nothing at all may be starting.
-            proof.other().is_some() && is_settled(configured.as_ref(), works, place)
+            proof.shows_something() && is_settled(configured.as_ref(), works, place, proof)
         };
         let second = patience.reload.saturating_sub(patience.first_look);
         seen = look_again(context, seen, settled, second).await;
     }
     if seen.iter().any(|(_, proof)| !proof.is_proven()) {
         reload_if_stale(context, target, works, &seen).await;
-        let settled = |place: &Place, _: &Proof| is_settled(configured.as_ref(), works, place);
+        let settled =
+            |place: &Place, proof: &Proof| is_settled(configured.as_ref(), works, place, proof);
         let last = patience.deadline.saturating_sub(patience.reload);
         seen = look_again(context, seen, settled, last).await;
     }
@@ -72,11 +73,10 @@ fn places(context: &Context<'_>, target: &Target, works: &[Work<'_>]) -> Vec<Pla
             continue;
         };
         let shared = installed::sharable(context.store, work.domain, context.now());
-        let own = ready.leaf.fingerprint;
         for (name, address) in target.places(work) {
             places.push(Place {
                 member: *member,
-                wanted: installed::wanted(own, &shared, &name),
+                wanted: installed::wanted(ready, &shared, &name),
                 name,
                 address,
             });
@@ -119,19 +119,25 @@ async fn look_again(
 }
 
 /// Whether nginx's configuration shows that waiting longer changes nothing: it has no TLS server
-/// block for the name, or one that names another lineage's certificate
-fn is_settled(configured: Option<&Configured>, works: &[Work<'_>], place: &Place) -> bool {
-    configured.is_some_and(
-        |configured| match block_for(&configured.blocks, &place.name) {
-            None => !has_patterns(&configured.blocks),
-            Some(block) => {
-                let domain = works[place.member].domain;
-                // One that shares may have to wait until nginx shows the shared certificate.
-                domain.sharing == Sharing::Separate
-                    && configured.names_another_lineage(block, &domain.name)
-            }
-        },
-    )
+/// block for the name, or one that names another lineage's certificate or no intermediates
+fn is_settled(
+    configured: Option<&Configured>,
+    works: &[Work<'_>],
+    place: &Place,
+    proof: &Proof,
+) -> bool {
+    let Some(configured) = configured else {
+        return false;
+    };
+    let Some(block) = block_for(&configured.blocks, &place.name) else {
+        return !has_patterns(&configured.blocks);
+    };
+    if matches!(proof.verdict, Verdict::Incomplete { .. }) {
+        return block.certificates.iter().any(words::names_no_intermediates);
+    }
+    let domain = works[place.member].domain;
+    // One that shares may have to wait until nginx shows the shared certificate.
+    domain.sharing == Sharing::Separate && configured.names_another_lineage(block, &domain.name)
 }
 
 /// Reloads once more where another generation of the same lineage is still served

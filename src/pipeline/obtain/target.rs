@@ -210,7 +210,7 @@ fn confirm(context: &Context<'_>, target: &Target, work: &mut Work<'_>) {
     let shared = installed::sharable(context.store, work.domain, context.now());
     let places = target.places(work);
     let served = places.iter().all(|place| {
-        let wanted = installed::wanted(ready.leaf.fingerprint, &shared, &place.0);
+        let wanted = installed::wanted(ready, &shared, &place.0);
         let handshake = target.baseline.get(place).cloned();
         handshake
             .is_some_and(|handshake| matches!(judge(handshake, &wanted), Verdict::Proven { .. }))

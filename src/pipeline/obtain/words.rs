@@ -16,7 +16,7 @@ use crate::pipeline::{Context, Work};
 use crate::report::Outcome;
 use crate::store::record::GenerationRecord;
 use crate::target::container::nginx_command;
-use crate::target::dump::{ServerBlock, block_for, has_patterns, server_blocks};
+use crate::target::dump::{CertificateLine, ServerBlock, block_for, has_patterns, server_blocks};
 use crate::target::endpoint;
 use crate::target::words::{Reason, Stumble};
 use crate::time::display_date;
@@ -70,7 +70,9 @@ pub(super) fn rolled_back(proof: &Proof, previous: u32, healing: Healing) -> Fin
     let reason = match &proof.verdict {
         Verdict::Broken(failure) => failure.to_string(),
         Verdict::KeyUnproven { reason } => reason.clone(),
-        Verdict::Proven { .. } | Verdict::Other { .. } => "another certificate".to_owned(),
+        Verdict::Proven { .. } | Verdict::Other { .. } | Verdict::Incomplete { .. } => {
+            "another certificate".to_owned()
+        }
     };
     let after = match healing {
         Healing::Served => format!("generation {previous} is live and served again"),
@@ -161,7 +163,7 @@ pub(super) fn not_proven(
             }
             (
                 Outcome::Failed,
-                with_lines(finding, work, block, configured),
+                with_lines(finding, work, proof, block, configured),
             )
         }
     }
@@ -272,21 +274,27 @@ fn certificate_lines(live: &Path, name: &DnsName, indent: &str) -> String {
     )
 }
 
+/// Whether a line names the file that holds the leaf alone
+pub(super) fn names_no_intermediates(line: &CertificateLine) -> bool {
+    line.path.ends_with("cert.pem")
+}
+
 /// Adds the lines of the server block that must be changed
 fn with_lines(
     finding: Finding,
     work: &Work<'_>,
+    proof: &Proof,
     block: &ServerBlock,
     configured: &Configured,
 ) -> Finding {
     use std::fmt::Write as _;
     let own = configured.live.join(work.name().as_str());
+    let is_wrong = |line: &&CertificateLine| match proof.verdict {
+        Verdict::Incomplete { .. } => names_no_intermediates(line),
+        _ => !line.path.starts_with(&own),
+    };
     let place = format!("{}:{}", block.file, block.line);
-    let wrong: Vec<_> = block
-        .certificates
-        .iter()
-        .filter(|line| !line.path.starts_with(&own))
-        .collect();
+    let wrong: Vec<_> = block.certificates.iter().filter(is_wrong).collect();
     if wrong.is_empty() && !block.certificates.is_empty() {
         let own = finding.cure.clone();
         let own = own.map(|own| format!("\n{own}")).unwrap_or_default();
@@ -328,6 +336,7 @@ fn served_instead(context: &Context<'_>, work: &Work<'_>, proof: &Proof) -> Find
         Verdict::KeyUnproven { reason } => {
             return Finding::failure("proof.key_unproven", format!("{place}: {reason}"));
         }
+        Verdict::Incomplete { missing } => return incomplete(&place, *missing),
         Verdict::Proven { .. } => return Finding::ok("proof.proven", place),
     };
     let shown = chain.first().map(|leaf| Fingerprint::of(leaf));
@@ -358,6 +367,17 @@ fn served_instead(context: &Context<'_>, work: &Work<'_>, proof: &Proof) -> Find
             ),
         ),
     }
+}
+
+fn incomplete(place: &str, missing: usize) -> Finding {
+    let intermediates = match missing {
+        1 => "its intermediate certificate".to_owned(),
+        missing => format!("{missing} of its intermediate certificates"),
+    };
+    let evidence =
+        format!("{place} is served without {intermediates}: curl and most programs refuse it");
+    Finding::failure("proof.incomplete_chain", evidence)
+        .with_cure("let `ssl_certificate` name fullchain.pem, not cert.pem, then run certd again; it deploys without an order")
 }
 
 fn label(chain: &[Vec<u8>], now: Timestamp) -> String {

@@ -194,6 +194,9 @@ fn what_is_served_instead_is_told_and_a_broken_server_is_taken_back() {
         shows("self-signed", "proof.unknown_certificate", |host| {
             serve(host, Instead::SelfSigned);
         }),
+        shows("no intermediates", "proof.incomplete_chain", |host| {
+            serve(host, Instead::LeafOnly);
+        }),
         shows("an alert", "proof.broken", |host| {
             serve(host, Instead::Nothing);
         }),
