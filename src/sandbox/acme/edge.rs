@@ -12,6 +12,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, LINK};
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::super::fault::Fault;
 use super::jws::{self, Key, Signer, Unverified};
 use super::problem::Problem;
 use super::profile::PROFILES;
@@ -158,13 +159,16 @@ pub(super) async fn around(
     let line = format!("{} {}", request.method(), request.uri().path());
     lock(&shared.controls).requests.push(line);
     let wants_nonce = request.method() == Method::POST || call == Call::Nonce;
-    let played = match shared.faults.take(&call) {
+    let fault = shared.faults.take(&call);
+    let is_answer = matches!(fault, Some(Fault::Answer(_)));
+    let played = match fault {
         Some(fault) => fault.play().await,
         None => None,
     };
     let mut response = match played {
-        // What stands before the CA, and answers in its place, knows neither nonces nor links.
-        Some(response) if !is_problem(&response) => return response,
+        // What stands before the CA, and answers in its place, knows neither nonces nor links. A
+        // reply of the CA's own that breaks off had its headers.
+        Some(response) if is_answer && !is_problem(&response) => return response,
         Some(response) => response,
         None => next.run(request).await,
     };
