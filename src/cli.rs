@@ -91,6 +91,8 @@ fn run(args: Args) -> Result<Ended, CliError> {
         .enable_all()
         .build()
         .map_err(CliError::Runtime)?;
+    #[cfg(feature = "sandbox")]
+    let rubbish = demo::Rubbish::default();
     let ended = runtime.block_on(async {
         // Before the command does anything, or a signal would end it without any cleaning up.
         let mut signals = Signals::listen()?;
@@ -100,7 +102,7 @@ fn run(args: Args) -> Result<Ended, CliError> {
                 Command::Verify(own) => verify::run(&args.global, own, &environment).await,
                 Command::Status => status::run(&args.global, &environment),
                 #[cfg(feature = "sandbox")]
-                Command::Demo(own) => demo::run(&args.global, own, &environment).await,
+                Command::Demo(own) => demo::run(&args.global, own, &environment, &rubbish).await,
             }
         };
         // Dropping the command removes what it published. A command that waits for the same
@@ -108,7 +110,10 @@ fn run(args: Args) -> Result<Ended, CliError> {
         tokio::select! {
             biased;
             ended = command => ended,
-            number = signals.next() => Err(CliError::Stopped { number }),
+            number = signals.next() => Err(CliError::Stopped {
+                number,
+                after: args.command.after_a_signal(),
+            }),
         }
     });
     runtime.shutdown_timeout(GRACE);

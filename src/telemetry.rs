@@ -36,7 +36,8 @@ pub fn start(level: LogLevel, format: LogFormat) {
         LogLevel::Error => "error",
         LogLevel::Warn => "warn",
         LogLevel::Info => "certd=info,warn",
-        LogLevel::Debug => "certd=debug,info",
+        // hickory-server tells of every question at info.
+        LogLevel::Debug => "certd=debug,hickory_server=warn,info",
     };
     let filter = EnvFilter::try_from_env("CERTD_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let log = tracing_subscriber::fmt()

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, stderr, stdout};
 use std::path::PathBuf;
 
 use anstream::ColorChoice;
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
 
 use crate::telemetry::{LogFormat, LogLevel};
@@ -99,6 +100,18 @@ pub(super) enum Command {
     Demo(Demo),
 }
 
+impl Command {
+    /// What else there is to say when a signal has ended the command
+    pub(super) const fn after_a_signal(&self) -> &'static str {
+        match self {
+            Self::Obtain(_) => "; published tokens are removed",
+            Self::Verify(_) | Self::Status => "",
+            #[cfg(feature = "sandbox")]
+            Self::Demo(_) => "; nothing runs any more",
+        }
+    }
+}
+
 /// Arguments of `obtain`
 #[derive(Arguments, Debug, Default)]
 pub(super) struct Obtain {
@@ -147,16 +160,18 @@ pub(super) struct Verify {
 #[cfg(feature = "sandbox")]
 #[derive(Arguments, Debug)]
 pub(super) struct Demo {
-    /// Play in this new or empty directory, and leave its files there
+    /// Use this new or empty directory, and leave the files there
     #[arg(long, value_name = "DIR")]
     pub(super) dir: Option<PathBuf>,
     /// Keep everything running until Ctrl-C, to be tried with curl or another ACME client
-    #[arg(long, conflicts_with = "quiet")]
+    ///
+    /// With --format json the report comes first, and holds the addresses.
+    #[arg(long)]
     pub(super) serve: bool,
     /// With a real nginx, in a container of this image
     ///
     /// The image must be there; $DOCKER_HOST is respected.
-    #[arg(long, value_name = "IMAGE")]
+    #[arg(long, value_name = "IMAGE", value_parser = NonEmptyStringValueParser::new())]
     pub(super) docker: Option<String>,
 }
 

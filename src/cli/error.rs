@@ -42,8 +42,8 @@ pub(super) enum CliError {
     #[cfg(feature = "sandbox")]
     #[error(transparent)]
     Demo(#[from] super::demo::DemoError),
-    #[error("stopped by a signal; published tokens are removed")]
-    Stopped { number: u8 },
+    #[error("stopped by a signal{after}")]
+    Stopped { number: u8, after: &'static str },
     #[error("the process cannot be set up")]
     Runtime(#[source] io::Error),
     #[error("the result cannot be written")]
@@ -64,7 +64,7 @@ impl CliError {
             | Self::Store(StoreError::KeyGroup { .. })
             | Self::Trust(_) => Ended::Usage,
             Self::Run(RunError::Busy { .. }) => Ended::Later,
-            Self::Stopped { number } => Ended::Signal(*number),
+            Self::Stopped { number, .. } => Ended::Signal(*number),
             #[cfg(feature = "sandbox")]
             Self::Demo(error) => error.ended(),
             Self::Store(_) | Self::Run(_) | Self::Runtime(_) | Self::Output(_) => Ended::Failed,

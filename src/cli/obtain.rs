@@ -53,7 +53,7 @@ pub(super) async fn report(
         provider: crypto_provider(),
         started: (now(), Instant::now()),
         progress: watcher.progress(),
-        patience: Patience::default(),
+        patience: Patience::USUAL,
     };
     let report = run::obtain(&context, &options, &domains).await;
     drop(context);

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::text::{BOLD, DIM, GREEN, RED, brief, brief_verify};
 use super::verify::VerifyReport;
 use super::{Report, Verdict};
-use crate::finding::Severity;
+use crate::finding::{Finding, Severity};
 use crate::time::{elapsed_in_words, serialize_millis};
 
 /// The whole demonstration
@@ -129,54 +129,92 @@ impl StepReport {
         }
     }
 
-    /// HTTP requests that it sent to the CA
-    pub fn ca_requests(&self) -> u64 {
-        match self {
-            Self::Obtain(report) => report.ca_requests,
-            Self::Verify(_) => 0,
-        }
+    /// Codes of all that it found
+    pub fn codes(&self) -> Vec<&'static str> {
+        let findings: Vec<&Finding> = match self {
+            Self::Obtain(report) => {
+                let domains = report.domains.iter();
+                domains.flat_map(|domain| &domain.findings).collect()
+            }
+            Self::Verify(report) => {
+                let endpoints = report.endpoints.iter();
+                endpoints.flat_map(|endpoint| &endpoint.findings).collect()
+            }
+        };
+        findings.into_iter().map(|finding| finding.code).collect()
     }
 }
 
-/// Writes one act
+/// Writes what an act shows
 ///
 /// # Errors
 /// Those of the stream.
-pub fn write_act(act: &Act, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "{BOLD}{}{BOLD:#}", act.title)?;
-    if let Some(edit) = &act.edit {
-        writeln!(out, "  {DIM}{}:{}{DIM:#}", edit.file, edit.line)?;
-        writeln!(out, "    {}", edit.after)?;
-    }
-    for step in &act.steps {
-        writeln!(out, "  {DIM}${DIM:#} {}", step.typed)?;
-        match &step.report {
-            StepReport::Obtain(report) => brief(report, out)?,
-            StepReport::Verify(report) => brief_verify(report, out)?,
-        }
-        if step.ending == Ending::Otherwise {
-            writeln!(out, "  {RED}This is not how the story goes.{RED:#}")?;
-        }
-    }
-    writeln!(out)
+pub fn write_title(title: &str, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{BOLD}{title}{BOLD:#}")
 }
 
-/// Writes what it came to
+/// Writes what was changed before an act
 ///
 /// # Errors
 /// Those of the stream.
-pub fn write_summary(report: &DemoReport, out: &mut impl Write) -> io::Result<()> {
-    let requests: u64 = report.steps().map(|step| step.report.ca_requests()).sum();
+pub fn write_edit(edit: &Edit, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "  {DIM}{}:{}{DIM:#}", edit.file, edit.line)?;
+    writeln!(out, "    {}", edit.after)
+}
+
+/// Writes one command and what came of it
+///
+/// # Errors
+/// Those of the stream.
+pub fn write_step(step: &Step, out: &mut impl Write) -> io::Result<()> {
+    let status = match step.report.is_well() {
+        true => "",
+        false => "  (exit 1)",
+    };
+    writeln!(out, "  {DIM}${DIM:#} {}{DIM}{status}{DIM:#}", step.typed)?;
+    match &step.report {
+        StepReport::Obtain(report) => brief(report, out),
+        StepReport::Verify(report) => brief_verify(report, out),
+    }
+}
+
+/// Writes all that was done
+///
+/// # Errors
+/// Those of the stream.
+pub fn write_demo(report: &DemoReport, out: &mut impl Write) -> io::Result<()> {
+    for act in &report.acts {
+        write_title(act.title, out)?;
+        act.edit.iter().try_for_each(|edit| write_edit(edit, out))?;
+        act.steps
+            .iter()
+            .try_for_each(|step| write_step(step, out))?;
+        writeln!(out)?;
+    }
+    write_summary(report, "", out)
+}
+
+/// Writes what it came to, and what there is to say after success
+///
+/// # Errors
+/// Those of the stream.
+pub fn write_summary(
+    report: &DemoReport,
+    afterwards: &str,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let elapsed = elapsed_in_words(report.elapsed);
+    let count = report.steps().count();
     match report.ending() {
-        Ending::AsTold => writeln!(
-            out,
-            "{GREEN}✓{GREEN:#} {} commands in {elapsed}, {requests} requests to the CA",
-            report.steps().count()
-        ),
+        Ending::AsTold => {
+            writeln!(
+                out,
+                "{GREEN}✓{GREEN:#} {count} commands in {elapsed}{afterwards}"
+            )
+        }
         Ending::Otherwise => writeln!(
             out,
-            "{RED}✗{RED:#} the demo went wrong; --dir DIR keeps its files"
+            "{RED}✗{RED:#} stopped: the last command should have ended otherwise"
         ),
     }
 }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use bollard::errors::Error as ApiError;
-use bollard::models::{ContainerCreateBody, HostConfig, PortBinding};
+use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, PortBinding};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, KillContainerOptionsBuilder, LogsOptionsBuilder,
     RemoveContainerOptionsBuilder,
@@ -57,7 +57,7 @@ pub enum ContainerError {
         image: String,
     },
     /// The engine refused
-    #[error("the Docker engine at {docker} cannot start nginx")]
+    #[error("the Docker engine at {docker} refused")]
     Engine {
         /// Its URL
         docker: String,
@@ -88,9 +88,20 @@ impl Container {
             docker: options.docker.clone(),
             source,
         };
-        let docker = connect(&options.docker).map_err(failed)?;
-        let name = new_name();
-        let query = CreateContainerOptionsBuilder::new().name(&name).build();
+        // The guard is there before the container: a future that is dropped in the middle of
+        // creating it must not leave it behind.
+        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut container = Self {
+            docker: connect(&options.docker).map_err(failed)?,
+            url: options.docker.clone(),
+            name: new_name(),
+            http: nowhere,
+            https: nowhere,
+        };
+        let docker = &container.docker;
+        let query = CreateContainerOptionsBuilder::new()
+            .name(&container.name)
+            .build();
         let created = docker.create_container(Some(query), body(options)).await;
         created.map_err(|error| match error {
             ApiError::DockerResponseServerError {
@@ -100,15 +111,6 @@ impl Container {
             },
             error => failed(error),
         })?;
-        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut container = Self {
-            docker,
-            url: options.docker.clone(),
-            name,
-            http: nowhere,
-            https: nowhere,
-        };
-        let docker = &container.docker;
         docker
             .start_container(&container.name, None)
             .await
@@ -196,14 +198,33 @@ impl Drop for Container {
         let removing = thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build();
             let Ok(runtime) = runtime else { return };
-            let query = RemoveContainerOptionsBuilder::new()
-                .force(true)
-                .v(true)
-                .build();
-            // An engine that has gone has taken the container along.
-            let _ = runtime.block_on(docker.remove_container(&name, Some(query)));
+            // What cannot be removed is told of by nobody: its label is `certd.demo`.
+            let removed = async { timeout(REMOVAL, remove(&docker, &name)).await };
+            let _ = runtime.block_on(removed);
         });
         let _ = removing.join();
+    }
+}
+
+/// Removes a container until the engine knows it no more
+///
+/// The engine may still be creating or starting it for a request that nobody waits for any more:
+/// only a container that was seen missing for a while is not there.
+async fn remove(docker: &Docker, name: &str) {
+    let mut missing = 0;
+    while missing < SEEN_MISSING {
+        let query = RemoveContainerOptionsBuilder::new()
+            .force(true)
+            .v(true)
+            .build();
+        match docker.remove_container(name, Some(query)).await {
+            Ok(()) => return,
+            Err(ApiError::DockerResponseServerError {
+                status_code: 404, ..
+            }) => missing += 1,
+            Err(_) => {}
+        }
+        sleep(PAUSE).await;
     }
 }
 
@@ -230,13 +251,19 @@ fn body(options: &Options) -> ContainerCreateBody {
         }])
     };
     let ports = ["80/tcp", "443/tcp"];
-    let mount = |host: &Path, inside: &str| format!("{}:{inside}:ro", host.display());
+    let mount = |host: &Path, inside: &str| Mount {
+        typ: Some(MountType::BIND),
+        source: Some(host.display().to_string()),
+        target: Some(inside.to_owned()),
+        read_only: Some(true),
+        ..Mount::default()
+    };
     ContainerCreateBody {
         image: Some(options.image.clone()),
         exposed_ports: Some(ports.iter().map(ToString::to_string).collect()),
         labels: Some(HashMap::from([(LABEL.to_owned(), String::new())])),
         host_config: Some(HostConfig {
-            binds: Some(vec![
+            mounts: Some(vec![
                 mount(&options.configuration, "/etc/nginx"),
                 mount(&options.storage, STORAGE),
                 mount(&options.webroot, WEBROOT),
@@ -263,5 +290,9 @@ async fn answers(address: SocketAddr) -> std::io::Result<()> {
 /// Label of the demo's containers
 const LABEL: &str = "certd.demo";
 const API_SECONDS: u64 = 30;
+/// Time for removing a container
+const REMOVAL: Duration = Duration::from_secs(10);
+/// Looks in a row that find no container
+const SEEN_MISSING: u32 = 10;
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(50);

@@ -3,11 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::serve::Listener;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -39,11 +41,14 @@ impl TlsListener {
         let address = listener.local_addr()?;
         let (sender, accepted) = channel(BACKLOG);
         let task = Background::spawn(async move {
-            // A failed accept, for want of descriptors say, ends the sandbox's server: it is no
-            // server for a crowd.
-            while let Ok((stream, peer)) = listener.accept().await {
-                if let Some(config) = config() {
-                    tokio::spawn(handshake(stream, peer, config, sender.clone()));
+            loop {
+                match (listener.accept().await, config()) {
+                    (Ok((stream, peer)), Some(config)) => {
+                        tokio::spawn(handshake(stream, peer, config, sender.clone()));
+                    }
+                    (Ok(_), None) => {}
+                    // For want of descriptors, say: there may be some in a moment.
+                    (Err(_), _) => sleep(PAUSE).await,
                 }
             }
         });
@@ -84,4 +89,5 @@ impl Listener for TlsListener {
     }
 }
 
+const PAUSE: Duration = Duration::from_millis(50);
 const BACKLOG: usize = 64;

@@ -1,8 +1,11 @@
 //! `certd demo`: the whole loop in the sandbox.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -45,7 +48,6 @@ fn the_whole_loop_is_told_in_less_than_forty_lines() {
     let mut settings = place.filters();
     settings.add_filter(r"certd-demo-\w+", "certd-demo-[NAME]");
     settings.add_filter(r"(  |, )[0-9a-f]{8}\b", "${1}[FINGERPRINT]");
-    settings.add_filter(r"\d+ requests", "[N] requests");
     settings.bind(|| assert_snapshot!("story", run.stdout));
 }
 
@@ -164,8 +166,13 @@ fn a_directory_keeps_the_files_and_is_not_played_in_twice() {
         "[DIR]/new/demo is not empty\nhint: --dir wants a directory that is new or empty";
     let said = place.without_directory(&again.stderr);
     assert_eq!(said, format!("error: {expected}\n"));
-    let elsewhere = Run::of(&mut demo(&place, &["--dir", config])).exits(1);
-    assert!(elsewhere.stderr.contains("domains.toml"), "{elsewhere}");
+    let elsewhere = Run::of(&mut demo(&place, &["--dir", config])).exits(2);
+    assert!(
+        elsewhere.stderr.contains("is not a directory"),
+        "{elsewhere}"
+    );
+    let own = Run::of(&mut demo(&place, &["--config", config])).exits(2);
+    assert!(own.stderr.contains("a configuration of its own"), "{own}");
 }
 
 #[test]
@@ -173,8 +180,9 @@ fn a_directory_that_is_too_deep_for_a_socket_is_explained() {
     let place = place();
     let deep = "d".repeat(120);
     let run = Run::of(&mut demo(&place, &["--dir", &deep])).exits(1);
-    assert!(run.stderr.contains("cannot listen on"), "{run}");
-    assert!(run.stderr.contains("choose another --dir"), "{run}");
+    assert!(run.stderr.contains("a socket's path 107"), "{run}");
+    assert!(run.stderr.contains("choose a shorter --dir"), "{run}");
+    assert!(!place.path(&deep).join("nginx").exists());
 }
 
 #[test]
@@ -183,7 +191,11 @@ fn no_engine_is_named_where_docker_is_asked_for() {
     let mut command = demo(&place, &["--docker", "nginx"]);
     let nowhere = format!("unix://{}", place.path("none.sock").display());
     let run = Run::of(command.env("DOCKER_HOST", nowhere)).exits(1);
-    assert!(run.stderr.contains("needs no Docker at all"), "{run}");
+    assert!(run.stderr.contains("no Docker socket at"), "{run}");
+    let mut command = demo(&place, &["--docker", "nginx"]);
+    let run = Run::of(command.env("DOCKER_HOST", "tcp://192.0.2.1:2375")).exits(1);
+    assert!(run.stderr.contains("may be on another machine"), "{run}");
+    Run::of(&mut demo(&place, &["--docker", ""])).exits(2);
     assert_nothing_left(&place);
 }
 
@@ -209,19 +221,79 @@ fn it_serves_until_it_is_told_to_stop_and_leaves_nothing() {
 }
 
 #[test]
-fn a_signal_in_the_middle_leaves_nothing() {
+fn a_signal_at_any_time_leaves_nothing() {
+    // Each run is stopped a little later; they go on beside each other.
+    thread::scope(|scope| {
+        for late in 0..60 {
+            scope.spawn(move || {
+                let place = place();
+                let mut command = demo(&place, &["--quiet"]);
+                let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+                thread::sleep(Duration::from_millis(20 * late));
+                stop(&child, "INT");
+                let status = child.wait().unwrap();
+                // Before the first line of certd runs, a signal ends it as any other process.
+                let is_early = status.signal() == Some(2);
+                assert!(
+                    is_early || matches!(status.code(), Some(0 | 130)),
+                    "{status}"
+                );
+                assert_nothing_left(&place);
+            });
+        }
+    });
+}
+
+#[test]
+fn an_odd_directory_is_written_into_the_configuration_as_it_should() {
     let place = place();
-    let mut command = demo(&place, &[]);
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    lines.next().unwrap().unwrap();
+    let odd = "a \"b\" \\ c'ü";
+    Run::of(&mut demo(&place, &["--dir", odd])).exits(0);
+    let config = format!("{odd}/domains.toml");
+    place.run(&["status", "--config", &config]).exits(0);
+}
+
+#[test]
+fn nothing_listens_beyond_loopback() {
+    let place = place();
+    let mut command = demo(&place, &["--serve", "--format", "json"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    first_document(&mut child);
+    let addresses = listening(child.id());
     stop(&child, "INT");
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert_nothing_left(&place);
+    child.wait().unwrap();
+    // The CA, HTTP, TLS, and DNS over TCP and UDP.
+    assert!(addresses.len() >= 5, "{addresses:?}");
+    for address in addresses {
+        // 127.0.0.1 as the kernel writes it.
+        assert!(address.starts_with("0100007F:"), "{address}");
+    }
+}
+
+/// Local addresses of the sockets of a process that wait for others
+fn listening(process: u32) -> Vec<String> {
+    let sockets: Vec<String> = fs::read_dir(format!("/proc/{process}/fd"))
+        .expect("it runs")
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .filter_map(|target| {
+            let inode = target
+                .to_str()?
+                .strip_prefix("socket:[")?
+                .strip_suffix(']')?;
+            Some(inode.to_owned())
+        })
+        .collect();
+    let mut addresses = Vec::new();
+    for (table, waits) in [("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")] {
+        let table = fs::read_to_string(format!("/proc/{process}/net/{table}")).unwrap_or_default();
+        for line in table.lines().skip(1) {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            if columns[3] == waits && sockets.iter().any(|inode| inode == columns[9]) {
+                addresses.push(columns[1].to_owned());
+            }
+        }
+    }
+    addresses
 }
 
 /// The first JSON document that a process writes

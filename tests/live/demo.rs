@@ -1,6 +1,8 @@
 //! `certd demo --docker`: the sandbox's CA in front of a real nginx.
 
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 use serde_json::Value;
@@ -13,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     crate::trials![
         the_story_goes_the_same_way_with_a_real_nginx,
         a_signal_removes_the_container,
+        a_signal_at_any_time_leaves_no_container,
     ]
 }
 
@@ -47,6 +50,19 @@ fn a_signal_removes_the_container() {
     certd.signal("INT");
     assert_eq!(certd.wait().status, Some(130));
     assert_eq!(containers(&world), "");
+}
+
+fn a_signal_at_any_time_leaves_no_container() {
+    let image = nginx::image();
+    for late in 0..12 {
+        let world = World::new();
+        let certd = world.start_certd(&["demo", "--dir", "demo", "--docker", &image]);
+        // The engine creates and starts the container in these moments.
+        thread::sleep(Duration::from_millis(40 * late));
+        certd.signal("INT");
+        certd.wait();
+        assert_eq!(containers(&world), "", "after {late} times 40 ms");
+    }
 }
 
 /// Identifiers of the containers that mount the demo's storage

@@ -1,15 +1,16 @@
 //! The host that the demo is played on: one directory, and servers on loopback.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anstyle::Style;
 use tempfile::TempDir;
 
-use super::DemoError;
+use super::{DemoError, MOST_SOCKET, Rubbish};
 use crate::chain::{Chain, Fingerprint};
 use crate::cli::args::Demo;
 use crate::cli::{crypto_provider, now};
@@ -21,6 +22,7 @@ use crate::sandbox::dns::{self, Record, Zone};
 use crate::sandbox::web::{self, Site, Web};
 use crate::sandbox::{Clock, container, docker};
 use crate::store::files::{self, Access, Entry};
+use crate::target::container::Engine;
 use crate::verify::proof::{Wanted, wait_for};
 
 /// Everything that runs, stopped and removed on drop
@@ -46,46 +48,79 @@ enum Nginx {
 }
 
 /// Where the files are
-enum Directory {
-    Temporary(TempDir),
-    Kept(PathBuf),
+struct Directory {
+    path: PathBuf,
+    /// Whether it is there afterwards
+    end: End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Kept,
+    Removed,
 }
 
 impl Directory {
-    fn open(wanted: Option<&Path>) -> Result<Self, DemoError> {
-        let Some(path) = wanted else {
-            let made = tempfile::Builder::new().prefix("certd-demo-").tempdir();
-            let failed = |source| DemoError::Directory {
-                path: std::env::temp_dir(),
-                source,
-            };
-            return made.map(Self::Temporary).map_err(failed);
+    fn open(wanted: Option<&Path>, rubbish: &Rubbish) -> Result<Self, DemoError> {
+        let directory = match wanted {
+            Some(path) => Self {
+                path: new_or_empty(path)?,
+                end: End::Kept,
+            },
+            None => Self {
+                path: rubbish.take(temporary()?),
+                end: End::Removed,
+            },
         };
-        let failed = |source| DemoError::Directory {
-            path: path.to_owned(),
-            source,
-        };
-        fs::create_dir_all(path).map_err(failed)?;
-        let path = fs::canonicalize(path).map_err(failed)?;
-        if fs::read_dir(&path).map_err(failed)?.next().is_some() {
-            return Err(DemoError::NotEmpty { path });
+        let length = directory.path.join(SOCKET).as_os_str().len();
+        match length > MOST_SOCKET {
+            true => Err(DemoError::TooDeep {
+                path: directory.path.join(SOCKET),
+                length,
+            }),
+            false => Ok(directory),
         }
-        Ok(Self::Kept(path))
     }
+}
 
-    fn path(&self) -> &Path {
-        match self {
-            Self::Temporary(directory) => directory.path(),
-            Self::Kept(path) => path,
-        }
+fn temporary() -> Result<TempDir, DemoError> {
+    let made = tempfile::Builder::new()
+        .prefix("certd-demo-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir();
+    made.map_err(|source| DemoError::Directory {
+        path: std::env::temp_dir(),
+        source,
+    })
+}
+
+fn new_or_empty(path: &Path) -> Result<PathBuf, DemoError> {
+    let failed = |source| DemoError::Directory {
+        path: path.to_owned(),
+        source,
+    };
+    if path.exists() && !path.is_dir() {
+        return Err(DemoError::NotADirectory {
+            path: path.to_owned(),
+        });
+    }
+    fs::create_dir_all(path).map_err(failed)?;
+    let path = fs::canonicalize(path).map_err(failed)?;
+    match fs::read_dir(&path).map_err(failed)?.next() {
+        Some(_) => Err(DemoError::NotEmpty { path }),
+        None => Ok(path),
     }
 }
 
 impl Scene {
     /// Starts everything and writes domains.toml
-    pub(super) async fn set(args: &Demo, environment: &Environment) -> Result<Self, DemoError> {
-        let directory = Directory::open(args.dir.as_deref())?;
-        let root = directory.path();
+    pub(super) async fn set(
+        args: &Demo,
+        environment: &Environment,
+        rubbish: &Rubbish,
+    ) -> Result<Self, DemoError> {
+        let directory = Directory::open(args.dir.as_deref(), rubbish)?;
+        let root = directory.path.as_path();
         for name in [WEBROOT, STORAGE, NGINX, SITES] {
             files::create_directory(&root.join(name), Entry::Everyone)?;
         }
@@ -117,7 +152,7 @@ impl Scene {
     }
 
     pub(super) fn directory(&self) -> &Path {
-        self.directory.path()
+        &self.directory.path
     }
 
     pub(super) fn configuration(&self) -> PathBuf {
@@ -170,15 +205,26 @@ impl Scene {
     }
 
     pub(super) fn introduce(&self, out: &mut impl Write) -> io::Result<()> {
-        let nginx = match &self.nginx {
-            Nginx::Sandbox { .. } => "a web server, a Docker API",
-            Nginx::Container { .. } => "nginx in a container",
+        let parts = match &self.nginx {
+            Nginx::Sandbox { .. } => "CA, DNS, nginx and Docker are",
+            Nginx::Container { .. } => "nginx is real, CA and DNS are",
         };
         writeln!(
             out,
-            "A host with two domains, on loopback: a CA, DNS, {nginx}."
+            "A host with two domains. {parts} simulated, on loopback."
         )?;
-        writeln!(out, "{DIM}{}{DIM:#}\n", self.configuration().display())
+        if self.directory.end == End::Kept {
+            writeln!(out, "{DIM}{}{DIM:#}", self.configuration().display())?;
+        }
+        Ok(())
+    }
+
+    /// What there is to say of the files when all went well
+    pub(super) const fn afterwards(&self) -> &'static str {
+        match self.directory.end {
+            End::Kept => "",
+            End::Removed => "; --serve keeps it running, --dir DIR keeps its files",
+        }
     }
 
     /// Says what a person can try while everything runs
@@ -194,14 +240,20 @@ impl Scene {
             at.http, at.https
         )?;
         writeln!(out, "\nTo try in another terminal:")?;
-        writeln!(out, "  cd {}", self.directory().display())?;
-        let certd = std::env::current_exe();
-        let certd = certd.map_or_else(|_| "certd".to_owned(), |path| path.display().to_string());
-        writeln!(out, "  {certd} status")?;
-        writeln!(out, "  curl --cacert root.pem {ca}")?;
         writeln!(
             out,
-            "  curl --cacert root.pem --resolve {SHOP}:{port}:127.0.0.1 https://{SHOP}:{port}/"
+            "  cd {}",
+            quoted(&self.directory().display().to_string())
+        )?;
+        let certd = std::env::current_exe();
+        let certd = certd.map_or_else(|_| "certd".to_owned(), |path| path.display().to_string());
+        let certd = quoted(&certd);
+        writeln!(out, "  {certd} status")?;
+        writeln!(out, "  {certd} obtain --all --force")?;
+        writeln!(out, "  curl -sS --cacert root.pem {ca}")?;
+        writeln!(
+            out,
+            "  curl -sS --cacert root.pem --resolve {SHOP}:{port}:127.0.0.1 https://{SHOP}:{port}/"
         )?;
         writeln!(
             out,
@@ -218,6 +270,8 @@ impl Scene {
         let (_, https) = self.nginx.addresses();
         let (port, dns, directory) = (https.port(), self.dns.address(), self.ca.directory());
         let (container, docker) = self.nginx.container();
+        // A path may hold anything; a string of JSON is one of TOML.
+        let docker = serde_json::Value::from(docker);
         format!(
             r#"# Written by `certd demo`. Everything here is on loopback and ends with the demo.
 email = "admin@example.com"
@@ -236,7 +290,7 @@ servers = ["{dns}"]
 
 [nginx]
 container = "{container}"
-docker = "{docker}"
+docker = {docker}
 
 [verify]
 trust = ["root.pem"]
@@ -278,7 +332,7 @@ async fn sandbox(root: &Path) -> Result<Nginx, DemoError> {
     let (webroot, storage) = (root.join(WEBROOT), root.join(STORAGE));
     let container = docker::Container::nginx(CONTAINER, &storage, &webroot);
     let web = Web::start(web::Options { webroot, storage }).await?;
-    let socket = root.join("docker.sock");
+    let socket = root.join(SOCKET);
     let engine = docker::Engine::start(&socket, container, web.clone()).await?;
     Ok(Nginx::Sandbox { web, engine })
 }
@@ -286,6 +340,11 @@ async fn sandbox(root: &Path) -> Result<Nginx, DemoError> {
 async fn real(root: &Path, image: &str, environment: &Environment) -> Result<Nginx, DemoError> {
     let docker = environment.docker_host.clone();
     let docker = docker.unwrap_or_else(|| defaults::DOCKER.to_owned());
+    if !docker.starts_with("unix://") {
+        // It would publish its ports on a loopback that is not ours.
+        return Err(DemoError::FarEngine { url: docker });
+    }
+    Engine::at(&docker, PATIENCE).await?.ping().await?;
     let options = container::Options {
         docker: docker.clone(),
         image: image.to_owned(),
@@ -297,6 +356,15 @@ async fn real(root: &Path, image: &str, environment: &Environment) -> Result<Ngi
         container: container::Container::start(&options).await?,
         docker,
     })
+}
+
+/// A word as a shell reads it back
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@".contains(c);
+    match word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
 }
 
 /// Fingerprint of the leaf in a file of certificates
@@ -332,6 +400,7 @@ fn difference(before: &[(String, String)], after: &[(String, String)]) -> Option
 const WEBROOT: &str = "webroot";
 const STORAGE: &str = "letsencrypt";
 const NGINX: &str = "nginx";
+const SOCKET: &str = "docker.sock";
 const SITES: &str = "nginx/sites";
 /// What most people call it
 const CONTAINER: &str = "nginx_container";

@@ -1,11 +1,16 @@
 //! The acts: what is edited, which command runs, how it should end.
 
+use std::io::Write;
+
+use super::Teller;
 use super::scene::Scene;
 use crate::cli::args::{Global, Obtain, Verify};
 use crate::cli::error::CliError;
 use crate::cli::{obtain, verify};
 use crate::config::Environment;
-use crate::report::demo::{Act, Edit, Ending, Step, StepReport};
+use crate::report::demo::{
+    Act, Edit, Ending, Step, StepReport, write_edit, write_step, write_title,
+};
 use crate::sandbox::web::Site;
 
 /// One act, as the story has it
@@ -40,32 +45,43 @@ enum Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     Well,
-    Failure,
+    /// With a failure that has this code
+    Finding(&'static str),
 }
 
-/// Plays one act
+/// Plays one act, up to the first command that ends otherwise than it should
 pub(super) async fn play(
     script: Script,
     scene: &mut Scene,
-    global: &Global,
+    teller: &Teller<'_>,
 ) -> Result<Act, CliError> {
+    teller.tell(|out| write_title(script.title, out))?;
     let edit = prepare(script.nginx, scene).await?;
+    if let Some(edit) = &edit {
+        teller.tell(|out| write_edit(edit, out))?;
+    }
     let mut steps = Vec::new();
     for (command, expected) in script.commands {
-        let report = command.run(scene, global).await?;
-        let ended = match report.is_well() {
-            true => Expected::Well,
-            false => Expected::Failure,
+        let report = command.run(scene, teller.global).await?;
+        let is_as_told = match expected {
+            Expected::Well => report.is_well(),
+            Expected::Finding(code) => !report.is_well() && report.codes().contains(code),
         };
-        steps.push(Step {
+        let step = Step {
             typed: format!("certd {}", command.typed()),
-            ending: match ended == *expected {
+            ending: match is_as_told {
                 true => Ending::AsTold,
                 false => Ending::Otherwise,
             },
             report,
-        });
+        };
+        teller.tell(|out| write_step(&step, out))?;
+        steps.push(step);
+        if !is_as_told {
+            break;
+        }
     }
+    teller.tell(|out| writeln!(out))?;
     Ok(Act {
         title: script.title,
         edit,
@@ -74,22 +90,15 @@ pub(super) async fn play(
 }
 
 async fn prepare(configured: Configured, scene: &mut Scene) -> Result<Option<Edit>, CliError> {
-    match configured {
-        Configured::Right => {
-            scene.edit(&sites(MESSENGER))?;
-            Ok(None)
-        }
-        Configured::Mistaken => {
-            let edit = scene.edit(&sites(SHOP))?;
-            scene.reload(MESSENGER, SHOP).await?;
-            Ok(edit)
-        }
-        Configured::Mended => {
-            scene.edit(&sites(MESSENGER))?;
-            scene.reload(MESSENGER, MESSENGER).await?;
-            Ok(None)
-        }
+    let lineage = match configured {
+        Configured::Right | Configured::Mended => MESSENGER,
+        Configured::Mistaken => SHOP,
+    };
+    let edit = scene.edit(&sites(lineage))?;
+    if !matches!(configured, Configured::Right) {
+        scene.reload(MESSENGER, lineage).await?;
     }
+    Ok(edit)
 }
 
 /// Both server blocks, the messenger's with this certificate
@@ -166,8 +175,14 @@ pub(super) const ACTS: [Script; 3] = [
         title: "The classic mistake: the messenger's server block names the shop's certificate",
         nginx: Configured::Mistaken,
         commands: &[
-            (Command::VerifyMessenger, Expected::Failure),
-            (Command::ObtainMessenger, Expected::Failure),
+            (
+                Command::VerifyMessenger,
+                Expected::Finding("served.wrong_name"),
+            ),
+            (
+                Command::ObtainMessenger,
+                Expected::Finding("proof.other_lineage"),
+            ),
         ],
     },
     Script {
