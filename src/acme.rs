@@ -36,6 +36,7 @@ use transport::Transport;
 pub struct Session {
     name: String,
     issuer: Issuer,
+    patience: Patience,
     client: Client,
     directory: Directory,
     directory_json: Bytes,
@@ -53,6 +54,7 @@ impl Session {
         issuer: &Issuer,
         provider: Arc<CryptoProvider>,
         meter: Meter,
+        patience: Patience,
     ) -> Result<Self, AcmeError> {
         let roots = match &issuer.trust {
             Some(path) => {
@@ -62,7 +64,11 @@ impl Session {
             }
             None => roots::system(),
         };
-        let client = Client::new(provider, roots, LIMITS, meter)?;
+        let limits = Limits {
+            request: patience.request,
+            ..LIMITS
+        };
+        let client = Client::new(provider, roots, limits, meter)?;
         let fetched = fetch_directory(&client, &issuer.directory).await;
         let (directory, directory_json) = fetched.map_err(|error| match error {
             AcmeError::Http(HttpError::UnknownIssuer { url }) => AcmeError::NotTrusted {
@@ -75,6 +81,7 @@ impl Session {
         Ok(Self {
             name: name.to_owned(),
             issuer: issuer.clone(),
+            patience,
             client,
             directory,
             directory_json,
@@ -115,6 +122,23 @@ impl Session {
             self.directory_json.clone(),
         )
     }
+}
+
+/// How long a CA is waited for
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For one request, with DNS, TCP and TLS
+    pub request: Duration,
+    /// For an order, from placing it to holding its certificate
+    pub order: Duration,
+}
+
+impl Patience {
+    /// What the commands have
+    pub const USUAL: Self = Self {
+        request: Duration::from_secs(30),
+        order: Duration::from_secs(120),
+    };
 }
 
 /// What is known of the account during a run
@@ -196,9 +220,9 @@ async fn repeat<T>(
 const NONCE_TRIES: u32 = 10;
 /// Pauses before a call whose connection broke is made again
 const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
-/// A directory, an order or a chain of a real CA has a few kilobytes.
+/// A directory, an order or a chain of a real CA has a few kilobytes; [`Patience`] gives the time.
 const LIMITS: Limits = Limits {
     connect: Duration::from_secs(10),
-    request: Duration::from_secs(30),
+    request: Duration::ZERO,
     body: 1024 * 1024,
 };

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use rustls::crypto::CryptoProvider;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::acme;
 use crate::config::{Config, Domain};
 use crate::finding::{Explain, Finding};
 use crate::name::DnsName;
@@ -41,7 +42,7 @@ pub struct Context<'c> {
     pub patience: Patience,
 }
 
-/// How long a run waits until nginx serves what it was told to; each time begins at the reload
+/// How long a run waits for others; the first three times begin at the reload
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     /// When nginx is asked what it is configured to serve, if that is not what was wanted
@@ -50,16 +51,21 @@ pub struct Patience {
     pub reload: Duration,
     /// When the last handshake of the proof is made
     pub deadline: Duration,
+    /// For the CA
+    pub ca: acme::Patience,
+    /// For one answer of the Docker engine, and for one command in a container
+    pub engine: Duration,
 }
 
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            first_look: Duration::from_millis(500),
-            reload: Duration::from_secs(5),
-            deadline: Duration::from_secs(15),
-        }
-    }
+impl Patience {
+    /// What the commands have
+    pub const USUAL: Self = Self {
+        first_look: Duration::from_millis(500),
+        reload: Duration::from_secs(5),
+        deadline: Duration::from_secs(15),
+        ca: acme::Patience::USUAL,
+        engine: Duration::from_secs(30),
+    };
 }
 
 impl Context<'_> {

@@ -101,8 +101,13 @@ fn http_cure(error: &HttpError) -> String {
         HttpError::Untrusted { .. } => {
             "the CA must mend its certificate, or `directory` names another host"
         }
-        HttpError::TooLarge { .. } => DOCUMENTED,
-        _ => "check the `directory` URL and that this host may connect to it",
+        HttpError::TooLarge { .. } => {
+            "something else than the CA answers there: a proxy, or `directory` names another server"
+        }
+        HttpError::Truncated { .. } | HttpError::TimedOut { .. } => {
+            "the CA, or something on the way to it, is in trouble: run certd again later"
+        }
+        _ => "check that this host may connect there, and the `directory` URL",
     };
     cure.to_owned()
 }
@@ -127,6 +132,12 @@ fn refusal_cure(problem: &Problem, hints: &Hints) -> Option<String> {
         (SERVER_INTERNAL | NONCE_REFUSED, _) => TROUBLE.to_owned(),
         (CAA, _) => caa_cure("the name"),
         (INVALID_CONTACT, _) => "change `email`".to_owned(),
+        (UNAUTHORIZED, _) => "the CA no longer accepts the account: move its file in `state`/accounts away, and a new one is registered".to_owned(),
+        (REJECTED, _) => "the CA does not issue for such a name: is it spelt right, and public? Another `issuer` may".to_owned(),
+        (BAD_CSR, _) => "the CA wants another key: set `key_type`".to_owned(),
+        (ALREADY_REPLACED, _) => {
+            "an earlier order replaces the certificate already: run certd again".to_owned()
+        }
         (USER_ACTION, Some(link)) => format!("do what {link} asks for, then run certd again"),
         (_, Some(link)) => format!("the CA points to {link}"),
         (_, None) => return None,
@@ -145,6 +156,9 @@ fn validation_cure(name: &str, problem: &Problem) -> String {
         "dns" => format!(
             "do the name servers of `{name}` answer, and with an A or AAAA record that points to this host?"
         ),
+        "connection" | "tls" if problem.detail.contains("edirect") || kind == "tls" => format!(
+            "the CA was redirected and got lost: in the server block for port 80 let /.well-known/acme-challenge/ of {name} be served from `webroot` before any redirect"
+        ),
         "connection" => format!(
             "is port 80 of {name} open to the internet, and does nginx listen on it? A stale AAAA record counts too"
         ),
@@ -159,5 +173,9 @@ fn caa_cure(name: &str) -> String {
     format!("the CAA records of {name} must allow this CA, for this account and for http-01")
 }
 
-const TROUBLE: &str = "the CA is in trouble: run certd again later; nothing was changed";
+const TROUBLE: &str = "the CA is in trouble: run certd again later; what is served is untouched";
+const UNAUTHORIZED: &str = "unauthorized";
+const REJECTED: &str = "rejectedIdentifier";
+const BAD_CSR: &str = "badCSR";
+const ALREADY_REPLACED: &str = "alreadyReplaced";
 const DOCUMENTED: &str = "set `directory` to the URL that the CA documents";

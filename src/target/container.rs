@@ -32,6 +32,7 @@ pub struct Engine {
     docker: Docker,
     url: String,
     address: IpAddr,
+    patience: Duration,
 }
 
 /// What a command in a container printed, and how it ended
@@ -48,10 +49,13 @@ pub struct Executed {
 impl Engine {
     /// The engine at a socket path or URL; no request is sent yet
     ///
+    /// `patience` bounds each answer, and each command in a container.
+    ///
     /// # Errors
     /// [`DockerError`] for a socket that is not there or a URL of another kind.
-    pub async fn at(url: &str) -> Result<Self, DockerError> {
-        let seconds = API_TIMEOUT.as_secs();
+    pub async fn at(url: &str, patience: Duration) -> Result<Self, DockerError> {
+        // bollard takes whole seconds, at least one.
+        let seconds = patience.as_secs().max(1);
         let socket = url
             .strip_prefix("unix://")
             .or_else(|| url.starts_with('/').then_some(url));
@@ -85,7 +89,19 @@ impl Engine {
             docker,
             url: url.to_owned(),
             address,
+            patience,
         })
+    }
+
+    /// Whether the engine answers
+    ///
+    /// # Errors
+    /// [`DockerError`] where it does not.
+    pub async fn ping(&self) -> Result<(), DockerError> {
+        let answered = self.docker.ping().await;
+        answered
+            .map(drop)
+            .map_err(|error| self.failed("ping the engine", error))
     }
 
     /// Address at which ports that the engine publishes on all addresses can be reached
@@ -201,12 +217,12 @@ impl Engine {
         container: &Container,
         command: &[String],
     ) -> Result<Executed, DockerError> {
-        match timeout(EXEC_TIMEOUT, self.exec_unbounded(container, command)).await {
+        match timeout(self.patience, self.exec_unbounded(container, command)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(DockerError::ExecTimedOut {
                 container: container.name.clone(),
                 command: command.join(" "),
-                after: EXEC_TIMEOUT,
+                after: self.patience,
             }),
         }
     }
@@ -301,7 +317,7 @@ impl Engine {
             },
             ApiError::RequestTimeoutError => DockerError::TimedOut {
                 what,
-                after: API_TIMEOUT,
+                after: self.patience,
             },
             ApiError::JsonDataError { .. } | ApiError::JsonSerdeError { .. } => {
                 DockerError::NotDocker {
@@ -466,8 +482,6 @@ fn published(ports: PortMap) -> Vec<Published> {
 const COMPOSE_SERVICE: &str = "com.docker.compose.service";
 const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 const RUNNING: &str = "running";
-const API_TIMEOUT: Duration = Duration::from_secs(30);
-const EXEC_TIMEOUT: Duration = Duration::from_secs(30);
 /// Seconds that a container has to stop before it is killed, at a restart
 const STOP_SECONDS: i32 = 10;
 /// `nginx -T` of a large host has a few hundred kilobytes.

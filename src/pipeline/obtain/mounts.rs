@@ -275,6 +275,13 @@ async fn read_anywhere(
     outcome
 }
 
+/// The engine ended the output before the command did
+fn broken_off(container: &Container) -> Finding {
+    let evidence = format!("the output of a command in {} broke off", container.name);
+    Finding::failure("docker.broken_off", evidence)
+        .with_cure("the Docker engine, or a proxy in front of it, is in trouble: run certd again")
+}
+
 async fn read(
     target: &Target,
     container: &Container,
@@ -297,6 +304,8 @@ async fn read(
         .map_err(|error| Finding::from_error(&error))?;
     match (executed.status, probes.first()) {
         (0, _) if executed.stdout == expected => Ok(()),
+        // It has not ended, as far as the engine knows.
+        (..0, _) => Err(broken_off(container)),
         (126 | 127, _) => Err(Finding::failure(
             "target.no_cat",
             format!(

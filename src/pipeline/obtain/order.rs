@@ -85,7 +85,8 @@ async fn open_sessions(
         .filter_map(|name| Some((name, context.config.issuers.get(name)?)))
         .map(|(name, issuer)| async move {
             let provider = context.provider.clone();
-            let session = Session::open(name, issuer, provider, meter.clone()).await;
+            let patience = context.patience.ca;
+            let session = Session::open(name, issuer, provider, meter.clone(), patience).await;
             (name.to_owned(), session)
         })
         .collect::<FuturesUnordered<_>>()
@@ -313,8 +314,18 @@ fn fail_spent<E: Explain + 'static>(
 ) {
     let failures = &mut work.lineage.record.order_failures;
     failures.add(context.now(), None, chain_of_causes(error));
+    let next = backoff::next_try(failures);
     save(context, work);
     work.fail(stage, begun, error);
+    if let Some(until) = next {
+        let evidence = no_order_before(until);
+        work.findings.push(Finding::note("order.backoff", evidence));
+    }
+}
+
+fn no_order_before(until: Timestamp) -> String {
+    let until = display(until);
+    format!("no order is placed before {until}; --force tries now")
 }
 
 /// Keeps the record now: a run that is stopped must not forget what it cost the CA
@@ -339,11 +350,7 @@ fn postpone(work: &mut Work<'_>, begun: Instant, error: &AcmeError, until: Times
         severity: Severity::Warning,
         ..finding
     });
-    let until = display(until);
-    work.end(
-        Outcome::Later,
-        format!("no order is placed before {until}; --force tries now"),
-    );
+    work.end(Outcome::Later, no_order_before(until));
 }
 
 /// Why there is no certificate

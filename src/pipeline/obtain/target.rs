@@ -99,7 +99,7 @@ pub(super) async fn find(context: &Context<'_>, works: &mut [Work<'_>]) -> Vec<T
     let mut targets = Vec::new();
     for (nginx, members) in groups {
         let begun = Instant::now();
-        match find_one(&nginx).await {
+        match find_one(context, &nginx).await {
             Ok((engine, containers)) => targets.push(Target {
                 nginx,
                 engine,
@@ -121,8 +121,11 @@ pub(super) async fn find(context: &Context<'_>, works: &mut [Work<'_>]) -> Vec<T
     targets
 }
 
-async fn find_one(nginx: &Nginx) -> Result<(Engine, Vec<Container>), DockerError> {
-    let engine = Engine::at(&nginx.docker).await?;
+async fn find_one(
+    context: &Context<'_>,
+    nginx: &Nginx,
+) -> Result<(Engine, Vec<Container>), DockerError> {
+    let engine = Engine::at(&nginx.docker, context.patience.engine).await?;
     let containers = engine.find(&nginx.selector).await?;
     Ok((engine, containers))
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::target::Target;
 use crate::chain::{Chain, Fingerprint};
 use crate::config::defaults;
-use crate::facts::{ConnectFailure, Container};
+use crate::facts::{ConnectFailure, Container, Published};
 use crate::finding::Finding;
 use crate::name::DnsName;
 use crate::pipeline::installed::known_certificates;
@@ -119,6 +119,7 @@ pub(super) struct Configured {
     /// The live directory as the container sees it
     live: PathBuf,
     pub(super) blocks: Vec<ServerBlock>,
+    published: Vec<Published>,
 }
 
 impl Configured {
@@ -219,6 +220,7 @@ pub(super) async fn configured(
     }
     Some(Configured {
         container: container.name.clone(),
+        published: container.published.clone(),
         live: live_in_use(
             &context.config.storage.join("live"),
             &target.lives_in(context, container),
@@ -251,6 +253,17 @@ fn live_in_use(host: &Path, lives: &[PathBuf], blocks: &[ServerBlock]) -> Option
 fn no_server_block(work: &Work<'_>, name: &DnsName, configured: &Configured) -> Finding {
     let names: Vec<&str> = work.names.iter().map(DnsName::as_str).collect();
     let port = work.domain.ports.first().copied().unwrap_or(defaults::PORT);
+    // nginx listens in the container, and the port may be another one on the host.
+    let inside = |published: &&Published| published.host.port() == port;
+    let is_inside = |published: &Published| published.container_port == port;
+    let port = match configured.published.iter().any(is_inside) {
+        true => port,
+        false => configured
+            .published
+            .iter()
+            .find(inside)
+            .map_or(port, |published| published.container_port),
+    };
     let lines = certificate_lines(&configured.live, work.name(), "    ");
     Finding::failure(
         "proof.not_served_yet",
@@ -296,7 +309,10 @@ fn with_lines(
     let place = format!("{}:{}", block.file, block.line);
     let wrong: Vec<_> = block.certificates.iter().filter(is_wrong).collect();
     if wrong.is_empty() && !block.certificates.is_empty() {
-        let own = finding.cure.clone();
+        let own = match proof.verdict {
+            Verdict::Other { .. } => finding.cure.as_deref(),
+            _ => None,
+        };
         let own = own.map(|own| format!("\n{own}")).unwrap_or_default();
         return finding.with_cure(format!(
             "the server block at {place} names the right files, so {0} did not load them: see\n    docker logs --tail 20 {0}{own}",

@@ -94,7 +94,7 @@ fn an_engine_that_answers_with_nonsense() {
     for (mut row, code) in rows(&output, &nonsense(), Next::Proven)
         .into_iter()
         // Output that ends early looks like that of a container which sees other files.
-        .zip(["docker.unreachable", "target.other_directory"])
+        .zip(["docker.unreachable", "docker.broken_off"])
     {
         row.code = code;
         all.push(row);

@@ -76,8 +76,16 @@ fn serve(host: &Host, instead: Instead) {
     host.web.serve(SHOP[1], instead).expect("it can be served");
 }
 
-/// A forced renewal in this process, which waits for nginx less long than the command does
-fn renew(host: &Host, depart: fn(&Host)) -> Report {
+/// Waits for nginx less long than the command does
+const SHORT: Patience = Patience {
+    first_look: Duration::from_millis(50),
+    reload: Duration::from_millis(100),
+    deadline: Duration::from_millis(200),
+    ..Patience::USUAL
+};
+
+/// A forced renewal in this process, with less patience than the command has
+pub(super) fn renew(host: &Host, patience: Patience, depart: fn(&Host)) -> Report {
     let path = host.place.path("domains.toml");
     let config = Config::read(&path, &Environment::default()).expect("it is in order");
     let store = Store::open(&config.storage, &config.state, None).expect("it can be used");
@@ -88,11 +96,7 @@ fn renew(host: &Host, depart: fn(&Host)) -> Report {
         provider: aws_lc_rs::default_provider().into(),
         started: (Timestamp::now(), Instant::now()),
         progress: Progress::to(sender),
-        patience: Patience {
-            first_look: Duration::from_millis(50),
-            reload: Duration::from_millis(100),
-            deadline: Duration::from_millis(200),
-        },
+        patience,
     };
     let options = Options {
         urgency: Urgency::Now,
@@ -123,7 +127,7 @@ fn play(departure: &Departure) -> Told {
     let host = Host::new(&setting);
     let mut told = Told::default();
     told.expect_run(&host.obtain(&[]), 0, "before");
-    let report = renew(&host, departure.depart);
+    let report = renew(&host, SHORT, departure.depart);
     told.expect(report.verdict() == Verdict::Failed, "it failed");
     let codes = report.domains[0]
         .findings
@@ -151,7 +155,7 @@ fn play(departure: &Departure) -> Told {
     )
 }
 
-fn in_words(report: &Report) -> String {
+pub(super) fn in_words(report: &Report) -> String {
     let mut shown = Vec::new();
     text::obtain(report, &mut shown).expect("memory can be written");
     let shown = String::from_utf8(shown).expect("it is text");

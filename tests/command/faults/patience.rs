@@ -1,0 +1,127 @@
+//! Those who take too long, played in this process with less patience than the command has.
+
+use std::time::Duration;
+
+use certd::acme;
+use certd::pipeline::Patience;
+use certd::report::Verdict;
+use certd::sandbox::acme::{Call, Mishap};
+use certd::sandbox::docker;
+use certd::sandbox::fault::{Fault, Times};
+
+use super::served::{in_words, renew};
+use super::{Told, compare, play_all};
+use crate::support::{Host, Setting};
+
+/// Somebody who takes too long from the beginning of the run on
+struct Delay {
+    title: &'static str,
+    code: &'static str,
+    /// Orders that were placed by the run
+    orders: usize,
+    /// What a run without the fault ends with
+    then: i32,
+    begin: fn(&Host),
+}
+
+const LITTLE: Duration = Duration::from_secs(1);
+
+fn patience() -> Patience {
+    Patience {
+        ca: acme::Patience {
+            request: LITTLE,
+            order: LITTLE * 2,
+        },
+        engine: LITTLE,
+        ..Patience::USUAL
+    }
+}
+
+fn play(delay: &Delay) -> Told {
+    let host = Host::new(&Setting::default());
+    let mut told = Told::default();
+    told.expect_run(&host.obtain(&[]), 0, "before");
+    let (live, orders) = (host.live(), host.ca.orders());
+    (delay.begin)(&host);
+    let report = renew(&host, patience(), |_| {});
+    told.expect(report.verdict() == Verdict::Failed, "it failed");
+    let is_told = report.domains[0]
+        .findings
+        .iter()
+        .any(|finding| finding.code == delay.code);
+    told.expect(is_told, delay.code);
+    told.expect(host.live() == live, "live stays");
+    told.expect_clean(&host, "afterwards");
+    let placed = host.ca.orders() - orders;
+    told.expect(placed == delay.orders, "the orders");
+    let shown = host.place.without_directory(&in_words(&report));
+    host.behave();
+    told.expect_run(&host.obtain(&["--force"]), delay.then, "without the fault");
+    told.under(delay.title, &shown)
+}
+
+fn ca(host: &Host, call: Call, fault: Fault) {
+    host.ca.fault(call, Times::Always, fault);
+}
+
+fn engine(host: &Host, call: docker::Call, fault: Fault) {
+    host.engine.fault(call, Times::Always, fault);
+}
+
+#[test]
+fn a_ca_that_takes_too_long_is_given_up() {
+    let delay = |title, orders, begin| Delay {
+        title,
+        code: "acme.unreachable",
+        orders,
+        then: 0,
+        begin,
+    };
+    let delays = [
+        delay("a directory that never comes", 0, |host| {
+            ca(host, Call::Directory, Fault::Silent);
+        }),
+        delay("an order that never comes", 0, |host| {
+            ca(host, Call::NewOrder, Fault::Silent);
+        }),
+        delay("an order that begins and stops", 0, |host| {
+            ca(host, Call::NewOrder, Fault::Stalled);
+        }),
+        delay("a certificate that is too slow", 1, |host| {
+            ca(host, Call::Certificate, Fault::Slow(LITTLE * 2));
+        }),
+        Delay {
+            code: "acme.deadline",
+            ..delay("an order that is processed for ever", 1, |host| {
+                host.ca.mishap(Times::Always, Mishap::Processing(None));
+            })
+        },
+    ];
+    compare("slow_ca", play_all(&delays, play));
+}
+
+#[test]
+fn an_engine_that_takes_too_long_is_given_up() {
+    let delay = |title, code, begin| Delay {
+        title,
+        code,
+        orders: 0,
+        then: 0,
+        begin,
+    };
+    let delays = [
+        delay("a list that never comes", "docker.timeout", |host| {
+            engine(host, docker::Call::Inspect, Fault::Silent);
+        }),
+        delay("a command that hangs", "docker.timeout", |host| {
+            engine(host, docker::Call::StartExec, Fault::Stalled);
+        }),
+        delay("a command without end", "docker.timeout", |host| {
+            engine(host, docker::Call::StartExec, Fault::Endless);
+        }),
+        delay("a command that is too slow", "docker.timeout", |host| {
+            engine(host, docker::Call::CreateExec, Fault::Slow(LITTLE * 2));
+        }),
+    ];
+    compare("slow_engine", play_all(&delays, play));
+}
