@@ -1,48 +1,64 @@
-//! A web server that stands for nginx in a container: the same configuration, the same words,
-//! and certificates that are read when it is told to, and only then.
+//! A web server that stands for nginx in a container: the same configuration files, the same
+//! words, and files that are read when it is told to, and only then.
+//!
+//! It reads `nginx.conf` and what that includes, refuses what nginx refuses, and serves the server
+//! blocks that listen with TLS at 443; those of other ports are read and not served, as if no
+//! other port were published. Of what they say it heeds `listen`, `server_name`,
+//! `ssl_certificate`, `ssl_certificate_key`, `ssl_reject_handshake` and `return 200`; the values
+//! of all other directives go unread. What the files say of HTTP goes unread as well.
 //!
 //! It answers challenges from the webroot over HTTP, sends all else to HTTPS, and shows a page
 //! there for each site. On demand it departs from its configuration, at once and without a
 //! reload: [`Web::serve`] for TLS, [`Web::answer`] for HTTP.
 
-use std::cmp::Reverse;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use rustls::sign::CertifiedKey;
 use tokio::net::TcpListener;
 
 use super::listen::TlsListener;
 use super::{Background, SandboxError, listen, lock};
 
 mod conf;
+mod configuration;
+mod directives;
 mod files;
 mod http;
+mod listens;
+mod place;
+mod sites;
 #[cfg(test)]
 #[expect(
     clippy::disallowed_methods,
     reason = "the tests make the files that nginx reads"
 )]
 mod tests;
+mod text;
 mod tls;
 
-pub use conf::files;
+pub use conf::{files, write};
 pub use http::{Asked, HttpInstead, Request};
 pub use tls::Instead;
 
-/// Where the directories are on the host that the container sees as [`STORAGE`] and [`WEBROOT`]
+use configuration::Configuration;
+use sites::Served;
+
+/// Where the directories are on the host that the container sees as [`CONFIGURATION`],
+/// [`STORAGE`] and [`WEBROOT`]
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// `nginx.conf` is read from it, and what that includes
+    pub configuration: PathBuf,
     /// Challenges are answered from `.well-known/acme-challenge` below it
     pub webroot: PathBuf,
-    /// Certificates are read from `live` and `archive` below it
+    /// Certificates are read from below it, and from below the configuration
     pub storage: PathBuf,
 }
 
-/// One TLS server block
+/// One TLS server block, to be written
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
     /// What stands in `server_name`, wildcards included
@@ -76,8 +92,6 @@ struct Shared {
 }
 
 struct State {
-    /// The sites of the configuration as it stands in its files, in the order of these
-    configured: Vec<Site>,
     /// What was read at the last reload; `None` while the server is stopped
     served: Option<Vec<Served>>,
     tls: Vec<(String, tls::Departure)>,
@@ -85,13 +99,10 @@ struct State {
     requests: Vec<Request>,
 }
 
-struct Served {
-    site: Site,
-    key: Arc<CertifiedKey>,
-}
-
 impl Web {
     /// Starts HTTP and TLS on free ports of 127.0.0.1, without a TLS site at first
+    ///
+    /// No file is read before a reload or a restart.
     ///
     /// # Errors
     /// [`SandboxError`] where no port can be had or TLS is not usable.
@@ -102,7 +113,6 @@ impl Web {
         let shared = Arc::new(Shared {
             options,
             state: Mutex::new(State {
-                configured: Vec::new(),
                 served: Some(Vec::new()),
                 tls: Vec::new(),
                 http: Vec::new(),
@@ -136,27 +146,20 @@ impl Web {
         self.0.https
     }
 
-    /// Writes another configuration, which takes effect at the next reload
+    /// Writes another configuration with [`write()`], which takes effect at the next reload
     ///
-    /// The site whose file comes first in the alphabet is the default one, as the configuration
-    /// includes the files in this order.
-    pub fn configure(&self, sites: &[Site]) {
-        self.state().configured = conf::in_order(sites);
+    /// # Errors
+    /// As there.
+    pub fn configure(&self, sites: &[Site]) -> io::Result<()> {
+        write(&self.options().configuration, sites)
     }
 
-    /// The configuration as files: path below `/etc/nginx`, and text
-    pub fn files(&self) -> Vec<(String, String)> {
-        files(&self.state().configured)
-    }
-
-    /// What `nginx -T` prints on stdout
+    /// What `nginx -T` prints on stdout: the files as they stand
     ///
     /// It is empty where [`Web::test`] fails: nginx shows no configuration that it cannot use.
     pub fn dump(&self) -> String {
-        match self.test() {
-            Ok(()) => conf::dump(&self.state().configured),
-            Err(_) => String::new(),
-        }
+        let read = self.read();
+        read.map_or_else(|_| String::new(), |(configuration, _)| configuration.dump())
     }
 
     /// Whether the configuration and its files can be used, as `nginx -t` finds it
@@ -166,7 +169,7 @@ impl Web {
     /// # Errors
     /// What nginx says on stderr: the first problem, and that the test failed.
     pub fn test(&self) -> Result<(), String> {
-        match self.read_certificates() {
+        match self.read() {
             Ok(_) => Ok(()),
             Err(complaint) => Err(complaint + TEST_FAILED),
         }
@@ -177,7 +180,7 @@ impl Web {
     /// # Errors
     /// What `nginx -s reload` says on stderr; all is served as before then.
     pub fn reload(&self) -> Result<(), String> {
-        let served = self.read_certificates()?;
+        let (_, served) = self.read()?;
         match &mut self.state().served {
             None => Err(NOT_RUNNING.to_owned()),
             Some(running) => {
@@ -193,7 +196,7 @@ impl Web {
     /// What nginx says on stderr; nothing is served then until a restart that works.
     pub fn restart(&self) -> Result<(), String> {
         self.stop();
-        let served = self.read_certificates()?;
+        let (_, served) = self.read()?;
         self.state().served = Some(served);
         Ok(())
     }
@@ -246,16 +249,15 @@ impl Web {
         lock(&self.0.shared.state)
     }
 
-    fn read_certificates(&self) -> Result<Vec<Served>, String> {
-        let configured = self.state().configured.clone();
-        let storage = &self.0.shared.options.storage;
-        configured
-            .into_iter()
-            .map(|site| {
-                let key = files::live(storage, &site.lineage)?;
-                Ok(Served { site, key })
-            })
-            .collect()
+    fn options(&self) -> &Options {
+        &self.0.shared.options
+    }
+
+    /// The configuration and what it has served, or what nginx says of the first problem
+    fn read(&self) -> Result<(Configuration, Vec<Served>), String> {
+        let configuration = Configuration::read(self.options())?;
+        let served = sites::load(&configuration, self.options())?;
+        Ok((configuration, served))
     }
 }
 
@@ -277,21 +279,6 @@ impl Shared {
     }
 }
 
-/// The site for a name: the one that lists it, else its longest wildcard, else the first
-fn site_for<'s>(served: &'s [Served], name: Option<&str>) -> Option<&'s Served> {
-    let fit = |listed: &String| match listed.strip_prefix('*') {
-        _ if name.is_some_and(|name| listed.eq_ignore_ascii_case(name)) => Some(usize::MAX),
-        Some(suffix) => name
-            .is_some_and(|name| name.to_ascii_lowercase().ends_with(suffix))
-            .then_some(suffix.len()),
-        None => None,
-    };
-    // The minimum is the first of equals, which is what nginx keeps.
-    served
-        .iter()
-        .min_by_key(|served| Reverse(served.site.names.iter().filter_map(fit).max()))
-}
-
 fn bound(listener: TcpListener) -> Result<(TcpListener, SocketAddr), SandboxError> {
     match listener.local_addr() {
         Ok(address) => Ok((listener, address)),
@@ -305,6 +292,9 @@ fn unusable(address: SocketAddr, source: io::Error) -> SandboxError {
         source,
     }
 }
+
+/// The configuration in the container
+pub const CONFIGURATION: &str = "/etc/nginx";
 
 /// The storage in the container
 pub const STORAGE: &str = "/etc/letsencrypt";

@@ -221,6 +221,43 @@ fn it_serves_until_it_is_told_to_stop_and_leaves_nothing() {
 }
 
 #[test]
+fn its_nginx_serves_what_a_person_writes_into_the_configuration() {
+    const MESSENGER: &str = "messenger.rare-books.test";
+    let place = place();
+    let mut command = demo(&place, &["--serve", "--format", "json", "--dir", "d"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    first_document(&mut child);
+    let obtain = |further: &[&str]| {
+        let command = ["obtain", MESSENGER, "--config", "d/domains.toml"];
+        place.run(&[&command, ["--format", "json"].as_slice(), further].concat())
+    };
+    let failure = |further: &[&str]| {
+        let report = obtain(further).exits(1).json();
+        report["domains"][0]["findings"][0].clone()
+    };
+    let site = format!("d/nginx/sites/{MESSENGER}.conf");
+    let text = place.read(&site);
+    let mistaken = text.replace("live/messenger.rare-books.test", "live/rare-books.test");
+    assert_ne!(mistaken, text);
+    place.write(&site, &mistaken);
+    // nginx has not been told, and with nothing due certd has no reason to tell it.
+    let unchanged = obtain(&[]).exits(0).json();
+    assert_eq!(unchanged["domains"][0]["outcome"], "unchanged");
+    let finding = failure(&["--force"]);
+    assert_eq!(finding["code"], "proof.other_lineage", "{finding:#}");
+    place.write(&site, format!("{mistaken}garbage\n"));
+    let finding = failure(&[]);
+    assert_eq!(finding["code"], "target.config_broken", "{finding:#}");
+    let complaint = format!("in /etc/nginx/sites/{MESSENGER}.conf:14");
+    assert!(finding.to_string().contains(&complaint), "{finding:#}");
+    place.write(&site, &text);
+    let proven = obtain(&[]).exits(0).json();
+    assert_eq!(proven["domains"][0]["outcome"], "proven");
+    stop(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+#[test]
 fn a_signal_at_any_time_leaves_nothing() {
     // Each run is stopped a little later; they go on beside each other.
     thread::scope(|scope| {

@@ -164,9 +164,6 @@ impl Scene {
         let before = web::files(&self.sites);
         let after = web::files(sites);
         write_sites(self.directory(), sites)?;
-        if let Nginx::Sandbox { web, .. } = &self.nginx {
-            web.configure(sites);
-        }
         self.sites = sites.to_vec();
         Ok(difference(&before, &after))
     }
@@ -258,7 +255,21 @@ impl Scene {
         writeln!(
             out,
             "  LEGO_CA_CERTIFICATES=root.pem lego --server {ca} --path lego --accept-tos \\\n    --email you@example.com --domains blog.{SHOP} --http --http.webroot {WEBROOT} run"
-        )
+        )?;
+        writeln!(
+            out,
+            "\nOr make the mistake yourself: edit nginx/sites/messenger.{SHOP}.conf, and reload with"
+        )?;
+        match &self.nginx {
+            Nginx::Sandbox { .. } => writeln!(
+                out,
+                "  curl -sS -X POST --unix-socket {SOCKET} 'http://docker/containers/{CONTAINER}/kill?signal=HUP'"
+            )?,
+            Nginx::Container { container, .. } => {
+                writeln!(out, "  docker kill --signal HUP {}", container.name())?;
+            }
+        }
+        writeln!(out, "  {certd} verify")
     }
 
     fn write(&self, name: &str, text: &str) -> Result<(), DemoError> {
@@ -330,8 +341,17 @@ impl Nginx {
 
 async fn sandbox(root: &Path) -> Result<Nginx, DemoError> {
     let (webroot, storage) = (root.join(WEBROOT), root.join(STORAGE));
-    let container = docker::Container::nginx(CONTAINER, &storage, &webroot);
-    let web = Web::start(web::Options { webroot, storage }).await?;
+    let mut container = docker::Container::nginx(CONTAINER, &storage, &webroot);
+    container.mounts.push(docker::Mount {
+        source: root.join(NGINX),
+        destination: web::CONFIGURATION.into(),
+    });
+    let options = web::Options {
+        configuration: root.join(NGINX),
+        webroot,
+        storage,
+    };
+    let web = Web::start(options).await?;
     let socket = root.join(SOCKET);
     let engine = docker::Engine::start(&socket, container, web.clone()).await?;
     Ok(Nginx::Sandbox { web, engine })
@@ -375,11 +395,8 @@ fn leaf_of(path: &Path) -> Option<Fingerprint> {
 
 /// Writes the files of nginx's configuration
 fn write_sites(root: &Path, sites: &[Site]) -> Result<(), DemoError> {
-    for (name, text) in web::files(sites) {
-        let path = root.join(NGINX).join(name);
-        files::write(&path, text.as_bytes(), Access::Everyone)?;
-    }
-    Ok(())
+    let path = root.join(NGINX);
+    web::write(&path, sites).map_err(|source| DemoError::Directory { path, source })
 }
 
 /// The first line that differs in a file that was there before

@@ -42,6 +42,7 @@ impl Stage {
             .await
             .unwrap();
         let web = Web::start(web::Options {
+            configuration: "/nowhere".into(),
             webroot: "/nowhere".into(),
             storage: "/nowhere".into(),
         })

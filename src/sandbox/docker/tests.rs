@@ -101,10 +101,13 @@ impl Place {
 
 async fn web(storage: &Path, webroot: &Path) -> Web {
     let options = Options {
+        configuration: storage.join("nginx"),
         webroot: webroot.to_owned(),
         storage: storage.to_owned(),
     };
-    Web::start(options).await.unwrap()
+    let web = Web::start(options).await.unwrap();
+    web.configure(&[]).unwrap();
+    web
 }
 
 async fn exec(client: &Docker, command: &[&str]) -> Result<Executed, Error> {

@@ -1,38 +1,64 @@
-//! The configuration as a real nginx reads it, and as it prints it.
+//! The configuration of sites as files that a real nginx reads too.
 
-use super::{STORAGE, Site, WEBROOT};
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
-/// The configuration of these sites as files: path below `/etc/nginx`, and text
+use super::{CONFIGURATION, STORAGE, Site, WEBROOT};
+
+/// Writes the configuration of these sites below a directory that nginx sees as
+/// [`CONFIGURATION`], in place of the sites that are there
 ///
-/// A real nginx reads them as they are.
+/// It serves nothing else until nginx is told.
+///
+/// # Errors
+/// What making, writing or removing a file comes to; some may be written then.
+pub fn write(directory: &Path, sites: &[Site]) -> io::Result<()> {
+    let included = directory.join(SITES);
+    fs::create_dir_all(&included)?;
+    for entry in fs::read_dir(&included)? {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "conf")
+        {
+            fs::remove_file(path)?;
+        }
+    }
+    for (name, text) in files(sites) {
+        write_file(&directory.join(name), &text)?;
+    }
+    Ok(())
+}
+
+/// Writes a file that nginx can read whoever it runs as
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the store's writer is not for the sandbox, which uses layer 0 alone"
+)]
+fn write_file(path: &Path, text: &str) -> io::Result<()> {
+    fs::write(path, text)?;
+    fs::set_permissions(path, Permissions::from_mode(0o644))
+}
+
+/// The configuration of these sites as files: path below [`CONFIGURATION`], and text
+///
+/// A real nginx reads them as they are. The site whose file comes first in the alphabet is the
+/// default one, as the configuration includes the files in this order.
 pub fn files(sites: &[Site]) -> Vec<(String, String)> {
-    let mut files = vec![("nginx.conf".to_owned(), main_file())];
-    files.extend(
-        in_order(sites)
-            .iter()
-            .map(|site| (file_name(site), site_file(site))),
-    );
-    files
-}
-
-/// The sites in the order in which nginx includes their files
-pub(super) fn in_order(sites: &[Site]) -> Vec<Site> {
-    let mut sites = sites.to_vec();
-    sites.sort_by_cached_key(file_name);
-    sites
-}
-
-/// What `nginx -T` prints
-pub(super) fn dump(sites: &[Site]) -> String {
-    files(sites)
-        .into_iter()
-        .map(|(name, text)| format!("# configuration file /etc/nginx/{name}:\n{text}\n"))
-        .collect()
+    let mut named: Vec<(String, String)> = sites
+        .iter()
+        .map(|site| (file_name(site), site_file(site)))
+        .collect();
+    named.sort();
+    named.insert(0, ("nginx.conf".to_owned(), main_file()));
+    named
 }
 
 fn file_name(site: &Site) -> String {
     // A file with a star in its name would have to be quoted wherever it is named.
-    format!("sites/{}.conf", site.title().replace('*', "_"))
+    format!("{SITES}/{}.conf", site.title().replace('*', "_"))
 }
 
 fn main_file() -> String {
@@ -53,7 +79,7 @@ http {{
         }}
     }}
 
-    include /etc/nginx/sites/*.conf;
+    include {CONFIGURATION}/{SITES}/*.conf;
 }}
 "
     )
@@ -65,7 +91,7 @@ fn site_file(site: &Site) -> String {
         [] => String::new(),
         names => format!("    server_name {};\n", names.join(" ")),
     };
-    let page = page(site).replace('\n', "\\n");
+    let title = site.title();
     format!(
         r#"server {{
     listen 443 ssl;
@@ -75,14 +101,12 @@ fn site_file(site: &Site) -> String {
 
     location / {{
         default_type text/plain;
-        return 200 "{page}";
+        return 200 "{title}, served by the sandbox\n";
     }}
 }}
 "#
     )
 }
 
-/// The page that a site shows
-pub(super) fn page(site: &Site) -> String {
-    format!("{}, served by the sandbox\n", site.title())
-}
+/// Below the configuration
+const SITES: &str = "sites";

@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
@@ -13,16 +12,17 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use thiserror::Error;
 
-use super::STORAGE;
+use super::{Options, STORAGE, place};
 use crate::chain::{Chain, ChainError, KeyError, public_key_of};
 
 /// The live pair of a lineage, or what nginx says of it
-pub(super) fn live(storage: &Path, lineage: &str) -> Result<Arc<CertifiedKey>, String> {
-    pair_in(storage, &format!("live/{lineage}"))
+pub(super) fn live(options: &Options, lineage: &str) -> Result<Arc<CertifiedKey>, String> {
+    pair_in(options, &format!("{STORAGE}/live/{lineage}"))
 }
 
 /// The newest pair of a lineage that is older than the live one
-pub(super) fn previous(storage: &Path, lineage: &str) -> Option<Arc<CertifiedKey>> {
+pub(super) fn previous(options: &Options, lineage: &str) -> Option<Arc<CertifiedKey>> {
+    let storage = &options.storage;
     let live = fs::canonicalize(storage.join("live").join(lineage)).ok()?;
     let live: u32 = live.file_name()?.to_str()?.parse().ok()?;
     let archive = fs::read_dir(storage.join("archive").join(lineage)).ok()?;
@@ -30,7 +30,24 @@ pub(super) fn previous(storage: &Path, lineage: &str) -> Option<Arc<CertifiedKey
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
         .filter(|generation| *generation < live)
         .max()?;
-    pair_in(storage, &format!("archive/{lineage}/{newest}")).ok()
+    pair_in(options, &format!("{STORAGE}/archive/{lineage}/{newest}")).ok()
+}
+
+/// The pair in the files of these names, or what nginx says of it
+pub(super) fn load(
+    options: &Options,
+    certificate: &str,
+    key: &str,
+) -> Result<Arc<CertifiedKey>, String> {
+    let chain_file = File::new(certificate, Kind::Certificate);
+    let key_file = File::new(key, Kind::Key);
+    let chain_pem = chain_file.read(options)?;
+    // nginx parses the certificate before it opens the key, so its problem comes first.
+    if let Err(error) = Chain::from_pem(&chain_pem) {
+        return Err(chain_file.unreadable(&Unfit::Chain(error)));
+    }
+    let key_pem = key_file.read(options)?;
+    pair(&chain_pem, &key_pem).map_err(|unfit| key_file.unreadable(&unfit))
 }
 
 /// The pair in these two texts
@@ -60,21 +77,13 @@ pub(super) enum Unfit {
     Mismatch,
 }
 
-fn pair_in(storage: &Path, directory: &str) -> Result<Arc<CertifiedKey>, String> {
-    let chain_file = File::new(storage, directory, Kind::Certificate);
-    let key_file = File::new(storage, directory, Kind::Key);
-    let chain_pem = chain_file.read()?;
-    // nginx parses the certificate before it opens the key, so its problem comes first.
-    if let Err(error) = Chain::from_pem(&chain_pem) {
-        return Err(chain_file.unreadable(&Unfit::Chain(error)));
-    }
-    let key_pem = key_file.read()?;
-    pair(&chain_pem, &key_pem).map_err(|unfit| key_file.unreadable(&unfit))
+fn pair_in(options: &Options, directory: &str) -> Result<Arc<CertifiedKey>, String> {
+    let name = |file: &str| format!("{directory}/{file}");
+    load(options, &name("fullchain.pem"), &name("privkey.pem"))
 }
 
-/// A file, and what it is called in the container
+/// A file by its full path in the container
 struct File {
-    host: PathBuf,
     shown: String,
     kind: Kind,
 }
@@ -86,21 +95,16 @@ enum Kind {
 }
 
 impl File {
-    fn new(storage: &Path, directory: &str, kind: Kind) -> Self {
-        let name = match kind {
-            Kind::Certificate => "fullchain.pem",
-            Kind::Key => "privkey.pem",
-        };
+    fn new(path: &str, kind: Kind) -> Self {
         Self {
-            host: storage.join(directory).join(name),
-            shown: format!("{STORAGE}/{directory}/{name}"),
+            shown: place::full(path),
             kind,
         }
     }
 
-    fn read(&self) -> Result<Vec<u8>, String> {
+    fn read(&self, options: &Options) -> Result<Vec<u8>, String> {
         let shown = &self.shown;
-        let reason = match fs::read(&self.host) {
+        let reason = match place::read(options, shown) {
             Ok(bytes) => return Ok(bytes),
             Err(error) if error.kind() == ErrorKind::NotFound => format!(
                 "error:80000002:system library::No such file or directory:calling fopen({shown}, r) error:10000080:BIO routines::no such file"

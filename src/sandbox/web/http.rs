@@ -16,7 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::super::listen::TlsListener;
 use super::super::{Background, lock};
-use super::{Shared, conf, site_for};
+use super::Shared;
+use super::sites::site_for;
 
 /// Which requests over HTTP are meant
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,7 +155,7 @@ fn page(shared: &Shared, request: &axum::extract::Request) -> Response {
     let state = lock(&shared.state);
     let served = state.served.as_deref().unwrap_or_default();
     match site_for(served, Some(&host(request))) {
-        Some(served) => text(StatusCode::OK, conf::page(&served.site)),
+        Some(served) => text(StatusCode::OK, served.page.clone()),
         None => short(StatusCode::NOT_FOUND),
     }
 }

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod client;
+mod edited;
 
 use client::{get, handshake, leaf, request};
 
@@ -14,7 +15,7 @@ async fn a_certificate_changes_only_when_told() {
     let stage = Stage::new().await;
     assert_eq!(leaf(&stage.web, "a.test").await, None);
     let first = stage.issue("a.test", 1);
-    stage.web.configure(&[site("a.test")]);
+    stage.web.configure(&[site("a.test")]).unwrap();
     assert_eq!(leaf(&stage.web, "a.test").await, None);
     stage.web.reload().unwrap();
     assert_eq!(leaf(&stage.web, "a.test").await, Some(first.clone()));
@@ -79,17 +80,20 @@ async fn a_name_chooses_its_site_and_any_other_the_first() {
     let a = stage.issue("a.test", 1);
     let b = stage.issue("b.test", 1);
     let deep = stage.issue("deep", 1);
-    stage.web.configure(&[
-        Site {
-            names: vec!["b.test".to_owned(), "*.b.test".to_owned()],
-            ..site("b.test")
-        },
-        Site {
-            names: vec!["*.deep.b.test".to_owned()],
-            lineage: "deep".to_owned(),
-        },
-        site("a.test"),
-    ]);
+    stage
+        .web
+        .configure(&[
+            Site {
+                names: vec!["b.test".to_owned(), "*.b.test".to_owned()],
+                ..site("b.test")
+            },
+            Site {
+                names: vec!["*.deep.b.test".to_owned()],
+                lineage: "deep".to_owned(),
+            },
+            site("a.test"),
+        ])
+        .unwrap();
     stage.web.restart().unwrap();
     let web = &stage.web;
     assert_eq!(leaf(web, "b.test").await, Some(b.clone()));
@@ -258,7 +262,10 @@ async fn nginx_says_what_is_wrong_with_a_file() {
         assert_eq!(stage.web.dump(), "");
     }
     let stage = Stage::new().await;
-    stage.web.configure(&[site("b.test"), site("a.test")]);
+    stage
+        .web
+        .configure(&[site("b.test"), site("a.test")])
+        .unwrap();
     check(
         &stage,
         "cannot load certificate \"/etc/letsencrypt/live/a.test/fullchain.pem\": BIO_new_file() failed (SSL: error:80000002:system library::No such file or directory:calling fopen(/etc/letsencrypt/live/a.test/fullchain.pem, r) error:10000080:BIO routines::no such file)",
@@ -296,9 +303,7 @@ async fn nginx_says_what_is_wrong_with_a_file() {
 async fn the_dump_is_the_files_in_order() {
     let stage = Stage::new().await;
     stage.serving("a.test").await;
-    let expected: String = stage
-        .web
-        .files()
+    let expected: String = files(&[site("a.test")])
         .into_iter()
         .map(|(name, text)| format!("# configuration file /etc/nginx/{name}:\n{text}\n"))
         .collect();
@@ -344,6 +349,7 @@ impl Stage {
         let webroot = directory.path().join("webroot");
         fs::create_dir_all(webroot.join(".well-known/acme-challenge")).unwrap();
         let web = Web::start(Options {
+            configuration: directory.path().join("nginx"),
             webroot,
             storage: directory.path().to_owned(),
         })
@@ -355,7 +361,7 @@ impl Stage {
     /// The leaf of a first generation that is served
     async fn serving(&self, lineage: &str) -> Vec<u8> {
         let first = self.issue(lineage, 1);
-        self.web.configure(&[site(lineage)]);
+        self.web.configure(&[site(lineage)]).unwrap();
         self.web.reload().unwrap();
         assert_eq!(leaf(&self.web, lineage).await, Some(first.clone()));
         first

@@ -11,7 +11,8 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
 use super::super::{SandboxError, lock};
-use super::{Served, Shared, files, site_for};
+use super::sites::{Served, site_for};
+use super::{Shared, files};
 
 /// What handshakes get instead of the certificate of their site
 ///
@@ -105,23 +106,26 @@ impl Shared {
             .iter()
             .find(|(of, _)| name.is_some_and(|name| name.eq_ignore_ascii_case(of)));
         match departure {
-            None => Some(served.key.clone()),
+            None => served.key.clone(),
             Some((_, departure)) => self.instead(departure, served),
         }
     }
 
     fn instead(&self, departure: &Departure, served: &Served) -> Option<Arc<CertifiedKey>> {
-        let storage = &self.options.storage;
+        let options = &self.options;
         match departure {
-            Departure::Lineage(lineage) => files::live(storage, lineage).ok(),
+            Departure::Lineage(lineage) => files::live(options, lineage).ok(),
             Departure::Previous => {
-                files::previous(storage, &served.site.lineage).or_else(|| Some(served.key.clone()))
+                let lineage = served.lineage.as_ref();
+                let previous = lineage.and_then(|lineage| files::previous(options, lineage));
+                previous.or_else(|| served.key.clone())
             }
             Departure::Made(key) => Some(key.clone()),
             Departure::LeafOnly => {
-                let leaf = served.key.cert.first().cloned();
-                let key = served.key.key.clone();
-                Some(Arc::new(CertifiedKey::new(leaf.into_iter().collect(), key)))
+                let own = served.key.as_ref()?;
+                let leaf = own.cert.first().cloned();
+                let leaf = CertifiedKey::new(leaf.into_iter().collect(), own.key.clone());
+                Some(Arc::new(leaf))
             }
             Departure::Nothing => None,
         }

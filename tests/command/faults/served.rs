@@ -28,7 +28,8 @@ fn configured(host: &Host, names: &[&str], lineage: &str) {
         lineage: lineage.to_owned(),
     };
     host.web
-        .configure(&[site(&SHOP, SHOP[0]), site(names, lineage)]);
+        .configure(&[site(&SHOP, SHOP[0]), site(names, lineage)])
+        .expect("files can be written");
 }
 
 /// A mistake in nginx's configuration, which a person must mend
@@ -142,7 +143,9 @@ fn play(departure: &Departure) -> Told {
         .map(|target| target.display().to_string())
         .collect();
     host.behave();
-    host.web.configure(&sites(&setting));
+    host.web
+        .configure(&sites(&setting))
+        .expect("files can be written");
     told.expect(host.web.restart().is_ok(), "nginx starts again");
     host.engine
         .change(|container| container.state = State::Running);

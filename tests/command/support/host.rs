@@ -164,8 +164,14 @@ async fn parts(setting: &Setting) -> Result<Parts, SandboxError> {
     let place = Place::new();
     let (webroot, storage) = (place.path("webroot"), place.path("storage"));
     let container = Container::nginx("web", &storage, &webroot);
-    let web = Web::start(web::Options { webroot, storage }).await?;
-    web.configure(&sites(setting));
+    let options = web::Options {
+        configuration: place.path("nginx"),
+        webroot,
+        storage,
+    };
+    let web = Web::start(options).await?;
+    web.configure(&sites(setting))
+        .expect("files can be written");
     let engine = Engine::start(&place.path("docker.sock"), container, web.clone()).await?;
     let zone = Zone::new();
     for name in setting.domains.iter().flatten() {

@@ -33,6 +33,7 @@ impl Place {
         let zone = Zone::new();
         zone.set("*.test", [Record::A(Ipv4Addr::LOCALHOST)]);
         let directories = web::Options {
+            configuration: dir.path().join("nginx"),
             webroot: dir.path().join("webroot"),
             storage: dir.path().join("storage"),
         };
@@ -60,10 +61,11 @@ impl Place {
     /// Serves these names with what is live of `lineage`; gives the address
     #[track_caller]
     pub(crate) fn serve(&self, lineage: &str, names: &[&str]) -> String {
-        self.web.configure(&[Site {
+        let site = Site {
             names: names.iter().map(ToString::to_string).collect(),
             lineage: lineage.to_owned(),
-        }]);
+        };
+        self.web.configure(&[site]).expect("files can be written");
         self.web.reload().expect("a usable pair");
         self.web.https().to_string()
     }

@@ -172,10 +172,11 @@ async fn nginx_tests_dumps_and_reloads() {
 #[tokio::test]
 async fn a_broken_configuration_fails_the_test_and_stops_the_container_at_a_restart_alone() {
     let place = Place::new().await;
-    place.web.configure(&[Site {
+    let site = Site {
         names: vec!["a.test".to_owned()],
         lineage: "missing.test".to_owned(),
-    }]);
+    };
+    place.web.configure(&[site]).unwrap();
     for command in [
         ["nginx", "-t"].as_slice(),
         &["nginx", "-T"],
@@ -195,7 +196,7 @@ async fn a_broken_configuration_fails_the_test_and_stops_the_container_at_a_rest
     assert_eq!(state.status.unwrap().to_string(), "exited");
     assert_eq!(state.exit_code, Some(1));
     assert_eq!(list(&place.client, &[]).await, [""; 0]);
-    place.web.configure(&[]);
+    place.web.configure(&[]).unwrap();
     place.client.restart_container("web", None).await.unwrap();
     assert_eq!(list(&place.client, &[]).await, ["/web"]);
 }
