@@ -8,7 +8,8 @@
 //! - the CA issues for names that can belong to nobody ([`RESERVED`]), under a root that is made
 //!   anew each time, whose key is never written down, and that is constrained to these names.
 //!
-//! Each part is a handle: dropping it stops the part. Tests set from outside how a part departs
+//! Each part is a handle: dropping it stops the part, and a reply that a fault holds back ends with
+//! its client. Tests set from outside how a part departs
 //! from what it should do, one [`fault`] at a time. The modules use layer 0 alone, so that they
 //! cannot mirror certd's own mistakes.
 //!

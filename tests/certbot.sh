@@ -4,6 +4,8 @@
 #
 #   tests/certbot.sh
 #
+# tests/certbot.txt pins what certbot needs.
+#
 # CERTD_TEST_CERTBOT names one to use instead; then nothing is installed.
 set -eu
 
@@ -21,6 +23,7 @@ home=$PWD/target/certbot-$version
 if ! "$home/bin/certbot" --version 2>/dev/null | grep -qxF "certbot $version"; then
     echo "installing certbot $version" >&2
     python3 -m venv --clear "$home"
-    "$home/bin/pip" install --quiet --disable-pip-version-check "certbot==$version" >&2
+    "$home/bin/pip" install --quiet --disable-pip-version-check \
+        --constraint tests/certbot.txt "certbot==$version" >&2
 fi
 echo "$home/bin/certbot"

@@ -319,6 +319,8 @@ impl Ca {
 
     /// Makes a certificate for these names without an order
     ///
+    /// For names that are not [`super::RESERVED`] the CA's own constraints make it worthless.
+    ///
     /// # Errors
     /// [`SandboxError::Certificate`] where a name is none.
     pub fn issue(&self, names: &[&str], validity: Validity) -> Result<Pair, SandboxError> {

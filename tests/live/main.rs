@@ -1,6 +1,9 @@
 //! The live suite: certd against real ACME CAs and a real nginx in a real container, and other
 //! ACME clients against the CA of the sandbox.
 //!
+//! A test in which a CA takes part runs at Pebble and at the sandbox's CA. One that is about
+//! containers, mounts or what is served runs at Pebble alone: the CA makes no difference there.
+//!
 //! `tests/run.sh` brings what it needs and sets CERTD_LIVE. Without that variable every test is
 //! listed as ignored, and in CI that is a failure.
 

@@ -47,8 +47,11 @@ pub(super) async fn prove(
     if let Some((place, _)) = seen.iter().find(|(_, proof)| !proof.is_proven()) {
         configured = words::configured(context, target, works, place.address).await;
         let settled = |place: &Place, proof: &Proof| {
-            // A server that shows nothing at all may be starting.
-            proof.shows_something() && is_settled(configured.as_ref(), works, place, proof)
+            // A server that shows nothing at all may be starting, and of several containers one
+            // alone was asked.
+            target.containers.len() == 1
+                && proof.shows_something()
+                && is_settled(configured.as_ref(), works, place, proof)
         };
         let second = patience.reload.saturating_sub(patience.first_look);
         seen = look_again(context, seen, settled, second).await;
