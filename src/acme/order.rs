@@ -40,7 +40,7 @@ pub struct Answer {
 impl Session {
     /// Places an order for these names and fetches its challenges
     ///
-    /// The order has [`Patience::order`] in all, from here to its certificate.
+    /// The order has [`super::Patience::order`] in all, from here to its certificate.
     ///
     /// # Errors
     /// [`AcmeError`]; an account that the CA does not know is registered anew, once.

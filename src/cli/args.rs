@@ -4,7 +4,6 @@ use std::io::{IsTerminal, stderr, stdout};
 use std::path::PathBuf;
 
 use anstream::ColorChoice;
-use clap::builder::NonEmptyStringValueParser;
 use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
 
 use crate::telemetry::{LogFormat, LogLevel};
@@ -171,7 +170,7 @@ pub(super) struct Demo {
     /// With a real nginx, in a container of this image
     ///
     /// The image must be there; $DOCKER_HOST is respected.
-    #[arg(long, value_name = "IMAGE", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "IMAGE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(super) docker: Option<String>,
 }
 
