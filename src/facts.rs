@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub mod dns;
+pub mod fetch;
+
 /// One attempt at a TLS handshake with a server name (RFC 6066 section 3)
 #[derive(Clone, Debug)]
 pub struct Handshake {
@@ -87,6 +90,8 @@ pub struct Container {
     pub name: String,
     /// State word of the engine, such as `running` or `exited`
     pub state: String,
+    /// What its health check says, such as `unhealthy`; `None` where it has none
+    pub health: Option<String>,
     /// Command line of the main process
     pub command: Vec<String>,
     /// Bind mounts and volumes
@@ -125,6 +130,32 @@ pub struct Published {
     pub container_port: u16,
     /// Address on the host where it answers
     pub host: SocketAddr,
+}
+
+/// A directory that certd writes to
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectoryFacts {
+    /// As configured
+    pub path: PathBuf,
+    /// The same, or the nearest directory above it that is there
+    pub nearest: PathBuf,
+    /// Whether this process may make files there
+    pub writable: bool,
+    /// Room for this process, in bytes; the largest number where that is not known
+    pub free_bytes: u64,
+    /// What it lies on
+    pub file_system: FileSystem,
+}
+
+/// What a directory lies on
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileSystem {
+    /// Something that lasts
+    Disk,
+    /// tmpfs: gone after a restart of the host
+    Memory,
+    /// A container's own layer: gone with the container
+    ContainerLayer,
 }
 
 /// A problem document of the CA (RFC 7807, RFC 8555 section 6.7)

@@ -5,6 +5,8 @@ use std::io;
 
 use serde::Serialize;
 
+pub mod codes;
+
 /// How much a finding matters
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -126,6 +128,17 @@ pub fn one_line(words: &str) -> String {
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
+}
+
+/// Words from outside as [`one_line`] gives them, at most this many characters of them
+///
+/// What is cut off is shown by an ellipsis.
+pub fn excerpt(words: &str, most: usize) -> String {
+    let line = one_line(words);
+    match line.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
 }
 
 /// The error's text followed by each cause that adds something, joined by `: `

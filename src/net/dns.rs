@@ -1,21 +1,30 @@
-//! Addresses of a name, from DNS alone.
-//!
-//! No hosts file, no search domain and no cache: what is seen is what the servers answer now.
+//! DNS as a CA sees it: nothing from the hosts file, from search domains or from a cache.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig};
-use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::{RData, RecordType};
+use hickory_resolver::net::{DnsError as Answered, NetError};
+use hickory_resolver::proto::op::{Message, Query, ResponseCode};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use hickory_resolver::system_conf::read_system_conf;
 use thiserror::Error;
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
 
-/// Asks for addresses
+use crate::facts::dns::{
+    Answer, Authority, Caa, Criticality, Dnssec, Lookup, LookupFailure, RecordData, RecordKind,
+};
+use crate::finding::excerpt;
+
+/// Asks name servers
 #[derive(Clone)]
 pub struct Resolver {
     inner: TokioResolver,
+    servers: Vec<SocketAddr>,
+    timeout: Duration,
 }
 
 impl Resolver {
@@ -25,15 +34,20 @@ impl Resolver {
     /// [`DnsError::Configuration`] where the system names no server.
     pub fn new(servers: &[SocketAddr], timeout: Duration) -> Result<Self, DnsError> {
         let unusable = |error: NetError| DnsError::Configuration(error.to_string());
-        let mut builder = if servers.is_empty() {
-            TokioResolver::builder_tokio().map_err(unusable)?
-        } else {
-            let servers = servers.iter().map(name_server).collect();
-            TokioResolver::builder_with_config(
-                ResolverConfig::from_parts(None, Vec::new(), servers),
-                TokioRuntimeProvider::default(),
-            )
+        let config = match servers {
+            [] => read_system_conf().map_err(unusable)?.0,
+            _ => {
+                let servers = servers.iter().map(name_server).collect();
+                ResolverConfig::from_parts(None, Vec::new(), servers)
+            }
         };
+        let servers = config
+            .name_servers()
+            .iter()
+            .filter_map(address_of)
+            .collect();
+        let mut builder =
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         let options = builder.options_mut();
         options.use_hosts_file = ResolveHosts::Never;
         options.cache_size = 0;
@@ -41,6 +55,8 @@ impl Resolver {
         options.attempts = 1;
         Ok(Self {
             inner: builder.build().map_err(unusable)?,
+            servers,
+            timeout,
         })
     }
 
@@ -54,42 +70,134 @@ impl Resolver {
         if name == "localhost" {
             return Ok(vec![Ipv4Addr::LOCALHOST.into()]);
         }
-        let absolute = format!("{name}.");
         let (v4, v6) = tokio::join!(
-            self.lookup(&absolute, RecordType::A),
-            self.lookup(&absolute, RecordType::AAAA)
+            self.ask(name, RecordKind::A),
+            self.ask(name, RecordKind::Aaaa)
         );
         let mut addresses = Vec::new();
-        for address in [&v4, &v6].into_iter().flatten().flatten() {
-            if !addresses.contains(address) {
-                addresses.push(*address);
+        for address in [&v4, &v6].into_iter().flatten().flat_map(Answer::addresses) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
             }
         }
         if !addresses.is_empty() {
             return Ok(addresses);
         }
         match (v4, v6) {
-            (Err(error), _) | (_, Err(error)) => Err(error),
+            (Err(failure), _) | (_, Err(failure)) => Err(failure.into()),
             _ => Err(DnsError::NoAddress),
         }
     }
 
-    async fn lookup(&self, name: &str, kind: RecordType) -> Result<Vec<IpAddr>, DnsError> {
-        match self.inner.lookup(name, kind).await {
-            Ok(lookup) => Ok(lookup
-                .answers()
-                .iter()
-                .filter_map(|record| match &record.data {
-                    RData::A(a) => Some(IpAddr::V4(a.0)),
-                    RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
+    /// The records of one type that a name has
+    ///
+    /// After SERVFAIL it is asked once without validation, and then once more as before: a server
+    /// that recovered in between must not look like broken DNSSEC.
+    pub async fn lookup(&self, name: &str, kind: RecordKind) -> Lookup {
+        let mut outcome = self.ask(name, kind).await;
+        if let Err(LookupFailure::ServFail(_)) = outcome {
+            let dnssec = self.without_validation(name, kind).await;
+            outcome = self.ask(name, kind).await.map_err(|failure| match failure {
+                LookupFailure::ServFail(_) => LookupFailure::ServFail(dnssec),
+                failure => failure,
+            });
+        }
+        Lookup {
+            name: name.to_owned(),
+            kind,
+            outcome,
+        }
+    }
+
+    async fn ask(&self, name: &str, kind: RecordKind) -> Result<Answer, LookupFailure> {
+        let found = self.inner.lookup(format!("{name}."), kind.into()).await;
+        match found {
+            Ok(found) => Ok(answer(found.answers(), kind)),
+            Err(NetError::Timeout) => Err(LookupFailure::TimedOut),
+            Err(NetError::Dns(Answered::NoRecordsFound(none))) => match none.response_code {
+                // The name is there; how long that holds stands in the SOA.
+                ResponseCode::NoError => Ok(Answer {
+                    ttl: none.negative_ttl.map(|ttl| Duration::from_secs(ttl.into())),
+                    ..Answer::default()
+                }),
+                code => Err(failure_of(code)),
+            },
+            Err(NetError::Dns(Answered::ResponseCode(code))) => Err(failure_of(code)),
+            Err(error) => Err(LookupFailure::Failed(excerpt(
+                &error.to_string(),
+                MOST_REASON,
+            ))),
+        }
+    }
+
+    /// Whether a server that gave SERVFAIL has an answer when it need not validate it
+    ///
+    /// hickory's resolver has no CD bit, its messages have one.
+    async fn without_validation(&self, name: &str, kind: RecordKind) -> Dnssec {
+        for server in &self.servers {
+            let asked = timeout(self.timeout, ask_unchecked(*server, name, kind)).await;
+            if let Ok(Some(ResponseCode::NoError | ResponseCode::NXDomain)) = asked {
+                return Dnssec::Broken;
+            }
+        }
+        Dnssec::NotTheCause
+    }
+
+    /// What the name servers of the zone around a name say of its addresses themselves
+    ///
+    /// Empty where no NS set is found or none of its servers can be found.
+    pub async fn authorities(&self, name: &str, port: u16) -> Vec<Authority> {
+        let servers = self.zone_servers(name).await;
+        let asking = servers.into_iter().map(async |(server, ip)| {
+            let address = SocketAddr::new(ip, port);
+            let direct = Self::new(&[address], self.timeout).ok()?;
+            let (a, aaaa) = tokio::join!(
+                direct.ask(name, RecordKind::A),
+                direct.ask(name, RecordKind::Aaaa)
+            );
+            let lookup = |kind, outcome| Lookup {
+                name: name.to_owned(),
+                kind,
+                outcome,
+            };
+            Some(Authority {
+                server,
+                address,
+                lookups: vec![lookup(RecordKind::A, a), lookup(RecordKind::Aaaa, aaaa)],
+            })
+        });
+        let asked = futures_util::future::join_all(asking).await;
+        asked.into_iter().flatten().collect()
+    }
+
+    /// Names and addresses of the servers of the nearest NS set above a name, a few of them
+    async fn zone_servers(&self, name: &str) -> Vec<(String, IpAddr)> {
+        let mut zone = name;
+        let names: Vec<String> = loop {
+            let found = self.ask(zone, RecordKind::Ns).await.unwrap_or_default();
+            // The servers of an alias's target may know nothing of the name.
+            let records = Some(found.records).filter(|_| found.aliases.is_empty());
+            let names: Vec<String> = records
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|record| match record {
+                    RecordData::NameServer(server) => Some(server),
                     _ => None,
                 })
-                .collect()),
-            Err(error) if error.is_nx_domain() => Err(DnsError::NoSuchName),
-            Err(error) if error.is_no_records_found() => Ok(Vec::new()),
-            Err(NetError::Timeout) => Err(DnsError::TimedOut),
-            Err(error) => Err(DnsError::Failed(error.to_string())),
-        }
+                .collect();
+            match zone.split_once('.') {
+                _ if !names.is_empty() => break names,
+                // The servers of a top-level domain know the delegation, not the records.
+                Some((_, parent)) if parent.contains('.') => zone = parent,
+                _ => return Vec::new(),
+            }
+        };
+        let finding = names.into_iter().take(MOST_SERVERS).map(async |server| {
+            let addresses = self.addresses(&server).await.unwrap_or_default();
+            addresses.first().map(|address| (server, *address))
+        });
+        let found = futures_util::future::join_all(finding).await;
+        found.into_iter().flatten().collect()
     }
 }
 
@@ -99,6 +207,87 @@ fn name_server(address: &SocketAddr) -> NameServerConfig {
         connection.port = address.port();
     }
     server
+}
+
+fn address_of(server: &NameServerConfig) -> Option<SocketAddr> {
+    let connection = server.connections.first()?;
+    Some(SocketAddr::new(server.ip, connection.port))
+}
+
+fn failure_of(code: ResponseCode) -> LookupFailure {
+    match code {
+        ResponseCode::NXDomain => LookupFailure::NoSuchName,
+        ResponseCode::ServFail => LookupFailure::ServFail(Dnssec::NotTheCause),
+        ResponseCode::Refused => LookupFailure::Refused,
+        code => LookupFailure::Failed(format!("{code:?}")),
+    }
+}
+
+fn answer(records: &[Record], kind: RecordKind) -> Answer {
+    let mut answer = Answer::default();
+    for record in records {
+        match &record.data {
+            RData::CNAME(target) => answer.aliases.push(text_of(&target.0)),
+            data => answer
+                .records
+                .extend(data_of(data).filter(|_| record.record_type() == kind.into())),
+        }
+        let ttl = Duration::from_secs(record.ttl.into());
+        answer.ttl = Some(answer.ttl.map_or(ttl, |shortest| shortest.min(ttl)));
+    }
+    answer
+}
+
+fn data_of(data: &RData) -> Option<RecordData> {
+    Some(match data {
+        RData::A(a) => RecordData::Address(a.0.into()),
+        RData::AAAA(aaaa) => RecordData::Address(aaaa.0.into()),
+        RData::NS(server) => RecordData::NameServer(text_of(&server.0)),
+        RData::CAA(caa) => RecordData::Caa(Caa {
+            criticality: match caa.issuer_critical {
+                true => Criticality::Critical,
+                false => Criticality::NonCritical,
+            },
+            tag: caa.tag.to_ascii_lowercase(),
+            value: String::from_utf8_lossy(&caa.value).into_owned(),
+        }),
+        _ => return None,
+    })
+}
+
+fn text_of(name: &Name) -> String {
+    name.to_ascii().trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// One question over UDP with the CD bit; the answer's code
+async fn ask_unchecked(server: SocketAddr, name: &str, kind: RecordKind) -> Option<ResponseCode> {
+    let mut message = Message::query();
+    message.metadata.recursion_desired = true;
+    message.metadata.checking_disabled = true;
+    let name = Name::from_ascii(format!("{name}.")).ok()?;
+    message.add_query(Query::query(name, kind.into()));
+    let here: IpAddr = match server {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((here, 0)).await.ok()?;
+    socket.connect(server).await.ok()?;
+    socket.send(&message.to_vec().ok()?).await.ok()?;
+    let mut buffer = [0; 4096];
+    let length = socket.recv(&mut buffer).await.ok()?;
+    let answer = Message::from_vec(&buffer[..length]).ok()?;
+    (answer.metadata.id == message.metadata.id).then_some(answer.metadata.response_code)
+}
+
+impl From<RecordKind> for RecordType {
+    fn from(kind: RecordKind) -> Self {
+        match kind {
+            RecordKind::A => Self::A,
+            RecordKind::Aaaa => Self::AAAA,
+            RecordKind::Caa => Self::CAA,
+            RecordKind::Ns => Self::NS,
+        }
+    }
 }
 
 /// Why a name has no address
@@ -120,3 +309,21 @@ pub enum DnsError {
     #[error("no DNS server is known: {0}")]
     Configuration(String),
 }
+
+impl From<LookupFailure> for DnsError {
+    fn from(failure: LookupFailure) -> Self {
+        match failure {
+            LookupFailure::NoSuchName => Self::NoSuchName,
+            LookupFailure::TimedOut => Self::TimedOut,
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+/// Name servers of a zone that are asked themselves
+const MOST_SERVERS: usize = 4;
+/// Characters of what the library says of a failure
+const MOST_REASON: usize = 200;
+
+#[cfg(test)]
+mod tests;

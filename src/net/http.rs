@@ -233,6 +233,6 @@ pub enum HttpError {
     Tls(#[source] rustls::Error),
 }
 
-const AGENT: &str = concat!("certd/", env!("CARGO_PKG_VERSION"));
+pub(super) const AGENT: &str = concat!("certd/", env!("CARGO_PKG_VERSION"));
 /// A connection that died under a request is found out after this long, twice
 const KEEP_ALIVE: Duration = Duration::from_secs(10);

@@ -21,6 +21,7 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::facts::{ConnectFailure, Handshake, KeyProof, Served};
 
@@ -52,12 +53,29 @@ impl Observer {
         }
     }
 
+    /// TLS with a server whoever it is; what it shows is not looked at
+    ///
+    /// # Errors
+    /// Why no handshake came about.
+    pub(super) async fn connect_anyone(
+        &self,
+        name: &str,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, ConnectFailure> {
+        let server_name = server_name(name)?;
+        let config = self.client_config(self.recorder())?;
+        let connecting = TlsConnector::from(Arc::new(config)).connect(server_name, stream);
+        connecting.await.map_err(|error| handshake_failure(&error))
+    }
+
+    fn recorder(&self) -> Arc<Recorder> {
+        let algorithms = self.provider.signature_verification_algorithms;
+        Arc::new(Recorder::new(algorithms))
+    }
+
     async fn handshake(&self, name: &str, address: SocketAddr) -> Result<Served, ConnectFailure> {
-        let server_name = ServerName::try_from(name.to_owned())
-            .map_err(|_| ConnectFailure::Handshake(format!("{name} is no server name")))?;
-        let seen = Arc::new(Recorder::new(
-            self.provider.signature_verification_algorithms,
-        ));
+        let server_name = server_name(name)?;
+        let seen = self.recorder();
         let config = self.client_config(Arc::clone(&seen))?;
         let stream = TcpStream::connect(address).await.map_err(connect_failure)?;
         let _ = stream.set_nodelay(true);
@@ -105,7 +123,12 @@ impl Observer {
     }
 }
 
-fn connect_failure(error: io::Error) -> ConnectFailure {
+fn server_name(name: &str) -> Result<ServerName<'static>, ConnectFailure> {
+    ServerName::try_from(name.to_owned())
+        .map_err(|_| ConnectFailure::Handshake(format!("{name} is no server name")))
+}
+
+pub(super) fn connect_failure(error: io::Error) -> ConnectFailure {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => ConnectFailure::Refused,
         io::ErrorKind::TimedOut => ConnectFailure::TimedOut,

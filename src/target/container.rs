@@ -408,7 +408,9 @@ async fn host_of(url: &str) -> IpAddr {
 }
 
 fn container(response: ContainerInspectResponse) -> Container {
-    let state = response.state.and_then(|state| state.status);
+    let (state, health) = response.state.map_or((None, None), |state| {
+        (state.status, state.health.and_then(|health| health.status))
+    });
     let settings = response.network_settings.unwrap_or_default();
     let mode = response.host_config.and_then(|config| config.network_mode);
     let command = response
@@ -430,6 +432,9 @@ fn container(response: ContainerInspectResponse) -> Container {
             .trim_start_matches('/')
             .to_owned(),
         state: state.map(|state| state.to_string()).unwrap_or_default(),
+        health: health
+            .map(|health| health.to_string())
+            .filter(|health| !["", "none"].contains(&health.as_str())),
         command: command.collect(),
         mounts: response
             .mounts

@@ -1,0 +1,153 @@
+//! One HTTP request to one address, over TCP or over TLS that trusts anyone: how a CA asks for a
+//! token.
+
+use std::error::Error as StdError;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, HOST, LOCATION, SERVER, USER_AGENT};
+use http::uri::Scheme;
+use http::{HeaderMap, HeaderName, Request, Response, Uri};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::crypto::CryptoProvider;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::http::AGENT;
+use super::tls::{Observer, connect_failure};
+use crate::facts::ConnectFailure;
+use crate::facts::fetch::FetchFailure;
+use crate::finding::{excerpt, one_line};
+
+/// Makes single requests, each on a connection of its own
+#[derive(Clone, Debug)]
+pub struct Fetcher {
+    tls: Observer,
+    timeout: Duration,
+}
+
+/// What one request was answered with
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// HTTP status
+    pub status: u16,
+    /// `Server`, its first [`MOST_SERVER`] characters
+    pub server: Option<String>,
+    /// `Location`; as the whole head it is at most [`MOST_HEAD`] bytes long
+    pub location: Option<String>,
+    /// The first [`MOST_BODY`] bytes
+    pub body: Vec<u8>,
+}
+
+impl Fetcher {
+    /// A fetcher that gives each connection, and then each request, this much time
+    pub fn new(provider: Arc<CryptoProvider>, timeout: Duration) -> Self {
+        Self {
+            tls: Observer::new(provider, timeout),
+            timeout,
+        }
+    }
+
+    /// What `url` is answered with at `address`, wherever its host should be
+    ///
+    /// # Errors
+    /// [`FetchFailure`] where there is no whole answer.
+    pub async fn fetch(&self, url: &Uri, address: SocketAddr) -> Result<Reply, FetchFailure> {
+        let failed = |failure| FetchFailure::Connect(url.to_string(), failure);
+        let stream = match timeout(self.timeout, TcpStream::connect(address)).await {
+            Ok(connected) => connected.map_err(|error| failed(connect_failure(error)))?,
+            Err(_) => return Err(failed(ConnectFailure::TimedOut)),
+        };
+        let _ = stream.set_nodelay(true);
+        match timeout(self.timeout, self.talk(url, stream)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(FetchFailure::TimedOut(url.to_string())),
+        }
+    }
+
+    async fn talk(&self, url: &Uri, stream: TcpStream) -> Result<Reply, FetchFailure> {
+        if url.scheme() != Some(&Scheme::HTTPS) {
+            return exchange(url, stream).await;
+        }
+        let name = url.host().unwrap_or_default();
+        let stream = self.tls.connect_anyone(name, stream).await;
+        let failed = |failure| FetchFailure::Connect(url.to_string(), failure);
+        exchange(url, stream.map_err(failed)?).await
+    }
+}
+
+async fn exchange<S>(url: &Uri, stream: S) -> Result<Reply, FetchFailure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let failed = |error: hyper::Error| broken(url, &error);
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(MOST_HEAD)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(failed)?;
+    // Dropped with this future, on whichever way it ends, and the connection with it.
+    let mut connections = JoinSet::new();
+    connections.spawn(connection);
+    let path = url.path_and_query().map_or("/", |path| path.as_str());
+    let request = Request::get(path)
+        .header(HOST, url.host().unwrap_or_default())
+        .header(USER_AGENT, AGENT)
+        // Some firewalls of sites take a request without it for an attack; CAs send it too.
+        .header(ACCEPT, "*/*")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| FetchFailure::NotHttp(error.to_string()))?;
+    let mut response = sender.send_request(request).await.map_err(failed)?;
+    let body = beginning(&mut response).await.map_err(failed)?;
+    Ok(Reply {
+        status: response.status().as_u16(),
+        server: text(response.headers(), SERVER).map(|server| excerpt(&server, MOST_SERVER)),
+        location: text(response.headers(), LOCATION),
+        body,
+    })
+}
+
+async fn beginning(response: &mut Response<Incoming>) -> Result<Vec<u8>, hyper::Error> {
+    let mut body = Vec::new();
+    while let Some(frame) = response.body_mut().frame().await {
+        body.extend_from_slice(&frame?.into_data().unwrap_or_default());
+        if body.len() >= MOST_BODY {
+            body.truncate(MOST_BODY);
+            break;
+        }
+    }
+    Ok(body)
+}
+
+fn broken(url: &Uri, error: &hyper::Error) -> FetchFailure {
+    let is_reset = StdError::source(error)
+        .and_then(|cause| cause.downcast_ref::<io::Error>())
+        .is_some();
+    if is_reset || error.is_incomplete_message() || error.is_closed() {
+        return FetchFailure::Closed(url.to_string());
+    }
+    FetchFailure::NotHttp(one_line(&error.to_string()))
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+    let value = headers.get(name)?.as_bytes();
+    Some(one_line(&String::from_utf8_lossy(value)))
+}
+
+/// Bytes of a body that are read: a token's answer is shorter, a page says enough with these
+pub const MOST_BODY: usize = 512;
+/// Bytes of the head of an answer, beyond which it is refused
+pub const MOST_HEAD: usize = 64 * 1024;
+/// Characters that are kept of `Server`
+pub const MOST_SERVER: usize = 100;
+
+#[cfg(test)]
+mod tests;
