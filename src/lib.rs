@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! domains.toml -> plan -> for each domain that is due:
-//!     target -> order + challenge -> install -> switch + test + reload nginx -> proof -> report
+//!     target -> check -> order + challenge -> install -> switch + test + reload nginx -> proof -> report
 //! ```
 //!
 //! The question that certd answers is never "was a file written" but "does a browser that opens
@@ -22,7 +22,9 @@
 //! | issued, live, proven | a generation is in the archive; `live/<name>` names it; every target was seen to serve it for every name |
 //! | due | a new certificate must be ordered, for a reason |
 //! | target | the nginx containers that must pick a certificate up |
-//! | finding | one judged fact: code, severity, evidence, cure |
+//! | finding | one judged fact: code, severity, evidence, cure; every code stands in [`finding::codes`] |
+//! | check | to look at what an order needs, before a CA does |
+//! | ledger | what certd has spent at each CA, from which its rate limits are foretold |
 //!
 //! # Layers
 //!
@@ -35,7 +37,7 @@
 //! | 1 inputs | [`config`], [`store`] | files in, files out; no network |
 //! | 2 decide | [`plan`] | pure functions of data and `now` |
 //! | 3 net | [`net`] | bounded, timed access to the network, no decisions |
-//! | 4 stages | [`acme`], [`challenge`], [`install`], [`target`], [`verify`] | one step of the loop each |
+//! | 4 stages | [`acme`], [`challenge`], [`install`], [`preflight`], [`target`], [`verify`] | one step of the loop each; [`preflight::judge`] and [`preflight::caa`] are pure functions of [`facts`] |
 //! | 5 drive | [`pipeline`], [`report`] | the order of the stages; what came of them |
 //! | 6 run | [`run`] | one pass at a given `now`, under the lock |
 //! | 7 surface | [`cli`], [`telemetry`] | arguments, stdout, exit statuses, the log |
@@ -56,7 +58,35 @@
 //!
 //! **Before an order.** The containers are found, webroot and storage are proven by exec to be
 //! the same directories there, `nginx -t` passes or misses nothing but certificates that this run
-//! supplies, and a baseline handshake is taken for every name.
+//! supplies, and a baseline handshake is taken for every name. Then the limits and the names are
+//! checked: an exhausted limit ends the domain with "later" (exit status 75), a failure of a check
+//! in `[preflight] require` ends it with a failure, and neither has cost the CA anything, so
+//! neither backs off. Warnings and notes stop nothing, and no domain stops another. What
+//! `--skip-check` names does not decide, in that run.
+//!
+//! **Check.** Facts are gathered first and judged afterwards, as pure data, for each name and
+//! alias. DNS: A and AAAA asked for apart, without hosts file, search domains or cache, and the
+//! zone's own servers asked directly. CAA: the tree climbed as RFC 8659 says, with the parameters
+//! of RFC 8657. HTTP: a token with a random name in the webroot, fetched at each address and at
+//! each container by the rules that a CA fetches by. `certd check` adds the host: directories, the
+//! containers by the very steps of `obtain` ([`pipeline::Mode::Check`], which ends before an
+//! order), the CA's directory, clock and profile, and the limits. It takes no lock, and orders,
+//! registers and reloads nothing; what it writes to be read back it removes. When a CA could not
+//! validate a name all the same, `obtain` looks at it once more and reports what it sees.
+//!
+//! **What is no failure in a check.** A private address beside a public one is a warning
+//! (`dns.private_address`): Let's Encrypt passes over it. Where the zone's own servers say
+//! otherwise than the resolver of this host it is a warning (`dns.other_view`), and addresses are
+//! held against `addresses` as the zone gives them: a hosts file, an inner zone or a cache is no
+//! witness of what a public CA sees. A public address that this host cannot reach, while its
+//! container answers right, is a note (`http.hairpin`). For a CA that is not built in, a private
+//! address is a note: it may look from inside.
+//!
+//! **Ledger.** `ledger.json` in the state directory holds each account, order, certificate and
+//! failed validation of the last [`store::ledger::MEMORY`]. [`plan::budget`] reckons from it how
+//! much of each limit of Let's Encrypt is used; of other CAs no limits are known. It knows only
+//! what this certd did: another client's orders are not in it. One that cannot be read or written
+//! stops no order.
 //!
 //! **After it.** One closing step for each target: all its domains are made live and tested at
 //! once, and domain by domain only when that fails, so that a failure takes back only the guilty
@@ -90,6 +120,7 @@ pub mod name;
 pub mod net;
 pub mod pipeline;
 pub mod plan;
+pub mod preflight;
 pub mod report;
 pub mod run;
 #[cfg(feature = "sandbox")]

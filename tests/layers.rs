@@ -13,7 +13,14 @@ const LAYERS: [&[&str]; 8] = [
     &["config", "store"],
     &["plan"],
     &["net"],
-    &["acme", "challenge", "install", "target", "verify"],
+    &[
+        "acme",
+        "challenge",
+        "install",
+        "preflight",
+        "target",
+        "verify",
+    ],
     &["pipeline", "report"],
     &["run"],
     &["cli", "telemetry"],
@@ -32,11 +39,13 @@ const DRIVE: usize = 5;
 const SURFACE: usize = 7;
 
 /// External crates that have one home
-const HOMES: [(&str, &[&str]); 12] = [
+const HOMES: [(&str, &[&str]); 14] = [
     ("instant_acme", &["acme"]),
     ("rcgen", &["acme"]),
     ("hickory_resolver", &["net"]),
+    ("hyper", &["net"]),
     ("hyper_util", &["net"]),
+    ("psl", &["plan"]),
     ("hyper_rustls", &["net"]),
     ("tokio_rustls", &["net"]),
     ("bollard", &["target"]),

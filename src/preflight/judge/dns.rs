@@ -1,0 +1,419 @@
+//! What name servers say of a name, held against what a CA needs.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use crate::facts::dns::{Answer, Authority, Dnssec, Lookup, LookupFailure, RecordKind};
+use crate::finding::{Finding, excerpt};
+use crate::name::DnsName;
+use crate::time::in_words;
+
+/// What DNS said of one name
+#[derive(Clone, Debug)]
+pub struct NameFacts {
+    /// The name
+    pub name: DnsName,
+    /// Its IPv4 addresses
+    pub a: Lookup,
+    /// Its IPv6 addresses
+    pub aaaa: Lookup,
+    /// What the servers of its zone say themselves; empty where they could not be asked
+    pub authorities: Vec<Authority>,
+}
+
+/// What the answers are held against
+#[derive(Clone, Debug)]
+pub struct Policy<'p> {
+    /// The host's public addresses (`addresses`); empty where they are not known
+    pub own: &'p [IpAddr],
+    /// Who will look
+    pub issuer: IssuerKind,
+}
+
+/// From where a CA looks
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IssuerKind {
+    /// From the internet: one of the built-in issuers
+    Public,
+    /// Perhaps from inside: a private or test CA
+    Private,
+}
+
+/// Everything worth saying of a name's addresses, the worst first
+pub fn judge(facts: &NameFacts, policy: &Policy<'_>) -> Vec<Finding> {
+    let answers: Vec<(&Lookup, &Answer)> = [&facts.a, &facts.aaaa]
+        .into_iter()
+        .filter_map(|lookup| Some((lookup, lookup.outcome.as_ref().ok()?)))
+        .collect();
+    let mut findings = Vec::new();
+    findings.extend(lacking(facts));
+    findings.extend(aliases(&facts.name, &answers));
+    let mut addresses = Vec::new();
+    for (lookup, answer) in &answers {
+        let (view, finding) = view(facts, lookup.kind, answer, policy.issuer);
+        findings.extend(finding);
+        findings.extend(elsewhere(&facts.name, lookup.kind, &view, policy));
+        addresses.extend(view);
+    }
+    findings.extend(reserved(&facts.name, &addresses, policy.issuer));
+    findings.extend(disagreement(facts));
+    if !addresses.is_empty() {
+        findings.push(seen(&facts.name, &answers));
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    findings
+}
+
+/// What keeps a name from having addresses, or from having those of one family
+fn lacking(facts: &NameFacts) -> Option<Finding> {
+    let name = &facts.name;
+    let has_none = |answer: &Answer| answer.addresses().next().is_none();
+    match (&facts.a.outcome, &facts.aaaa.outcome) {
+        (Err(failure), Err(_)) => Some(no_answer(name, failure)),
+        // A family without records does not make up for one that failed.
+        (Ok(answer), Err(failure)) | (Err(failure), Ok(answer)) if has_none(answer) => {
+            Some(no_answer(name, failure))
+        }
+        (Ok(_), Err(failure)) => Some(half_an_answer(name, RecordKind::Aaaa, failure)),
+        (Err(failure), Ok(_)) => Some(half_an_answer(name, RecordKind::A, failure)),
+        (Ok(a), Ok(aaaa)) => (has_none(a) && has_none(aaaa)).then(|| no_address(name)),
+    }
+}
+
+/// The addresses that a CA will see, and a finding where this host sees others
+///
+/// A resolver that answers from a hosts file, from an inner zone or from a cache is no witness of
+/// what a public CA sees; the servers of the zone are.
+fn view(
+    facts: &NameFacts,
+    kind: RecordKind,
+    answer: &Answer,
+    issuer: IssuerKind,
+) -> (Vec<IpAddr>, Option<Finding>) {
+    let here: Vec<IpAddr> = answer.addresses().collect();
+    let published: BTreeSet<IpAddr> = facts
+        .authorities
+        .iter()
+        .flat_map(|authority| &authority.lookups)
+        .filter(|lookup| lookup.kind == kind)
+        .filter_map(|lookup| lookup.outcome.as_ref().ok())
+        .flat_map(Answer::addresses)
+        .collect();
+    let is_shared = published.is_empty() || here.iter().any(|address| published.contains(address));
+    if issuer == IssuerKind::Private || here.is_empty() || is_shared {
+        return (here, None);
+    }
+    let published: Vec<IpAddr> = published.into_iter().collect();
+    let evidence = format!(
+        "the DNS server of this host says that the {kind} record of {} is {}, the servers of the zone say {}",
+        facts.name,
+        list(&here),
+        list(&published)
+    );
+    let finding = Finding::warning("dns.other_view", evidence).with_cure(
+        "a CA sees what the zone says: a cache still holds the old address, or a hosts file or an inner zone answers here; `[dns] servers` names other servers",
+    );
+    (published, Some(finding))
+}
+
+fn no_answer(name: &DnsName, failure: &LookupFailure) -> Finding {
+    let (code, evidence, cure) = match failure {
+        LookupFailure::NoSuchName => (
+            "dns.nxdomain",
+            format!("DNS knows no {name} (NXDOMAIN)"),
+            format!("add an A record for {name} that points to this host; a new record takes 5 to 30 minutes to show everywhere"),
+        ),
+        LookupFailure::ServFail(Dnssec::Broken) => (
+            "dns.dnssec",
+            format!("DNSSEC of {name} is broken: SERVFAIL, and an answer only with validation switched off"),
+            "mend the signatures at the DNS provider, or remove the DS record at the registrar; CAs must refuse such a name".to_owned(),
+        ),
+        LookupFailure::ServFail(Dnssec::NotTheCause) => (
+            "dns.servfail",
+            format!("the name servers of {name} fail (SERVFAIL)"),
+            "ask the DNS provider: the zone is not loaded, or its servers cannot be reached".to_owned(),
+        ),
+        LookupFailure::Refused => (
+            "dns.refused",
+            format!("the DNS server that was asked refuses to answer for {name} (REFUSED)"),
+            "it does not serve this host, or does not know the zone: `[dns] servers` names others".to_owned(),
+        ),
+        LookupFailure::TimedOut => (
+            "dns.timeout",
+            format!("no answer for {name} in time"),
+            "can this host reach its DNS servers? `[dns] servers` names others".to_owned(),
+        ),
+        LookupFailure::Failed(reason) => (
+            "dns.failed",
+            format!("DNS failed for {name}: {reason}"),
+            "try again; if it stays, `[dns] servers` names others".to_owned(),
+        ),
+    };
+    Finding::failure(code, evidence).with_cure(cure)
+}
+
+/// One family has an answer and the other none; NXDOMAIN cannot be both true and false
+fn half_an_answer(name: &DnsName, kind: RecordKind, failure: &LookupFailure) -> Finding {
+    let evidence = format!("{name} has addresses, and the question for {kind} fails: {failure}");
+    Finding::warning("dns.half_answer", evidence).with_cure(
+        "a CA asks for A and AAAA, and may refuse: ask the DNS provider why one of them fails",
+    )
+}
+
+fn no_address(name: &DnsName) -> Finding {
+    let evidence = format!("{name} has neither an A nor an AAAA record");
+    Finding::failure("dns.no_address", evidence).with_cure(format!(
+        "add an A record for {name} that points to this host"
+    ))
+}
+
+fn aliases(name: &DnsName, answers: &[(&Lookup, &Answer)]) -> Option<Finding> {
+    let aliases = &answers
+        .iter()
+        .find(|(_, answer)| !answer.aliases.is_empty())?
+        .1
+        .aliases;
+    let shown: Vec<String> = aliases
+        .iter()
+        .take(2 * MOST_ALIASES)
+        .map(|alias| excerpt(alias, MOST_NAME))
+        .collect();
+    let chain = format!("{name} -> {}", shown.join(" -> "));
+    if aliases.len() <= MOST_ALIASES {
+        return Some(Finding::note("dns.alias", format!("an alias: {chain}")));
+    }
+    let evidence = format!("{} aliases in a row: {chain}", aliases.len());
+    Some(
+        Finding::warning("dns.alias_chain", evidence)
+            .with_cure("resolvers give up on long chains: point the name closer to its address"),
+    )
+}
+
+/// Addresses that nobody on the internet can reach
+fn reserved(name: &DnsName, addresses: &[IpAddr], issuer: IssuerKind) -> Option<Finding> {
+    let unreachable: Vec<String> = addresses
+        .iter()
+        .filter_map(|address| Some(format!("{address} ({})", scope(*address)?)))
+        .collect();
+    if unreachable.is_empty() {
+        return None;
+    }
+    let evidence = format!("{name} points to {}", join(&unreachable));
+    Some(match issuer {
+        IssuerKind::Private => Finding::note("dns.private_address", evidence),
+        IssuerKind::Public if unreachable.len() == addresses.len() => {
+            Finding::failure("dns.private_address", evidence).with_cure(
+                "a public CA cannot connect there: publish the host's public address; if it is published, this host's DNS server gives an inner view, and `[dns] servers` names others",
+            )
+        }
+        // Let's Encrypt passes over such addresses where there are others.
+        IssuerKind::Public => Finding::warning("dns.private_address", evidence)
+            .with_cure("remove these records: nobody on the internet can connect there"),
+    })
+}
+
+/// Why an address is not reachable from the internet; `None` where it is
+pub fn scope(address: IpAddr) -> Option<&'static str> {
+    match address {
+        IpAddr::V4(v4) => scope_v4(v4),
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            // Such an address stands for IPv4 inside a host, and never on a wire.
+            Some(v4) => scope_v4(v4).or(Some("IPv4-mapped")),
+            None => scope_v6(v6),
+        },
+    }
+}
+
+/// RFC 6890 and the registry of special-purpose addresses that it began
+fn scope_v4(address: Ipv4Addr) -> Option<&'static str> {
+    let [a, b, c, _] = address.octets();
+    match (a, b, c) {
+        (127, ..) => Some("loopback"),
+        (10, ..) | (192, 168, _) => Some("private"),
+        (172, 16..=31, _) => Some("private"),
+        (169, 254, _) => Some("link-local"),
+        (100, 64..=127, _) => Some("shared by a carrier"),
+        (192, 0, 2) | (198, 51, 100) | (203, 0, 113) => Some("for documentation"),
+        (198, 18..=19, _) => Some("for benchmarks"),
+        (0, ..) | (192, 0, 0) => Some("reserved"),
+        (224..=239, ..) => Some("multicast"),
+        (240..=255, ..) => Some("reserved"),
+        _ => None,
+    }
+}
+
+fn scope_v6(address: Ipv6Addr) -> Option<&'static str> {
+    let [first, second, ..] = address.segments();
+    match (first, second) {
+        _ if address.is_loopback() => Some("loopback"),
+        _ if address.is_unspecified() => Some("reserved"),
+        (0xfc00..=0xfdff, _) => Some("private"),
+        (0xfe80..=0xfebf, _) => Some("link-local"),
+        (0x2001, 0x0db8) | (0x3fff, 0..=0x0fff) => Some("for documentation"),
+        (0x2001, 0..=0x01ff) | (0x2002, _) => Some("reserved"),
+        (0xff00..=0xffff, _) => Some("multicast"),
+        (0x2000..=0x3fff, _) => None,
+        _ => Some("reserved"),
+    }
+}
+
+/// Addresses that are not this host's, judged for each family alone
+fn elsewhere(
+    name: &DnsName,
+    kind: RecordKind,
+    view: &[IpAddr],
+    policy: &Policy<'_>,
+) -> Option<Finding> {
+    let own = policy.own;
+    if own.is_empty() {
+        return None;
+    }
+    let (ours, mut others): (Vec<IpAddr>, Vec<IpAddr>) =
+        view.iter().partition(|address| own.contains(address));
+    if policy.issuer == IssuerKind::Public {
+        // A public CA does not go to addresses that nobody can reach: they have their own finding.
+        others.retain(|address| scope(*address).is_none());
+    }
+    if others.is_empty() {
+        return None;
+    }
+    let family: Vec<IpAddr> = own
+        .iter()
+        .filter(|address| address.is_ipv6() == (kind == RecordKind::Aaaa))
+        .copied()
+        .collect();
+    let others = list(&others);
+    if ours.is_empty() {
+        let evidence = match family.is_empty() {
+            true => format!("the {kind} record of {name} is {others}, and this host has none"),
+            false => format!(
+                "the {kind} record of {name} is {others}, this host is {}",
+                list(&family)
+            ),
+        };
+        let cure = match family.is_empty() {
+            true => format!("remove the {kind} record, or add the address to `addresses`"),
+            false => format!(
+                "let the {kind} record be {}; after a change wait for its TTL",
+                list(&family)
+            ),
+        };
+        return Some(Finding::failure("dns.elsewhere", evidence).with_cure(cure));
+    }
+    let evidence = format!(
+        "{name} has several {kind} records, and {others} is not this host ({})",
+        list(&ours)
+    );
+    Some(
+        Finding::failure("dns.one_of_several", evidence).with_cure(format!(
+            "remove {others}: a CA takes any of them, and so do visitors"
+        )),
+    )
+}
+
+fn list(addresses: &[IpAddr]) -> String {
+    let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    join(&texts)
+}
+
+/// The first few, and how many there are beside
+fn join(texts: &[String]) -> String {
+    let shown = texts[..texts.len().min(MOST_SHOWN)].join(", ");
+    match texts.len().saturating_sub(MOST_SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// Servers of one zone that say different things: a change has not reached them all
+fn disagreement(facts: &NameFacts) -> Option<Finding> {
+    [RecordKind::A, RecordKind::Aaaa]
+        .into_iter()
+        .find_map(|kind| disagreement_on(facts, kind))
+}
+
+/// For each family alone: a server that fails for one of them has said nothing of it
+fn disagreement_on(facts: &NameFacts, kind: RecordKind) -> Option<Finding> {
+    let is_alias = [&facts.a, &facts.aaaa]
+        .into_iter()
+        .filter_map(|lookup| lookup.outcome.as_ref().ok())
+        .any(|answer| !answer.aliases.is_empty());
+    let lookups = facts.authorities.iter().flat_map(|authority| {
+        let lookups = authority.lookups.iter();
+        lookups.map(move |lookup| (authority, lookup))
+    });
+    let said: Vec<(&str, BTreeSet<IpAddr>, Option<Duration>)> = lookups
+        .filter(|(_, lookup)| lookup.kind == kind)
+        .filter_map(|(authority, lookup)| {
+            let (addresses, ttl) = match &lookup.outcome {
+                Ok(answer) => (answer.addresses().collect(), answer.ttl),
+                Err(LookupFailure::NoSuchName) => (BTreeSet::new(), None),
+                Err(_) => return None,
+            };
+            // Of an alias that leads out of the zone, its servers know no address.
+            let counts = !is_alias || !addresses.is_empty();
+            counts.then_some((authority.server.as_str(), addresses, ttl))
+        })
+        .collect();
+    let (first, first_said, _) = said.first()?;
+    let (other, other_said, _) = said.iter().find(|(_, said, _)| said != first_said)?;
+    let words = |addresses: &BTreeSet<IpAddr>| match addresses.is_empty() {
+        true => "nothing".to_owned(),
+        false => list(&addresses.iter().copied().collect::<Vec<_>>()),
+    };
+    let evidence = format!(
+        "the servers of the zone disagree on the {kind} record of {}: {} says {}, {} says {}",
+        facts.name,
+        excerpt(first, MOST_NAME),
+        words(first_said),
+        excerpt(other, MOST_NAME),
+        words(other_said)
+    );
+    // What a cache took from either of them it may keep for so long.
+    let ttl = said.iter().filter_map(|(.., ttl)| *ttl).max();
+    let cure = match ttl.filter(|ttl| !ttl.is_zero()) {
+        Some(ttl) => format!(
+            "a change is not everywhere yet: wait {} and look again",
+            span(ttl)
+        ),
+        None => "a change is not everywhere yet: wait until all servers have it".to_owned(),
+    };
+    Some(Finding::warning("dns.disagreement", evidence).with_cure(cure))
+}
+
+fn span(ttl: Duration) -> String {
+    in_words(SignedDuration::try_from(ttl).unwrap_or(SignedDuration::MAX))
+}
+
+/// What was seen, with how long a change of it takes
+fn seen(name: &DnsName, answers: &[(&Lookup, &Answer)]) -> Finding {
+    let parts: Vec<String> = answers
+        .iter()
+        .filter(|(_, answer)| answer.addresses().next().is_some())
+        .map(|(lookup, answer)| {
+            let addresses: Vec<IpAddr> = answer.addresses().collect();
+            let ttl = answer.ttl.map(|ttl| format!(" (TTL {})", span(ttl)));
+            format!(
+                "{} {}{}",
+                lookup.kind,
+                list(&addresses),
+                ttl.unwrap_or_default()
+            )
+        })
+        .collect();
+    let evidence = format!("{name}: {}", parts.join(", "));
+    Finding::ok("dns.addresses", evidence)
+}
+
+/// Aliases in a row that every resolver follows
+const MOST_ALIASES: usize = 8;
+/// Addresses that are shown of many
+const MOST_SHOWN: usize = 8;
+/// Characters that a name may have
+const MOST_NAME: usize = 253;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,264 @@
+//! What this host offers: directories, containers, the CA's answer and clock.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use crate::facts::{Container, DirectoryFacts, FileSystem};
+use crate::finding::Finding;
+use crate::time::in_words;
+
+/// What a directory is for
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Challenges
+    Webroot,
+    /// Certificates
+    Storage,
+    /// Accounts and memory
+    State,
+}
+
+impl Purpose {
+    /// The key in domains.toml
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Webroot => "webroot",
+            Self::Storage => "storage",
+            Self::State => "state",
+        }
+    }
+}
+
+/// What is wrong with a directory, or that nothing is
+pub fn directory(purpose: Purpose, facts: &DirectoryFacts) -> Vec<Finding> {
+    let (key, path) = (purpose.as_str(), facts.path.display());
+    let mut findings = Vec::new();
+    let is_missing = facts.nearest != facts.path;
+    if is_missing && purpose != Purpose::State {
+        let evidence = format!("`{key}` {path} does not exist");
+        let cure = format!("mkdir -p {path}, and mount it into nginx's container");
+        findings.push(Finding::failure("files.missing", evidence).with_cure(cure));
+    }
+    if !facts.writable {
+        let evidence = format!("`{key}` {path} cannot be written to by this user");
+        findings.push(
+            Finding::failure("files.forbidden", evidence)
+                .with_cure("run certd as its owner, or as root"),
+        );
+    }
+    if facts.free_bytes < ENOUGH_BYTES {
+        let evidence = format!(
+            "{} KiB are free for `{key}` {path}",
+            facts.free_bytes / 1024
+        );
+        findings.push(
+            Finding::failure("files.full", evidence).with_cure("make room on this file system"),
+        );
+    }
+    if purpose != Purpose::Webroot {
+        findings.extend(lasting(purpose, facts));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok("files.fit", format!("`{key}` is writable")));
+    }
+    findings
+}
+
+/// What lies in memory or in a container's layer is lost, and ordered anew at the CA's cost
+fn lasting(purpose: Purpose, facts: &DirectoryFacts) -> Option<Finding> {
+    let (key, path) = (purpose.as_str(), facts.path.display());
+    let (place, cure) = match facts.file_system {
+        FileSystem::Disk => return None,
+        FileSystem::Memory => ("a tmpfs", "choose a directory on a disk"),
+        FileSystem::ContainerLayer => (
+            "a container's own layer",
+            "mount a volume there: what is lost must be ordered again, at the CA's cost",
+        ),
+    };
+    let evidence = format!("`{key}` {path} lies on {place} and is lost with it");
+    Some(Finding::warning("files.fleeting", evidence).with_cure(cure))
+}
+
+/// What the health check of a container says
+pub fn container(container: &Container) -> Option<Finding> {
+    let health = container.health.as_deref()?;
+    let evidence = format!("{} is {health}", container.name);
+    match health {
+        "healthy" => None,
+        "starting" => Some(Finding::note("docker.starting", evidence)),
+        _ => Some(
+            Finding::warning("docker.unhealthy", evidence).with_cure(format!(
+                "docker inspect --format '{{{{json .State.Health}}}}' {}",
+                container.name
+            )),
+        ),
+    }
+}
+
+/// How far this host's clock is from the CA's
+///
+/// `ahead` is negative where this host is behind.
+pub fn clock(ahead: SignedDuration) -> Option<Finding> {
+    let off = ahead.unsigned_abs();
+    if off < NOTICEABLE {
+        return None;
+    }
+    let direction = match ahead.is_negative() {
+        true => "behind",
+        false => "ahead of",
+    };
+    let evidence = format!(
+        "this host's clock is {} {direction} the CA's",
+        in_words(ahead)
+    );
+    let finding = match off >= HARMFUL {
+        true => Finding::failure("ca.clock", evidence),
+        false => Finding::warning("ca.clock", evidence),
+    };
+    Some(finding.with_cure("let the clock be set by NTP: `timedatectl set-ntp true`"))
+}
+
+/// Room for a few generations
+const ENOUGH_BYTES: u64 = 1024 * 1024;
+/// A clock that is off by this much is not set by anyone
+const NOTICEABLE: Duration = Duration::from_secs(60);
+/// New certificates are backdated by an hour: beyond that they seem not valid yet
+const HARMFUL: Duration = Duration::from_secs(50 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::Severity;
+
+    fn found(findings: &[Finding]) -> Vec<(&'static str, Severity)> {
+        findings
+            .iter()
+            .map(|finding| (finding.code, finding.severity))
+            .collect()
+    }
+
+    fn good() -> DirectoryFacts {
+        DirectoryFacts {
+            path: "/srv/certd".into(),
+            nearest: "/srv/certd".into(),
+            writable: true,
+            free_bytes: ENOUGH_BYTES,
+            file_system: FileSystem::Disk,
+        }
+    }
+
+    #[test]
+    fn a_directory_is_judged_by_what_it_is_for() {
+        #[track_caller]
+        fn check(purpose: Purpose, facts: DirectoryFacts, code: &'static str, severity: Severity) {
+            let findings = directory(purpose, &facts);
+            assert_eq!(found(&findings), [(code, severity)], "{facts:?}");
+            assert_eq!(findings[0].cure.is_some(), severity != Severity::Ok);
+            let is_told = findings[0].evidence.contains("/srv/certd");
+            assert_eq!(is_told, severity != Severity::Ok, "{findings:?}");
+        }
+        let missing = || DirectoryFacts {
+            nearest: "/srv".into(),
+            ..good()
+        };
+        let forbidden = DirectoryFacts {
+            writable: false,
+            ..good()
+        };
+        let full = DirectoryFacts {
+            free_bytes: ENOUGH_BYTES - 1,
+            ..good()
+        };
+        let on = |file_system| DirectoryFacts {
+            file_system,
+            ..good()
+        };
+        check(Purpose::Storage, good(), "files.fit", Severity::Ok);
+        check(
+            Purpose::Webroot,
+            missing(),
+            "files.missing",
+            Severity::Failure,
+        );
+        check(Purpose::State, missing(), "files.fit", Severity::Ok);
+        check(
+            Purpose::State,
+            forbidden,
+            "files.forbidden",
+            Severity::Failure,
+        );
+        check(Purpose::Storage, full, "files.full", Severity::Failure);
+        check(
+            Purpose::Storage,
+            on(FileSystem::Memory),
+            "files.fleeting",
+            Severity::Warning,
+        );
+        check(
+            Purpose::State,
+            on(FileSystem::ContainerLayer),
+            "files.fleeting",
+            Severity::Warning,
+        );
+        check(
+            Purpose::Webroot,
+            on(FileSystem::Memory),
+            "files.fit",
+            Severity::Ok,
+        );
+    }
+
+    #[test]
+    fn the_health_check_of_a_container_is_told() {
+        #[track_caller]
+        fn check(health: Option<&str>, expected: Option<(&'static str, Severity)>) {
+            let subject = Container {
+                name: "web".to_owned(),
+                health: health.map(ToOwned::to_owned),
+                ..Container::default()
+            };
+            let found = container(&subject);
+            assert_eq!(
+                found.map(|finding| (finding.code, finding.severity)),
+                expected
+            );
+        }
+        check(None, None);
+        check(Some("healthy"), None);
+        check(Some("starting"), Some(("docker.starting", Severity::Note)));
+        check(
+            Some("unhealthy"),
+            Some(("docker.unhealthy", Severity::Warning)),
+        );
+    }
+
+    #[test]
+    fn a_clock_is_judged_in_both_directions() {
+        #[track_caller]
+        fn check(seconds: i64, severity: Option<Severity>, evidence: &str) {
+            let found = clock(SignedDuration::from_secs(seconds));
+            assert_eq!(found.as_ref().map(|finding| finding.severity), severity);
+            let words = found.map(|finding| finding.evidence).unwrap_or_default();
+            assert_eq!(words, evidence);
+        }
+        check(0, None, "");
+        check(59, None, "");
+        check(-59, None, "");
+        check(
+            60,
+            Some(Severity::Warning),
+            "this host's clock is 60 s ahead of the CA's",
+        );
+        check(
+            -120,
+            Some(Severity::Warning),
+            "this host's clock is 2 min behind the CA's",
+        );
+        check(
+            -3000,
+            Some(Severity::Failure),
+            "this host's clock is 50 min behind the CA's",
+        );
+    }
+}

@@ -1,0 +1,407 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::*;
+use crate::facts::fetch::BadRedirect;
+
+const TOKEN: &str = "certd-check-1.2";
+const URL: &str = "http://shop.test/.well-known/acme-challenge/certd-check-1";
+const IPV4: &str = "192.0.2.1:80";
+const IPV6: &str = "[2001:db8::1]:80";
+const INNER: &str = "172.18.0.2:80";
+
+type Outcome = Result<Body, FetchFailure>;
+
+fn fetch(address: &str, whose: Whose, hops: Vec<Hop>, outcome: Outcome) -> Fetch {
+    Fetch {
+        name: "shop.test".to_owned(),
+        address: address.parse::<SocketAddr>().expect("an address"),
+        whose,
+        is_local: false,
+        hops,
+        outcome,
+        elapsed: Duration::ZERO,
+    }
+}
+
+/// A first answer with this status by this server
+fn hop(status: u16, server: Option<&str>) -> Hop {
+    Hop {
+        url: URL.to_owned(),
+        status,
+        server: server.map(ToOwned::to_owned),
+    }
+}
+
+fn says(body: &str) -> Outcome {
+    Ok(Body(body.as_bytes().to_vec()))
+}
+
+fn right(address: &str, whose: Whose) -> Fetch {
+    fetch(address, whose, vec![hop(200, Some("nginx"))], says(TOKEN))
+}
+
+fn wrong(address: &str, whose: Whose) -> Fetch {
+    let hops = vec![hop(404, Some("nginx"))];
+    fetch(address, whose, hops, Err(FetchFailure::Status(404)))
+}
+
+/// A first connection that failed
+fn dead(address: &str, whose: Whose, failure: ConnectFailure) -> Fetch {
+    let failure = FetchFailure::Connect(URL.to_owned(), failure);
+    fetch(address, whose, Vec::new(), Err(failure))
+}
+
+fn judged(fetches: &[Fetch]) -> Vec<Finding> {
+    judge(
+        &DnsName::parse("shop.test").expect("a name"),
+        TOKEN,
+        fetches,
+    )
+}
+
+fn found(findings: &[Finding]) -> Vec<(&'static str, Severity)> {
+    findings
+        .iter()
+        .map(|finding| (finding.code, finding.severity))
+        .collect()
+}
+
+#[test]
+fn the_right_body_is_good_with_blanks_behind_it() {
+    #[track_caller]
+    fn check(body: &str, expected: (&'static str, Severity)) {
+        let fetch = fetch(IPV4, Whose::Public, vec![hop(200, None)], says(body));
+        assert_eq!(found(&judged(&[fetch])), [expected], "{body:?}");
+    }
+    let good = ("http.served", Severity::Ok);
+    let bad = ("http.wrong_body", Severity::Failure);
+    check(TOKEN, good);
+    check(&format!("{TOKEN}\r\n \t"), good);
+    check(&format!(" {TOKEN}"), bad);
+    check(&format!("{TOKEN}<html>"), bad);
+    check("", bad);
+    assert_eq!(judged(&[]), []);
+}
+
+#[test]
+fn each_failure_has_its_code_evidence_and_cure() {
+    #[track_caller]
+    fn check(hops: Vec<Hop>, failure: FetchFailure, code: &str, evidence: &str) {
+        let findings = judged(&[fetch(IPV4, Whose::Public, hops, Err(failure))]);
+        assert_eq!(findings.len(), 1);
+        let finding = (findings[0].code, findings[0].severity);
+        assert_eq!(finding, (code, Severity::Failure), "{findings:?}");
+        assert_eq!(findings[0].evidence, evidence);
+        assert!(findings[0].cure.is_some());
+    }
+    let url = || "http://x.test/".to_owned();
+    let connect = |failure| FetchFailure::Connect(url(), failure);
+    let once = || vec![hop(302, Some("nginx"))];
+    check(
+        vec![],
+        connect(ConnectFailure::Refused),
+        "http.refused",
+        "cannot connect to 192.0.2.1:80 for http://x.test/: connection refused",
+    );
+    check(
+        vec![],
+        connect(ConnectFailure::TimedOut),
+        "http.connect_timeout",
+        "cannot connect to 192.0.2.1:80 for http://x.test/: timed out",
+    );
+    check(
+        vec![],
+        connect(ConnectFailure::Reset),
+        "http.reset",
+        "cannot connect to 192.0.2.1:80 for http://x.test/: connection closed during the handshake",
+    );
+    check(
+        vec![],
+        connect(ConnectFailure::Unreachable("no route".to_owned())),
+        "http.unreachable",
+        "cannot connect to 192.0.2.1:80 for http://x.test/: unreachable (no route)",
+    );
+    check(
+        once(),
+        connect(ConnectFailure::Refused),
+        "http.redirect_nowhere",
+        "192.0.2.1:80 redirects to http://x.test/, which cannot be reached: connection refused",
+    );
+    check(
+        once(),
+        connect(ConnectFailure::Alert("internal_error".to_owned())),
+        "http.redirect_nowhere",
+        "192.0.2.1:80 redirects to http://x.test/, which cannot be reached: TLS alert internal_error",
+    );
+    check(
+        once(),
+        FetchFailure::NoAddress("x.test".to_owned()),
+        "http.redirect_nowhere",
+        "192.0.2.1:80 redirects to x.test, which cannot be reached",
+    );
+    check(
+        vec![],
+        FetchFailure::Closed(url()),
+        "http.reset",
+        "192.0.2.1:80 closes the connection for http://x.test/ without an answer",
+    );
+    check(
+        vec![],
+        FetchFailure::TimedOut(url()),
+        "http.timeout",
+        "192.0.2.1:80 takes the request for http://x.test/ and does not answer",
+    );
+    check(
+        once(),
+        FetchFailure::Loop(url()),
+        "http.redirect_loop",
+        "192.0.2.1:80 redirects in a circle, back to http://x.test/",
+    );
+    check(
+        once(),
+        FetchFailure::TooMany,
+        "http.redirects",
+        "192.0.2.1:80 redirects more than ten times (server: nginx)",
+    );
+    check(
+        once(),
+        FetchFailure::Redirect("http://x.test:81/".to_owned(), BadRedirect::Port),
+        "http.bad_redirect",
+        "192.0.2.1:80 redirects to \"http://x.test:81/\": a CA follows to ports 80 and 443 alone",
+    );
+    check(
+        vec![],
+        FetchFailure::NotHttp("invalid HTTP version parsed".to_owned()),
+        "http.not_http",
+        "what answers at 192.0.2.1:80 is no HTTP: invalid HTTP version parsed",
+    );
+}
+
+#[test]
+fn a_status_tells_what_to_look_at() {
+    #[track_caller]
+    fn check(status: u16, code: &str, cure: &str) {
+        let hops = vec![hop(status, Some("nginx/1.29"))];
+        let findings = judged(&[fetch(
+            IPV4,
+            Whose::Public,
+            hops,
+            Err(FetchFailure::Status(status)),
+        )]);
+        assert_eq!(
+            (findings[0].code, findings[0].severity),
+            (code, Severity::Failure)
+        );
+        let evidence = format!("192.0.2.1:80 answers {URL} with {status} (server: nginx/1.29)");
+        assert_eq!(findings[0].evidence, evidence);
+        let found = findings[0].cure.as_deref().unwrap_or_default();
+        assert!(found.contains(cure), "{found}");
+    }
+    check(401, "http.login", "auth_basic off;");
+    check(403, "http.forbidden", "0755");
+    check(
+        404,
+        "http.not_found",
+        "location /.well-known/acme-challenge/",
+    );
+    check(410, "http.status", "location /.well-known/acme-challenge/");
+    check(303, "http.status", "location /.well-known/acme-challenge/");
+    check(502, "http.server_error", "upstream that is down");
+}
+
+#[test]
+fn an_answer_of_another_server_is_said_to_be_one() {
+    #[track_caller]
+    fn check(server: Option<&str>, is_stranger: bool) {
+        let missing = fetch(
+            IPV4,
+            Whose::Public,
+            vec![hop(404, server)],
+            Err(FetchFailure::Status(404)),
+        );
+        let other = fetch(
+            IPV4,
+            Whose::Public,
+            vec![hop(200, server)],
+            says("<h1>It works</h1>"),
+        );
+        for fetch in [missing, other] {
+            let finding = judged(&[fetch]).remove(0);
+            let cure = finding.cure.unwrap_or_default();
+            assert_eq!(cure.contains("not nginx"), is_stranger, "{cure}");
+        }
+    }
+    check(Some("Apache/2.4.62 (Debian)"), true);
+    check(Some("cloudflare"), true);
+    check(Some("nginx"), false);
+    check(Some("openresty/1.27"), false);
+    check(None, false);
+    let other = fetch(
+        IPV4,
+        Whose::Public,
+        vec![hop(200, Some("Apache"))],
+        says("<h1>It\nworks</h1>"),
+    );
+    assert_eq!(
+        judged(&[other])[0].evidence,
+        format!(
+            "192.0.2.1:80 answers {URL} with something else: \"<h1>It works</h1>\" (server: Apache)"
+        )
+    );
+}
+
+#[test]
+fn a_router_that_does_not_turn_packets_back_is_a_note() {
+    use ConnectFailure::{NoRoute, Refused, Reset, TimedOut};
+    #[track_caller]
+    fn check(fetches: &[Fetch], expected: &[(&'static str, Severity)]) {
+        assert_eq!(found(&judged(fetches)), expected, "{fetches:?}");
+    }
+    let hairpin = ("http.hairpin", Severity::Note);
+    let served = ("http.served", Severity::Ok);
+    let inner = || right(INNER, Whose::Container);
+    let other = |whose| wrong("172.18.0.3:80", whose);
+    let dead_v4 = |failure| dead(IPV4, Whose::Public, failure);
+    check(&[dead_v4(TimedOut), inner()], &[hairpin, served]);
+    check(&[dead_v4(Refused), inner()], &[hairpin, served]);
+    check(
+        &[dead_v4(TimedOut), other(Whose::Container), inner()],
+        &[("http.not_found", Severity::Failure), hairpin, served],
+    );
+    // No router stands between a host and an address of its own.
+    let own = Fetch {
+        is_local: true,
+        ..dead_v4(Refused)
+    };
+    check(
+        &[own, inner()],
+        &[("http.refused", Severity::Failure), served],
+    );
+    // Connected, so that it is no matter of routers.
+    check(
+        &[dead_v4(Reset), inner()],
+        &[("http.reset", Severity::Failure), served],
+    );
+    check(
+        &[wrong(IPV4, Whose::Public), inner()],
+        &[("http.not_found", Severity::Failure), served],
+    );
+    // The router turns packets back for another address.
+    check(
+        &[
+            dead_v4(TimedOut),
+            right("192.0.2.2:80", Whose::Public),
+            inner(),
+        ],
+        &[("http.connect_timeout", Severity::Failure), served],
+    );
+    check(
+        &[dead_v4(TimedOut)],
+        &[("http.connect_timeout", Severity::Failure)],
+    );
+    check(
+        &[dead_v4(TimedOut), wrong(INNER, Whose::Container)],
+        &[
+            ("http.connect_timeout", Severity::Failure),
+            ("http.not_found", Severity::Failure),
+        ],
+    );
+    // No router is in the way of IPv6.
+    let dead_v6 = |failure| dead(IPV6, Whose::Public, failure);
+    check(
+        &[dead_v6(TimedOut), inner()],
+        &[("http.dead_ipv6", Severity::Failure), served],
+    );
+    check(
+        &[right(IPV4, Whose::Public), dead_v6(Refused)],
+        &[("http.dead_ipv6", Severity::Failure), served],
+    );
+    check(
+        &[dead_v6(NoRoute), inner()],
+        &[("http.no_ipv6", Severity::Note), served],
+    );
+    check(
+        &[dead_v4(NoRoute), inner()],
+        &[("http.no_route", Severity::Note), served],
+    );
+}
+
+#[test]
+fn where_the_ca_does_not_go_nothing_fails() {
+    #[track_caller]
+    fn check(fetches: &[Fetch], expected: &[(&'static str, Severity)]) {
+        assert_eq!(found(&judged(fetches)), expected, "{fetches:?}");
+    }
+    let served = ("http.served", Severity::Ok);
+    let public = |address| right(address, Whose::Public);
+    check(
+        &[public(IPV4), wrong(INNER, Whose::Container)],
+        &[("http.not_found", Severity::Note), served],
+    );
+    check(
+        &[
+            public(IPV4),
+            dead(INNER, Whose::Container, ConnectFailure::TimedOut),
+        ],
+        &[("http.connect_timeout", Severity::Note), served],
+    );
+    check(
+        &[
+            dead(IPV4, Whose::Public, ConnectFailure::TimedOut),
+            public(IPV6),
+        ],
+        &[("http.connect_timeout", Severity::Warning), served],
+    );
+    check(
+        &[public(IPV4), wrong(IPV6, Whose::Public)],
+        &[("http.not_found", Severity::Failure), served],
+    );
+    // One of several IPv6 addresses is wrong, so that IPv4 may be needed.
+    check(
+        &[
+            wrong(IPV4, Whose::Public),
+            public(IPV6),
+            wrong("[2001:db8::2]:80", Whose::Public),
+        ],
+        &[
+            ("http.not_found", Severity::Failure),
+            ("http.not_found", Severity::Failure),
+            served,
+        ],
+    );
+    check(
+        &[wrong(INNER, Whose::Container)],
+        &[("http.not_found", Severity::Failure)],
+    );
+    let v6_inner = dead("[fd00::2]:80", Whose::Container, ConnectFailure::Refused);
+    check(&[v6_inner], &[("http.refused", Severity::Failure)]);
+}
+
+#[test]
+fn evidence_is_bounded_and_on_one_line() {
+    let long = format!("http://shop.test/\n{}", "x".repeat(60_000));
+    let hops = vec![Hop {
+        url: long.clone(),
+        ..hop(404, None)
+    }];
+    let connect = FetchFailure::Connect(long.clone(), ConnectFailure::Refused);
+    for failure in [
+        FetchFailure::Status(404),
+        FetchFailure::Loop(long.clone()),
+        FetchFailure::Closed(long.clone()),
+        FetchFailure::TimedOut(long.clone()),
+        FetchFailure::NoAddress(long.clone()),
+        FetchFailure::NotHttp(long.clone()),
+        FetchFailure::Redirect(long.clone(), BadRedirect::Port),
+        connect,
+    ] {
+        let findings = judged(&[fetch(IPV4, Whose::Public, hops.clone(), Err(failure))]);
+        assert!(findings[0].evidence.len() < 500, "{findings:?}");
+        assert!(!findings[0].evidence.contains('\n'), "{findings:?}");
+    }
+    let body = "\u{1b}[31m".repeat(1_000);
+    let findings = judged(&[fetch(IPV4, Whose::Public, hops, says(&body))]);
+    assert!(findings[0].evidence.len() < 700, "{findings:?}");
+    assert!(!findings[0].evidence.contains('\u{1b}'), "{findings:?}");
+}

@@ -1,0 +1,254 @@
+//! Asking for a token as a CA does: at one address, with the Host header, following few redirects.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Instant;
+
+use http::Uri;
+
+use crate::facts::fetch::{BadRedirect, Body, Fetch, FetchFailure, Hop, Whose};
+use crate::name::DnsName;
+use crate::net::dns::Resolver;
+use crate::net::fetch::{Fetcher, Reply};
+
+/// Where a host answers for the two ports that a CA knows
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doors {
+    /// For port 80
+    pub http: SocketAddr,
+    /// For port 443, to which a site may redirect; `None` where there is no such port
+    pub https: Option<SocketAddr>,
+}
+
+/// Which ports of other hosts stand for 80 and 443
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// For port 80
+    pub http: u16,
+    /// For port 443
+    pub https: u16,
+}
+
+impl Ports {
+    /// The doors of a host at this address
+    pub fn at(self, ip: IpAddr) -> Doors {
+        Doors {
+            http: SocketAddr::new(ip, self.http),
+            https: Some(SocketAddr::new(ip, self.https)),
+        }
+    }
+}
+
+/// Looks at sites
+#[derive(Clone)]
+pub struct Prober {
+    fetcher: Fetcher,
+    resolver: Resolver,
+    ports: Ports,
+}
+
+impl Prober {
+    /// A prober that finds the hosts of redirects through this resolver, at these ports
+    pub fn new(fetcher: Fetcher, resolver: Resolver, ports: Ports) -> Self {
+        Self {
+            fetcher,
+            resolver,
+            ports,
+        }
+    }
+
+    /// What `http://name/path` is answered with by the host behind these doors
+    pub async fn probe(&self, name: &DnsName, path: &str, doors: Doors, whose: Whose) -> Fetch {
+        let begun = Instant::now();
+        let mut hops = Vec::new();
+        let place = Place { name, doors, whose };
+        let outcome = self.follow(place, path, &mut hops).await;
+        Fetch {
+            name: name.to_string(),
+            address: doors.http,
+            whose,
+            is_local: is_local(doors.http.ip()),
+            hops,
+            outcome,
+            elapsed: begun.elapsed(),
+        }
+    }
+
+    async fn follow(
+        &self,
+        place: Place<'_>,
+        path: &str,
+        hops: &mut Vec<Hop>,
+    ) -> Result<Body, FetchFailure> {
+        let name = place.name;
+        let unusable = |_| FetchFailure::NotHttp(format!("{name}{path} fits in no URL"));
+        let mut url: Uri = format!("http://{name}{path}").parse().map_err(unusable)?;
+        loop {
+            let address = self.address_of(&url, place).await?;
+            let reply = self.fetcher.fetch(&url, address).await?;
+            hops.push(Hop {
+                url: url.to_string(),
+                status: reply.status,
+                server: reply.server.clone(),
+            });
+            match next(&url, reply, hops)? {
+                Next::Follow(target) => url = target,
+                Next::Done(body) => return Ok(body),
+            }
+        }
+    }
+
+    async fn address_of(&self, url: &Uri, place: Place<'_>) -> Result<SocketAddr, FetchFailure> {
+        let host = url.host().unwrap_or_default().trim_end_matches('.');
+        let nowhere = || FetchFailure::NoAddress(host.to_owned());
+        let doors = match host.eq_ignore_ascii_case(place.name.as_str()) {
+            true => place.doors,
+            false => self.doors_of(host, place).await.ok_or_else(nowhere)?,
+        };
+        let is_tls = url.scheme_str() == Some("https");
+        // A CA goes by the port in a URL, whichever its scheme.
+        match url.port_u16().unwrap_or(if is_tls { 443 } else { 80 }) {
+            443 => doors.https.ok_or_else(nowhere),
+            _ => Ok(doors.http),
+        }
+    }
+
+    /// Where another host is: behind the same doors, if its addresses say so
+    async fn doors_of(&self, host: &str, place: Place<'_>) -> Option<Doors> {
+        let found = self.resolver.addresses(host).await.ok()?;
+        // The container is tried because the public address may be out of reach from here; a
+        // redirect to another name of the same host must not lead back out to that address.
+        let home = match place.whose {
+            Whose::Public => vec![place.doors.http.ip()],
+            Whose::Container => {
+                let own = self.resolver.addresses(place.name.as_str()).await;
+                own.unwrap_or_default()
+            }
+        };
+        if found.iter().any(|address| home.contains(address)) {
+            return Some(place.doors);
+        }
+        found.first().map(|address| self.ports.at(*address))
+    }
+}
+
+/// Whether this host has an address itself: others cannot be bound to
+fn is_local(address: IpAddr) -> bool {
+    UdpSocket::bind((address, 0)).is_ok()
+}
+
+/// The host that is asked
+#[derive(Clone, Copy)]
+struct Place<'p> {
+    name: &'p DnsName,
+    doors: Doors,
+    whose: Whose,
+}
+
+/// What follows from an answer
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Follow(Uri),
+    Done(Body),
+}
+
+/// The rules of a CA: which redirects it follows, and when it has had enough
+fn next(url: &Uri, reply: Reply, hops: &[Hop]) -> Result<Next, FetchFailure> {
+    if (200..300).contains(&reply.status) {
+        return Ok(Next::Done(Body(reply.body)));
+    }
+    if !REDIRECTS.contains(&reply.status) {
+        return Err(FetchFailure::Status(reply.status));
+    }
+    let location = reply.location.unwrap_or_default();
+    let target = redirect(url, &location)
+        .map_err(|reason| FetchFailure::Redirect(location.clone(), reason))?;
+    if hops.iter().any(|hop| target == hop.url.as_str()) {
+        return Err(FetchFailure::Loop(target.to_string()));
+    }
+    if hops.len() > MOST_REDIRECTS {
+        return Err(FetchFailure::TooMany);
+    }
+    Ok(Next::Follow(target))
+}
+
+/// The target of a redirect, absolute
+fn redirect(from: &Uri, location: &str) -> Result<Uri, BadRedirect> {
+    let location = sendable(location);
+    let absolute = absolute(from, &location)?;
+    let target: Uri = absolute.parse().map_err(|_| BadRedirect::Unusable)?;
+    if target
+        .port_u16()
+        .is_some_and(|port| ![80, 443].contains(&port))
+    {
+        return Err(BadRedirect::Port);
+    }
+    let host = target.host().unwrap_or_default().trim_end_matches('.');
+    if host.starts_with('[') || host.parse::<IpAddr>().is_ok() {
+        return Err(BadRedirect::Address);
+    }
+    match host.is_empty() {
+        true => Err(BadRedirect::Unusable),
+        false => Ok(target),
+    }
+}
+
+/// A reference without its fragment, which never reaches a server, and with blanks and foreign
+/// letters encoded, as clients do
+fn sendable(location: &str) -> String {
+    let location = location.split('#').next().unwrap_or_default().trim();
+    let mut text = String::with_capacity(location.len());
+    for byte in location.bytes() {
+        match byte {
+            0x21..=0x7e => text.push(char::from(byte)),
+            byte => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
+
+/// A reference as an absolute URL (RFC 3986 section 5.2)
+///
+/// Dot segments stay: a server resolves them as well.
+fn absolute(from: &Uri, location: &str) -> Result<String, BadRedirect> {
+    let scheme = from.scheme_str().unwrap_or("http");
+    let authority = from.authority().ok_or(BadRedirect::Unusable)?;
+    let path = from.path();
+    if location.is_empty() {
+        return Err(BadRedirect::Unusable);
+    }
+    if let Some(scheme) = scheme_of(location) {
+        let is_known = ["http", "https"]
+            .iter()
+            .any(|known| scheme.eq_ignore_ascii_case(known));
+        return is_known
+            .then(|| location.to_owned())
+            .ok_or(BadRedirect::Scheme);
+    }
+    Ok(match location.as_bytes() {
+        [b'/', b'/', ..] => format!("{scheme}:{location}"),
+        [b'/', ..] => format!("{scheme}://{authority}{location}"),
+        [b'?', ..] => format!("{scheme}://{authority}{path}{location}"),
+        _ => {
+            let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+            format!("{scheme}://{authority}{directory}/{location}")
+        }
+    })
+}
+
+/// The scheme of a reference (RFC 3986 section 3.1); `None` for a relative one
+fn scheme_of(location: &str) -> Option<&str> {
+    let (scheme, _) = location.split_once(':')?;
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    is_scheme.then_some(scheme)
+}
+
+/// Redirects that a CA follows (CA/Browser Forum Baseline Requirements 3.2.2.4.19)
+const REDIRECTS: [u16; 4] = [301, 302, 307, 308];
+/// Redirects in a row that Let's Encrypt follows
+const MOST_REDIRECTS: usize = 10;
+
+#[cfg(test)]
+mod tests;
