@@ -7,6 +7,7 @@ use crate::store::lineage::{Generation, GenerationError, Lineage};
 use crate::time::Fraction;
 
 pub mod backoff;
+pub mod budget;
 pub mod due;
 
 pub use due::Due;

@@ -4,7 +4,7 @@
 //! ```text
 //! <storage>/archive/<name>/<generation>/{cert,chain,fullchain,privkey}.pem
 //! <storage>/live/<name> -> ../archive/<name>/<generation>
-//! <state>/accounts/<issuer>.json  domains/<name>.json  lock
+//! <state>/accounts/<issuer>.json  domains/<name>.json  ledger.json  lock
 //! ```
 //!
 //! The switch from one generation to the next is one rename of one symlink, made after the new
@@ -23,9 +23,11 @@ use crate::name::DnsName;
 
 pub mod account;
 pub mod files;
+pub mod ledger;
 pub mod lineage;
 pub mod lock;
 pub mod record;
+pub mod space;
 
 use files::{Access, Entry, FileError};
 use lock::Lock;
@@ -124,6 +126,10 @@ impl Store {
     /// Directory of a domain's generations
     pub fn archive(&self, name: &DnsName) -> PathBuf {
         self.storage.join(ARCHIVE).join(name.as_str())
+    }
+
+    fn ledger_file(&self) -> PathBuf {
+        self.state.join("ledger.json")
     }
 
     fn record_file(&self, name: &DnsName) -> PathBuf {

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -114,28 +115,14 @@ impl Store {
     /// [`RecordError`] for a file that is there and cannot be understood.
     pub fn record(&self, name: &DnsName) -> Result<Record, RecordError> {
         let path = self.record_file(name);
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Record {
-                    version: VERSION,
-                    ..Record::default()
-                });
-            }
-            Err(source) => return Err(RecordError::Unreadable { path, source }),
-        };
-        let record: Record =
-            serde_json::from_slice(&text).map_err(|source| RecordError::Damaged {
-                path: path.clone(),
-                source,
-            })?;
-        if record.version > VERSION {
-            return Err(RecordError::Newer {
-                path,
-                version: record.version,
-            });
+        let record = read(&path)?.unwrap_or_else(|| Record {
+            version: VERSION,
+            ..Record::default()
+        });
+        match record.version {
+            ..=VERSION => Ok(record),
+            version => Err(RecordError::Newer { path, version }),
         }
-        Ok(record)
     }
 
     /// Keeps a record
@@ -143,12 +130,36 @@ impl Store {
     /// # Errors
     /// [`RecordError::File`]; the old record stays.
     pub fn save_record(&self, name: &DnsName, record: &Record) -> Result<(), RecordError> {
-        let path = self.record_file(name);
-        let json = serde_json::to_vec_pretty(record).map_err(|source| RecordError::Damaged {
-            path: path.clone(),
-            source,
-        })?;
-        Ok(files::write(&path, &json, Access::Owner)?)
+        keep(&self.record_file(name), record)
+    }
+}
+
+/// What a JSON file of the state holds; `None` where there is no file
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RecordError> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => {
+            return Err(RecordError::Unreadable {
+                path: path.to_owned(),
+                source,
+            });
+        }
+    };
+    let read = serde_json::from_slice(&text);
+    read.map(Some).map_err(|source| damaged(path, source))
+}
+
+/// Writes a JSON file of the state
+pub(super) fn keep<T: Serialize>(path: &Path, value: &T) -> Result<(), RecordError> {
+    let json = serde_json::to_vec_pretty(value).map_err(|source| damaged(path, source))?;
+    Ok(files::write(path, &json, Access::Owner)?)
+}
+
+fn damaged(path: &Path, source: serde_json::Error) -> RecordError {
+    RecordError::Damaged {
+        path: path.to_owned(),
+        source,
     }
 }
 

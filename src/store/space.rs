@@ -1,0 +1,66 @@
+//! What a directory lies on: enough room, and a place that survives a restart?
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::sys::statfs::{FsType, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, statfs};
+use nix::unistd::{AccessFlags, access};
+
+use crate::facts::{DirectoryFacts, FileSystem};
+
+/// What there is to know of a directory
+///
+/// One that is not there yet is judged by the nearest directory above it, which it will be made
+/// in.
+///
+/// # Errors
+/// Those of the system, with the path that was looked at.
+pub fn look(path: &Path) -> Result<DirectoryFacts, (PathBuf, io::Error)> {
+    let existing = path
+        .ancestors()
+        .find(|at| at.exists())
+        .unwrap_or_else(|| Path::new("/"));
+    let failed = |error: nix::Error| (existing.to_owned(), io::Error::from(error));
+    let stat = statfs(existing).map_err(failed)?;
+    let flags = AccessFlags::W_OK | AccessFlags::X_OK;
+    Ok(DirectoryFacts {
+        path: path.to_owned(),
+        nearest: existing.to_owned(),
+        writable: access(existing, flags).is_ok(),
+        free_bytes: match stat.blocks() {
+            // Some network file systems do not say how large they are.
+            0 => u64::MAX,
+            _ => stat
+                .blocks_available()
+                .saturating_mul(u64::try_from(stat.block_size()).unwrap_or_default()),
+        },
+        file_system: kind(stat.filesystem_type()),
+    })
+}
+
+fn kind(found: FsType) -> FileSystem {
+    if found == TMPFS_MAGIC {
+        FileSystem::Memory
+    } else if found == OVERLAYFS_SUPER_MAGIC {
+        FileSystem::ContainerLayer
+    } else {
+        FileSystem::Disk
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_is_not_there_is_judged_by_the_one_above() {
+        let home = tempfile::tempdir().unwrap();
+        let there = look(home.path()).unwrap();
+        assert_eq!((&*there.path, &*there.nearest), (home.path(), home.path()));
+        assert!(there.writable && there.free_bytes > 0);
+        let missing = home.path().join("a/b");
+        let facts = look(&missing).unwrap();
+        assert_eq!((facts.path, &*facts.nearest), (missing, home.path()));
+        assert!(facts.writable);
+    }
+}
