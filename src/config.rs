@@ -3,7 +3,7 @@
 //! All mistakes are reported at once, each with its line and key. What parses is valid: nothing
 //! after this module checks a name, a duration or a reference to an issuer again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::chain::KeyType;
@@ -44,6 +45,8 @@ pub struct Config {
     pub verify: Verify,
     /// `[dns]`
     pub dns: Dns,
+    /// `[preflight]`
+    pub preflight: Preflight,
     /// Built-in issuers and those of `[issuers]`
     pub issuers: BTreeMap<String, Issuer>,
     /// Every `[[domain]]`, in the order of the file
@@ -154,6 +157,8 @@ pub struct Domain {
     pub ports: Vec<u16>,
     /// Where to verify instead
     pub connect: Option<Connect>,
+    /// Public addresses that its names must resolve to; empty where any will do
+    pub addresses: Vec<IpAddr>,
     /// Whether another lineage's certificate that covers the names is accepted
     pub sharing: Sharing,
     /// Whether `--all` takes it
@@ -294,6 +299,48 @@ pub struct Dns {
     pub servers: Vec<SocketAddr>,
     /// Time for one question
     pub timeout: Duration,
+}
+
+/// `[preflight]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preflight {
+    /// Where the CA's port 80 is
+    pub http_port: u16,
+    /// Where its port 443 is, to which a site may redirect
+    pub https_port: u16,
+    /// Checks that stop a domain before an order
+    pub require: BTreeSet<Check>,
+    /// Time for one connection, and for one request
+    pub timeout: Duration,
+}
+
+/// A check of a name that can be required
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Check {
+    /// Its addresses
+    Dns,
+    /// Its CAA records
+    Caa,
+    /// Whether a token is served
+    Http,
+    /// Whether the CA's rate limits leave room
+    Budget,
+}
+
+impl Check {
+    /// All of them
+    pub const ALL: [Self; 4] = [Self::Dns, Self::Caa, Self::Http, Self::Budget];
+
+    /// The word for it in the configuration and in options
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Caa => "caa",
+            Self::Http => "http",
+            Self::Budget => "budget",
+        }
+    }
 }
 
 /// `[verify]`

@@ -10,8 +10,8 @@ use toml::de::DeTable;
 
 use super::raw::{Source, Table, Value, closest};
 use super::{
-    Config, ConfigTest, Dns, Eab, Environment, Issuer, MinRemaining, Mistake, Nginx, Reload,
-    Selector, Terms, Verify, defaults,
+    Check, Config, ConfigTest, Dns, Eab, Environment, Issuer, MinRemaining, Mistake, Nginx,
+    Preflight, Reload, Selector, Terms, Verify, defaults,
 };
 use crate::chain::KeyType;
 use crate::name::DnsName;
@@ -62,6 +62,7 @@ struct Inherited {
     key_type: KeyType,
     webroot: PathBuf,
     nginx: Option<Nginx>,
+    addresses: Vec<IpAddr>,
 }
 
 impl<'t> Checker<'_, 't> {
@@ -77,6 +78,7 @@ impl<'t> Checker<'_, 't> {
             nginx: root
                 .table("nginx")
                 .and_then(|table| self.nginx(table, None)),
+            addresses: self.addresses(&root).unwrap_or_default(),
         };
         let config = Config {
             path: path.to_owned(),
@@ -92,6 +94,7 @@ impl<'t> Checker<'_, 't> {
             renewal_fraction: self.renewal(&root),
             verify: self.verify(&root),
             dns: self.dns(&root),
+            preflight: self.preflight(&root),
             domains: self.domains(&root, &inherited, &issuers),
             issuers,
         };
@@ -102,14 +105,7 @@ impl<'t> Checker<'_, 't> {
             self.source
                 .report(&root.span_of("state"), "state", message, Some(hint));
         }
-        root.finish(&[
-            "addresses",
-            "preflight",
-            "target",
-            "status",
-            "notify",
-            "heartbeat",
-        ]);
+        root.finish(&["target", "status", "notify", "heartbeat"]);
         config
     }
 
@@ -250,6 +246,69 @@ impl<'t> Checker<'_, 't> {
         dns.timeout = self.duration(table.string("timeout"), dns.timeout);
         table.finish(&[]);
         dns
+    }
+
+    fn preflight(&self, root: &Table<'_, 't>) -> Preflight {
+        let mut preflight = Preflight {
+            http_port: defaults::HTTP_PORT,
+            https_port: defaults::PORT,
+            require: defaults::REQUIRE.into(),
+            timeout: defaults::PREFLIGHT_TIMEOUT,
+        };
+        let Some(table) = root.table("preflight") else {
+            return preflight;
+        };
+        for (key, port) in [
+            ("http_port", &mut preflight.http_port),
+            ("https_port", &mut preflight.https_port),
+        ] {
+            if let Some(value) = table.integer(key) {
+                *port = self.port(&value).unwrap_or(*port);
+            }
+        }
+        if let Some(words) = table.strings("require") {
+            preflight.require.clear();
+            for word in words {
+                let known = defaults::REQUIRE
+                    .into_iter()
+                    .find(|check| check.as_str() == word.value);
+                match known {
+                    Some(check) => drop(preflight.require.insert(check)),
+                    None => {
+                        let all = defaults::REQUIRE.map(Check::as_str).join(", ");
+                        self.mistake(
+                            &word,
+                            format!("\"{}\" is not one of {all}", word.value),
+                            None,
+                        );
+                    }
+                }
+            }
+        }
+        preflight.timeout = self.duration(table.string("timeout"), preflight.timeout);
+        table.finish(&[]);
+        preflight
+    }
+
+    fn port(&self, value: &Value<i64>) -> Option<u16> {
+        match u16::try_from(value.value) {
+            Ok(port) if port > 0 => Some(port),
+            _ => {
+                self.mistake(value, "expected a port from 1 to 65535", None);
+                None
+            }
+        }
+    }
+
+    fn addresses(&self, table: &Table<'_, 't>) -> Option<Vec<IpAddr>> {
+        let mut addresses = Vec::new();
+        for value in table.strings("addresses")? {
+            match value.value.parse() {
+                Ok(address) => addresses.push(address),
+                Err(_) => self.mistake(&value, "expected an address such as \"192.0.2.1\"", None),
+            }
+        }
+        Some(addresses)
     }
 
     fn issuers(&self, root: &Table<'_, 't>) -> BTreeMap<String, Issuer> {

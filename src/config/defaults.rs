@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Check;
 use crate::time::Fraction;
 
 /// `issuer`
@@ -32,6 +33,14 @@ pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
 pub const VERIFY_CONCURRENCY: usize = 64;
 /// `[dns] timeout`
 pub const DNS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Port of the name servers of a zone
+pub const DNS_PORT: u16 = 53;
+/// `[preflight] http_port`
+pub const HTTP_PORT: u16 = 80;
+/// `[preflight] timeout`: what Let's Encrypt gives a connection
+pub const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(10);
+/// `[preflight] require`
+pub const REQUIRE: [Check; 3] = [Check::Dns, Check::Caa, Check::Http];
 /// Most names in one certificate that any profile of Let's Encrypt allows
 pub const MAX_NAMES: usize = 100;
 

@@ -23,6 +23,7 @@ fn domain() -> Domain {
         nginx: None,
         ports: vec![443],
         connect: None,
+        addresses: Vec::new(),
         sharing: Sharing::Separate,
         enabled: true,
     }

@@ -57,6 +57,9 @@ impl<'t> Checker<'_, 't> {
             },
             ports: self.ports(&table),
             connect: self.connect(&table),
+            addresses: self
+                .addresses(&table)
+                .unwrap_or_else(|| inherited.addresses.clone()),
             sharing: match table.boolean("shared") {
                 Some(Value { value: true, .. }) => Sharing::Shared,
                 _ => Sharing::Separate,
@@ -65,7 +68,7 @@ impl<'t> Checker<'_, 't> {
             aliases,
             name: name?,
         };
-        table.finish(&["addresses", "probe"]);
+        table.finish(&["probe"]);
         Some(domain)
     }
 
@@ -132,12 +135,7 @@ impl<'t> Checker<'_, 't> {
             self.source
                 .report(&table.span_of("ports"), &key, message, None);
         }
-        for value in values {
-            match u16::try_from(value.value) {
-                Ok(port) if port > 0 => ports.push(port),
-                _ => self.mistake(&value, "expected a port from 1 to 65535", None),
-            }
-        }
+        ports.extend(values.iter().filter_map(|value| self.port(value)));
         ports
     }
 
