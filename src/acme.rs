@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
+use jiff::Timestamp;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use serde::Deserialize;
@@ -40,6 +41,7 @@ pub struct Session {
     client: Client,
     directory: Directory,
     directory_json: Bytes,
+    date: Option<Timestamp>,
     account: Mutex<Registered>,
 }
 
@@ -70,7 +72,7 @@ impl Session {
         };
         let client = Client::new(provider, roots, limits, meter)?;
         let fetched = fetch_directory(&client, &issuer.directory).await;
-        let (directory, directory_json) = fetched.map_err(|error| match error {
+        let (directory, directory_json, date) = fetched.map_err(|error| match error {
             AcmeError::Http(HttpError::UnknownIssuer { url }) => AcmeError::NotTrusted {
                 url,
                 issuer: name.to_owned(),
@@ -85,6 +87,7 @@ impl Session {
             client,
             directory,
             directory_json,
+            date,
             account: Mutex::new(Registered::NotYet),
         })
     }
@@ -94,9 +97,24 @@ impl Session {
         &self.name
     }
 
+    /// Its directory URL
+    pub fn directory(&self) -> &str {
+        &self.issuer.directory
+    }
+
+    /// What the CA took for the time when it gave its directory (RFC 9110 section 6.6.1)
+    pub fn date(&self) -> Option<Timestamp> {
+        self.date
+    }
+
     /// Terms of service that the directory names
     pub fn terms_of_service(&self) -> Option<&str> {
         self.directory.meta.terms_of_service.as_deref()
+    }
+
+    /// Domains that stand for the CA in CAA records (RFC 8555 section 7.1.1); none if it says none
+    pub fn caa_identities(&self) -> &[String] {
+        &self.directory.meta.caa_identities
     }
 
     /// Checks that the CA offers a profile
@@ -167,12 +185,17 @@ struct Directory {
 struct Meta {
     terms_of_service: Option<String>,
     #[serde(default)]
+    caa_identities: Vec<String>,
+    #[serde(default)]
     external_account_required: bool,
     #[serde(default)]
     profiles: std::collections::BTreeMap<String, String>,
 }
 
-async fn fetch_directory(client: &Client, url: &str) -> Result<(Directory, Bytes), AcmeError> {
+async fn fetch_directory(
+    client: &Client,
+    url: &str,
+) -> Result<(Directory, Bytes, Option<Timestamp>), AcmeError> {
     let not_one = |reason: String| AcmeError::Directory {
         url: url.to_owned(),
         reason,
@@ -183,13 +206,13 @@ async fn fetch_directory(client: &Client, url: &str) -> Result<(Directory, Bytes
         if response.status() != StatusCode::OK {
             return Err(reply::refusal(url, &response));
         }
-        Ok(response.into_body())
+        Ok((reply::date(response.headers()), response.into_body()))
     });
-    let body = fetch
+    let (date, body) = fetch
         .await
         .map_err(|error| problem::explain("the directory", error, Hints::default()))?;
     let directory = serde_json::from_slice(&body).map_err(|error| not_one(error.to_string()))?;
-    Ok((directory, body))
+    Ok((directory, body, date))
 }
 
 /// Repeats a call whose nonce alone was refused (RFC 8555 section 6.5), or whose connection broke

@@ -21,6 +21,7 @@ use crate::config::Environment;
 use crate::telemetry;
 
 mod args;
+mod check;
 #[cfg(feature = "sandbox")]
 mod demo;
 mod error;
@@ -99,6 +100,7 @@ fn run(args: Args) -> Result<Ended, CliError> {
         let command = async {
             match &args.command {
                 Command::Obtain(own) => obtain::run(&args.global, own, &environment).await,
+                Command::Check(own) => check::run(&args.global, own, &environment).await,
                 Command::Verify(own) => verify::run(&args.global, own, &environment).await,
                 Command::Status => status::run(&args.global, &environment),
                 #[cfg(feature = "sandbox")]

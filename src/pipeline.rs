@@ -3,6 +3,7 @@
 //! A journey gathers facts from the stages, hands them to the judges, and keeps a report of what
 //! it did.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use rustls::crypto::CryptoProvider;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::acme;
-use crate::config::{Config, Domain};
+use crate::config::{Check, Config, Domain};
 use crate::finding::{Explain, Finding};
 use crate::name::DnsName;
 use crate::net::tls::Observer;
@@ -20,8 +21,11 @@ use crate::report::{DomainReport, Outcome, Stage, StageReport, StageResult};
 use crate::store::Store;
 use crate::store::lineage::Lineage;
 
+mod budget;
+pub mod check;
 pub mod installed;
 pub mod obtain;
+pub mod preflight;
 pub mod status;
 pub mod verify;
 
@@ -90,6 +94,8 @@ pub struct Options {
     pub issuer: Option<String>,
     /// How far to go
     pub mode: Mode,
+    /// Checks that stop nothing this once
+    pub skip: BTreeSet<Check>,
 }
 
 /// How far `obtain` goes
@@ -102,8 +108,17 @@ pub enum Mode {
     NoDeploy,
     /// Everything up to a certificate, which is then dropped
     Rehearse,
+    /// Everything before an order, and no order
+    Check,
     /// Nothing is sent and nothing is written
     DryRun,
+}
+
+impl Mode {
+    /// Whether nothing of it is kept
+    const fn is_trial(self) -> bool {
+        matches!(self, Self::Rehearse | Self::Check)
+    }
 }
 
 /// Tells a watcher what happens; without one it is silent
@@ -161,6 +176,8 @@ struct Work<'c> {
     is_known: bool,
     /// What is said of it if nothing happens to its target: nothing is due, and it is served
     confirmed: Option<String>,
+    /// What was known of it when its names were looked at before the order
+    known: Option<preflight::Known>,
     progress: Progress,
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::finding::Finding;
 use crate::time::serialize_millis;
 
+pub mod check;
 #[cfg(feature = "sandbox")]
 pub mod demo;
 pub mod status;
@@ -160,6 +161,8 @@ pub enum Stage {
     Plan,
     /// Container, mounts, configuration, baseline
     Target,
+    /// What the CA would find
+    Check,
     /// Order, challenges, certificate
     Order,
     /// Looking at the chain and writing it into the archive
@@ -182,6 +185,7 @@ impl Stage {
         match self {
             Self::Plan => "plan",
             Self::Target => "target",
+            Self::Check => "check",
             Self::Order => "order",
             Self::Install => "install",
             Self::Switch => "switch",

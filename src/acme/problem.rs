@@ -174,6 +174,15 @@ impl AcmeError {
         }
     }
 
+    /// The document that the CA refused with, if it sent one
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Refused { problem, .. } | Self::Validation { problem, .. } => Some(problem),
+            Self::Registration(error) => error.problem(),
+            _ => None,
+        }
+    }
+
     /// Whether the CA does not know the account
     pub(super) fn is_account_unknown(&self) -> bool {
         matches!(self, Self::Refused { problem, .. } if problem.kind == ACCOUNT_UNKNOWN)

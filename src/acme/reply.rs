@@ -3,8 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{LINK, RETRY_AFTER};
+use http::header::{DATE, LINK, RETRY_AFTER};
 use http::{HeaderMap, Response};
+use jiff::Timestamp;
 
 use super::problem::{AcmeError, carried};
 use crate::finding::one_line;
@@ -28,6 +29,12 @@ impl RetryAfter {
         let wait = date.duration_since(SystemTime::now()).unwrap_or_default();
         Some(Self(wait))
     }
+}
+
+/// The server's clock, in whole seconds
+pub(super) fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let date = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
+    Timestamp::try_from(date).ok()
 }
 
 /// What the headers of an answer add to it

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anstream::ColorChoice;
 use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
 
+use crate::config::Check;
 use crate::telemetry::{LogFormat, LogLevel};
 
 /// One proven certificate per domain for nginx in Docker
@@ -75,12 +76,22 @@ impl Global {
 pub(super) enum Command {
     /// Obtain certificates, deploy them, and prove that they are served
     ///
-    /// The whole loop for the domains of domains.toml: plan, check the containers, order, install,
-    /// test and reload nginx, prove what is served.
+    /// The whole loop for the domains of domains.toml: plan, check the containers, check what a CA
+    /// would see, order, install, test and reload nginx, prove what is served.
     ///
     /// Where nothing is due and the certificate is seen served, nothing is done. A certificate
     /// that was issued and is not proven yet is deployed without a new order.
     Obtain(Obtain),
+    /// Look at everything that an order needs, without ordering
+    ///
+    /// For each name: what DNS says, whether CAA records allow the CA, and whether a token in the
+    /// webroot is served on port 80 at each address, as the CA would look. For the host: the
+    /// directories, the containers and nginx's configuration, the CA and its clock, and what is
+    /// left of its rate limits. `obtain` checks the names and the limits before each order too.
+    ///
+    /// Nothing is ordered, registered or reloaded; files that are written to be read back are
+    /// removed. Exit status 1 if an order would fail, 75 if a rate limit leaves no room for it.
+    Check(CheckArguments),
     /// Judge what is served, from any machine
     ///
     /// Connects to each name at each of its addresses, and judges the certificate as a browser
@@ -104,6 +115,7 @@ impl Command {
     pub(super) const fn after_a_signal(&self) -> &'static str {
         match self {
             Self::Obtain(_) => "; published tokens are removed",
+            Self::Check(_) => "; what was written to be read back is removed",
             Self::Verify(_) | Self::Status => "",
             #[cfg(feature = "sandbox")]
             Self::Demo(_) => "; nothing runs any more",
@@ -126,7 +138,8 @@ pub(super) struct Obtain {
     pub(super) all: bool,
     /// Order even if nothing is due and a back-off runs
     ///
-    /// A certificate that is issued and not proven is still deployed without an order.
+    /// A certificate that is issued and not proven is still deployed without an order, and what
+    /// stops an order otherwise still does: see --skip-check.
     #[arg(long)]
     pub(super) force: bool,
     /// Order from this issuer, this once
@@ -142,9 +155,28 @@ pub(super) struct Obtain {
     /// With --issuer, with that one instead.
     #[arg(long, conflicts_with = "no_deploy")]
     pub(super) staging: bool,
+    /// Let this check stop no order, this once; may be repeated
+    ///
+    /// The checks that stop an order else are those of `[preflight] require` in domains.toml
+    /// (dns, caa and http, if it is silent), and budget always.
+    #[arg(long, value_name = "CHECK", value_enum)]
+    pub(super) skip_check: Vec<SkippedCheck>,
     /// Make the certificate live and touch no container; Docker is not needed
     #[arg(long)]
     pub(super) no_deploy: bool,
+}
+
+/// Arguments of `check`
+#[derive(Arguments, Debug, Default)]
+pub(super) struct CheckArguments {
+    /// Primary names of the domains; every enabled domain if none is given
+    #[arg(value_name = "DOMAIN")]
+    pub(super) domains: Vec<String>,
+    /// Let this check decide nothing; may be repeated
+    ///
+    /// What it finds is still shown, except for budget, and does not count for the exit status.
+    #[arg(long, value_name = "CHECK", value_enum)]
+    pub(super) skip_check: Vec<SkippedCheck>,
 }
 
 /// Arguments of `verify`
@@ -172,6 +204,30 @@ pub(super) struct Demo {
     /// The image must be there; $DOCKER_HOST is respected.
     #[arg(long, value_name = "IMAGE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(super) docker: Option<String>,
+}
+
+/// A check that can be skipped
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum SkippedCheck {
+    /// Addresses of the names
+    Dns,
+    /// CAA records
+    Caa,
+    /// Whether a token is served on port 80
+    Http,
+    /// Whether the CA's rate limits leave room
+    Budget,
+}
+
+impl SkippedCheck {
+    pub(super) const fn check(self) -> Check {
+        match self {
+            Self::Dns => Check::Dns,
+            Self::Caa => Check::Caa,
+            Self::Http => Check::Http,
+            Self::Budget => Check::Budget,
+        }
+    }
 }
 
 /// Form of a result
@@ -224,10 +280,9 @@ impl AutoChoice {
 }
 
 /// Commands and options of the design that have not landed
-pub(super) const LATER: [&str; 13] = [
+pub(super) const LATER: [&str; 12] = [
     "man",
     "renew",
-    "check",
     "run",
     "audit",
     "why",

@@ -83,23 +83,38 @@ fn options(config: &Config, args: &Obtain) -> Result<Options, CliError> {
             (_, _, true) => Mode::NoDeploy,
             _ => Mode::Deploy,
         },
+        skip: args
+            .skip_check
+            .iter()
+            .map(|skipped| skipped.check())
+            .collect(),
     })
 }
 
 fn select<'c>(config: &'c Config, args: &Obtain) -> Result<Vec<&'c Domain>, CliError> {
-    if args.all {
-        let enabled: Vec<&Domain> = config
-            .domains
-            .iter()
-            .filter(|domain| domain.enabled)
-            .collect();
-        return match enabled.is_empty() {
-            true => Err(CliError::NoDomain),
-            false => Ok(enabled),
-        };
+    match args.all {
+        true => enabled(config),
+        false => named_by(config, &args.domains),
     }
+}
+
+/// Every enabled domain, at least one
+pub(super) fn enabled(config: &Config) -> Result<Vec<&Domain>, CliError> {
+    let all = config.domains.iter().filter(|domain| domain.enabled);
+    let enabled: Vec<&Domain> = all.collect();
+    match enabled.is_empty() {
+        true => Err(CliError::NoDomain),
+        false => Ok(enabled),
+    }
+}
+
+/// The domains with these primary names, each once
+pub(super) fn named_by<'c>(
+    config: &'c Config,
+    names: &[String],
+) -> Result<Vec<&'c Domain>, CliError> {
     let mut selected: Vec<&Domain> = Vec::new();
-    for text in &args.domains {
+    for text in names {
         let domain = named(config, text)?;
         if !selected.iter().any(|known| known.name == domain.name) {
             selected.push(domain);

@@ -10,15 +10,18 @@ use jiff::Timestamp;
 use super::{Context, Mode, Options, Previous, Ready, Work};
 use crate::chain::{Certificate, KeyType};
 use crate::config::Domain;
+use crate::facts::Container;
 use crate::finding::{Finding, chain_of_causes};
 use crate::name::DnsName;
 use crate::plan::{self, Demand, Due, Goal, Plan, Subject, due};
+use crate::preflight::probe::Doors;
 use crate::report::{Outcome, Report, SCHEMA_VERSION, Stage, TargetReport};
 use crate::store::files::FileError;
 use crate::store::lineage::{Generation, GenerationError, Lineage, LineageError};
 use crate::store::record::{LastResult, Record};
 use crate::time::{display, display_date, in_words};
 
+mod check;
 mod close;
 mod mounts;
 mod order;
@@ -26,6 +29,8 @@ mod prove;
 mod target;
 mod words;
 
+use order::Desk;
+pub(super) use order::no_issuer;
 use target::Target;
 
 /// Brings each of these domains to a proven certificate, or says why not
@@ -40,12 +45,15 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
         .collect();
     let mut targets = match options.mode {
         Mode::Deploy | Mode::Rehearse => target::find(context, &mut works).await,
-        Mode::NoDeploy | Mode::DryRun => Vec::new(),
+        Mode::NoDeploy | Mode::DryRun | Mode::Check => Vec::new(),
     };
     for target in &mut targets {
         target::make_ready(context, options, target, &mut works).await;
     }
-    let ca_requests = order::place_all(context, options, &mut works).await;
+    check::check_budgets(context, options, &mut works);
+    let desk = Desk::open(context, options, &works).await;
+    check::check_names(context, options, &desk, &targets, &mut works).await;
+    let ca_requests = order::place_all(context, options, &desk, &mut works).await;
     match options.mode {
         Mode::Deploy => {
             for target in &mut targets {
@@ -53,7 +61,7 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
             }
         }
         Mode::NoDeploy => works.iter_mut().for_each(|work| make_live(context, work)),
-        Mode::Rehearse | Mode::DryRun => {}
+        Mode::Rehearse | Mode::DryRun | Mode::Check => {}
     }
     works.iter_mut().for_each(Work::end_confirmed);
     if options.mode != Mode::DryRun {
@@ -90,6 +98,46 @@ fn report_of(target: Target, works: &[Work<'_>]) -> Option<TargetReport> {
     })
 }
 
+/// What obtain would find of the containers before it orders for these domains
+pub(super) async fn look_at_targets(context: &Context<'_>, domains: &[&Domain]) -> Vec<Host> {
+    let options = Options {
+        mode: Mode::Check,
+        ..Options::default()
+    };
+    let mut works: Vec<Work<'_>> = domains
+        .iter()
+        .map(|domain| take_stock(context, &options, domain))
+        .collect();
+    let mut targets = target::find(context, &mut works).await;
+    for target in &mut targets {
+        target::make_ready(context, &options, target, &mut works).await;
+    }
+    let hosts = works.into_iter().enumerate().map(|(position, work)| {
+        let target = targets
+            .iter()
+            .find(|target| target.members.contains(&position));
+        let last = work.stages.last();
+        Host {
+            doors: target.map(Target::doors).unwrap_or_default(),
+            containers: target
+                .map(|target| target.containers.clone())
+                .unwrap_or_default(),
+            detail: last.map(|stage| stage.detail.clone()).unwrap_or_default(),
+            findings: work.findings,
+        }
+    });
+    hosts.collect()
+}
+
+/// What was found of the containers of one domain
+pub(super) struct Host {
+    pub(super) doors: Vec<Doors>,
+    pub(super) containers: Vec<Container>,
+    /// What was done, in a few words
+    pub(super) detail: String,
+    pub(super) findings: Vec<Finding>,
+}
+
 /// What there is of a domain, and what is to be done for it
 fn take_stock<'c>(context: &Context<'c>, options: &Options, domain: &'c Domain) -> Work<'c> {
     let lineage = context.store.lineage(&domain.name);
@@ -109,6 +157,7 @@ fn take_stock<'c>(context: &Context<'c>, options: &Options, domain: &'c Domain) 
         findings: Vec::new(),
         is_known: false,
         confirmed: None,
+        known: None,
         progress: context.progress.clone(),
     };
     let begun = work.begin(Stage::Plan);
@@ -127,7 +176,7 @@ fn take_stock<'c>(context: &Context<'c>, options: &Options, domain: &'c Domain) 
         .newest()
         .map(|number| context.store.generation(&domain.name, number));
     work.plan = match options.mode {
-        Mode::Rehearse => Plan::Order {
+        Mode::Rehearse | Mode::Check => Plan::Order {
             reason: Due::Rehearsal,
         },
         _ => make_plan(context, options, &work, newest.as_ref()),
@@ -168,7 +217,7 @@ fn apply_plan(
     newest: Option<Result<Generation, GenerationError>>,
 ) {
     let words = plan_in_words(&work.plan);
-    if let Some(Err(error)) = newest.as_ref().filter(|_| options.mode != Mode::Rehearse)
+    if let Some(Err(error)) = newest.as_ref().filter(|_| !options.mode.is_trial())
         && error.is_unreadable()
     {
         let finding = Finding::failure("store.unreadable", chain_of_causes(error))
@@ -323,7 +372,7 @@ fn make_live(context: &Context<'_>, work: &mut Work<'_>) {
 fn keep_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
     let Some(end) = work.end.clone() else { return };
     // What is another program's, or cannot be read, is left as it is.
-    if !work.is_known || options.mode == Mode::Rehearse {
+    if !work.is_known || options.mode.is_trial() {
         return;
     }
     match end.outcome {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::text::{BOLD, DIM, GREEN, RED, brief, brief_verify};
+use super::check::{CheckReport, NameFindings, Readiness};
+use super::text::{BOLD, DIM, GREEN, RED, brief, brief_check, brief_verify};
 use super::verify::VerifyReport;
 use super::{Report, Verdict};
 use crate::finding::{Finding, Severity};
@@ -98,6 +99,18 @@ pub struct Edit {
     pub before: String,
     /// The line as it is
     pub after: String,
+    /// Whether it is for the worse
+    pub kind: EditKind,
+}
+
+/// Whether a change is for the worse
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EditKind {
+    /// It is
+    Mistake,
+    /// It takes a mistake back
+    Correction,
 }
 
 /// Whether a command ended as the story has it
@@ -114,6 +127,8 @@ pub enum Ending {
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum StepReport {
+    /// Of `certd check`
+    Check(CheckReport),
     /// Of `certd obtain`
     Obtain(Report),
     /// Of `certd verify`
@@ -124,6 +139,7 @@ impl StepReport {
     /// Whether the command ended with exit status 0
     pub fn is_well(&self) -> bool {
         match self {
+            Self::Check(report) => report.readiness() == Readiness::Ready,
             Self::Obtain(report) => report.verdict() == Verdict::Well,
             Self::Verify(report) => report.severity() < Severity::Failure,
         }
@@ -132,6 +148,10 @@ impl StepReport {
     /// Codes of all that it found
     pub fn codes(&self) -> Vec<&'static str> {
         let findings: Vec<&Finding> = match self {
+            Self::Check(report) => {
+                let names = report.domains.iter().flat_map(|domain| &domain.names);
+                names.flat_map(NameFindings::all).collect()
+            }
             Self::Obtain(report) => {
                 let domains = report.domains.iter();
                 domains.flat_map(|domain| &domain.findings).collect()
@@ -158,8 +178,11 @@ pub fn write_title(title: &str, out: &mut impl Write) -> io::Result<()> {
 /// # Errors
 /// Those of the stream.
 pub fn write_edit(edit: &Edit, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "  {DIM}{}:{}{DIM:#}", edit.file, edit.line)?;
-    writeln!(out, "    {}", edit.after)
+    let place = format!("{DIM}{}:{}{DIM:#}", edit.file, edit.line);
+    match edit.kind {
+        EditKind::Mistake => writeln!(out, "  {place}\n    {}", edit.after),
+        EditKind::Correction => writeln!(out, "  {place} is as it was"),
+    }
 }
 
 /// Writes one command and what came of it
@@ -173,6 +196,7 @@ pub fn write_step(step: &Step, out: &mut impl Write) -> io::Result<()> {
     };
     writeln!(out, "  {DIM}${DIM:#} {}{DIM}{status}{DIM:#}", step.typed)?;
     match &step.report {
+        StepReport::Check(report) => brief_check(report, out),
         StepReport::Obtain(report) => brief(report, out),
         StepReport::Verify(report) => brief_verify(report, out),
     }

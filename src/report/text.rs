@@ -16,6 +16,12 @@ use super::{DomainReport, Outcome, Report, StageReport, StageResult};
 use crate::finding::{Finding, Severity};
 use crate::time::{display, display_date, elapsed_in_words, in_words};
 
+mod check;
+
+#[cfg(feature = "sandbox")]
+pub(super) use check::brief_check;
+pub use check::check;
+
 /// Writes a report of `obtain`
 ///
 /// # Errors

@@ -17,7 +17,8 @@ fn config(directory: &str, issuer: &str) -> String {
         "email = \"admin@rare-books.test\"\nterms_of_service_agreed = true\n\
          issuer = \"test\"\nstorage = \"storage\"\nstate = \"state\"\nwebroot = \"webroot\"\n\
          [issuers.test]\ndirectory = \"{directory}\"\ntrust = \"root.pem\"\n{issuer}\n\
-         [[domain]]\nname = \"{NAME}\"\n"
+         [preflight]\nrequire = []\n\
+         [dns]\nservers = [\"127.0.0.1:1\"]\ntimeout = \"100ms\"\n[[domain]]\nname = \"{NAME}\"\n"
     )
 }
 

@@ -13,6 +13,7 @@
 mod support;
 
 mod acme;
+mod check;
 mod config;
 mod demo;
 mod docker;

@@ -16,7 +16,8 @@ fn config(directory: &str, rest: &str) -> String {
     format!(
         "email = \"admin@rare-books.test\"\nterms_of_service_agreed = true\n\
          issuer = \"test\"\nstorage = \"storage\"\nstate = \"state\"\nwebroot = \"webroot\"\n\
-         [issuers.test]\ndirectory = \"{directory}\"\ntrust = \"root.pem\"\n{rest}\n"
+         [issuers.test]\ndirectory = \"{directory}\"\ntrust = \"root.pem\"\n[preflight]\nrequire = []\n\
+         [dns]\nservers = [\"127.0.0.1:1\"]\ntimeout = \"100ms\"\n{rest}\n"
     )
 }
 

@@ -1,9 +1,8 @@
 //! CAs that refuse, stumble or stop answering.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -11,9 +10,7 @@ use serde_json::json;
 use crate::support::ca::Kind;
 use crate::support::conf::{self, Flavour};
 use crate::support::fake_ca::{Answer, FakeCa};
-use crate::support::nginx::Nginx;
 use crate::support::ports;
-use crate::support::process::wait_for;
 use crate::support::report::Report;
 use crate::support::scene::{MESSENGER, SHOP, Scene, WWW, assert_clean, challenges, site};
 use crate::support::served::write_self_signed;
@@ -47,15 +44,19 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn an_invalid_challenge_shows_the_words_of_the_ca_and_backs_off(ca: Kind) {
     let scene = Scene::new(ca);
-    scene.write_domains(&[(SHOP, &[WWW])]);
+    scene.write_unchecked(&[(SHOP, &[WWW])]);
     let conf = conf::http_only(Flavour::Root);
     let broken = conf.replace("root /var/www/certbot;", "return 404 'not here';");
     scene.nginx.write_conf(&broken);
     scene.nginx.reload();
-    wait_for_challenges(&scene.nginx, |reply| reply.contains("not here"));
+    scene
+        .nginx
+        .wait_for_challenges(|reply| reply.contains("not here"));
 
     let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
-    assert_eq!(report.failures(SHOP), ["acme.validation"], "{report}");
+    // What certd sees itself stands beside it.
+    let expected = ["acme.validation", "http.not_found"];
+    assert_eq!(report.failures(SHOP), expected, "{report}");
     let finding = report.finding(SHOP, "acme.validation");
     for words in ["unauthorized", "404", SHOP] {
         let found = finding.evidence.contains(words);
@@ -74,43 +75,23 @@ fn an_invalid_challenge_shows_the_words_of_the_ca_and_backs_off(ca: Kind) {
     assert_eq!(scene.ca.orders(), 1);
 
     let report = scene.obtain(&[SHOP, "--force"]).expect(1, SHOP, "failed");
-    assert_eq!(report.failures(SHOP), ["acme.validation"], "{report}");
+    assert_eq!(report.failures(SHOP), expected, "{report}");
     assert_eq!(scene.ca.orders(), 2);
 
     // Once the cause is mended nothing backs off any more.
     scene.nginx.write_conf(&conf);
     scene.nginx.reload();
-    wait_for_challenges(&scene.nginx, |reply| !reply.contains("not here"));
+    scene
+        .nginx
+        .wait_for_challenges(|reply| !reply.contains("not here"));
     scene.write_sites(&[site(&[SHOP, WWW])]);
     scene.obtain(&[SHOP, "--force"]).expect(0, SHOP, "proven");
     scene.obtain(&[SHOP]).expect(0, SHOP, "unchanged");
 }
 
-/// Waits until nginx has answered an unknown challenge as `wanted` for a while
-fn wait_for_challenges(nginx: &Nginx, wanted: impl Fn(&str) -> bool) {
-    let ask = || {
-        let mut stream = TcpStream::connect(("127.0.0.1", nginx.http_port())).ok()?;
-        let request = b"GET /.well-known/acme-challenge/x HTTP/1.0\r\n\r\n";
-        stream.write_all(request).ok()?;
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply).ok()?;
-        Some(reply)
-    };
-    // nginx stops its old workers 100 ms after it has started new ones.
-    let mut since = None;
-    wait_for("answer of the new configuration", || {
-        if !ask().is_some_and(|reply| wanted(&reply)) {
-            since = None;
-            return None;
-        }
-        let since = *since.get_or_insert_with(Instant::now);
-        (since.elapsed() > Duration::from_millis(200)).then_some(())
-    });
-}
-
 fn status_says_why_an_order_failed_and_until_when_it_waits(ca: Kind) {
     let scene = Scene::new(ca);
-    scene.write_domains(&[(SHOP, &[WWW])]);
+    scene.write_unchecked(&[(SHOP, &[WWW])]);
     scene.dns.set_servfail(WWW);
     scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
 
@@ -145,7 +126,7 @@ fn lineage(scene: &Scene) -> serde_json::Value {
 
 fn a_name_that_points_elsewhere_is_explained(ca: Kind) {
     let scene = Scene::new(ca);
-    scene.write_domains(&[(SHOP, &[WWW])]);
+    scene.write_unchecked(&[(SHOP, &[WWW])]);
     // Nothing listens there.
     scene.dns.set_a(WWW, &["127.0.0.2"]);
     let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
@@ -165,14 +146,17 @@ fn a_name_that_points_elsewhere_is_explained(ca: Kind) {
     scene.obtain(&[SHOP, "--force"]).expect(0, SHOP, "proven");
 }
 
+/// What the CA says of a name whose servers fail, and what certd sees of it
+const NO_DNS: [&str; 3] = ["acme.validation", "dns.servfail", "caa.unknown"];
+
 fn one_invalid_domain_stops_no_other(ca: Kind) {
     let scene = Scene::new(ca);
-    scene.write_domains(&[(SHOP, &[WWW]), (MESSENGER, &[])]);
+    scene.write_unchecked(&[(SHOP, &[WWW]), (MESSENGER, &[])]);
     scene.write_sites(&[site(&[SHOP, WWW])]);
     scene.dns.set_servfail(MESSENGER);
 
     let report = scene.obtain(&["--all"]).expect(1, SHOP, "proven");
-    assert_eq!(report.failures(MESSENGER), ["acme.validation"], "{report}");
+    assert_eq!(report.failures(MESSENGER), NO_DNS, "{report}");
     scene.assert_serves(SHOP, &[SHOP, WWW]);
     assert_eq!(scene.ca.certificates(), 1);
     scene.assert_clean();
@@ -180,13 +164,13 @@ fn one_invalid_domain_stops_no_other(ca: Kind) {
 
 fn a_site_that_waits_for_another_ones_certificate_says_so(ca: Kind) {
     let scene = Scene::new(ca);
-    scene.write_domains(&[(SHOP, &[WWW]), (MESSENGER, &[])]);
+    scene.write_unchecked(&[(SHOP, &[WWW]), (MESSENGER, &[])]);
     scene.write_sites(&[site(&[SHOP, WWW]), site(&[MESSENGER])]);
     scene.dns.set_servfail(MESSENGER);
 
     // nginx loads all of its configuration or nothing.
     let report = scene.obtain(&["--all"]).expect(1, SHOP, "failed");
-    assert_eq!(report.failures(MESSENGER), ["acme.validation"], "{report}");
+    assert_eq!(report.failures(MESSENGER), NO_DNS, "{report}");
     assert_eq!(report.failures(SHOP), ["target.test_failed"], "{report}");
     let finding = report.finding(SHOP, "target.test_failed");
     let missing = format!("waits for /etc/letsencrypt/live/{MESSENGER}/fullchain.pem");
@@ -204,7 +188,7 @@ fn the_old_certificate_survives_a_failed_renewal(ca: Kind) {
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     let old = scene.served(SHOP);
 
-    scene.write_domains(&[(SHOP, &[WWW])]);
+    scene.write_unchecked(&[(SHOP, &[WWW])]);
     scene.dns.set_servfail(WWW);
     let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
     let finding = report.finding(SHOP, "acme.validation");
@@ -234,6 +218,7 @@ fn write_config_with(world: &World, directory: &str, trust: &Path) {
     world.write_text(&format!(
         "email = \"admin@example.com\"\nterms_of_service_agreed = true\nissuer = \"fake\"\n\
          webroot = \"webroot\"\nstorage = \"storage\"\nstate = \"state\"\n\
+         [preflight]\nrequire = []\n\
          [issuers.fake]\ndirectory = {directory:?}\ntrust = {trust:?}\n[[domain]]\nname = {SHOP:?}\n"
     ));
 }
@@ -431,14 +416,15 @@ fn a_ca_that_hangs_in_one_order_costs_no_other_domain(ca: Kind) {
 fn a_validation_that_gets_no_answer_costs_no_other_domain(ca: Kind) {
     let scene = Scene::new(ca);
     let third = "third.test";
-    scene.write_domains(&[(SHOP, &[WWW]), (MESSENGER, &[]), (third, &[])]);
+    scene.write_unchecked(&[(SHOP, &[WWW]), (MESSENGER, &[]), (third, &[])]);
     scene.write_sites(&[site(&[SHOP, WWW]), site(&[third])]);
     // The kernel accepts for it, and nobody reads.
     let silent = TcpListener::bind(("127.0.0.2", scene.nginx.http_port())).expect("a free port");
     scene.dns.set_a(MESSENGER, &["127.0.0.2"]);
 
     let report = scene.obtain(&["--all"]).expect(1, MESSENGER, "failed");
-    assert_eq!(report.failures(MESSENGER), ["acme.validation"], "{report}");
+    let expected = ["acme.validation", "http.timeout"];
+    assert_eq!(report.failures(MESSENGER), expected, "{report}");
     let finding = report.finding(MESSENGER, "acme.validation");
     assert!(finding.evidence.contains(MESSENGER), "{finding:?}");
     for (domain, names) in [(SHOP, &[SHOP, WWW][..]), (third, &[third])] {

@@ -14,6 +14,7 @@ use libtest_mimic::{Arguments, Trial};
 mod support;
 
 mod authority;
+mod check;
 mod complaints;
 mod containers;
 mod demo;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     let live = std::env::var_os("CERTD_LIVE").is_some();
     let trials: Vec<Trial> = [
         authority::trials(),
+        check::trials(),
         complaints::trials(),
         containers::trials(),
         demo::trials(),

@@ -171,6 +171,7 @@ fn holder() -> (World, FakeCa, Running) {
     world.write_text(&format!(
         "issuer = \"fake\"\nterms_of_service_agreed = true\n\
          webroot = \"webroot\"\nstorage = \"storage\"\nstate = \"state\"\n\
+         [preflight]\nrequire = []\n\
          [issuers.fake]\ndirectory = {:?}\ntrust = {:?}\n[[domain]]\nname = {SHOP:?}\n",
         ca.directory_url(),
         ca.trust_pem_path()

@@ -16,7 +16,7 @@ use crate::cli::args::Demo;
 use crate::cli::{crypto_provider, now};
 use crate::config::{Environment, defaults};
 use crate::net::tls::Observer;
-use crate::report::demo::{Addresses, Edit};
+use crate::report::demo::{Addresses, Edit, EditKind};
 use crate::sandbox::acme::{self, Ca};
 use crate::sandbox::dns::{self, Record, Zone};
 use crate::sandbox::web::{self, Site, Web};
@@ -32,6 +32,7 @@ pub(super) struct Scene {
     nginx: Nginx,
     ca: Ca,
     dns: dns::Server,
+    zone: Zone,
     sites: Vec<Site>,
     directory: Directory,
 }
@@ -130,11 +131,11 @@ impl Scene {
             Some(image) => real(root, image, environment).await?,
         };
         let zone = Zone::new();
-        for name in ["rare-books.test", "*.rare-books.test"] {
+        for name in [SHOP, "www.rare-books.test"] {
             zone.add(name, Record::A(Ipv4Addr::LOCALHOST));
         }
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let dns = dns::Server::start(anywhere, zone).await?;
+        let dns = dns::Server::start(anywhere, zone.clone()).await?;
         let (http, https) = nginx.addresses();
         let mut options = acme::Options::new(Clock::new(now), dns.address(), http.port());
         options.https_port = https.port();
@@ -143,6 +144,7 @@ impl Scene {
             nginx,
             ca,
             dns,
+            zone,
             sites: Vec::new(),
             directory,
         };
@@ -160,12 +162,16 @@ impl Scene {
     }
 
     /// Writes nginx's configuration, which serves nothing else until nginx is told
-    pub(super) fn edit(&mut self, sites: &[Site]) -> Result<Option<Edit>, DemoError> {
+    pub(super) fn edit(
+        &mut self,
+        sites: &[Site],
+        kind: EditKind,
+    ) -> Result<Option<Edit>, DemoError> {
         let before = web::files(&self.sites);
         let after = web::files(sites);
         write_sites(self.directory(), sites)?;
         self.sites = sites.to_vec();
-        Ok(difference(&before, &after))
+        Ok(difference(&before, &after, kind))
     }
 
     /// What an operator does after an edit: `nginx -s reload`, and a moment's patience until
@@ -187,6 +193,12 @@ impl Scene {
         // What came of it is for the next command to say.
         let _ = wait_for(&observer, name, https, &wanted, PATIENCE).await;
         Ok(())
+    }
+
+    /// Gives every name below the shop's an address, the messenger's among them
+    pub(super) fn add_records(&self) {
+        let everything = format!("*.{SHOP}");
+        self.zone.set(&everything, [Record::A(Ipv4Addr::LOCALHOST)]);
     }
 
     pub(super) fn addresses(&self) -> Addresses {
@@ -278,7 +290,8 @@ impl Scene {
     }
 
     fn domains_toml(&self) -> String {
-        let (_, https) = self.nginx.addresses();
+        let (http, https) = self.nginx.addresses();
+        let http_port = http.port();
         let (port, dns, directory) = (https.port(), self.dns.address(), self.ca.directory());
         let (container, docker) = self.nginx.container();
         // A path may hold anything; a string of JSON is one of TOML.
@@ -298,6 +311,10 @@ trust = "root.pem"
 
 [dns]
 servers = ["{dns}"]
+
+[preflight]
+http_port = {http_port}
+https_port = {port}
 
 [nginx]
 container = "{container}"
@@ -400,7 +417,11 @@ fn write_sites(root: &Path, sites: &[Site]) -> Result<(), DemoError> {
 }
 
 /// The first line that differs in a file that was there before
-fn difference(before: &[(String, String)], after: &[(String, String)]) -> Option<Edit> {
+fn difference(
+    before: &[(String, String)],
+    after: &[(String, String)],
+    kind: EditKind,
+) -> Option<Edit> {
     before.iter().find_map(|(name, old)| {
         let (_, new) = after.iter().find(|(other, _)| other == name)?;
         let mut lines = old.lines().zip(new.lines()).enumerate();
@@ -410,6 +431,7 @@ fn difference(before: &[(String, String)], after: &[(String, String)]) -> Option
             line: number + 1,
             before: old.trim().to_owned(),
             after: new.trim().to_owned(),
+            kind,
         })
     })
 }

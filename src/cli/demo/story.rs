@@ -4,12 +4,12 @@ use std::io::Write;
 
 use super::Teller;
 use super::scene::Scene;
-use crate::cli::args::{Global, Obtain, Verify};
+use crate::cli::args::{CheckArguments, Global, Obtain, Verify};
 use crate::cli::error::CliError;
-use crate::cli::{obtain, verify};
+use crate::cli::{check, obtain, verify};
 use crate::config::Environment;
 use crate::report::demo::{
-    Act, Edit, Ending, Step, StepReport, write_edit, write_step, write_title,
+    Act, Edit, EditKind, Ending, Step, StepReport, write_edit, write_step, write_title,
 };
 use crate::sandbox::web::Site;
 
@@ -25,6 +25,8 @@ pub(super) struct Script {
 /// What nginx's configuration says before the commands
 #[derive(Clone, Copy, Debug)]
 enum Configured {
+    /// DNS knows nothing of the messenger yet, and nginx has no TLS
+    WithoutRecord,
     /// Each domain names its own certificate, which need not exist yet
     Right,
     /// The messenger's server block names the shop's certificate, and nginx was reloaded
@@ -35,9 +37,9 @@ enum Configured {
 
 #[derive(Clone, Copy, Debug)]
 enum Command {
+    Check,
     ObtainAll,
     ObtainMessenger,
-    Verify,
     VerifyMessenger,
     Renew,
 }
@@ -90,13 +92,15 @@ pub(super) async fn play(
 }
 
 async fn prepare(configured: Configured, scene: &mut Scene) -> Result<Option<Edit>, CliError> {
-    let lineage = match configured {
-        Configured::Right | Configured::Mended => MESSENGER,
-        Configured::Mistaken => SHOP,
+    let (lineage, kind) = match configured {
+        Configured::WithoutRecord => return Ok(None),
+        Configured::Right | Configured::Mended => (MESSENGER, EditKind::Correction),
+        Configured::Mistaken => (SHOP, EditKind::Mistake),
     };
-    let edit = scene.edit(&sites(lineage))?;
-    if !matches!(configured, Configured::Right) {
-        scene.reload(MESSENGER, lineage).await?;
+    let edit = scene.edit(&sites(lineage), kind)?;
+    match configured {
+        Configured::Right => scene.add_records(),
+        _ => scene.reload(MESSENGER, lineage).await?,
     }
     Ok(edit)
 }
@@ -113,9 +117,9 @@ fn sites(messengers: &str) -> [Site; 2] {
 impl Command {
     const fn typed(self) -> &'static str {
         match self {
+            Self::Check => "check",
             Self::ObtainAll => "obtain --all",
             Self::ObtainMessenger => "obtain messenger.rare-books.test",
-            Self::Verify => "verify",
             Self::VerifyMessenger => "verify messenger.rare-books.test",
             Self::Renew => "obtain --all --force",
         }
@@ -130,11 +134,13 @@ impl Command {
         let environment = Environment::default();
         let messenger = || vec![MESSENGER.to_owned()];
         let obtain = match self {
-            Self::Verify | Self::VerifyMessenger => {
-                let targets = match self {
-                    Self::Verify => Vec::new(),
-                    _ => messenger(),
-                };
+            Self::Check => {
+                let arguments = CheckArguments::default();
+                let report = check::report(&global, &arguments, &environment).await?;
+                return Ok(StepReport::Check(report));
+            }
+            Self::VerifyMessenger => {
+                let targets = messenger();
                 let report = verify::report(&global, &Verify { targets }, &environment).await?;
                 return Ok(StepReport::Verify(report));
             }
@@ -162,14 +168,16 @@ const WWW: &str = "www.rare-books.test";
 const MESSENGER: &str = "messenger.rare-books.test";
 
 /// The story, told in under three seconds
-pub(super) const ACTS: [Script; 3] = [
+pub(super) const ACTS: [Script; 4] = [
     Script {
-        title: "One certificate per domain, loaded by nginx, proven by handshakes",
+        title: "Before the CA is asked: DNS, CAA, port 80, Docker, nginx",
+        nginx: Configured::WithoutRecord,
+        commands: &[(Command::Check, Expected::Finding("dns.nxdomain"))],
+    },
+    Script {
+        title: "The record is there: one certificate per domain, proven by handshakes",
         nginx: Configured::Right,
-        commands: &[
-            (Command::ObtainAll, Expected::Well),
-            (Command::Verify, Expected::Well),
-        ],
+        commands: &[(Command::ObtainAll, Expected::Well)],
     },
     Script {
         title: "The classic mistake: the messenger's server block names the shop's certificate",
@@ -188,9 +196,6 @@ pub(super) const ACTS: [Script; 3] = [
     Script {
         title: "Mended, and renewed: the new certificates are the ones that are served",
         nginx: Configured::Mended,
-        commands: &[
-            (Command::ObtainMessenger, Expected::Well),
-            (Command::Renew, Expected::Well),
-        ],
+        commands: &[(Command::Renew, Expected::Well)],
     },
 ];

@@ -113,7 +113,7 @@ pub(super) async fn prove_mounts(
     let begun = Instant::now();
     for container in &target.containers {
         let mut needed = webroots(target, works);
-        if options.mode == Mode::Deploy {
+        if matches!(options.mode, Mode::Deploy | Mode::Check) {
             needed.extend(storage(context, target, container, works));
         }
         let mut probes = Vec::new();
@@ -193,12 +193,13 @@ fn place(
     needed: Needed,
 ) -> Result<Probe, (Vec<usize>, Finding)> {
     let (name, content) = (format!("certd-{}", random_name()), random_name());
+    let storage = context.store.storage();
+    // Before the first generation, and before `check` as well, there is no archive.
+    let archive = Some(storage.join("archive")).filter(|archive| archive.is_dir());
+    let directory = archive.clone().unwrap_or_else(|| storage.to_owned());
     let published = match needed.what {
         What::Webroot => Published::publish(&needed.host, [(name.as_str(), content.as_str())]),
-        What::Storage => {
-            let archive = context.store.storage().join("archive");
-            Published::in_directory(&archive, &format!(".{name}"), &content)
-        }
+        What::Storage => Published::in_directory(&directory, &format!(".{name}"), &content),
     };
     let published = match published {
         Ok(published) => published,
@@ -208,6 +209,10 @@ fn place(
         What::Webroot => paths_in(container, published.directory())
             .into_iter()
             .map(|path| path.join(&name))
+            .collect(),
+        What::Storage if archive.is_none() => mount::in_container(container, storage)
+            .into_iter()
+            .map(|storage| storage.join(format!(".{name}")))
             .collect(),
         What::Storage => target
             .lives_in(context, container)

@@ -8,7 +8,7 @@ use futures_util::stream::{self, FuturesUnordered};
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
-use super::{certificate_in_words, ready};
+use super::{certificate_in_words, check, ready};
 use crate::acme::account::Registration;
 use crate::acme::csr::{self, KeyAndCsr};
 use crate::acme::problem::Consequence;
@@ -20,27 +20,93 @@ use crate::finding::{Explain, Finding, Severity, chain_of_causes};
 use crate::install;
 use crate::net::http::Meter;
 use crate::pipeline::{Context, Mode, Options, Work};
+use crate::plan::budget::Issuance;
+use crate::plan::due::Due;
 use crate::plan::{Plan, backoff};
 use crate::report::{Outcome, Stage, StageResult};
 use crate::store::files::FileError;
+use crate::store::ledger::{Entry, Spent};
 use crate::store::lineage::{Issued, LineageError};
 use crate::store::record::{GenerationRecord, RecordError};
 use crate::time::display;
 
-/// Places the orders that are planned; gives the number of HTTP requests that they took
+/// The CAs of a run, each with one session; a failure is kept for its domains
+pub(super) struct Desk {
+    sessions: BTreeMap<String, Result<Session, AcmeError>>,
+    meter: Meter,
+}
+
+impl Desk {
+    /// Opens a session for each issuer that is needed
+    pub(super) async fn open(context: &Context<'_>, options: &Options, works: &[Work<'_>]) -> Self {
+        let meter = Meter::default();
+        let needed: BTreeSet<&str> = works
+            .iter()
+            .filter(|work| must_order(work))
+            .map(|work| issuer_of(options, work))
+            .collect();
+        let sessions = needed
+            .into_iter()
+            .filter_map(|name| Some((name, context.config.issuers.get(name)?)))
+            .map(|(name, issuer)| {
+                let meter = meter.clone();
+                async move {
+                    let provider = context.provider.clone();
+                    let patience = context.patience.ca;
+                    let session = Session::open(name, issuer, provider, meter, patience).await;
+                    (name.to_owned(), session)
+                }
+            })
+            .collect::<FuturesUnordered<_>>()
+            .collect()
+            .await;
+        Self { sessions, meter }
+    }
+
+    fn session(&self, options: &Options, work: &Work<'_>) -> Option<&Session> {
+        self.sessions.get(issuer_of(options, work))?.as_ref().ok()
+    }
+
+    /// Whether the domain's CA answers
+    pub(super) fn is_open(&self, options: &Options, work: &Work<'_>) -> bool {
+        self.session(options, work).is_some()
+    }
+
+    /// Domains that stand for the domain's CA in CAA records
+    pub(super) fn caa_identities(&self, options: &Options, work: &Work<'_>) -> Vec<String> {
+        let session = self.session(options, work);
+        session
+            .map(|session| session.caa_identities().to_vec())
+            .unwrap_or_default()
+    }
+}
+
+/// The account that would order, if there is one
+pub(super) fn account_url(
+    context: &Context<'_>,
+    options: &Options,
+    work: &Work<'_>,
+) -> Option<String> {
+    let name = issuer_of(options, work);
+    let issuer = context.config.issuers.get(name)?;
+    // One that cannot be read is told of when it is needed.
+    let account = context.store.account(name, &issuer.directory).ok()??;
+    Some(account.url)
+}
+
+/// Places the orders that are planned; gives the number of HTTP requests of the whole run
 pub(super) async fn place_all(
     context: &Context<'_>,
     options: &Options,
+    desk: &Desk,
     works: &mut [Work<'_>],
 ) -> u64 {
-    let meter = Meter::default();
-    let sessions = open_sessions(context, options, works, &meter).await;
     let ordering = works.iter_mut().filter(|work| must_order(work));
     stream::iter(ordering)
         .map(|work| async {
             let issuer = issuer_of(options, work).to_owned();
             let begun = work.begin(Stage::Order);
-            match sessions.get(&issuer) {
+            match desk.sessions.get(&issuer) {
                 Some(Ok(session)) => place(context, options, session, work).await,
                 Some(Err(error)) => fail_order(context, work, begun, error, error.consequence()),
                 None => work.fail_with(Stage::Order, begun, no_issuer(&issuer)),
@@ -49,18 +115,18 @@ pub(super) async fn place_all(
         .buffer_unordered(context.config.jobs)
         .collect::<Vec<()>>()
         .await;
-    meter.requests()
+    desk.meter.requests()
 }
 
-fn no_issuer(name: &str) -> Finding {
+pub(in crate::pipeline) fn no_issuer(name: &str) -> Finding {
     Finding::failure("acme.issuer", format!("there is no issuer `{name}`"))
 }
 
-fn must_order(work: &Work<'_>) -> bool {
+pub(super) fn must_order(work: &Work<'_>) -> bool {
     work.is_open() && matches!(work.plan, Plan::Order { .. })
 }
 
-fn issuer_of<'o>(options: &'o Options, work: &'o Work<'_>) -> &'o str {
+pub(super) fn issuer_of<'o>(options: &'o Options, work: &'o Work<'_>) -> &'o str {
     match (&options.issuer, options.mode) {
         (Some(issuer), _) => issuer,
         (None, Mode::Rehearse) => defaults::STAGING_ISSUER,
@@ -68,30 +134,14 @@ fn issuer_of<'o>(options: &'o Options, work: &'o Work<'_>) -> &'o str {
     }
 }
 
-/// One session for each issuer that is needed; a failure is kept for its domains
-async fn open_sessions(
-    context: &Context<'_>,
-    options: &Options,
-    works: &[Work<'_>],
-    meter: &Meter,
-) -> BTreeMap<String, Result<Session, AcmeError>> {
-    let needed: BTreeSet<&str> = works
-        .iter()
-        .filter(|work| must_order(work))
-        .map(|work| issuer_of(options, work))
-        .collect();
-    needed
-        .into_iter()
-        .filter_map(|name| Some((name, context.config.issuers.get(name)?)))
-        .map(|(name, issuer)| async move {
-            let provider = context.provider.clone();
-            let patience = context.patience.ca;
-            let session = Session::open(name, issuer, provider, meter.clone(), patience).await;
-            (name.to_owned(), session)
-        })
-        .collect::<FuturesUnordered<_>>()
-        .collect()
-        .await
+/// Whether the CA issued for the same names before, as the reason of the order tells
+pub(super) fn issuance(work: &Work<'_>) -> Issuance {
+    match &work.plan {
+        Plan::Order {
+            reason: Due::First | Due::Names { .. } | Due::Issuer { .. },
+        } => Issuance::First,
+        _ => Issuance::Renewal,
+    }
 }
 
 /// One order from its first request to a generation in the archive
@@ -112,13 +162,19 @@ async fn place(context: &Context<'_>, options: &Options, session: &Session, work
             let consequence = error.consequence();
             fail_order(context, work, begun, &error, consequence);
         }
-        Err(OrderError::Unfinished(error)) => {
+        Err(OrderError::Unfinished { error, account_url }) => {
+            if let AcmeError::Validation { name, .. } = &error {
+                spend(context, session, &account_url, Spent::Failure(name.clone()));
+            }
             let consequence = match error.consequence() {
                 // Whatever broke, the order was placed.
                 Consequence::Unspent => Consequence::Spent,
                 consequence => consequence,
             };
             fail_order(context, work, begun, &error, consequence);
+            if let AcmeError::Validation { name, .. } = &error {
+                check::look_again(context, name, work).await;
+            }
         }
         Err(OrderError::Webroot(error)) => work.fail(Stage::Order, begun, &error),
         Err(OrderError::Publish(error)) => fail_spent(context, work, Stage::Order, begun, &error),
@@ -160,7 +216,17 @@ async fn issue(
     let key_type = work.domain.key_type;
     let key = spawn_blocking(move || csr::generate(&names, key_type));
     let profile = work.domain.profile.as_deref();
+    let account = context.store.account(session.issuer(), session.directory());
+    let is_registered = matches!(account, Ok(Some(_)));
     let pending = session.begin(&work.names, profile, registration).await?;
+    let spend = |spent| spend(context, session, pending.account_url(), spent);
+    if !is_registered {
+        spend(Spent::Account);
+    }
+    let issuance = issuance(work);
+    if issuance == Issuance::First {
+        spend(Spent::order(&work.names));
+    }
     let answers = pending
         .answers()
         .iter()
@@ -179,14 +245,35 @@ async fn issue(
     let chain_pem = pending
         .finish(&key.csr)
         .await
-        .map_err(OrderError::Unfinished)?;
+        .map_err(|error| OrderError::Unfinished {
+            error,
+            account_url: account_url.clone(),
+        })?;
     drop(published);
+    let issued = match issuance {
+        Issuance::First => Spent::certificate(&work.names),
+        Issuance::Renewal => Spent::renewal(&work.names),
+    };
+    self::spend(context, session, &account_url, issued);
     Ok(FromCa {
         chain_pem,
         key,
         account_url,
         validated,
     })
+}
+
+/// Notes what a CA counts; where that cannot be kept, limits are foretold less well
+fn spend(context: &Context<'_>, session: &Session, account_url: &str, spent: Spent) {
+    let entry = Entry {
+        at: context.now(),
+        directory: session.directory().to_owned(),
+        account: account_url.to_owned(),
+        spent,
+    };
+    if let Err(error) = context.store.spend(&[entry], context.now()) {
+        tracing::warn!(error = chain_of_causes(&error), "the ledger cannot be kept");
+    }
 }
 
 /// Looks at what the CA sent and puts it into the archive
@@ -289,6 +376,10 @@ fn fail_order(
     error: &AcmeError,
     consequence: Consequence,
 ) {
+    if let Some(document) = error.problem().map(serde_json::to_string) {
+        let document = document.unwrap_or_default();
+        tracing::info!(domain = %work.name(), document, "refused by the CA");
+    }
     match consequence {
         Consequence::Unspent => work.fail(Stage::Order, begun, error),
         Consequence::Spent => fail_spent(context, work, Stage::Order, begun, error),
@@ -366,8 +457,11 @@ enum OrderError {
     #[error(transparent)]
     Publish(ChallengeError),
     /// After the order was placed
-    #[error(transparent)]
-    Unfinished(AcmeError),
+    #[error("{error}")]
+    Unfinished {
+        error: AcmeError,
+        account_url: String,
+    },
     #[error("certd is being stopped")]
     Interrupted,
 }

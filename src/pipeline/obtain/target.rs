@@ -15,8 +15,9 @@ use crate::facts::{Container, Handshake};
 use crate::finding::{Finding, one_line};
 use crate::name::DnsName;
 use crate::pipeline::installed;
-use crate::pipeline::{Context, Options, Work};
+use crate::pipeline::{Context, Mode, Options, Work};
 use crate::plan::Plan;
+use crate::preflight::probe::Doors;
 use crate::report::{Stage, StageReport, StageResult};
 use crate::target::container::{DockerError, Engine, nginx_command};
 use crate::target::words::{Reason, Stumble, complaints, stumble};
@@ -70,6 +71,23 @@ impl Target {
             .iter()
             .flat_map(|container| endpoint::endpoints(container, ports, self.engine.address()))
             .collect()
+    }
+
+    /// Ports 80 and 443 of each container
+    pub(super) fn doors(&self) -> Vec<Doors> {
+        let engine = self.engine.address();
+        let door = |container: &Container, port| {
+            endpoint::endpoints(container, &[port], engine)
+                .first()
+                .copied()
+        };
+        let doors = self.containers.iter().filter_map(|container| {
+            Some(Doors {
+                http: door(container, 80)?,
+                https: door(container, 443),
+            })
+        });
+        doors.collect()
     }
 
     /// Each name of a domain with each place where it is verified
@@ -162,7 +180,9 @@ pub(super) async fn make_ready(
             work.fail_with(Stage::Target, begun, no_endpoint(target));
         }
         confirm(context, target, work);
-        share_keys(context, work);
+        if options.mode != Mode::Check {
+            share_keys(context, work);
+        }
         mounts::refuse_pinned(context, target, work);
         if work.is_open() {
             mounts::warn_of_mounted_state(context, target, work);

@@ -30,6 +30,8 @@ pub(crate) struct Setting {
     pub(crate) clock: Clock,
     /// Whether the CA validates a name again that it validated before
     pub(crate) reuse: Reuse,
+    /// Checks that stop a domain before an order, as in `[preflight]`
+    pub(crate) require: &'static [&'static str],
 }
 
 impl Default for Setting {
@@ -39,6 +41,8 @@ impl Default for Setting {
             nginx: "container = \"web\"",
             clock: Clock::new(Timestamp::now),
             reuse: Reuse::WhileValid,
+            // What the CA says is to be seen.
+            require: &[],
         }
     }
 }
@@ -88,6 +92,11 @@ impl Host {
             runtime,
             place,
         }
+    }
+
+    /// certd with these arguments
+    pub(crate) fn certd(&self, arguments: &[&str]) -> Run {
+        self.place.run(arguments)
     }
 
     /// `certd obtain --all` with these further arguments
@@ -201,9 +210,13 @@ fn domains_toml(setting: &Setting, ca: &Ca, dns: &dns::Server, web: &Web, place:
          storage = \"storage\"\nstate = \"state\"\nwebroot = \"webroot\"\n\
          [issuers.test]\ndirectory = \"{}\"\ntrust = \"root.pem\"\n\
          [dns]\nservers = [\"{}\"]\n[verify]\ntrust = [\"root.pem\"]\n\
+         [preflight]\nhttp_port = {}\nhttps_port = {}\nrequire = {:?}\n\
          [nginx]\ndocker = \"{}\"\n{}\n",
         ca.directory(),
         dns.address(),
+        web.http().port(),
+        web.https().port(),
+        setting.require,
         place.path("docker.sock").display(),
         setting.nginx,
     );

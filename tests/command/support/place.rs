@@ -155,7 +155,7 @@ impl Place {
             (r"\d+% of its life", "[N]% of its life"),
             (r"(?m) +(<1 ms|\d+ ms|\d+\.\d\d s)$", " [ELAPSED]"),
             (r"in (<1 ms|\d+ ms|\d+\.\d\d s)", "in [ELAPSED]"),
-            (r"(127\.0\.0\.1|\[::1\]|localhost):\d{4,5}\b", "$1:[PORT]"),
+            (r"(127\.0\.0\.\d+|\[::1\]|localhost):\d{4,5}\b", "$1:[PORT]"),
             (r"(show |\(|, )[0-9a-f]{8}\b", "${1}[FINGERPRINT]"),
         ] {
             settings.add_filter(pattern, name);

@@ -59,6 +59,21 @@ impl Dns {
         self.post("/add-a", &json!({ "host": name, "addresses": addresses }));
     }
 
+    /// Replaces the AAAA records of `name`
+    pub(crate) fn set_aaaa(&self, name: &str, addresses: &[&str]) {
+        self.post("/clear-aaaa", &json!({ "host": name }));
+        let records = json!({ "host": name, "addresses": addresses });
+        self.post("/add-aaaa", &records);
+    }
+
+    /// Replaces the CAA records of `name` by one `issue` record
+    pub(crate) fn set_caa(&self, name: &str, value: &str) {
+        self.post("/clear-caa", &json!({ "host": name }));
+        let policies = json!([{ "tag": "issue", "value": value }]);
+        let records = json!({ "host": name, "policies": policies });
+        self.post("/add-caa", &records);
+    }
+
     /// Lets every query for `name` end in SERVFAIL
     pub(crate) fn set_servfail(&self, name: &str) {
         self.post("/set-servfail", &json!({ "host": name }));

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::conf::{self, Flavour};
 use super::ports;
@@ -165,6 +165,29 @@ impl Nginx {
     pub(crate) fn started_at(&self) -> String {
         let format = "{{.State.StartedAt}}";
         process::stdout_of(docker("inspect").args(["--format", format, &self.name]))
+    }
+
+    /// Waits until nginx has answered an unknown challenge as `wanted` for a while
+    #[track_caller]
+    pub(crate) fn wait_for_challenges(&self, wanted: impl Fn(&str) -> bool) {
+        let ask = || {
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.http_port())).ok()?;
+            let request = b"GET /.well-known/acme-challenge/x HTTP/1.0\r\n\r\n";
+            stream.write_all(request).ok()?;
+            let mut reply = String::new();
+            stream.read_to_string(&mut reply).ok()?;
+            Some(reply)
+        };
+        // nginx stops its old workers 100 ms after it has started new ones.
+        let mut since = None;
+        process::wait_for("answer of the new configuration", || {
+            if !ask().is_some_and(|reply| wanted(&reply)) {
+                since = None;
+                return None;
+            }
+            let since = *since.get_or_insert_with(Instant::now);
+            (since.elapsed() > Duration::from_millis(200)).then_some(())
+        });
     }
 
     fn run_command(&self) -> Command {

@@ -1,4 +1,4 @@
-//! certd's JSON report of `obtain` and `verify`.
+//! certd's JSON report of `obtain`, `verify` and `check`.
 
 use serde_json::Value;
 
@@ -122,6 +122,30 @@ impl Report {
         self.find(&self.entry("endpoints", name)["findings"], code)
     }
 
+    /// Whether an order for a domain should succeed, in a report of `check`
+    #[track_caller]
+    pub(crate) fn readiness(&self, domain: &str) -> &str {
+        let readiness = self.domain(domain)["readiness"].as_str();
+        readiness.unwrap_or_else(|| panic!("no readiness: {self}"))
+    }
+
+    /// Codes of the failures of a domain and its names, in a report of `check`
+    #[track_caller]
+    pub(crate) fn check_failures(&self, domain: &str) -> Vec<&str> {
+        let all = checked(self.domain(domain));
+        all.filter(|finding| finding["severity"] == "failure")
+            .filter_map(|finding| finding["code"].as_str())
+            .collect()
+    }
+
+    /// A finding of a domain or one of its names, in a report of `check`
+    #[track_caller]
+    pub(crate) fn check_finding(&self, domain: &str, code: &str) -> Finding {
+        let mut all = checked(self.domain(domain));
+        let found = all.find(|finding| finding["code"] == code);
+        Finding::of(found.unwrap_or_else(|| panic!("no finding {code}: {self}")))
+    }
+
     /// The entry of a domain
     #[track_caller]
     pub(crate) fn domain(&self, name: &str) -> &Value {
@@ -141,12 +165,27 @@ impl Report {
         let found = all
             .find(|finding| finding["code"] == code)
             .unwrap_or_else(|| panic!("no finding {code}: {self}"));
-        let text = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
-        Finding {
+        Finding::of(found)
+    }
+}
+
+impl Finding {
+    fn of(finding: &Value) -> Self {
+        let text = |key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+        Self {
             evidence: text("evidence"),
             cure: text("cure"),
         }
     }
+}
+
+/// What `check` found of a domain, and then of its names
+fn checked(domain: &Value) -> impl Iterator<Item = &Value> {
+    let entries = |value: &'static str| domain[value].as_array().into_iter().flatten();
+    let groups = entries("groups").map(|group| &group["findings"]);
+    let checks = entries("names").filter_map(|name| name["checks"].as_object());
+    let lists = groups.chain(checks.flat_map(|checks| checks.values()));
+    lists.filter_map(Value::as_array).flatten()
 }
 
 fn codes<'r>(entry: &'r Value, severity: &str) -> Vec<&'r str> {

@@ -56,7 +56,9 @@ impl Scene {
 
     /// domains.toml without `[nginx]` and without a domain
     pub(crate) fn unbound_config(&self) -> Config {
-        Config::new(&self.world, &self.dns, &self.ca).agreed()
+        Config::new(&self.world, &self.dns, &self.ca)
+            .http_port(&self.nginx)
+            .agreed()
     }
 
     /// Adds a domain that is served at this nginx's TLS port
@@ -69,7 +71,17 @@ impl Scene {
 
     /// Writes a domains.toml with these domains
     pub(crate) fn write_domains(&self, domains: &[(&str, &[&str])]) {
-        let config = domains.iter().fold(self.config(), |config, domain| {
+        self.write_config(self.config(), domains);
+    }
+
+    /// The same, where the CA itself is to say no: nothing that shows before an order stops it
+    pub(crate) fn write_unchecked(&self, domains: &[(&str, &[&str])]) {
+        self.write_config(self.config().unchecked(), domains);
+    }
+
+    /// Writes a domains.toml that begins with `config` and has these domains
+    pub(crate) fn write_config(&self, config: Config, domains: &[(&str, &[&str])]) {
+        let config = domains.iter().fold(config, |config, domain| {
             self.domain(config, domain.0, domain.1)
         });
         self.world.write_config(&config);
@@ -91,6 +103,12 @@ impl Scene {
     #[track_caller]
     pub(crate) fn verify(&self, arguments: &[&str]) -> Report {
         self.json("verify", arguments)
+    }
+
+    /// Runs `certd check ... --format json`
+    #[track_caller]
+    pub(crate) fn check(&self, arguments: &[&str]) -> Report {
+        self.json("check", arguments)
     }
 
     #[track_caller]

@@ -1,8 +1,10 @@
 //! A directory for one certd, and certd in it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -70,7 +72,19 @@ impl World {
 
     /// Writes domains.toml
     pub(crate) fn write_config(&self, config: &Config) {
-        self.write_text(&format!("{}\n{}", config.top, config.tables));
+        let Config {
+            top,
+            preflight,
+            tables,
+            dns,
+        } = config;
+        let preflight: String = preflight
+            .iter()
+            .map(|(key, value)| format!("{key} = {value}\n"))
+            .collect();
+        self.write_text(&format!(
+            "{top}\n[dns]\nservers = [\"{dns}\"]\n\n[preflight]\n{preflight}\n{tables}"
+        ));
     }
 
     /// Writes domains.toml as it stands
@@ -212,6 +226,8 @@ impl Output {
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     top: String,
+    dns: SocketAddr,
+    preflight: BTreeMap<&'static str, String>,
     tables: String,
 }
 
@@ -259,16 +275,18 @@ state = {state:?}
 "#
         );
         let tables = format!(
-            r#"[dns]
-servers = [{:?}]
-
-[verify]
+            r#"[verify]
 trust = [{:?}]
 "#,
-            dns.server(),
             ca.root_path()
         );
-        Self { top, tables }.issuer("test-ca", &ca.directory_url(), &ca.trust_pem_path())
+        let empty = Self {
+            top,
+            dns: dns.address(),
+            preflight: BTreeMap::new(),
+            tables,
+        };
+        empty.issuer("test-ca", &ca.directory_url(), &ca.trust_pem_path())
     }
 
     /// Agrees to the terms of service
@@ -297,7 +315,26 @@ trust = [{:?}]
 
     /// Adds `[nginx]` with the container's name; [`Self::lines`] adds to it
     pub(crate) fn nginx(self, nginx: &Nginx) -> Self {
-        self.lines(&format!("\n[nginx]\ncontainer = {:?}", nginx.name()))
+        self.http_port(nginx)
+            .lines(&format!("\n[nginx]\ncontainer = {:?}", nginx.name()))
+    }
+
+    /// Lets certd ask another DNS server than the CA does
+    pub(crate) fn dns(self, dns: SocketAddr) -> Self {
+        Self { dns, ..self }
+    }
+
+    /// Says where the CA's port 80 is
+    pub(crate) fn http_port(mut self, nginx: &Nginx) -> Self {
+        let port = nginx.http_port().to_string();
+        self.preflight.insert("http_port", port);
+        self
+    }
+
+    /// Lets nothing that shows before an order stop it: the CA itself is to say no
+    pub(crate) fn unchecked(mut self) -> Self {
+        self.preflight.insert("require", "[]".to_owned());
+        self
     }
 
     /// Adds a `[[domain]]`; [`Self::lines`] adds to it

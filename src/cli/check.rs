@@ -1,0 +1,57 @@
+//! `certd check`.
+
+use std::time::Instant;
+
+use super::args::{CheckArguments, Global, SkippedCheck};
+use super::error::CliError;
+use super::obtain::{enabled, named_by};
+use super::{Ended, crypto_provider, now, print_report};
+use crate::config::{Config, Environment};
+use crate::pipeline::check::check;
+use crate::pipeline::{Context, Patience, Progress};
+use crate::report::check::{CheckReport, Readiness};
+use crate::report::text;
+use crate::store::Store;
+
+pub(super) async fn run(
+    global: &Global,
+    args: &CheckArguments,
+    environment: &Environment,
+) -> Result<Ended, CliError> {
+    let report = report(global, args, environment).await?;
+    if !(global.quiet && report.readiness() == Readiness::Ready) {
+        print_report(&report, global.format, global.color, |report, out| {
+            text::check(report, out)
+        })?;
+    }
+    Ok(match report.readiness() {
+        Readiness::Ready => Ended::Well,
+        Readiness::Later => Ended::Later,
+        Readiness::NotReady => Ended::Failed,
+    })
+}
+
+/// What the command does, without printing what came of it
+pub(super) async fn report(
+    global: &Global,
+    args: &CheckArguments,
+    environment: &Environment,
+) -> Result<CheckReport, CliError> {
+    let path = Config::locate(global.config.as_deref(), environment)?;
+    let config = Config::read(&path, environment)?;
+    let domains = match args.domains.as_slice() {
+        [] => enabled(&config)?,
+        names => named_by(&config, names)?,
+    };
+    let store = Store::for_reading(&config.storage, &config.state);
+    let context = Context {
+        config: &config,
+        store: &store,
+        provider: crypto_provider(),
+        started: (now(), Instant::now()),
+        progress: Progress::default(),
+        patience: Patience::USUAL,
+    };
+    let skip = args.skip_check.iter().copied().map(SkippedCheck::check);
+    Ok(check(&context, &skip.collect(), &domains).await)
+}

@@ -1,0 +1,109 @@
+//! What the ledger says of an order that is about to be placed, in words.
+
+use jiff::Timestamp;
+
+use super::Context;
+use crate::finding::Finding;
+use crate::name::DnsName;
+use crate::plan::budget::{self, Intent, Issuance, Usage};
+use crate::report::check::EXHAUSTED;
+use crate::store::ledger::sorted;
+use crate::store::record::RecordError;
+use crate::time::{display, in_words};
+
+/// How much of each limit is used that an order for these names would count for
+///
+/// Empty for a CA whose limits are not known.
+///
+/// # Errors
+/// [`RecordError`] where the ledger cannot be read.
+pub(super) fn usage(
+    context: &Context<'_>,
+    directory: &str,
+    account: Option<&str>,
+    names: &[DnsName],
+    issuance: Issuance,
+) -> Result<Vec<Usage>, RecordError> {
+    let Some(limits) = budget::limits_of(directory) else {
+        return Ok(Vec::new());
+    };
+    let ledger = context.store.ledger()?;
+    let names = sorted(names);
+    let intent = Intent {
+        directory,
+        account,
+        names: &names,
+        issuance,
+    };
+    Ok(budget::usage(&ledger, &limits, intent, context.now()))
+}
+
+/// What one limit's usage means
+pub(super) fn finding(usage: &Usage, now: Timestamp) -> Finding {
+    let limit = usage.limit;
+    let of = match usage.of.as_str() {
+        "" => String::new(),
+        of => format!(" {of}"),
+    };
+    let period = in_words(limit.period);
+    let evidence = format!(
+        "{} of {} {}{of} are used in {period}, by certd's own count",
+        usage.used, limit.most, limit.what
+    );
+    match usage.next {
+        None if usage.used * 2 < limit.most => Finding::ok("budget.left", evidence),
+        None => Finding::note("budget.used", evidence),
+        Some(next) => Finding::warning(EXHAUSTED, evidence).with_cure(format!(
+            "the next is free at {} (in {}); --skip-check budget asks the CA all the same",
+            display(next),
+            in_words(next.duration_since(now))
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::finding::Severity;
+    use crate::plan::budget::Limit;
+
+    #[test]
+    fn a_limit_is_told_of_by_what_is_left_of_it() {
+        #[track_caller]
+        fn check(used: u32, next: Option<&str>, code: &str, severity: Severity) {
+            let now: Timestamp = "2027-03-01T12:00:00Z".parse().expect("a time");
+            let usage = Usage {
+                limit: Limit {
+                    name: "failures",
+                    what: "failed validations of the name",
+                    most: 5,
+                    period: SignedDuration::from_hours(1),
+                },
+                of: "shop.test".to_owned(),
+                used,
+                next: next.map(|next| next.parse().expect("a time")),
+            };
+            let found = finding(&usage, now);
+            assert_eq!((found.code, found.severity), (code, severity));
+            let evidence = format!(
+                "{used} of 5 failed validations of the name shop.test are used in 60 min, by certd's own count"
+            );
+            assert_eq!(found.evidence, evidence);
+            let cure = next.map(|_| {
+                "the next is free at 2027-03-01 12:12 UTC (in 12 min); --skip-check budget asks the CA all the same"
+            });
+            assert_eq!(found.cure.as_deref(), cure);
+        }
+        check(0, None, "budget.left", Severity::Ok);
+        check(2, None, "budget.left", Severity::Ok);
+        check(3, None, "budget.used", Severity::Note);
+        check(
+            5,
+            Some("2027-03-01T12:12:00Z"),
+            EXHAUSTED,
+            Severity::Warning,
+        );
+    }
+}

@@ -1,0 +1,201 @@
+//! What `certd check` found, domain by domain.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::config::Check;
+use crate::finding::{Finding, Severity};
+use crate::time::serialize_millis;
+
+/// All domains that were looked at
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckReport {
+    /// Version of this JSON form
+    pub schema_version: u32,
+    /// Always `check`
+    pub command: &'static str,
+    /// When it began
+    pub started: Timestamp,
+    /// How long it took
+    #[serde(rename = "elapsed_millis", serialize_with = "serialize_millis")]
+    pub elapsed: Duration,
+    /// One entry for each domain, in the order of the configuration
+    pub domains: Vec<DomainCheck>,
+}
+
+impl CheckReport {
+    /// The worst that was found
+    pub fn readiness(&self) -> Readiness {
+        let all = self.domains.iter().map(|domain| domain.readiness);
+        all.max().unwrap_or(Readiness::Ready)
+    }
+}
+
+/// What would become of an order
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Readiness {
+    /// It should succeed
+    Ready,
+    /// A limit of the CA leaves no room now
+    Later,
+    /// It would fail, or is not placed
+    NotReady,
+}
+
+impl Readiness {
+    /// The word for it in text
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Later => "later",
+            Self::NotReady => "not ready",
+        }
+    }
+}
+
+/// What was found for one domain
+#[derive(Clone, Debug, Serialize)]
+pub struct DomainCheck {
+    /// Primary name
+    pub name: String,
+    /// What it comes to
+    pub readiness: Readiness,
+    /// What concerns the domain as a whole
+    pub groups: Vec<Group>,
+    /// What concerns each name
+    pub names: Vec<NameFindings>,
+}
+
+/// Findings of one kind
+#[derive(Clone, Debug, Serialize)]
+pub struct Group {
+    /// What they are about
+    pub about: &'static str,
+    /// The worst first
+    pub findings: Vec<Finding>,
+}
+
+/// What was found out about one name
+#[derive(Clone, Debug, Serialize)]
+pub struct NameFindings {
+    /// The name
+    pub name: String,
+    /// For each kind of check what was found, the worst first
+    pub checks: BTreeMap<Check, Vec<Finding>>,
+}
+
+impl NameFindings {
+    /// What is wrong by these checks
+    pub fn failures(&self, of: impl Fn(Check) -> bool) -> impl Iterator<Item = &Finding> {
+        self.checks
+            .iter()
+            .filter(move |(check, _)| of(**check))
+            .flat_map(|(_, findings)| findings)
+            .filter(|finding| finding.severity == Severity::Failure)
+    }
+
+    /// Everything that was found
+    pub fn all(&self) -> impl Iterator<Item = &Finding> {
+        self.checks.values().flatten()
+    }
+}
+
+impl Group {
+    /// Findings about something
+    pub fn new(about: &'static str, mut findings: Vec<Finding>) -> Self {
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        Self { about, findings }
+    }
+}
+
+impl DomainCheck {
+    /// What was found, and what it comes to when these checks of names are required
+    pub fn new(
+        name: String,
+        groups: Vec<Group>,
+        names: Vec<NameFindings>,
+        is_required: impl Fn(Check) -> bool + Copy,
+    ) -> Self {
+        let failure = |finding: &Finding| finding.severity == Severity::Failure;
+        let of_domain = groups.iter().flat_map(|group| &group.findings);
+        let fails = of_domain.clone().any(failure)
+            || names
+                .iter()
+                .any(|name| name.failures(is_required).next().is_some());
+        let waits = of_domain.clone().any(|finding| finding.code == EXHAUSTED);
+        let readiness = match (fails, waits) {
+            (true, _) => Readiness::NotReady,
+            (false, true) => Readiness::Later,
+            (false, false) => Readiness::Ready,
+        };
+        Self {
+            name,
+            readiness,
+            groups,
+            names,
+        }
+    }
+}
+
+/// Code of the finding that a limit leaves no room
+pub const EXHAUSTED: &str = "budget.exhausted";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_is_what_would_become_of_an_order() {
+        #[track_caller]
+        fn check(of_domain: &[Finding], of_name: (Check, Finding), expected: Readiness) {
+            let names = vec![NameFindings {
+                name: "shop.test".to_owned(),
+                checks: BTreeMap::from([(of_name.0, vec![of_name.1])]),
+            }];
+            let groups = vec![Group::new("ca", of_domain.to_vec())];
+            let is_required = |check| check == Check::Dns;
+            let domain = DomainCheck::new("shop.test".to_owned(), groups, names, is_required);
+            assert_eq!(domain.readiness, expected);
+        }
+        let (good, bad) = (Finding::ok("a.b", "x"), Finding::failure("a.b", "x"));
+        let waits = Finding::warning(EXHAUSTED, "x");
+        let warning = Finding::warning("a.b", "x");
+        check(&[], (Check::Dns, good.clone()), Readiness::Ready);
+        check(&[], (Check::Dns, warning.clone()), Readiness::Ready);
+        check(&[], (Check::Dns, bad.clone()), Readiness::NotReady);
+        // What is not required is shown, and stops nothing.
+        check(&[], (Check::Http, bad.clone()), Readiness::Ready);
+        check(
+            std::slice::from_ref(&waits),
+            (Check::Dns, good.clone()),
+            Readiness::Later,
+        );
+        check(
+            &[waits.clone(), bad.clone()],
+            (Check::Dns, good),
+            Readiness::NotReady,
+        );
+        check(&[waits], (Check::Dns, bad), Readiness::NotReady);
+    }
+
+    #[test]
+    fn the_worst_of_a_group_comes_first() {
+        let findings = vec![
+            Finding::ok("a.b", "1"),
+            Finding::failure("a.b", "2"),
+            Finding::note("a.b", "3"),
+            Finding::failure("a.b", "4"),
+        ];
+        let group = Group::new("ca", findings);
+        let order: Vec<&str> = group
+            .findings
+            .iter()
+            .map(|found| &*found.evidence)
+            .collect();
+        assert_eq!(order, ["2", "4", "3", "1"]);
+    }
+}
