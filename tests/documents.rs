@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use certd::config::{Config, Environment, Terms, defaults};
+use certd::finding::codes::CODES;
 
 fn file(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
@@ -49,14 +50,30 @@ fn the_readme_begins_with_the_demo_and_shows_what_it_prints() {
     let readme = file("README.md");
     assert_eq!(blocks(&readme, "sh")[0], "cargo run --release -- demo\n");
     let shown = &blocks(&readme, "text")[0];
-    let snapshot = file("tests/command/snapshots/command__demo__story.snap");
-    let story = snapshot.splitn(3, "---\n").nth(2).unwrap();
+    assert_is_told(shown, "tests/command/snapshots/command__demo__story.snap");
+}
+
+#[test]
+fn what_the_readme_shows_of_a_check_is_what_it_prints() {
+    let blocks = blocks(&file("README.md"), "text");
+    let shown = blocks.iter().find(|block| block.contains("http.dead_ipv6"));
+    assert_is_told(
+        shown.expect("the block is there"),
+        "tests/command/snapshots/command__check__dns.snap",
+    );
+}
+
+/// The lines are lines of a snapshot, in its order
+#[track_caller]
+fn assert_is_told(shown: &str, snapshot: &str) {
+    let text = file(snapshot);
+    let told = text.splitn(3, "---\n").nth(2).expect("a snapshot");
     // The indentation is lost to `blocks`.
-    let mut lines = story.lines().map(str::trim_start);
+    let mut lines = told.lines().map(str::trim_start);
     for line in shown.lines() {
         assert!(
             lines.any(|told| is_told(line, told)),
-            "the demo does not print {line:?}, or not there"
+            "{snapshot} does not hold {line:?}, or not there"
         );
     }
 }
@@ -119,6 +136,7 @@ fn every_default_in_the_sample_is_the_real_one() {
     assert_eq!(spoken.verify.concurrency, silent.verify.concurrency);
     assert_eq!(spoken.verify.min_remaining, silent.verify.min_remaining);
     assert_eq!(spoken.dns.timeout, silent.dns.timeout);
+    assert_eq!(spoken.preflight, silent.preflight);
     for (spoken, silent) in spoken.domains.iter().zip(&silent.domains) {
         assert_eq!(spoken.issuer, silent.issuer);
         assert_eq!(spoken.key_type, silent.key_type);
@@ -128,6 +146,8 @@ fn every_default_in_the_sample_is_the_real_one() {
         assert_eq!(spoken.sharing, silent.sharing);
         assert_eq!(spoken.enabled, silent.enabled);
     }
+    assert_eq!(spoken.domains[0].addresses.len(), 2);
+    assert!(silent.domains[0].addresses.is_empty());
     assert_eq!(silent.storage, PathBuf::from(defaults::STORAGE));
     assert!(spoken.issuers["company"].trust.is_some());
     assert!(spoken.issuers["zerossl"].eab.is_some());
@@ -150,7 +170,10 @@ fn the_readme_names_each_command_and_option_of_obtain() {
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.split_whitespace().next().map(ToOwned::to_owned))
         .collect();
-    assert_eq!(commands, ["obtain", "verify", "status", "demo", "help"]);
+    assert_eq!(
+        commands,
+        ["obtain", "check", "verify", "status", "demo", "help"]
+    );
     for command in commands.iter().filter(|command| *command != "help") {
         assert!(readme.contains(&format!("| `certd {command}")), "{command}");
     }
@@ -163,6 +186,46 @@ fn the_readme_names_each_command_and_option_of_obtain() {
         let option = option.trim_end_matches(')').trim_end_matches('\'');
         assert!(readme.contains(option), "{option}");
     }
+}
+
+#[test]
+fn the_readme_lists_every_code_as_the_source_does() {
+    let readme = file("README.md");
+    let (before, rest) = readme.split_once(CODES_BEGIN).expect("the first marker");
+    let (listed, after) = rest.split_once(CODES_END).expect("the second marker");
+    let expected = table_of_codes();
+    if std::env::var_os("CERTD_UPDATE_README").is_some() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+        let written = format!("{before}{CODES_BEGIN}{expected}{CODES_END}{after}");
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the file is the checkout's, not an operator's"
+        )]
+        fs::write(path, written).expect("README.md is writable");
+        return;
+    }
+    assert!(
+        listed == expected,
+        "README.md has another table of codes than src/finding/codes.rs: \
+         CERTD_UPDATE_README=1 cargo test --test documents"
+    );
+}
+
+const CODES_BEGIN: &str =
+    "<!-- codes: CERTD_UPDATE_README=1 cargo test --test documents writes this table -->\n";
+const CODES_END: &str = "<!-- end of codes -->\n";
+
+fn table_of_codes() -> String {
+    let mut table = "\n| code | meaning | cure |\n|---|---|---|\n".to_owned();
+    for code in CODES {
+        if let Some(cure) = code.cure {
+            table.push_str(&format!(
+                "| `{}` | {} | {cure} |\n",
+                code.code, code.meaning
+            ));
+        }
+    }
+    table + "\n"
 }
 
 #[test]
