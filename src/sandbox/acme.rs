@@ -136,6 +136,7 @@ struct Controls {
     nonce_debt: u32,
     window: Option<Window>,
     requests: Vec<String>,
+    date: Option<Timestamp>,
 }
 
 /// When a certificate should be renewed (RFC 9773 section 4.2)
@@ -315,6 +316,11 @@ impl Ca {
     /// Gives this window for every certificate; `None` for the one that Let's Encrypt would give
     pub fn set_window(&self, window: Option<Window>) {
         lock(&self.shared.controls).window = window;
+    }
+
+    /// Gives this time with the directory, whatever its clock says; `None` for the system's
+    pub fn tell_time(&self, time: Option<Timestamp>) {
+        lock(&self.shared.controls).date = time;
     }
 
     /// Makes a certificate for these names without an order

@@ -65,14 +65,14 @@ impl Zone {
     }
 
     /// What there is to say about a name, with the aliases that lead to it
-    fn find(&self, name: &str, kind: RecordType) -> Answer {
+    fn find(&self, name: &str, kind: RecordType, checking: Checking) -> Answer {
         let names = lock(&self.0);
         let mut found: Vec<(String, Record)> = Vec::new();
         let mut owner = normal(name);
         // A loop of aliases comes back to a name that was passed already.
         while found.len() < MAX_ALIASES && found.iter().all(|(passed, _)| *passed != owner) {
             let outcome = match lookup(&names, &owner) {
-                Lookup::Entry(entry) => entry.answer(&owner, kind, &mut found),
+                Lookup::Entry(entry) => entry.answer(&owner, kind, checking, &mut found),
                 Lookup::Empty => Step::End(Outcome::NoData),
                 Lookup::Missing => Step::End(Outcome::NoSuchName),
             };
@@ -99,8 +99,17 @@ struct Entry {
 }
 
 impl Entry {
-    fn answer(&self, owner: &str, kind: RecordType, found: &mut Vec<(String, Record)>) -> Step {
-        if let Some(failure) = self.failure {
+    fn answer(
+        &self,
+        owner: &str,
+        kind: RecordType,
+        checking: Checking,
+        found: &mut Vec<(String, Record)>,
+    ) -> Step {
+        if let Some(failure) = self
+            .failure
+            .filter(|failure| failure.strikes(kind, checking))
+        {
             return Step::End(Outcome::Failed(failure));
         }
         let of_kind = |record: &&Record| record.kind() == kind;
@@ -262,6 +271,29 @@ pub enum Failure {
     Refused,
     /// It says nothing, until the client gives up
     NoAnswer,
+    /// It says that it does not know such questions
+    NotImplemented,
+    /// It says that it cannot answer where this type is asked for, as `AAAA`
+    ServFailFor(&'static str),
+    /// It says that it cannot answer, unless asked not to validate: DNSSEC is broken
+    Bogus,
+}
+
+impl Failure {
+    fn strikes(self, kind: RecordType, checking: Checking) -> bool {
+        match self {
+            Self::ServFailFor(only) => kind.to_string() == only,
+            Self::Bogus => checking == Checking::Enabled,
+            _ => true,
+        }
+    }
+}
+
+/// Whether a client wants answers validated (the CD bit, RFC 4035 section 3.2.2)
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Checking {
+    Enabled,
+    Disabled,
 }
 
 const MAX_ALIASES: usize = 16;

@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, LINK};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, DATE, HeaderName, LINK};
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -203,12 +203,12 @@ pub(super) async fn nothing_there() -> Problem {
 }
 
 /// The directory (RFC 8555 section 7.1.1)
-pub(super) async fn directory(State(shared): State<Arc<Shared>>) -> Json<Value> {
+pub(super) async fn directory(State(shared): State<Arc<Shared>>) -> Response {
     let profiles: BTreeMap<&str, &str> = PROFILES
         .iter()
         .map(|profile| (profile.name, profile.description))
         .collect();
-    Json(json!({
+    let body = Json(json!({
         "newNonce": shared.url("nonce"),
         "newAccount": shared.url("new-account"),
         "newOrder": shared.url("new-order"),
@@ -222,14 +222,21 @@ pub(super) async fn directory(State(shared): State<Arc<Shared>>) -> Json<Value> 
             "externalAccountRequired": shared.options.accounts != Accounts::Open,
             "profiles": profiles,
         },
-    }))
+    }));
+    let mut response = body.into_response();
+    let date = lock(&shared.controls).date;
+    let date = date.and_then(|date| httpdate::fmt_http_date(date.into()).parse().ok());
+    if let Some(date) = date {
+        response.headers_mut().insert(DATE, date);
+    }
+    response
 }
 
 /// The directory by POST-as-GET, which RFC 8555 section 6.3 wants as well
 pub(super) async fn directory_signed(
     state: State<Arc<Shared>>,
     signed: Signed,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Response, Problem> {
     signed.as_get()?;
     Ok(directory(state).await)
 }

@@ -17,7 +17,7 @@ use hickory_server::zone_handler::MessageResponseBuilder;
 use tokio::net::{TcpListener, UdpSocket};
 
 use super::super::{SandboxError, listen, lock};
-use super::{Answer, Failure, Outcome, Record, Zone, absolute, normal};
+use super::{Answer, Checking, Failure, Outcome, Record, Zone, absolute, normal};
 
 /// A server that answers from a zone, over UDP and TCP on the same port, until it is dropped
 ///
@@ -172,14 +172,21 @@ impl Handler {
             name: name.clone(),
             kind: kind.to_string(),
         });
-        let Answer { found, outcome } = self.zone.find(&name, kind);
+        let checking = match request.metadata.checking_disabled {
+            true => Checking::Disabled,
+            false => Checking::Enabled,
+        };
+        let Answer { found, outcome } = self.zone.find(&name, kind, checking);
         let reply = match outcome {
             Outcome::Found => Reply::with(ResponseCode::NoError, found),
             Outcome::NoData => Reply::with(ResponseCode::NoError, found).and_then(Reply::and_soa),
             Outcome::NoSuchName => {
                 Reply::with(ResponseCode::NXDomain, found).and_then(Reply::and_soa)
             }
-            Outcome::Failed(Failure::ServFail) => Ok(Reply::empty(ResponseCode::ServFail)),
+            Outcome::Failed(Failure::ServFail | Failure::ServFailFor(_) | Failure::Bogus) => {
+                Ok(Reply::empty(ResponseCode::ServFail))
+            }
+            Outcome::Failed(Failure::NotImplemented) => Ok(Reply::empty(ResponseCode::NotImp)),
             Outcome::Failed(Failure::Refused) => Ok(Reply::empty(ResponseCode::Refused)),
             Outcome::Failed(Failure::NoAnswer) => return None,
         };
