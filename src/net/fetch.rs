@@ -73,6 +73,12 @@ impl Fetcher {
         }
     }
 
+    /// Whether anything takes a connection there in time
+    pub async fn connects(&self, address: SocketAddr) -> bool {
+        let connected = timeout(self.timeout, TcpStream::connect(address)).await;
+        matches!(connected, Ok(Ok(_)))
+    }
+
     async fn talk(&self, url: &Uri, stream: TcpStream) -> Result<Reply, FetchFailure> {
         if url.scheme() != Some(&Scheme::HTTPS) {
             return exchange(url, stream).await;
@@ -105,7 +111,16 @@ where
         .header(ACCEPT, "*/*")
         .body(Empty::<Bytes>::new())
         .map_err(|error| FetchFailure::NotHttp(error.to_string()))?;
-    let mut response = sender.send_request(request).await.map_err(failed)?;
+    let mut response = match sender.send_request(request).await {
+        Ok(response) => response,
+        // The server spoke or closed before it was asked: the connection may know which of them.
+        Err(error) if error.is_canceled() => {
+            let ended = connections.join_next().await;
+            let cause = ended.and_then(Result::ok).and_then(Result::err);
+            return Err(failed(cause.unwrap_or(error)));
+        }
+        Err(error) => return Err(failed(error)),
+    };
     let body = beginning(&mut response).await.map_err(failed)?;
     Ok(Reply {
         status: response.status().as_u16(),
@@ -128,10 +143,13 @@ async fn beginning(response: &mut Response<Incoming>) -> Result<Vec<u8>, hyper::
 }
 
 fn broken(url: &Uri, error: &hyper::Error) -> FetchFailure {
+    let cause = StdError::source(error).and_then(|cause| cause.downcast_ref::<hyper::Error>());
+    let error = cause.unwrap_or(error);
     let is_reset = StdError::source(error)
         .and_then(|cause| cause.downcast_ref::<io::Error>())
         .is_some();
-    if is_reset || error.is_incomplete_message() || error.is_closed() {
+    let is_closed = error.is_incomplete_message() || error.is_closed() || error.is_canceled();
+    if is_reset || is_closed {
         return FetchFailure::Closed(url.to_string());
     }
     FetchFailure::NotHttp(one_line(&error.to_string()))

@@ -20,6 +20,8 @@ enum Manner {
     Says(Vec<u8>),
     /// The same over TLS
     SaysInTls(Vec<u8>),
+    /// Says this first, as a mail server does
+    Greets(&'static [u8]),
     /// Reads the request and hangs up
     HangsUp,
     /// Hangs up at once
@@ -58,6 +60,10 @@ impl Server {
                         if let Ok(mut stream) = acceptor().accept(stream).await {
                             say(&mut stream, answer).await;
                         }
+                    }
+                    Manner::Greets(greeting) => {
+                        let _ = stream.write_all(greeting).await;
+                        silent.push(stream);
                     }
                     Manner::HangsUp => drop(read(&mut stream).await),
                     Manner::Drops => drop(stream),
@@ -171,6 +177,18 @@ async fn each_failure_is_told_apart() {
         matches!(failure, Err(FetchFailure::NotHttp(_))),
         "{failure:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_speaks_first_is_no_http_whoever_is_faster() {
+    let server = Server::start(Manner::Greets(b"220 mail.test ESMTP\r\n")).await;
+    for _ in 0..200 {
+        let failure = fetch(URL, &server, PATIENCE).await;
+        assert!(
+            matches!(failure, Err(FetchFailure::NotHttp(_))),
+            "{failure:?}"
+        );
+    }
 }
 
 #[tokio::test]
