@@ -108,7 +108,7 @@ impl Session {
     }
 
     /// Terms of service that the directory names
-    pub fn terms_of_service(&self) -> Option<&str> {
+    fn terms_of_service(&self) -> Option<&str> {
         self.directory.meta.terms_of_service.as_deref()
     }
 

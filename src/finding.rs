@@ -72,6 +72,13 @@ impl Finding {
         self
     }
 
+    /// The same finding where it can do no more harm than this
+    #[must_use]
+    pub fn at_most(mut self, severity: Severity) -> Self {
+        self.severity = self.severity.min(severity);
+        self
+    }
+
     /// The failure that an error stands for: its text, the causes under it, its cure
     pub fn from_error<E: Explain + 'static>(error: &E) -> Self {
         Self {

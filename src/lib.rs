@@ -61,8 +61,11 @@
 //! supplies, and a baseline handshake is taken for every name. Then the limits and the names are
 //! checked: an exhausted limit ends the domain with "later" (exit status 75), a failure of a check
 //! in `[preflight] require` ends it with a failure, and neither has cost the CA anything, so
-//! neither backs off. Warnings and notes stop nothing, and no domain stops another. What
-//! `--skip-check` names does not decide, in that run.
+//! neither backs off. A clock far behind the CA's and a directory without space end it likewise.
+//! Failures of a check that is not required are shown as warnings; warnings and notes stop nothing,
+//! and no domain stops another. What `--skip-check` names does not decide, in that run. The orders
+//! of one run count for the limits of those that follow. A ledger is certd's own reckoning and may
+//! be wrong, so `budget` is a check that can be left out of `require`, as the others.
 //!
 //! **Check.** Facts are gathered first and judged afterwards, as pure data, for each name and
 //! alias. DNS: A and AAAA asked for apart, without hosts file, search domains or cache, and the
@@ -70,9 +73,11 @@
 //! of RFC 8657. HTTP: a token with a random name in the webroot, fetched at each address and at
 //! each container by the rules that a CA fetches by. `certd check` adds the host: directories, the
 //! containers by the very steps of `obtain` ([`pipeline::Mode::Check`], which ends before an
-//! order), the CA's directory, clock and profile, and the limits. It takes no lock, and orders,
-//! registers and reloads nothing; what it writes to be read back it removes. When a CA could not
-//! validate a name all the same, `obtain` looks at it once more and reports what it sees.
+//! order), the CA's directory, clock and profile, and the limits; and, as warnings, what an order
+//! would not mend: a certificate that does not belong to the name ([`verify`]), an application
+//! that answers 5xx. It takes no lock, and orders, registers and reloads nothing; what it writes
+//! to be read back it removes. When a CA refused a name all the same, `obtain` looks at it once
+//! more and reports what it sees.
 //!
 //! **What is no failure in a check.** A private address beside a public one is a warning
 //! (`dns.private_address`): Let's Encrypt passes over it. Where the zone's own servers say
@@ -100,7 +105,9 @@
 //!
 //! **Back-off.** Orders that the CA refused, or that were placed and came to nothing, back off for
 //! 1, 10 and 100 minutes, then daily; a `Retry-After` is obeyed. What never reached an order (a CA
-//! that is down, a failed mount) costs the CA nothing and does not back off. Failed deployments are
+//! that is down, a failed mount) costs the CA nothing and does not back off. A refusal that time does
+//! not mend (a paused account, a forbidden name, a profile that is not offered, terms) stops: the
+//! same is not asked again until issuer, profile or names change, or with `--force`. Failed deployments are
 //! counted apart and are tried again by every `obtain`: the operator has just mended something. A
 //! running order is not resumed after a crash yet: it is abandoned and expires at the CA.
 //!

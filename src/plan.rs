@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::config::Domain;
 use crate::store::lineage::{Generation, GenerationError, Lineage};
+use crate::store::record::Asked;
 use crate::time::Fraction;
 
 pub mod backoff;
@@ -38,6 +39,11 @@ pub enum Plan {
         until: Timestamp,
         /// How often it failed
         failures: u32,
+    },
+    /// An order is due, and the CA would refuse it until a person has acted
+    Stop {
+        /// Why it is due
+        reason: Due,
     },
 }
 
@@ -92,8 +98,8 @@ pub enum Urgency {
 pub fn plan(subject: Subject<'_>, demand: Demand<'_>, now: Timestamp) -> Plan {
     let reason = due::due(subject, demand, now);
     let generation = match (reason, subject.lineage.newest()) {
-        (Some(reason), _) => return order_or_wait(reason, subject.lineage, demand.urgency, now),
-        (None, None) => return order_or_wait(Due::First, subject.lineage, demand.urgency, now),
+        (Some(reason), _) => return order_or_wait(reason, subject, demand, now),
+        (None, None) => return order_or_wait(Due::First, subject, demand, now),
         (None, Some(newest)) => newest,
     };
     let lineage = subject.lineage;
@@ -109,15 +115,32 @@ pub fn plan(subject: Subject<'_>, demand: Demand<'_>, now: Timestamp) -> Plan {
     }
 }
 
-fn order_or_wait(reason: Due, lineage: &Lineage, urgency: Urgency, now: Timestamp) -> Plan {
-    let failures = &lineage.record.order_failures;
-    match (urgency, backoff::next_try(failures)) {
+fn order_or_wait(reason: Due, subject: Subject<'_>, demand: Demand<'_>, now: Timestamp) -> Plan {
+    let failures = &subject.lineage.record.order_failures;
+    if let Some(refused) = &failures.refused
+        && demand.urgency == Urgency::WhenDue
+    {
+        return match *refused == asked(subject.domain, demand.issuer) {
+            true => Plan::Stop { reason },
+            false => Plan::Order { reason },
+        };
+    }
+    match (demand.urgency, backoff::next_try(failures)) {
         (Urgency::WhenDue, Some(until)) if until > now => Plan::Wait {
             reason,
             until,
             failures: failures.count,
         },
         _ => Plan::Order { reason },
+    }
+}
+
+/// What an order for a domain asks for, at the issuer of this run
+pub fn asked(domain: &Domain, issuer: Option<&str>) -> Asked {
+    Asked {
+        issuer: issuer.unwrap_or(&domain.issuer).to_owned(),
+        profile: domain.profile.clone(),
+        names: domain.names().map(ToString::to_string).collect(),
     }
 }
 

@@ -93,17 +93,28 @@ impl Session {
         Ok(account)
     }
 
+    /// Whether there is all that registering takes, on this side
+    ///
+    /// # Errors
+    /// [`AcmeError`] as of [`Session::account`].
+    pub fn check_registration(&self, terms: Terms) -> Result<(), AcmeError> {
+        self.check_terms(terms)?;
+        self.external_account().map(drop)
+    }
+
+    fn external_account(&self) -> Result<Option<ExternalAccountKey>, AcmeError> {
+        match &self.issuer.eab {
+            Some(eab) => external_key(eab).map(Some),
+            None if self.directory.meta.external_account_required => Err(AcmeError::EabRequired {
+                issuer: self.name.clone(),
+            }),
+            None => Ok(None),
+        }
+    }
+
     async fn register(&self, registration: Registration<'_>) -> Result<StoredAccount, AcmeError> {
         self.check_terms(registration.terms)?;
-        let external = match &self.issuer.eab {
-            Some(eab) => Some(external_key(eab)?),
-            None if self.directory.meta.external_account_required => {
-                return Err(AcmeError::EabRequired {
-                    issuer: self.name.clone(),
-                });
-            }
-            None => None,
-        };
+        let external = self.external_account()?;
         let contact = contact(registration.email);
         let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
         let new_account = NewAccount {

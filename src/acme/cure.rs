@@ -1,8 +1,8 @@
 //! What an operator can do about an error of a CA, under a stable code.
 
 use super::problem::{
-    AcmeError, CAA, COMPOUND, INVALID_CONTACT, NONCE_REFUSED, RATE_LIMITED, SERVER_INTERNAL,
-    USER_ACTION, unpause_link,
+    AcmeError, CAA, COMPOUND, INVALID_CONTACT, INVALID_PROFILE, Invalid, NONCE_REFUSED,
+    RATE_LIMITED, REJECTED, SERVER_INTERNAL, UNSUPPORTED, USER_ACTION, unpause_link,
 };
 use super::reply::Hints;
 use crate::facts::Problem;
@@ -22,7 +22,7 @@ impl Explain for AcmeError {
             }
             Self::Refused { problem, .. } if problem.kind == RATE_LIMITED => "acme.rate_limited",
             Self::Refused { .. } => "acme.refused",
-            Self::Validation { .. } => "acme.validation",
+            Self::Validation(_) => "acme.validation",
             Self::NoHttp01 { .. } => "acme.no_http01",
             Self::Deadline { .. } => "acme.deadline",
             Self::Directory { .. } => "acme.directory",
@@ -42,7 +42,7 @@ impl Explain for AcmeError {
             Self::Http(error) => Some(http_cure(error)),
             Self::Status { status, .. } => Some(status_cure(*status)),
             Self::Refused { problem, hints, .. } => refusal_cure(problem, hints),
-            Self::Validation { name, problem } => Some(validation_cure(name, problem)),
+            Self::Validation(invalid) => Some(validation_cures(invalid)),
             Self::Deadline { .. } => Some(TROUBLE.to_owned()),
             Self::Directory { .. } => Some(DOCUMENTED.to_owned()),
             Self::NoHttp01 { .. } => Some(
@@ -122,41 +122,79 @@ fn status_cure(status: u16) -> String {
 fn refusal_cure(problem: &Problem, hints: &Hints) -> Option<String> {
     if let Some(link) = unpause_link(problem, hints) {
         return Some(format!(
-            "waiting does not help: mend what made the orders fail, open this page, then run certd with --force\n{link}"
+            "mend what made the orders fail, then open this page; waiting does not help\n{link}"
         ));
     }
     Some(match (problem.kind.as_str(), hints.link.as_deref()) {
-        (RATE_LIMITED, _) => {
-            "a limit of the CA is reached; revoking certificates frees nothing".to_owned()
-        }
+        (RATE_LIMITED, _) => limit_cure(&problem.detail).to_owned(),
         (SERVER_INTERNAL | NONCE_REFUSED, _) => TROUBLE.to_owned(),
         (CAA, _) => caa_cure("the name"),
-        (INVALID_CONTACT, _) => "change `email`".to_owned(),
+        (INVALID_CONTACT | UNSUPPORTED_CONTACT, _) => "change `email`".to_owned(),
+        (INVALID_PROFILE, _) => {
+            "set `profile` to one that the CA documents, or remove it for the CA's default".to_owned()
+        }
+        (EAB_REQUIRED, _) => {
+            "ask the CA for a key, and set `eab_kid` and `eab_hmac_file` in the issuer's table"
+                .to_owned()
+        }
         (UNAUTHORIZED, _) => "the CA no longer accepts the account: move its file in `state`/accounts away, and a new one is registered".to_owned(),
-        (REJECTED, _) => "the CA does not issue for such a name: is it spelt right, and public? Another `issuer` may".to_owned(),
-        (BAD_CSR, _) => "the CA wants another key: set `key_type`".to_owned(),
+        (REJECTED | UNSUPPORTED, _) => "the CA does not issue for such a name: is it spelt right, and public? Another `issuer` may".to_owned(),
+        (BAD_CSR | BAD_PUBLIC_KEY, _) => "the CA wants another key: set `key_type`".to_owned(),
         (ALREADY_REPLACED, _) => {
             "an earlier order replaces the certificate already: run certd again".to_owned()
         }
-        (USER_ACTION, Some(link)) => format!("do what {link} asks for, then run certd again"),
+        (USER_ACTION, Some(link)) => format!("do what {link} asks for"),
         (_, Some(link)) => format!("the CA points to {link}"),
         (_, None) => return None,
     })
 }
 
-fn validation_cure(name: &str, problem: &Problem) -> String {
-    // What went wrong with each name stands below such a problem (RFC 8555 section 6.7.1).
-    let (name, kind) = match problem.subproblems.first() {
-        Some(first) if problem.kind == COMPOUND => {
-            (first.name.as_deref().unwrap_or(name), &first.kind)
+/// What an operator can do about each of Let's Encrypt's limits, told by its words for it
+fn limit_cure(detail: &str) -> &'static str {
+    let says = |words| detail.contains(words);
+    if says("exact set") {
+        "enough certificates for just these names: wait, and see that `storage` is kept between runs; revoking frees nothing"
+    } else if says("failed authorizations") {
+        "too many failed validations of the name: let `certd check` show the cause before the next order"
+    } else if says("registrations") {
+        "too many new accounts: wait, and see that `state` is kept between runs"
+    } else if says("new orders") {
+        "too many orders of the account: wait; renewals at the time that the CA suggests do not count"
+    } else if says("already issued") {
+        "too many certificates for the registered domain, whoever ordered them: wait, or ask the CA for a higher limit; renewals do not count"
+    } else {
+        "a limit of the CA is reached: wait; revoking certificates frees nothing"
+    }
+}
+
+/// One line for each name; those with the same cure need it once
+fn validation_cures(invalid: &[Invalid]) -> String {
+    let mut cures: Vec<String> = Vec::new();
+    for Invalid { name, problem } in invalid {
+        // What went wrong with each name stands below such a problem (RFC 8555 section 6.7.1).
+        let parts = problem
+            .subproblems
+            .iter()
+            .filter(|_| problem.kind == COMPOUND);
+        let parts = parts.map(|part| {
+            let name = part.name.as_deref().unwrap_or(name);
+            validation_cure(name, &part.kind, &part.detail)
+        });
+        let before = cures.len();
+        cures.extend(parts);
+        if cures.len() == before {
+            cures.push(validation_cure(name, &problem.kind, &problem.detail));
         }
-        _ => (name, &problem.kind),
-    };
-    match kind.as_str() {
+    }
+    cures.join("\n")
+}
+
+fn validation_cure(name: &str, kind: &str, detail: &str) -> String {
+    match kind {
         "dns" => format!(
-            "do the name servers of `{name}` answer, and with an A or AAAA record that points to this host?"
+            "do the name servers of {name} answer, and with an A or AAAA record that points to this host?"
         ),
-        "connection" | "tls" if problem.detail.contains("edirect") || kind == "tls" => format!(
+        "connection" | "tls" if detail.contains("edirect") || kind == "tls" => format!(
             "the CA was redirected and got lost: in the server block for port 80 let /.well-known/acme-challenge/ of {name} be served from `webroot` before any redirect"
         ),
         "connection" => format!(
@@ -175,7 +213,9 @@ fn caa_cure(name: &str) -> String {
 
 const TROUBLE: &str = "the CA is in trouble: run certd again later; what is served is untouched";
 const UNAUTHORIZED: &str = "unauthorized";
-const REJECTED: &str = "rejectedIdentifier";
 const BAD_CSR: &str = "badCSR";
+const BAD_PUBLIC_KEY: &str = "badPublicKey";
+const UNSUPPORTED_CONTACT: &str = "unsupportedContact";
+const EAB_REQUIRED: &str = "externalAccountRequired";
 const ALREADY_REPLACED: &str = "alreadyReplaced";
 const DOCUMENTED: &str = "set `directory` to the URL that the CA documents";

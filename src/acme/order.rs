@@ -7,7 +7,7 @@ use instant_acme::{AuthorizationStatus, ChallengeType, Identifier, NewOrder, Ord
 use tokio::time::{Instant, sleep};
 
 use super::account::Registration;
-use super::problem::{self, AcmeError, problem_of};
+use super::problem::{self, AcmeError, Invalid, is_of_validation, problem_of};
 use super::reply::{Hints, RetryAfter};
 use super::transport::Transport;
 use super::{Session, repeat};
@@ -180,10 +180,10 @@ impl Pending {
         let error = problem::explain("a challenge", error, self.transport.hints());
         match (error, answer) {
             (AcmeError::Refused { problem, .. }, Some(answer)) if is_of_validation(&problem) => {
-                AcmeError::Validation {
+                AcmeError::Validation(vec![Invalid {
                     name: answer.name.clone(),
-                    problem,
-                }
+                    problem: *problem,
+                }])
             }
             (other, _) => other,
         }
@@ -220,17 +220,18 @@ impl Pending {
             .map_err(|error| problem::explain("the order's state", error, self.transport.hints()))
     }
 
-    /// The problem that made the order invalid: it stands in the authorization, not in the order
+    /// The problems that made the order invalid: they stand in the authorizations, not in the order
     async fn why_invalid(&mut self) -> AcmeError {
+        let mut invalid = Vec::new();
         for position in 0..self.order.state().authorizations.len() {
             let order = &mut self.order;
             let found = repeat(async || challenge_problem(order, position).await).await;
             if let Ok(Some((name, problem))) = found {
-                return AcmeError::Validation {
-                    name,
-                    problem: Box::new(problem),
-                };
+                invalid.push(Invalid { name, problem });
             }
+        }
+        if !invalid.is_empty() {
+            return AcmeError::Validation(invalid);
         }
         match &self.order.state().error {
             Some(problem) => AcmeError::Refused {
@@ -328,19 +329,6 @@ fn kind_of(kind: &ChallengeType) -> String {
         ChallengeType::Unknown(name) => one_line(name),
         other => format!("{other:?}"),
     }
-}
-
-/// Whether a problem says that the CA looked and did not find what it should (RFC 8555 section 6.7)
-fn is_of_validation(problem: &Problem) -> bool {
-    let kinds = [
-        "caa",
-        "connection",
-        "dns",
-        "incorrectResponse",
-        "tls",
-        "unauthorized",
-    ];
-    kinds.contains(&problem.kind.as_str())
 }
 
 /// Tells the CA that the challenge at a position can be validated, if it is pending

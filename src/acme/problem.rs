@@ -42,14 +42,9 @@ pub enum AcmeError {
         /// What its headers add
         hints: Hints,
     },
-    /// A name could not be validated
-    #[error("the CA could not validate {name}: {problem}")]
-    Validation {
-        /// The name
-        name: String,
-        /// The document
-        problem: Box<Problem>,
-    },
+    /// Names could not be validated: those that the CA gave a reason for, at least one
+    #[error("the CA could not validate {}", in_words(.0))]
+    Validation(Vec<Invalid>),
     /// The CA offers no HTTP-01 challenge for a name
     #[error("the CA offers no http-01 challenge for {name}, only {offered}")]
     NoHttp01 {
@@ -134,6 +129,21 @@ pub enum AcmeError {
     },
 }
 
+/// A name that the CA could not validate
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// The name
+    pub name: String,
+    /// Why
+    pub problem: Problem,
+}
+
+fn in_words(invalid: &[Invalid]) -> String {
+    let each = invalid.iter();
+    let each = each.map(|Invalid { name, problem }| format!("{name}: {problem}"));
+    each.collect::<Vec<_>>().join("; nor ")
+}
+
 /// What an error means for the next attempt
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consequence {
@@ -143,6 +153,8 @@ pub enum Consequence {
     Spent,
     /// The CA named a time
     Later(RetryAfter),
+    /// The CA will refuse the same again until a person has acted
+    Stop,
 }
 
 impl AcmeError {
@@ -155,31 +167,64 @@ impl AcmeError {
                 status: 429 | 503,
                 ..
             } => Consequence::Later(*after),
-            // Waiting ends no pause, so the run has failed.
             Self::Refused { problem, hints, .. } if unpause_link(problem, hints).is_some() => {
-                Consequence::Spent
+                Consequence::Stop
             }
             Self::Refused { problem, hints, .. } if problem.kind == RATE_LIMITED => {
                 Consequence::Later(hints.retry_after.unwrap_or(RetryAfter(UNNAMED_WAIT)))
             }
-            Self::Refused { problem, .. }
-                if ![SERVER_INTERNAL, NONCE_REFUSED].contains(&problem.kind.as_str()) =>
-            {
-                Consequence::Spent
-            }
-            Self::Validation { .. } | Self::Protocol { .. } | Self::Deadline { .. } => {
+            Self::Refused { problem, .. } => match problem.kind.as_str() {
+                SERVER_INTERNAL | NONCE_REFUSED => Consequence::Unspent,
+                REJECTED | UNSUPPORTED | INVALID_PROFILE | USER_ACTION => Consequence::Stop,
+                _ => Consequence::Spent,
+            },
+            Self::Validation(_) | Self::Protocol { .. } | Self::Deadline { .. } => {
                 Consequence::Spent
             }
             _ => Consequence::Unspent,
         }
     }
 
-    /// The document that the CA refused with, if it sent one
-    pub fn problem(&self) -> Option<&Problem> {
+    /// The documents that the CA refused with
+    pub fn problems(&self) -> Vec<&Problem> {
         match self {
-            Self::Refused { problem, .. } | Self::Validation { problem, .. } => Some(problem),
-            Self::Registration(error) => error.problem(),
-            _ => None,
+            Self::Refused { problem, .. } => vec![problem],
+            Self::Validation(invalid) => invalid.iter().map(|invalid| &invalid.problem).collect(),
+            Self::Registration(error) => error.problems(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The names that the CA tried to validate in vain
+    pub fn invalid_names(&self) -> impl Iterator<Item = &str> {
+        let invalid = match self {
+            Self::Validation(invalid) => invalid.as_slice(),
+            _ => &[],
+        };
+        invalid.iter().map(|invalid| invalid.name.as_str())
+    }
+
+    /// Whether the CA refused for what it saw of this name, so that this host may see it too
+    pub fn concerns(&self, name: &str) -> bool {
+        let in_document = |problem: &Problem| {
+            let mut names = problem
+                .subproblems
+                .iter()
+                .filter(|subproblem| subproblem.name.is_some());
+            let is_this = |subproblem: &Subproblem| subproblem.name.as_deref() == Some(name);
+            match names.clone().next() {
+                // A document that names no one is about the whole order.
+                None => true,
+                Some(_) => names.any(is_this),
+            }
+        };
+        match self {
+            Self::Refused { problem, .. } => is_of_validation(problem) && in_document(problem),
+            Self::Validation(invalid) => invalid.iter().any(|invalid| {
+                invalid.name == name
+                    || !invalid.problem.subproblems.is_empty() && in_document(&invalid.problem)
+            }),
+            _ => false,
         }
     }
 
@@ -212,6 +257,14 @@ impl AcmeError {
             _ => false,
         }
     }
+}
+
+/// Whether a problem says that the CA looked and did not find what it should (RFC 8555 section 6.7)
+pub(super) fn is_of_validation(problem: &Problem) -> bool {
+    let of_validation = |kind: &str| VALIDATION.contains(&kind);
+    let mut subproblems = problem.subproblems.iter();
+    of_validation(&problem.kind)
+        || problem.kind == COMPOUND && subproblems.any(|part| of_validation(&part.kind))
 }
 
 /// The page on which a person ends the pause of an account; `None` where none was paused
@@ -311,6 +364,14 @@ fn dns_name(identifier: &Identifier) -> Option<String> {
 
 const ERROR_URN: &str = "urn:ietf:params:acme:error:";
 const BAD_NONCE: &str = "urn:ietf:params:acme:error:badNonce";
+const VALIDATION: [&str; 6] = [
+    CAA,
+    "connection",
+    "dns",
+    "incorrectResponse",
+    "tls",
+    "unauthorized",
+];
 pub(super) const NONCE_REFUSED: &str = "badNonce";
 pub(super) const RATE_LIMITED: &str = "rateLimited";
 pub(super) const SERVER_INTERNAL: &str = "serverInternal";
@@ -318,6 +379,10 @@ pub(super) const INVALID_CONTACT: &str = "invalidContact";
 pub(super) const CAA: &str = "caa";
 pub(super) const COMPOUND: &str = "compound";
 pub(super) const USER_ACTION: &str = "userActionRequired";
+pub(super) const REJECTED: &str = "rejectedIdentifier";
+pub(super) const UNSUPPORTED: &str = "unsupportedIdentifier";
+/// draft-ietf-acme-profiles
+pub(super) const INVALID_PROFILE: &str = "invalidProfile";
 const ORDER_NOT_READY: &str = "orderNotReady";
 const ACCOUNT_UNKNOWN: &str = "accountDoesNotExist";
 /// Wait after a rate limit that names no time

@@ -158,7 +158,7 @@ pub(super) struct Obtain {
     /// Let this check stop no order, this once; may be repeated
     ///
     /// The checks that stop an order else are those of `[preflight] require` in domains.toml
-    /// (dns, caa and http, if it is silent), and budget always.
+    /// (all four, if it is silent).
     #[arg(long, value_name = "CHECK", value_enum)]
     pub(super) skip_check: Vec<SkippedCheck>,
     /// Make the certificate live and touch no container; Docker is not needed

@@ -40,7 +40,7 @@ pub const HTTP_PORT: u16 = 80;
 /// `[preflight] timeout`: what Let's Encrypt gives a connection
 pub const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(10);
 /// `[preflight] require`
-pub const REQUIRE: [Check; 3] = [Check::Dns, Check::Caa, Check::Http];
+pub const REQUIRE: [Check; 4] = Check::ALL;
 /// Most names in one certificate that any profile of Let's Encrypt allows
 pub const MAX_NAMES: usize = 100;
 

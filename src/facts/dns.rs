@@ -145,6 +145,14 @@ pub struct Authority {
     pub server: String,
     /// Where it was asked
     pub address: SocketAddr,
-    /// Its A and AAAA answers
+    /// Its answers, one for each type that it was asked for
     pub lookups: Vec<Lookup>,
+}
+
+impl Authority {
+    /// What it says of one type
+    pub fn said(&self, kind: RecordKind) -> Option<&Result<Answer, LookupFailure>> {
+        let lookup = self.lookups.iter().find(|lookup| lookup.kind == kind)?;
+        Some(&lookup.outcome)
+    }
 }

@@ -25,6 +25,22 @@ pub struct Fetch {
     pub elapsed: Duration,
 }
 
+impl Fetch {
+    /// Whether the first connection itself failed, as where a router does not turn packets back
+    pub fn never_connected(&self) -> bool {
+        self.hops.is_empty()
+            && matches!(
+                &self.outcome,
+                Err(FetchFailure::Connect(
+                    _,
+                    ConnectFailure::TimedOut
+                        | ConnectFailure::Refused
+                        | ConnectFailure::Unreachable(_)
+                ))
+            )
+    }
+}
+
 /// Whose address a fetch went to
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
@@ -32,6 +48,8 @@ pub enum Whose {
     Public,
     /// The container's, which this host can always reach
     Container,
+    /// This host's own, where nothing is known of a container
+    Loopback,
 }
 
 /// One request that was answered

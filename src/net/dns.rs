@@ -1,8 +1,11 @@
 //! DNS as a CA sees it: nothing from the hosts file, from search domains or from a cache.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -25,6 +28,30 @@ pub struct Resolver {
     inner: TokioResolver,
     servers: Vec<SocketAddr>,
     timeout: Duration,
+    reach: Arc<Reach>,
+}
+
+/// How name servers of zones were asked so far; clones of a resolver share it
+#[derive(Debug, Default)]
+struct Reach {
+    answered: AtomicUsize,
+    silent: AtomicUsize,
+}
+
+impl Reach {
+    /// Whether port 53 of the internet is closed, as it is in many networks
+    fn is_closed(&self) -> bool {
+        self.answered.load(Ordering::Relaxed) == 0
+            && self.silent.load(Ordering::Relaxed) >= SILENT_SERVERS
+    }
+
+    fn note(&self, outcome: &Result<Answer, LookupFailure>) {
+        let count = match outcome {
+            Err(LookupFailure::TimedOut | LookupFailure::Failed(_)) => &self.silent,
+            _ => &self.answered,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Resolver {
@@ -57,7 +84,13 @@ impl Resolver {
             inner: builder.build().map_err(unusable)?,
             servers,
             timeout,
+            reach: Arc::default(),
         })
+    }
+
+    /// The servers that are asked
+    pub fn servers(&self) -> &[SocketAddr] {
+        &self.servers
     }
 
     /// The addresses of a name, IPv6 and IPv4 asked for apart, without duplicates
@@ -134,40 +167,47 @@ impl Resolver {
     ///
     /// hickory's resolver has no CD bit, its messages have one.
     async fn without_validation(&self, name: &str, kind: RecordKind) -> Dnssec {
-        for server in &self.servers {
+        let asking = self.servers.iter().map(async |server| {
             let asked = timeout(self.timeout, ask_unchecked(*server, name, kind)).await;
-            if let Ok(Some(ResponseCode::NoError | ResponseCode::NXDomain)) = asked {
-                return Dnssec::Broken;
-            }
+            matches!(
+                asked,
+                Ok(Some(ResponseCode::NoError | ResponseCode::NXDomain))
+            )
+        });
+        match join_all(asking).await.contains(&true) {
+            true => Dnssec::Broken,
+            false => Dnssec::NotTheCause,
         }
-        Dnssec::NotTheCause
     }
 
-    /// What the name servers of the zone around a name say of its addresses themselves
+    /// What the name servers of the zone around a name say of its addresses and CAA themselves
     ///
-    /// Empty where no NS set is found or none of its servers can be found.
+    /// Empty where no NS set is found or none of its servers can be found. In a network that lets
+    /// nobody ask them, few are tried, for a second each.
     pub async fn authorities(&self, name: &str, port: u16) -> Vec<Authority> {
         let servers = self.zone_servers(name).await;
         let asking = servers.into_iter().map(async |(server, ip)| {
             let address = SocketAddr::new(ip, port);
-            let direct = Self::new(&[address], self.timeout).ok()?;
-            let (a, aaaa) = tokio::join!(
-                direct.ask(name, RecordKind::A),
-                direct.ask(name, RecordKind::Aaaa)
-            );
-            let lookup = |kind, outcome| Lookup {
-                name: name.to_owned(),
-                kind,
-                outcome,
-            };
+            let direct = Self::new(&[address], self.timeout.min(DIRECT)).ok()?;
+            let lookups = KINDS.map(async |kind| {
+                let outcome = match self.reach.is_closed() {
+                    true => Err(LookupFailure::TimedOut),
+                    false => direct.ask(name, kind).await,
+                };
+                self.reach.note(&outcome);
+                Lookup {
+                    name: name.to_owned(),
+                    kind,
+                    outcome,
+                }
+            });
             Some(Authority {
                 server,
                 address,
-                lookups: vec![lookup(RecordKind::A, a), lookup(RecordKind::Aaaa, aaaa)],
+                lookups: join_all(lookups).await,
             })
         });
-        let asked = futures_util::future::join_all(asking).await;
-        asked.into_iter().flatten().collect()
+        join_all(asking).await.into_iter().flatten().collect()
     }
 
     /// Names and addresses of the servers of the nearest NS set above a name, a few of them
@@ -196,8 +236,7 @@ impl Resolver {
             let addresses = self.addresses(&server).await.unwrap_or_default();
             addresses.first().map(|address| (server, *address))
         });
-        let found = futures_util::future::join_all(finding).await;
-        found.into_iter().flatten().collect()
+        join_all(finding).await.into_iter().flatten().collect()
     }
 }
 
@@ -274,9 +313,16 @@ async fn ask_unchecked(server: SocketAddr, name: &str, kind: RecordKind) -> Opti
     socket.connect(server).await.ok()?;
     socket.send(&message.to_vec().ok()?).await.ok()?;
     let mut buffer = [0; 4096];
-    let length = socket.recv(&mut buffer).await.ok()?;
-    let answer = Message::from_vec(&buffer[..length]).ok()?;
-    (answer.metadata.id == message.metadata.id).then_some(answer.metadata.response_code)
+    loop {
+        let length = socket.recv(&mut buffer).await.ok()?;
+        // What is no answer to this question is passed over: a late one, or a forged one.
+        if let Ok(answer) = Message::from_vec(&buffer[..length])
+            && answer.metadata.id == message.metadata.id
+            && answer.queries == message.queries
+        {
+            return Some(answer.metadata.response_code);
+        }
+    }
 }
 
 impl From<RecordKind> for RecordType {
@@ -320,6 +366,12 @@ impl From<LookupFailure> for DnsError {
     }
 }
 
+/// What name servers of zones are asked for
+const KINDS: [RecordKind; 3] = [RecordKind::A, RecordKind::Aaaa, RecordKind::Caa];
+/// Time for one question to a name server of a zone, of which there are two attempts
+const DIRECT: Duration = Duration::from_secs(1);
+/// Questions without an answer after which no name server of a zone is asked any more
+const SILENT_SERVERS: usize = 6;
 /// Name servers of a zone that are asked themselves
 const MOST_SERVERS: usize = 4;
 /// Characters of what the library says of a failure

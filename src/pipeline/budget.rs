@@ -2,40 +2,67 @@
 
 use jiff::Timestamp;
 
-use super::Context;
-use crate::finding::Finding;
+use crate::finding::{Finding, chain_of_causes};
 use crate::name::DnsName;
 use crate::plan::budget::{self, Intent, Issuance, Usage};
 use crate::report::check::EXHAUSTED;
-use crate::store::ledger::sorted;
+use crate::store::ledger::{Entry, Ledger, Spent, sorted};
 use crate::store::record::RecordError;
 use crate::time::{display, in_words};
 
-/// How much of each limit is used that an order for these names would count for
-///
-/// Empty for a CA whose limits are not known.
-///
-/// # Errors
-/// [`RecordError`] where the ledger cannot be read.
-pub(super) fn usage(
-    context: &Context<'_>,
-    directory: &str,
-    account: Option<&str>,
-    names: &[DnsName],
-    issuance: Issuance,
-) -> Result<Vec<Usage>, RecordError> {
-    let Some(limits) = budget::limits_of(directory) else {
-        return Ok(Vec::new());
+/// An order that would be placed
+pub(super) struct Planned<'p> {
+    pub(super) directory: &'p str,
+    pub(super) account: Option<&'p str>,
+    pub(super) names: &'p [DnsName],
+    pub(super) issuance: Issuance,
+}
+
+impl Planned<'_> {
+    /// How much of each limit is used that the order would count for
+    ///
+    /// Empty for a CA whose limits are not known.
+    pub(super) fn usage(&self, ledger: &Ledger, now: Timestamp) -> Vec<Usage> {
+        let Some(limits) = budget::limits_of(self.directory) else {
+            return Vec::new();
+        };
+        let intent = Intent {
+            directory: self.directory,
+            account: self.account,
+            names: &sorted(self.names),
+            issuance: self.issuance,
+        };
+        budget::usage(ledger, &limits, intent, now)
+    }
+
+    /// What the order will have spent if it succeeds
+    pub(super) fn entries(&self, now: Timestamp) -> Vec<Entry> {
+        let names = self.names;
+        let spent = match self.issuance {
+            Issuance::First => vec![Spent::order(names), Spent::certificate(names)],
+            Issuance::Renewal => vec![Spent::renewal(names)],
+        };
+        let registration = self.account.is_none().then_some(Spent::Account);
+        let all = registration.into_iter().chain(spent);
+        all.map(|spent| Entry {
+            at: now,
+            directory: self.directory.to_owned(),
+            account: self.account.unwrap_or_default().to_owned(),
+            spent,
+        })
+        .collect()
+    }
+}
+
+/// That the ledger cannot be read, so that nothing is foretold
+pub(super) fn unknown(error: &RecordError) -> Finding {
+    let cure = match error {
+        RecordError::Damaged { path, .. } => {
+            format!("move {} away: limits are counted anew then", path.display())
+        }
+        _ => "run certd as the owner of `state`, or as root".to_owned(),
     };
-    let ledger = context.store.ledger()?;
-    let names = sorted(names);
-    let intent = Intent {
-        directory,
-        account,
-        names: &names,
-        issuance,
-    };
-    Ok(budget::usage(&ledger, &limits, intent, context.now()))
+    Finding::warning("budget.unknown", chain_of_causes(error)).with_cure(cure)
 }
 
 /// What one limit's usage means

@@ -8,18 +8,23 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream;
 
+use super::Context;
+use super::budget::{self, Planned};
+use super::installed::{expected_of, known_certificates};
 use super::obtain::{Host, look_at_targets, no_issuer};
-use super::preflight::{Known, Scout, issuer_kind};
-use super::{Context, budget};
+use super::preflight::{Known, Scout, directory_of, issuer_kind, required};
 use crate::acme::{AcmeError, Session};
-use crate::config::{Check, Domain, Terms};
+use crate::config::{Check, Domain};
 use crate::finding::{Finding, Severity, chain_of_causes};
+use crate::name::DnsName;
 use crate::net::http::Meter;
 use crate::plan::budget::Issuance;
 use crate::preflight::judge::host::{self, Purpose};
 use crate::report::SCHEMA_VERSION;
 use crate::report::check::{CheckReport, DomainCheck, Group};
 use crate::store::space;
+use crate::verify::judge::{Expectation, Known as Installable, judge};
+use crate::verify::path::Trust;
 
 /// Looks at these domains; nothing is ordered, registered or changed
 ///
@@ -35,11 +40,11 @@ pub async fn check(
         look_at_issuers(context, domains)
     );
     let scout = &Scout::new(context);
-    let issuers = &issuers;
+    let (issuers, browser) = (&issuers, &Browser::new(context));
     let examined = stream::iter(domains.iter().zip(hosts))
         .map(|(domain, host)| async move {
             let issuer = issuers.get(domain.issuer.as_str());
-            examine(context, skip, scout, domain, host, issuer).await
+            examine(context, skip, scout, browser, domain, host, issuer).await
         })
         .buffered(AT_ONCE);
     CheckReport {
@@ -55,6 +60,7 @@ async fn examine(
     context: &Context<'_>,
     skip: &BTreeSet<Check>,
     scout: &Scout,
+    browser: &Browser,
     domain: &Domain,
     host: Host,
     issuer: Option<&Issuer>,
@@ -66,41 +72,48 @@ async fn examine(
             .unwrap_or_default(),
         account: issuer.and_then(|issuer| issuer.account.clone()),
         issuer: issuer_kind(context, &domain.issuer),
+        directory: directory_of(context, &domain.issuer),
+        root: host.root.clone(),
     };
     let names = scout.examine(domain, &known).await;
     let mut ca = issuer
         .map(|issuer| issuer.findings.clone())
         .unwrap_or_default();
     ca.extend(issuer.and_then(|issuer| issuer.profile(domain)));
-    let budget = match skip.contains(&Check::Budget) {
-        true => Vec::new(),
-        false => spent(context, domain, &known),
-    };
     let groups = vec![
-        Group::new("files", directories(context, domain)),
+        Group::new("files", files(context, domain)),
         Group::new("docker", containers(domain, &host)),
+        Group::new("served", served(context, browser, domain, &host)),
+        Group::new("site", scout.applications(&host.handshakes).await),
         Group::new("ca", ca),
-        Group::new("budget", budget),
+        Group::new("budget", spent(context, domain, &known)),
     ];
-    let is_required =
-        |check: Check| context.config.preflight.require.contains(&check) && !skip.contains(&check);
+    let is_required = |check| required(context, skip, check);
     DomainCheck::new(domain.name.to_string(), groups, names, is_required)
 }
 
-fn directories(context: &Context<'_>, domain: &Domain) -> Vec<Finding> {
+/// The directories that certd writes to for a domain
+pub(super) fn directories<'d>(
+    context: &'d Context<'_>,
+    domain: &'d Domain,
+) -> [(Purpose, &'d Path); 3] {
     let config = context.config;
-    let places: [(Purpose, &Path); 3] = [
+    [
         (Purpose::Webroot, &domain.webroot),
         (Purpose::Storage, &config.storage),
         (Purpose::State, &config.state),
-    ];
-    places
+    ]
+}
+
+fn files(context: &Context<'_>, domain: &Domain) -> Vec<Finding> {
+    directories(context, domain)
         .into_iter()
         .flat_map(|(purpose, path)| match space::look(path) {
             Ok(facts) => host::directory(purpose, &facts),
             Err((path, error)) => {
                 let evidence = format!("{} cannot be looked at: {error}", path.display());
-                vec![Finding::failure("files.unreadable", evidence)]
+                let finding = Finding::failure("files.unreadable", evidence);
+                vec![finding.with_cure("run certd as its owner, or as root")]
             }
         })
         .collect()
@@ -108,14 +121,66 @@ fn directories(context: &Context<'_>, domain: &Domain) -> Vec<Finding> {
 
 fn containers(domain: &Domain, host: &Host) -> Vec<Finding> {
     if domain.nginx.is_none() {
-        let evidence = "no nginx is configured: nothing would be reloaded";
-        return vec![Finding::note("docker.none", evidence)];
+        let evidence = "no nginx is configured here that could pick a certificate up";
+        let finding = Finding::warning("docker.none", evidence);
+        return vec![finding.with_cure(
+            "add [nginx] to domains.toml; without it `certd obtain` needs --no-deploy",
+        )];
     }
     let mut findings = host.findings.clone();
     findings.extend(host.containers.iter().filter_map(host::container));
     let is_bad = |finding: &Finding| finding.severity == Severity::Failure;
     if !findings.iter().any(is_bad) {
         findings.push(Finding::ok("docker.ready", host.detail.clone()));
+    }
+    findings
+}
+
+/// What a served certificate is held against
+struct Browser {
+    trust: Result<Trust, Finding>,
+    known: Vec<Installable>,
+}
+
+impl Browser {
+    fn new(context: &Context<'_>) -> Self {
+        let algorithms = context.provider.signature_verification_algorithms;
+        let trust = Trust::load(&context.config.verify.trust, algorithms);
+        Self {
+            trust: trust.map_err(|error| {
+                let evidence = chain_of_causes(&error);
+                Finding::warning("acme.trust", evidence).with_cure("correct `[verify] trust`")
+            }),
+            known: known_certificates(context.store),
+        }
+    }
+}
+
+/// What visitors get now, where TLS answers: an order changes nothing as long as it is not right
+fn served(context: &Context<'_>, browser: &Browser, domain: &Domain, host: &Host) -> Vec<Finding> {
+    let trust = match &browser.trust {
+        Ok(trust) => trust,
+        Err(finding) => return vec![finding.clone()],
+    };
+    let own_names: Vec<DnsName> = domain.names().cloned().collect();
+    let installed = expected_of(context.store, &browser.known, &domain.name);
+    let expectation = Expectation {
+        own_names: &own_names,
+        sharing: domain.sharing,
+        installed: installed.as_ref(),
+        min_remaining: context.config.verify.min_remaining,
+        trust,
+    };
+    let mut findings: Vec<Finding> = Vec::new();
+    let answered = host.handshakes.iter();
+    for handshake in answered.filter(|handshake| handshake.outcome.is_ok()) {
+        let judged = judge(handshake, &expectation, context.now());
+        for finding in judged {
+            let finding = finding.at_most(Severity::Warning);
+            if finding.severity == Severity::Warning && !findings.contains(&finding) {
+                findings.push(finding);
+            }
+        }
     }
     findings
 }
@@ -131,12 +196,19 @@ fn spent(context: &Context<'_>, domain: &Domain, known: &Known) -> Vec<Finding> 
         Ok(lineage) if !lineage.generations.is_empty() => Issuance::Renewal,
         _ => Issuance::First,
     };
-    match budget::usage(context, &issuer.directory, account, &names, issuance) {
-        Ok(usages) => usages
+    let planned = Planned {
+        directory: &issuer.directory,
+        account,
+        names: &names,
+        issuance,
+    };
+    match context.store.ledger() {
+        Ok(ledger) => planned
+            .usage(&ledger, context.now())
             .iter()
             .map(|usage| budget::finding(usage, context.now()))
             .collect(),
-        Err(error) => vec![Finding::warning("budget.unknown", chain_of_causes(&error))],
+        Err(error) => vec![budget::unknown(&error)],
     }
 }
 
@@ -221,14 +293,12 @@ async fn look_at_issuer(context: &Context<'_>, name: &str) -> Issuer {
 }
 
 fn no_account(context: &Context<'_>, session: &Session) -> Finding {
-    match context.config.terms {
-        Terms::Agreed => Finding::note(
+    match session.check_registration(context.config.terms) {
+        Ok(()) => Finding::note(
             "ca.no_account",
             "no account yet: it is registered with the first order",
         ),
-        Terms::NotAgreed => Finding::from_error(&AcmeError::Terms {
-            url: session.terms_of_service().map(ToOwned::to_owned),
-        }),
+        Err(error) => Finding::from_error(&error),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Orders run `jobs` at a time and only fill the archive. Then each target is closed in one step:
 //! all its domains are made live, tested together, reloaded once, and proven name by name.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use jiff::Timestamp;
 use super::{Context, Mode, Options, Previous, Ready, Work};
 use crate::chain::{Certificate, KeyType};
 use crate::config::Domain;
-use crate::facts::Container;
+use crate::facts::{Container, Handshake};
 use crate::finding::{Finding, chain_of_causes};
 use crate::name::DnsName;
 use crate::plan::{self, Demand, Due, Goal, Plan, Subject, due};
@@ -18,7 +19,7 @@ use crate::preflight::probe::Doors;
 use crate::report::{Outcome, Report, SCHEMA_VERSION, Stage, TargetReport};
 use crate::store::files::FileError;
 use crate::store::lineage::{Generation, GenerationError, Lineage, LineageError};
-use crate::store::record::{LastResult, Record};
+use crate::store::record::{Failures, LastResult, Record};
 use crate::time::{display, display_date, in_words};
 
 mod check;
@@ -116,12 +117,17 @@ pub(super) async fn look_at_targets(context: &Context<'_>, domains: &[&Domain]) 
         let target = targets
             .iter()
             .find(|target| target.members.contains(&position));
+        let handshakes = target.map(|target| target.handshakes(&work));
         let last = work.stages.last();
         Host {
             doors: target.map(Target::doors).unwrap_or_default(),
+            root: target
+                .and_then(|target| target.seen_at(&work.domain.webroot))
+                .unwrap_or_else(|| work.domain.webroot.clone()),
             containers: target
                 .map(|target| target.containers.clone())
                 .unwrap_or_default(),
+            handshakes: handshakes.unwrap_or_default(),
             detail: last.map(|stage| stage.detail.clone()).unwrap_or_default(),
             findings: work.findings,
         }
@@ -132,7 +138,11 @@ pub(super) async fn look_at_targets(context: &Context<'_>, domains: &[&Domain]) 
 /// What was found of the containers of one domain
 pub(super) struct Host {
     pub(super) doors: Vec<Doors>,
+    /// The webroot as nginx sees it
+    pub(super) root: PathBuf,
     pub(super) containers: Vec<Container>,
+    /// With each name at each place
+    pub(super) handshakes: Vec<Handshake>,
     /// What was done, in a few words
     pub(super) detail: String,
     pub(super) findings: Vec<Finding>,
@@ -241,6 +251,10 @@ fn apply_plan(
         );
         return;
     }
+    if let Plan::Stop { .. } = work.plan {
+        let finding = stopped(&work.lineage.record.order_failures, &words);
+        return work.fail_with(Stage::Plan, begun, finding);
+    }
     work.done(Stage::Plan, begun, words.clone());
     match (options.mode, &work.plan) {
         (Mode::DryRun, _) => {
@@ -256,6 +270,16 @@ fn apply_plan(
         }
         _ => {}
     }
+}
+
+/// Why an order that the CA refused is not placed again
+fn stopped(failures: &Failures, words: &str) -> Finding {
+    let reason = failures.reason.as_deref().unwrap_or_default();
+    let since = failures.last.map(display_date).unwrap_or_default();
+    let evidence = format!("{words} since {since}: {reason}");
+    Finding::failure("order.stopped", evidence).with_cure(
+        "do what it asks for, then --force; other names, `profile` or `issuer` are tried at once",
+    )
 }
 
 fn no_target() -> Finding {
@@ -277,7 +301,7 @@ fn intention(context: &Context<'_>, options: &Options, work: &Work<'_>) -> Strin
             format!("would order {} from {issuer}", names.join(", "))
         }
         Plan::Deploy { generation } => format!("would deploy generation {generation}"),
-        Plan::Confirm { .. } | Plan::Wait { .. } => {
+        Plan::Confirm { .. } | Plan::Wait { .. } | Plan::Stop { .. } => {
             let due = work
                 .ready
                 .as_ref()
@@ -303,6 +327,9 @@ fn plan_in_words(plan: &Plan) -> String {
                 failures => format!("{failures} failures in a row"),
             };
             format!("an order is due ({reason}), and must wait after {times}")
+        }
+        Plan::Stop { reason } => {
+            format!("an order is due ({reason}), and the CA has refused it")
         }
     }
 }
@@ -385,7 +412,7 @@ fn keep_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
         _ => {}
     }
     // A run that only waited says less than the one before it.
-    if !matches!(work.plan, Plan::Wait { .. }) {
+    if !matches!(work.plan, Plan::Wait { .. } | Plan::Stop { .. }) {
         work.lineage.record.last_result = Some(LastResult {
             at: context.now(),
             outcome: end.outcome.as_str().to_owned(),

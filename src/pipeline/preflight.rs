@@ -1,16 +1,19 @@
 //! Looking at the names of a domain before a CA does: DNS, CAA and a token on port 80, for
 //! `check`, and for `obtain` before it orders.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use futures_util::StreamExt;
+use ::http::Uri;
 use futures_util::future::join_all;
-use futures_util::stream;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::Context;
 use crate::challenge::Published;
 use crate::config::{Check, Domain, defaults};
+use crate::facts::Handshake;
 use crate::facts::dns::{Lookup, LookupFailure, RecordKind};
 use crate::facts::fetch::{Fetch, Whose};
 use crate::finding::Finding;
@@ -19,6 +22,7 @@ use crate::net::dns::{DnsError, Resolver};
 use crate::net::fetch::Fetcher;
 use crate::preflight::caa::{self, Issuing};
 use crate::preflight::judge::dns::{IssuerKind, NameFacts, Policy};
+use crate::preflight::judge::http::Ipv6;
 use crate::preflight::judge::{dns, http};
 use crate::preflight::probe::{Doors, Ports, Prober};
 use crate::report::check::NameFindings;
@@ -29,6 +33,8 @@ pub struct Scout {
     resolver: Result<Resolver, DnsError>,
     fetcher: Fetcher,
     ports: Ports,
+    room: Arc<Semaphore>,
+    ipv6: Arc<OnceCell<Ipv6>>,
 }
 
 /// What there is to know of a domain beside its configuration
@@ -42,6 +48,10 @@ pub struct Known {
     pub account: Option<String>,
     /// From where that CA looks
     pub issuer: IssuerKind,
+    /// Its directory URL
+    pub directory: String,
+    /// The webroot as nginx sees it
+    pub root: PathBuf,
 }
 
 impl Scout {
@@ -55,6 +65,8 @@ impl Scout {
                 http: preflight.http_port,
                 https: preflight.https_port,
             },
+            room: Arc::new(Semaphore::new(AT_ONCE)),
+            ipv6: Arc::default(),
         }
     }
 
@@ -69,12 +81,10 @@ impl Scout {
             own: &domain.addresses,
             issuer: known.issuer,
         };
-        let names: Vec<&DnsName> = domain.names().collect();
-        stream::iter(names)
-            .map(|name| self.examine_name(resolver, name, &policy, known, &token))
-            .buffered(AT_ONCE)
-            .collect()
-            .await
+        let examining = domain
+            .names()
+            .map(|name| self.examine_name(resolver, name, &policy, known, &token));
+        join_all(examining).await
     }
 
     async fn examine_name(
@@ -85,25 +95,22 @@ impl Scout {
         known: &Known,
         token: &Token,
     ) -> NameFindings {
+        // Nothing closes it.
+        let _room = self.room.acquire().await;
         let (a, aaaa, authorities, caa) = tokio::join!(
             resolver.lookup(name.as_str(), RecordKind::A),
             resolver.lookup(name.as_str(), RecordKind::Aaaa),
             resolver.authorities(name.as_str(), defaults::DNS_PORT),
             climb(resolver, name),
         );
-        let addresses: Vec<IpAddr> = [&a, &aaaa]
-            .into_iter()
-            .filter_map(|lookup| lookup.outcome.as_ref().ok())
-            // For each family alone: many A records must not hide the IPv6 that a CA tries first.
-            .flat_map(|answer| answer.addresses().take(MOST_ADDRESSES))
-            .collect();
-        let addresses = sought(addresses, policy.issuer);
         let facts = NameFacts {
             name: name.clone(),
+            asked: resolver.servers().to_vec(),
             a,
             aaaa,
             authorities,
         };
+        let addresses = sought(facts.addresses(policy.issuer), policy.issuer);
         let issuing = Issuing {
             identities: &known.identities,
             account: known.account.as_deref(),
@@ -111,11 +118,18 @@ impl Scout {
         let http = match &token.published {
             Ok(_) => {
                 let fetches = self.fetch(resolver, name, &addresses, known, token).await;
-                http::judge(name, &token.content, &fetches)
+                let site = http::Site {
+                    name,
+                    token: &token.content,
+                    root: &known.root,
+                    own: policy.own,
+                    ipv6: self.ipv6(resolver, &fetches, known).await,
+                };
+                http::judge(site, &fetches)
             }
             Err(finding) => vec![finding.clone()],
         };
-        let caa = vec![caa::judge(name, &caa, &issuing)];
+        let caa = vec![caa::judge(name, &caa, &facts.authorities, &issuing)];
         NameFindings {
             name: name.to_string(),
             checks: BTreeMap::from([
@@ -139,11 +153,15 @@ impl Scout {
         let public = addresses
             .iter()
             .map(|address| (self.ports.at(*address), Whose::Public));
-        let containers = known
-            .containers
-            .iter()
-            .map(|doors| (*doors, Whose::Container));
-        let places: Vec<(Doors, Whose)> = public.chain(containers).collect();
+        let loopback = self.ports.at(Ipv4Addr::LOCALHOST.into());
+        let inside: Vec<(Doors, Whose)> = match known.containers.as_slice() {
+            [] => vec![(loopback, Whose::Loopback)],
+            containers => containers
+                .iter()
+                .map(|doors| (*doors, Whose::Container))
+                .collect(),
+        };
+        let places: Vec<(Doors, Whose)> = public.chain(inside).collect();
         let path = &format!("{CHALLENGES}{}", token.name);
         let asking = places
             .into_iter()
@@ -152,16 +170,70 @@ impl Scout {
     }
 }
 
+impl Scout {
+    /// Applications that are down behind a certificate that is served
+    pub async fn applications(&self, handshakes: &[Handshake]) -> Vec<Finding> {
+        let answered = handshakes
+            .iter()
+            .filter(|handshake| handshake.outcome.is_ok());
+        let asking = answered.map(async |handshake| {
+            let url: Uri = format!("https://{}/", handshake.name).parse().ok()?;
+            let reply = self.fetcher.fetch(&url, handshake.address).await.ok()?;
+            http::application(&url.to_string(), reply.status, reply.server.as_deref())
+        });
+        let found = join_all(asking).await;
+        let mut findings: Vec<Finding> = found.into_iter().flatten().collect();
+        findings.dedup();
+        findings
+    }
+
+    /// Whether an IPv6 address that does not answer says something
+    ///
+    /// Where one did not, the CA's own is tried, once for all names.
+    async fn ipv6(&self, resolver: &Resolver, fetches: &[Fetch], known: &Known) -> Ipv6 {
+        let is_in_doubt =
+            |fetch: &Fetch| fetch.address.is_ipv6() && !fetch.is_local && fetch.never_connected();
+        if !fetches.iter().any(is_in_doubt) {
+            return Ipv6::Usable;
+        }
+        let look = async || {
+            let url: Option<Uri> = known.directory.parse().ok();
+            let host = url.as_ref().and_then(Uri::host).unwrap_or_default();
+            let port = url
+                .as_ref()
+                .and_then(Uri::port_u16)
+                .unwrap_or(defaults::PORT);
+            let found = resolver.lookup(host, RecordKind::Aaaa).await;
+            let addresses: Vec<IpAddr> = match &found.outcome {
+                Ok(answer) => answer.addresses().take(MOST_ADDRESSES).collect(),
+                Err(_) => Vec::new(),
+            };
+            let trying = addresses
+                .iter()
+                .map(|address| self.fetcher.connects(SocketAddr::new(*address, port)));
+            match join_all(trying).await.as_slice() {
+                [] => Ipv6::Usable,
+                tried if tried.contains(&true) => Ipv6::Usable,
+                _ => Ipv6::Dead,
+            }
+        };
+        *self.ipv6.get_or_init(look).await
+    }
+}
+
 /// The addresses that a CA goes to: a public one passes over those that nobody can reach, where
 /// there are others
+///
+/// A few of each family: many A records must not hide the IPv6 that a CA tries first.
 fn sought(addresses: Vec<IpAddr>, issuer: IssuerKind) -> Vec<IpAddr> {
     let is_public = |address: &IpAddr| dns::scope(*address).is_none();
-    match issuer {
-        IssuerKind::Public if addresses.iter().any(is_public) => {
-            addresses.into_iter().filter(is_public).collect()
-        }
-        _ => addresses,
-    }
+    let only_public = issuer == IssuerKind::Public && addresses.iter().any(is_public);
+    let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = addresses
+        .into_iter()
+        .filter(|address| !only_public || is_public(address))
+        .partition(IpAddr::is_ipv4);
+    let few = |family: Vec<IpAddr>| family.into_iter().take(MOST_ADDRESSES);
+    few(v4).chain(few(v6)).collect()
 }
 
 /// The CAA lookups of a name and those above it, up to the first that has records
@@ -209,31 +281,42 @@ fn random() -> String {
     format!("{:016x}", u64::from_be_bytes(bytes))
 }
 
+/// Without DNS nothing of a name can be checked
 fn unusable(name: &DnsName, error: &DnsError) -> NameFindings {
     let finding = Finding::failure("dns.no_server", error.to_string())
         .with_cure("set `[dns] servers` in domains.toml");
+    let checks = [Check::Dns, Check::Caa, Check::Http];
     NameFindings {
         name: name.to_string(),
-        checks: BTreeMap::from([(Check::Dns, vec![finding])]),
+        checks: checks.map(|check| (check, vec![finding.clone()])).into(),
     }
+}
+
+/// Whether a failure of this check stops an order
+pub(super) fn required(context: &Context<'_>, skip: &BTreeSet<Check>, check: Check) -> bool {
+    context.config.preflight.require.contains(&check) && !skip.contains(&check)
+}
+
+/// Directory URL of an issuer; empty where there is none
+pub(super) fn directory_of(context: &Context<'_>, issuer: &str) -> String {
+    let issuer = context.config.issuers.get(issuer);
+    issuer
+        .map(|issuer| issuer.directory.clone())
+        .unwrap_or_default()
 }
 
 /// Whether the CA of this name looks from the internet
 pub(super) fn issuer_kind(context: &Context<'_>, issuer: &str) -> IssuerKind {
-    let directory = context
-        .config
-        .issuers
-        .get(issuer)
-        .map(|issuer| issuer.directory.as_str());
+    let directory = directory_of(context, issuer);
     let mut built_in = defaults::ISSUERS.iter();
-    match built_in.any(|(_, known)| directory == Some(*known)) {
+    match built_in.any(|(_, known)| directory == *known) {
         true => IssuerKind::Public,
         false => IssuerKind::Private,
     }
 }
 
 const CHALLENGES: &str = "/.well-known/acme-challenge/";
-/// Names that are looked at at once
+/// Names of all domains that are looked at at once: each needs a few dozen sockets
 const AT_ONCE: usize = 16;
 /// Addresses of one name and one family that are tried
 const MOST_ADDRESSES: usize = 8;

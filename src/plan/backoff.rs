@@ -45,6 +45,7 @@ mod tests {
                 last: Some("2027-01-01T00:00:00Z".parse().unwrap()),
                 not_before: not_before.map(|at| at.parse().unwrap()),
                 reason: None,
+                refused: None,
             };
             assert_eq!(next_try(&failures), Some(expected.parse().unwrap()));
         }

@@ -123,6 +123,53 @@ fn the_first_certificate_is_ordered() {
 }
 
 #[test]
+fn what_the_ca_refuses_for_good_is_not_asked_again_until_something_else_is_asked() {
+    #[track_caller]
+    fn check(change: impl Fn(&mut Domain), demand: Demand<'_>, expected: &Plan) {
+        let mut refused = lineage();
+        refused.generations.clear();
+        let failures = &mut refused.record.order_failures;
+        let now = EARLY.parse().unwrap();
+        failures.add(now, None, "rejectedIdentifier".to_owned());
+        failures.refused = Some(asked(&domain(), None));
+        let mut domain = domain();
+        change(&mut domain);
+        for now in [EARLY, DUE] {
+            assert_eq!(planned(&domain, &refused, None, demand, now), *expected);
+        }
+    }
+    let stop = Plan::Stop { reason: Due::First };
+    let order = Plan::Order { reason: Due::First };
+    check(|_| {}, demand(), &stop);
+    check(|domain| domain.ports = vec![8443], demand(), &stop);
+    check(
+        |domain| domain.aliases = vec![name("web.a.test")],
+        demand(),
+        &order,
+    );
+    check(
+        |domain| domain.profile = Some("classic".to_owned()),
+        demand(),
+        &order,
+    );
+    check(
+        |domain| domain.issuer = "zerossl".to_owned(),
+        demand(),
+        &order,
+    );
+    let elsewhere = Demand {
+        issuer: Some("google"),
+        ..demand()
+    };
+    check(|_| {}, elsewhere, &order);
+    let forced = Demand {
+        urgency: Urgency::Now,
+        ..demand()
+    };
+    check(|_| {}, forced, &order);
+}
+
+#[test]
 fn an_unproven_generation_is_deployed_and_never_ordered_again_even_by_force() {
     let mut unproven = lineage();
     unproven.record.generations.get_mut(&2).unwrap().proven_at = None;
@@ -294,6 +341,7 @@ fn an_issuer_that_was_chosen_once_is_no_change() {
 fn a_refused_order_waits_and_force_does_not() {
     let mut lineage = lineage();
     lineage.record.order_failures = Failures {
+        refused: None,
         count: 2,
         last: Some(DUE.parse().unwrap()),
         not_before: None,

@@ -1,6 +1,8 @@
 //! Which CAs may issue for a name (RFC 8659), and by which means (RFC 8657).
 
-use crate::facts::dns::{Caa, Criticality, Dnssec, Lookup, LookupFailure, RecordData};
+use crate::facts::dns::{
+    Answer, Authority, Caa, Criticality, Dnssec, Lookup, LookupFailure, RecordData, RecordKind,
+};
 use crate::finding::{Finding, excerpt};
 use crate::name::DnsName;
 
@@ -24,24 +26,50 @@ pub fn tree(name: &DnsName) -> Vec<&str> {
 
 /// What the nearest record set says
 ///
-/// `lookups` are those of [`tree`] in order, up to and with the first one that has records.
-pub fn judge(name: &DnsName, lookups: &[Lookup], issuing: &Issuing<'_>) -> Finding {
+/// `lookups` are those of [`tree`] in order, up to and with the first one that has records or
+/// fails. `authorities` are the servers of the name's zone, who may know what a resolver does not.
+pub fn judge(
+    name: &DnsName,
+    lookups: &[Lookup],
+    authorities: &[Authority],
+    issuing: &Issuing<'_>,
+) -> Finding {
     for lookup in lookups {
         let records = match &lookup.outcome {
-            Ok(answer) => answer.records.iter().filter_map(|record| match record {
-                RecordData::Caa(caa) => Some(caa),
-                _ => None,
-            }),
+            Ok(answer) => caa(answer),
             // Nothing is there, and the tree is climbed further.
             Err(LookupFailure::NoSuchName) => continue,
-            Err(failure) => return unknown(&lookup.name, failure),
+            Err(failure) => match said(authorities, name, lookup) {
+                Some(answer) if !caa(answer).is_empty() => caa(answer),
+                Some(_) => return unread(&lookup.name, failure),
+                None => return unknown(&lookup.name, failure),
+            },
         };
-        let records: Vec<&Caa> = records.collect();
         if !records.is_empty() {
             return judge_set(name, &lookup.name, &records, issuing);
         }
     }
     Finding::ok("caa.none", format!("no CAA record restricts {name}"))
+}
+
+fn caa(answer: &Answer) -> Vec<&Caa> {
+    let records = answer.records.iter();
+    let records = records.filter_map(|record| match record {
+        RecordData::Caa(caa) => Some(caa),
+        _ => None,
+    });
+    records.collect()
+}
+
+/// What a server of the zone says itself, where a resolver fails for the name
+fn said<'a>(authorities: &'a [Authority], name: &DnsName, lookup: &Lookup) -> Option<&'a Answer> {
+    // With broken signatures the servers of the zone answer, and a CA refuses all the same.
+    let is_other = lookup.name != name.as_str()
+        || lookup.outcome == Err(LookupFailure::ServFail(Dnssec::Broken));
+    let mut answers = authorities
+        .iter()
+        .filter_map(|authority| authority.said(RecordKind::Caa)?.as_ref().ok());
+    answers.next().filter(|_| !is_other)
 }
 
 fn unknown(at: &str, failure: &LookupFailure) -> Finding {
@@ -52,11 +80,16 @@ fn unknown(at: &str, failure: &LookupFailure) -> Finding {
         LookupFailure::ServFail(_) => Finding::failure("caa.unknown", evidence).with_cure(
             "a CA must refuse then: ask the DNS provider why its servers fail for CAA",
         ),
-        // These are of the server that was asked. A CA asks others, and may well be answered.
-        _ => Finding::warning("caa.unread", evidence).with_cure(
-            "a CA that gets no answer either must refuse; `[dns] servers` names other servers to ask",
-        ),
+        _ => unread(at, failure),
     }
+}
+
+/// The failure is of the server that was asked: a CA asks others, and may well be answered
+fn unread(at: &str, failure: &LookupFailure) -> Finding {
+    let evidence = format!("the CAA records of {at} cannot be read from here: {failure}");
+    Finding::warning("caa.unread", evidence).with_cure(
+        "a CA that gets no answer either must refuse; `[dns] servers` names other servers to ask",
+    )
 }
 
 fn judge_set(name: &DnsName, at: &str, records: &[&Caa], issuing: &Issuing<'_>) -> Finding {
@@ -216,8 +249,8 @@ impl Issue {
     }
 }
 
-/// Tags that every CA knows (RFC 8659 section 4)
-const KNOWN: [&str; 3] = ["issue", "issuewild", "iodef"];
+/// Tags that CAs know (RFC 8659 section 4, RFC 9495)
+const KNOWN: [&str; 4] = ["issue", "issuewild", "issuemail", "iodef"];
 /// Records that are shown of a set
 const MOST_SHOWN: usize = 8;
 /// Characters that are shown of a record

@@ -1,9 +1,10 @@
 //! Asking for a token as a CA does: at one address, with the Host header, following few redirects.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use http::Uri;
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 
 use crate::facts::fetch::{BadRedirect, Body, Fetch, FetchFailure, Hop, Whose};
 use crate::name::DnsName;
@@ -115,11 +116,11 @@ impl Prober {
     /// Where another host is: behind the same doors, if its addresses say so
     async fn doors_of(&self, host: &str, place: Place<'_>) -> Option<Doors> {
         let found = self.resolver.addresses(host).await.ok()?;
-        // The container is tried because the public address may be out of reach from here; a
+        // The inside is tried because the public address may be out of reach from here; a
         // redirect to another name of the same host must not lead back out to that address.
         let home = match place.whose {
             Whose::Public => vec![place.doors.http.ip()],
-            Whose::Container => {
+            Whose::Container | Whose::Loopback => {
                 let own = self.resolver.addresses(place.name.as_str()).await;
                 own.unwrap_or_default()
             }
@@ -131,9 +132,21 @@ impl Prober {
     }
 }
 
-/// Whether this host has an address itself: others cannot be bound to
+/// Whether this host has an address itself
+///
+/// Asked of its interfaces: with `net.ipv4.ip_nonlocal_bind` any address can be bound to.
 fn is_local(address: IpAddr) -> bool {
-    UdpSocket::bind((address, 0)).is_ok()
+    let has = |interface: InterfaceAddress| {
+        let found = interface.address?;
+        let v4 = found.as_sockaddr_in().map(|found| IpAddr::from(found.ip()));
+        v4.or_else(|| {
+            found
+                .as_sockaddr_in6()
+                .map(|found| IpAddr::from(found.ip()))
+        })
+    };
+    address.is_loopback()
+        || getifaddrs().is_ok_and(|mut all| all.any(|interface| has(interface) == Some(address)))
 }
 
 /// The host that is asked

@@ -98,6 +98,12 @@ impl NameFindings {
             .filter(|finding| finding.severity == Severity::Failure)
     }
 
+    /// Everything that was found, with the kind of check that found it
+    pub fn each(&self) -> impl Iterator<Item = (Check, &Finding)> {
+        let checks = self.checks.iter();
+        checks.flat_map(|(check, findings)| findings.iter().map(|finding| (*check, finding)))
+    }
+
     /// Everything that was found
     pub fn all(&self) -> impl Iterator<Item = &Finding> {
         self.checks.values().flatten()
@@ -126,7 +132,8 @@ impl DomainCheck {
             || names
                 .iter()
                 .any(|name| name.failures(is_required).next().is_some());
-        let waits = of_domain.clone().any(|finding| finding.code == EXHAUSTED);
+        let is_exhausted = of_domain.clone().any(|finding| finding.code == EXHAUSTED);
+        let waits = is_exhausted && is_required(Check::Budget);
         let readiness = match (fails, waits) {
             (true, _) => Readiness::NotReady,
             (false, true) => Readiness::Later,
@@ -157,7 +164,7 @@ mod tests {
                 checks: BTreeMap::from([(of_name.0, vec![of_name.1])]),
             }];
             let groups = vec![Group::new("ca", of_domain.to_vec())];
-            let is_required = |check| check == Check::Dns;
+            let is_required = |check| [Check::Dns, Check::Budget].contains(&check);
             let domain = DomainCheck::new("shop.test".to_owned(), groups, names, is_required);
             assert_eq!(domain.readiness, expected);
         }

@@ -91,7 +91,7 @@ impl Store {
 
     /// Adds entries, and forgets what no limit counts any more
     ///
-    /// Needs the lock: it reads and writes.
+    /// An account is counted once, however many orders found out that it is new. Needs the lock: it reads and writes.
     ///
     /// # Errors
     /// [`RecordError`]; the old ledger stays.
@@ -100,8 +100,14 @@ impl Store {
         ledger.version = VERSION;
         ledger
             .entries
-            .retain(|entry| now.duration_since(entry.at) <= MEMORY);
-        ledger.entries.extend_from_slice(entries);
+            .retain(|entry| now.duration_since(entry.at).abs() <= MEMORY);
+        for entry in entries {
+            let is_same =
+                |known: &Entry| known.spent == entry.spent && known.account == entry.account;
+            if entry.spent != Spent::Account || !ledger.entries.iter().any(is_same) {
+                ledger.entries.push(entry.clone());
+            }
+        }
         record::keep(&self.ledger_file(), &ledger)
     }
 }

@@ -82,6 +82,21 @@ pub struct Failures {
     /// Not before this instant, by the CA's own word
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+    /// What the CA refused until a person acts; the same is not asked again without `--force`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Asked>,
+}
+
+/// What an order asks for: another one is worth trying where it differs
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Name of the issuer in the configuration
+    pub issuer: String,
+    /// ACME profile
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// The certificate's names
+    pub names: Vec<String>,
 }
 
 impl Failures {
@@ -90,6 +105,7 @@ impl Failures {
         self.count = self.count.saturating_add(1);
         self.last = Some(now);
         self.not_before = not_before;
+        self.refused = None;
         self.reason = Some(reason);
     }
 

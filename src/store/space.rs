@@ -16,10 +16,14 @@ use crate::facts::{DirectoryFacts, FileSystem};
 /// # Errors
 /// Those of the system, with the path that was looked at.
 pub fn look(path: &Path) -> Result<DirectoryFacts, (PathBuf, io::Error)> {
-    let existing = path
-        .ancestors()
-        .find(|at| at.exists())
-        .unwrap_or_else(|| Path::new("/"));
+    let mut existing = Path::new("/");
+    for at in path.ancestors() {
+        // What may not be looked at is not missing.
+        if at.try_exists().map_err(|error| (at.to_owned(), error))? {
+            existing = at;
+            break;
+        }
+    }
     let failed = |error: nix::Error| (existing.to_owned(), io::Error::from(error));
     let stat = statfs(existing).map_err(failed)?;
     let flags = AccessFlags::W_OK | AccessFlags::X_OK;
@@ -41,12 +45,19 @@ pub fn look(path: &Path) -> Result<DirectoryFacts, (PathBuf, io::Error)> {
 fn kind(found: FsType) -> FileSystem {
     if found == TMPFS_MAGIC {
         FileSystem::Memory
-    } else if found == OVERLAYFS_SUPER_MAGIC {
+    } else if found == OVERLAYFS_SUPER_MAGIC && is_in_container() {
         FileSystem::ContainerLayer
     } else {
         FileSystem::Disk
     }
 }
+
+/// Whether Docker or Podman runs this process: other systems lie on an overlay that lasts
+fn is_in_container() -> bool {
+    MARKS.iter().any(|mark| Path::new(mark).exists())
+}
+
+const MARKS: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
 
 #[cfg(test)]
 mod tests {

@@ -357,7 +357,7 @@ fn a_refused_order_backs_off_and_a_ca_that_is_down_does_not() {
     check("GET /directory", page.clone(), 1);
     check("POST /order", page, 1);
     check("POST /order", problem(500, "serverInternal", "later"), 1);
-    check("POST /order", problem(400, "rejectedIdentifier", "no"), 75);
+    check("POST /order", problem(400, "malformed", "no"), 75);
 }
 
 #[test]

@@ -54,6 +54,8 @@ enum Next {
     ProvenWithoutOrder,
     /// The next run waits and asks the CA nothing; one that is forced proves the domains
     BacksOff,
+    /// The next run fails and asks the CA nothing; one that is forced proves the domains
+    Stops,
     /// A person must help first
     Helped(fn(&Host)),
     /// A person must help first; then the next run proves what was issued
@@ -129,7 +131,7 @@ impl Row {
             0 => "exit 0\n".to_owned(),
             _ => host.place.without_directory(&run.to_string()),
         };
-        let shown = format!("{shown}orders: {orders}, then {then}\n");
+        let shown = format!("{shown}{}orders: {orders}, then {then}\n", told.shown);
         told.under(&self.title, &shown)
     }
 
@@ -165,8 +167,17 @@ impl Row {
                 told.expect_run(&host.obtain(&[]), 0, "after it");
                 told.expect(host.ca.requests().len() == requests, "the CA is not asked");
             }
-            Next::BacksOff => {
-                told.expect_run(&host.obtain(&[]), 75, "while it waits");
+            Next::BacksOff | Next::Stops => {
+                let run = host.obtain(&[]);
+                match self.next {
+                    Next::Stops => {
+                        told.expect_run(&run, 1, "while it is stopped");
+                        told.expect(run.stdout.contains("✗ order.stopped"), "order.stopped");
+                        let shown = host.place.without_directory(&run.to_string());
+                        told.shown = format!("then {shown}");
+                    }
+                    _ => told.expect_run(&run, 75, "while it waits"),
+                }
                 told.expect(host.ca.requests().len() == requests, "the CA is not asked");
                 told.expect_run(&host.obtain(&["--force"]), 0, "by force");
             }

@@ -259,12 +259,17 @@ async fn the_servers_of_a_zone_are_asked_themselves() {
                 vec![
                     (RecordKind::A, Ok(vec![ip("192.0.2.1")])),
                     (RecordKind::Aaaa, Ok(vec![])),
+                    (RecordKind::Caa, Ok(vec![])),
                 ]
             ),
             (
                 "ns2.host.test",
                 second.address(),
-                vec![(RecordKind::A, refused()), (RecordKind::Aaaa, refused()),]
+                vec![
+                    (RecordKind::A, refused()),
+                    (RecordKind::Aaaa, refused()),
+                    (RecordKind::Caa, refused()),
+                ]
             ),
         ]
     );
@@ -281,4 +286,34 @@ async fn the_servers_of_a_zone_are_asked_themselves() {
             .await,
         []
     );
+}
+
+#[tokio::test]
+async fn where_no_server_of_a_zone_ever_answers_few_are_asked() {
+    let (near, silent) = (Zone::new(), Zone::new());
+    near.add("test", Entry::Ns("ns.host.test".to_owned()));
+    for number in 0..20 {
+        let name = format!("{number}.shop.test");
+        near.add(&name, Entry::Ns("ns.host.test".to_owned()));
+        silent.fail(&name, Failure::NoAnswer);
+    }
+    near.add("ns.host.test", a("127.0.0.4"));
+    let closed = start("127.0.0.4:0", &silent).await;
+    let port = closed.address().port();
+    let server = start("127.0.0.1:0", &near).await;
+    let resolver = resolver(server.address(), IMPATIENCE);
+    for number in 0..20 {
+        let found = resolver
+            .clone()
+            .authorities(&format!("{number}.shop.test"), port)
+            .await;
+        let timed_out = |lookup: &Lookup| lookup.outcome == Err(LookupFailure::TimedOut);
+        assert!(found[0].lookups.iter().all(timed_out), "{found:?}");
+    }
+    let asked: std::collections::BTreeSet<String> = closed
+        .queries()
+        .into_iter()
+        .map(|question| question.name)
+        .collect();
+    assert_eq!(asked.len() * KINDS.len(), SILENT_SERVERS);
 }

@@ -1,23 +1,29 @@
 //! Before an order: what a CA would find, and whether its limits leave room.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
-use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::future::join_all;
+use jiff::SignedDuration;
 
-use super::order::{Desk, account_url, issuer_of, must_order};
+use super::order::{Desk, account_url, issuance, issuer_of, must_order};
 use super::target::Target;
-use crate::config::Check;
-use crate::finding::{Finding, Severity, chain_of_causes};
-use crate::pipeline::budget;
-use crate::pipeline::preflight::{Known, Scout, issuer_kind};
+use crate::acme::AcmeError;
+use crate::config::{Check, Domain};
+use crate::finding::{Finding, Severity};
+use crate::name::DnsName;
+use crate::pipeline::budget::{self, Planned};
+use crate::pipeline::check::directories;
+use crate::pipeline::preflight::{Known, Scout, directory_of, issuer_kind, required};
 use crate::pipeline::{Context, Options, Work};
+use crate::preflight::judge::host;
 use crate::report::check::NameFindings;
 use crate::report::{Outcome, Stage, StageResult};
+use crate::store::ledger::{Entry, Spent};
+use crate::store::space;
 use crate::time::display;
 
-/// Looks at the names of every domain that is to be ordered; ends those that a CA would refuse
+/// Looks at what a CA would meet for every domain that is to be ordered; ends those that it would
+/// refuse
 pub(super) async fn check_names(
     context: &Context<'_>,
     options: &Options,
@@ -26,25 +32,16 @@ pub(super) async fn check_names(
     works: &mut [Work<'_>],
 ) {
     let scout = &Scout::new(context);
-    let known: BTreeMap<usize, Known> = works
-        .iter()
-        .enumerate()
-        .filter(|(_, work)| must_order(work) && desk.is_open(options, work))
-        .map(|(position, work)| {
-            (
-                position,
-                known(context, options, desk, targets, position, work),
-            )
-        })
-        .collect();
-    let checking = works.iter_mut().enumerate().filter_map(|(position, work)| {
-        let known = known.get(&position)?;
-        Some(async move { check_domain(context, options, scout, known, work).await })
+    let ordered = works.iter_mut().enumerate();
+    let ordered = ordered.filter(|(_, work)| must_order(work) && desk.is_open(options, work));
+    let checking = ordered.map(|(position, work)| {
+        let known = known(context, options, desk, targets, position, work);
+        work.known = Some(known);
+        let ahead = desk.date(options, work);
+        let ahead = ahead.map(|date| context.now().duration_since(date));
+        check_domain(context, options, scout, ahead, work)
     });
-    stream::iter(checking)
-        .buffer_unordered(AT_ONCE)
-        .collect::<Vec<()>>()
-        .await;
+    join_all(checking).await;
 }
 
 /// What is known of a domain by now
@@ -59,136 +56,160 @@ fn known(
     let target = targets
         .iter()
         .find(|target| target.members.contains(&position));
+    let issuer = issuer_of(options, work);
     Known {
         containers: target.map(Target::doors).unwrap_or_default(),
         identities: desk.caa_identities(options, work),
         account: account_url(context, options, work),
-        issuer: issuer_kind(context, issuer_of(options, work)),
+        issuer: issuer_kind(context, issuer),
+        directory: directory_of(context, issuer),
+        root: target
+            .and_then(|target| target.seen_at(&work.domain.webroot))
+            .unwrap_or_else(|| work.domain.webroot.clone()),
     }
 }
 
+/// `ahead` is how far this host's clock is before the CA's
 async fn check_domain(
     context: &Context<'_>,
     options: &Options,
     scout: &Scout,
-    known: &Known,
+    ahead: Option<SignedDuration>,
     work: &mut Work<'_>,
 ) {
+    let required = |check| required(context, &options.skip, check);
+    let of_names = [Check::Dns, Check::Caa, Check::Http].map(|check| (check, required(check)));
+    let mut found = of_host(context, work.domain);
+    found.extend(ahead.and_then(host::clock));
     let begun = work.begin(Stage::Check);
-    work.known = Some(known.clone());
-    let required = |check: Check| {
-        context.config.preflight.require.contains(&check) && !options.skip.contains(&check)
+    let names = match (&work.known, of_names.iter().any(|(_, required)| *required)) {
+        (Some(known), true) => scout.examine(work.domain, known).await,
+        _ => Vec::new(),
     };
-    if !Check::ALL.into_iter().any(required) {
-        return;
+    for (check, finding) in names.iter().flat_map(NameFindings::each) {
+        found.push(match required(check) {
+            true => finding.clone(),
+            false => finding.clone().at_most(Severity::Warning),
+        });
     }
-    let names = scout.examine(work.domain, known).await;
     let mut failures: Vec<Finding> = Vec::new();
-    for failure in names.iter().flat_map(|name| name.failures(required)) {
-        if !failures.contains(failure) {
-            failures.push(failure.clone());
+    for finding in found {
+        match finding.severity {
+            Severity::Failure if failures.contains(&finding) => {}
+            Severity::Failure => failures.push(finding),
+            Severity::Warning => work.findings.push(finding),
+            Severity::Ok | Severity::Note => {}
         }
     }
-    let warnings = names.iter().flat_map(NameFindings::all);
-    let warnings = warnings.filter(|finding| finding.severity == Severity::Warning);
-    work.findings.extend(warnings.cloned());
+    let checked: Vec<&str> = of_names
+        .iter()
+        .filter(|(_, required)| *required)
+        .map(|(check, _)| check.as_str())
+        .collect();
     match failures.pop() {
         Some(last) => {
             work.findings.append(&mut failures);
             work.fail_with(Stage::Check, begun, last);
         }
-        None => {
-            let checked: Vec<&str> = Check::ALL
-                .into_iter()
-                .filter(|check| required(*check))
-                .map(Check::as_str)
-                .collect();
-            work.done(Stage::Check, begun, checked.join(", "));
-        }
+        None if checked.is_empty() => {}
+        None => work.done(Stage::Check, begun, checked.join(", ")),
     }
+}
+
+/// What an order would cost and lose on this host: no room, nothing that lasts
+fn of_host(context: &Context<'_>, domain: &Domain) -> Vec<Finding> {
+    let looking = directories(context, domain).into_iter();
+    looking
+        .filter_map(|(purpose, path)| Some((purpose, space::look(path).ok()?)))
+        .flat_map(|(purpose, facts)| host::room(purpose, &facts))
+        .collect()
 }
 
 /// Ends the domains for whose orders a limit of the CA leaves no room; the CA is not asked
+///
+/// The orders of one run count for those after them.
 pub(super) fn check_budgets(context: &Context<'_>, options: &Options, works: &mut [Work<'_>]) {
-    if options.skip.contains(&Check::Budget) {
-        return;
-    }
+    let now = context.now();
+    let mut ledger = context.store.ledger();
     for work in works.iter_mut().filter(|work| must_order(work)) {
         let begun = Instant::now();
-        if let Some((finding, summary)) = exhausted(context, options, work) {
-            let code = finding.code.to_owned();
-            work.note(Stage::Check, begun, StageResult::Failed, code);
-            work.findings.push(finding);
-            work.end(Outcome::Later, summary);
-        }
-    }
-}
-
-/// Whether the CA would refuse the order for one of its limits, and until when
-fn exhausted(
-    context: &Context<'_>,
-    options: &Options,
-    work: &Work<'_>,
-) -> Option<(Finding, String)> {
-    let issuer = issuer_of(options, work);
-    let issuer = context.config.issuers.get(issuer)?;
-    let account = account_url(context, options, work);
-    let issuance = super::order::issuance(work);
-    let directory = &issuer.directory;
-    match budget::usage(
-        context,
-        directory,
-        account.as_deref(),
-        &work.names,
-        issuance,
-    ) {
-        Ok(usages) => {
-            let blocked = usages
-                .iter()
-                .filter_map(|usage| Some((usage, usage.next?)))
-                .max_by_key(|(_, next)| *next);
-            blocked.map(|(usage, next)| {
-                let finding = budget::finding(usage, context.now());
+        let Some(issuer) = context.config.issuers.get(issuer_of(options, work)) else {
+            continue;
+        };
+        let ledger = match &mut ledger {
+            Ok(ledger) => ledger,
+            Err(error) => {
+                work.findings.push(budget::unknown(error));
+                continue;
+            }
+        };
+        let account = account_url(context, options, work);
+        // The first order of a run registers for all.
+        let registers = |entry: &Entry| {
+            entry.at == now && entry.directory == issuer.directory && entry.spent == Spent::Account
+        };
+        let registered = ledger.entries.iter().any(registers).then(String::new);
+        let (account, names) = (account.or(registered), work.names.clone());
+        let planned = Planned {
+            directory: &issuer.directory,
+            account: account.as_deref(),
+            names: &names,
+            issuance: issuance(options, work),
+        };
+        let usages = planned.usage(ledger, now);
+        let blocked = usages
+            .iter()
+            .filter_map(|usage| Some((usage, usage.next?)))
+            .max_by_key(|(_, next)| *next);
+        match blocked {
+            Some((usage, next)) if required(context, &options.skip, Check::Budget) => {
+                let finding = budget::finding(usage, now);
+                let code = finding.code.to_owned();
+                work.note(Stage::Check, begun, StageResult::Failed, code);
+                work.findings.push(finding);
                 let until = display(next);
-                (
-                    finding,
-                    format!("no order is placed before {until}; --skip-check budget overrides"),
-                )
-            })
-        }
-        Err(error) => {
-            tracing::warn!(error = chain_of_causes(&error), "the ledger cannot be read");
-            None
+                let summary =
+                    format!("no order is placed before {until}; --skip-check budget overrides");
+                work.end(Outcome::Later, summary);
+            }
+            _ => ledger.entries.extend(planned.entries(now)),
         }
     }
 }
 
-/// What this host sees of a name that the CA could not validate: the cause, or that it is not here
-pub(super) async fn look_again(context: &Context<'_>, name: &str, work: &mut Work<'_>) {
+/// What this host sees of the names that the CA refused for what it saw: the cause, or none
+pub(super) async fn look_again(context: &Context<'_>, error: &AcmeError, work: &mut Work<'_>) {
+    let concerned = |name: &DnsName| error.concerns(name.as_str());
     let Some(known) = work.known.clone() else {
         return;
     };
-    let names = Scout::new(context).examine(work.domain, &known).await;
-    let Some(seen) = names.iter().find(|seen| seen.name == name) else {
+    if !work.domain.names().any(concerned) {
         return;
-    };
-    let failures: Vec<Finding> = seen.failures(|_| true).cloned().collect();
-    if !failures.is_empty() {
-        return work.findings.extend(failures);
+    }
+    let names = Scout::new(context).examine(work.domain, &known).await;
+    let seen = names.iter().filter(|seen| error.concerns(&seen.name));
+    for finding in seen.flat_map(hindsight) {
+        if !work.findings.contains(&finding) {
+            work.findings.push(finding);
+        }
+    }
+}
+
+/// What may be the cause, or that there is nothing to see
+fn hindsight(seen: &NameFindings) -> Vec<Finding> {
+    let bad = seen
+        .all()
+        .filter(|finding| finding.severity >= Severity::Warning);
+    let bad: Vec<Finding> = bad.cloned().collect();
+    if !bad.is_empty() {
+        return bad;
     }
     let good: Vec<&str> = seen
         .all()
-        .filter(|finding| finding.severity <= Severity::Note)
         .map(|finding| finding.evidence.as_str())
         .collect();
-    let finding = Finding::note(
-        "check.no_cause",
-        format!("seen from this host: {}", good.join("; ")),
-    );
-    work.findings.push(finding.with_cure(
+    let evidence = format!("seen from this host: {}", good.join("; "));
+    vec![Finding::note("check.no_cause", evidence).with_cure(
         "the CA looks from several places: is port 80 open to all the world, and does DNS give everyone the same addresses?",
-    ));
+    )]
 }
-
-/// Domains that are looked at at once; their names wait for others far more than they work
-const AT_ONCE: usize = 16;

@@ -22,7 +22,7 @@ use crate::net::http::Meter;
 use crate::pipeline::{Context, Mode, Options, Work};
 use crate::plan::budget::Issuance;
 use crate::plan::due::Due;
-use crate::plan::{Plan, backoff};
+use crate::plan::{self, Plan, backoff};
 use crate::report::{Outcome, Stage, StageResult};
 use crate::store::files::FileError;
 use crate::store::ledger::{Entry, Spent};
@@ -72,6 +72,11 @@ impl Desk {
         self.session(options, work).is_some()
     }
 
+    /// What the domain's CA takes for the time
+    pub(super) fn date(&self, options: &Options, work: &Work<'_>) -> Option<Timestamp> {
+        self.session(options, work)?.date()
+    }
+
     /// Domains that stand for the domain's CA in CAA records
     pub(super) fn caa_identities(&self, options: &Options, work: &Work<'_>) -> Vec<String> {
         let session = self.session(options, work);
@@ -108,7 +113,9 @@ pub(super) async fn place_all(
             let begun = work.begin(Stage::Order);
             match desk.sessions.get(&issuer) {
                 Some(Ok(session)) => place(context, options, session, work).await,
-                Some(Err(error)) => fail_order(context, work, begun, error, error.consequence()),
+                Some(Err(error)) => {
+                    fail_order(context, options, work, begun, error, error.consequence());
+                }
                 None => work.fail_with(Stage::Order, begun, no_issuer(&issuer)),
             }
         })
@@ -135,10 +142,15 @@ pub(super) fn issuer_of<'o>(options: &'o Options, work: &'o Work<'_>) -> &'o str
 }
 
 /// Whether the CA issued for the same names before, as the reason of the order tells
-pub(super) fn issuance(work: &Work<'_>) -> Issuance {
+pub(super) fn issuance(options: &Options, work: &Work<'_>) -> Issuance {
+    let newest = work.lineage.newest();
+    let newest = newest.and_then(|newest| work.lineage.record.generations.get(&newest));
+    let issuer = newest.and_then(|generation| generation.issuer.as_deref());
+    let is_other = issuer.is_some_and(|issuer| issuer != issuer_of(options, work));
     match &work.plan {
+        _ if is_other => Issuance::First,
         Plan::Order {
-            reason: Due::First | Due::Names { .. } | Due::Issuer { .. },
+            reason: Due::First | Due::Names { .. } | Due::Issuer { .. } | Due::Rehearsal,
         } => Issuance::First,
         _ => Issuance::Renewal,
     }
@@ -147,7 +159,7 @@ pub(super) fn issuance(work: &Work<'_>) -> Issuance {
 /// One order from its first request to a generation in the archive
 async fn place(context: &Context<'_>, options: &Options, session: &Session, work: &mut Work<'_>) {
     let begun = Instant::now();
-    match issue(context, session, work).await {
+    match issue(context, options, session, work).await {
         Ok(issued) => {
             let detail = format!(
                 "{} by {}, {}",
@@ -160,21 +172,21 @@ async fn place(context: &Context<'_>, options: &Options, session: &Session, work
         }
         Err(OrderError::Acme(error)) => {
             let consequence = error.consequence();
-            fail_order(context, work, begun, &error, consequence);
+            fail_order(context, options, work, begun, &error, consequence);
+            check::look_again(context, &error, work).await;
         }
         Err(OrderError::Unfinished { error, account_url }) => {
-            if let AcmeError::Validation { name, .. } = &error {
-                spend(context, session, &account_url, Spent::Failure(name.clone()));
+            for name in error.invalid_names() {
+                let failure = Spent::Failure(name.to_owned());
+                spend(context, session, &account_url, failure);
             }
             let consequence = match error.consequence() {
                 // Whatever broke, the order was placed.
                 Consequence::Unspent => Consequence::Spent,
                 consequence => consequence,
             };
-            fail_order(context, work, begun, &error, consequence);
-            if let AcmeError::Validation { name, .. } = &error {
-                check::look_again(context, name, work).await;
-            }
+            fail_order(context, options, work, begun, &error, consequence);
+            check::look_again(context, &error, work).await;
         }
         Err(OrderError::Webroot(error)) => work.fail(Stage::Order, begun, &error),
         Err(OrderError::Publish(error)) => fail_spent(context, work, Stage::Order, begun, &error),
@@ -202,6 +214,7 @@ struct FromCa {
 
 async fn issue(
     context: &Context<'_>,
+    options: &Options,
     session: &Session,
     work: &Work<'_>,
 ) -> Result<FromCa, OrderError> {
@@ -223,7 +236,7 @@ async fn issue(
     if !is_registered {
         spend(Spent::Account);
     }
-    let issuance = issuance(work);
+    let issuance = issuance(options, work);
     if issuance == Issuance::First {
         spend(Spent::order(&work.names));
     }
@@ -371,17 +384,32 @@ fn interrupted() -> LineageError {
 /// Ends the work after an error of the CA, and remembers it at once where it cost something
 fn fail_order(
     context: &Context<'_>,
+    options: &Options,
     work: &mut Work<'_>,
     begun: Instant,
     error: &AcmeError,
     consequence: Consequence,
 ) {
-    if let Some(document) = error.problem().map(serde_json::to_string) {
-        let document = document.unwrap_or_default();
+    for problem in error.problems() {
+        let document = serde_json::to_string(problem).unwrap_or_default();
         tracing::info!(domain = %work.name(), document, "refused by the CA");
     }
     match consequence {
-        Consequence::Unspent => work.fail(Stage::Order, begun, error),
+        Consequence::Unspent => {
+            work.fail(Stage::Order, begun, error);
+            let evidence = "nothing was spent at the CA: the next run tries again";
+            work.findings.push(Finding::note("order.retry", evidence));
+        }
+        Consequence::Stop => {
+            let failures = &mut work.lineage.record.order_failures;
+            failures.add(context.now(), None, chain_of_causes(error));
+            failures.refused = Some(plan::asked(work.domain, options.issuer.as_deref()));
+            save(context, work);
+            work.fail(Stage::Order, begun, error);
+            let evidence =
+                "this order is not placed again until a person has acted; --force tries it";
+            work.findings.push(Finding::note("order.stopped", evidence));
+        }
         Consequence::Spent => fail_spent(context, work, Stage::Order, begun, error),
         Consequence::Later(RetryAfter(wait)) => {
             let now = context.now();

@@ -90,12 +90,29 @@ impl Target {
         doors.collect()
     }
 
+    /// Where the containers see a directory of this host; `None` where none does
+    pub(super) fn seen_at(&self, directory: &Path) -> Option<PathBuf> {
+        let mut paths = self
+            .containers
+            .iter()
+            .flat_map(|container| mount::in_container(container, directory));
+        paths.next()
+    }
+
     /// Each name of a domain with each place where it is verified
     pub(super) fn places(&self, work: &Work<'_>) -> Vec<(DnsName, SocketAddr)> {
         let endpoints = self.endpoints(work);
         work.names
             .iter()
             .flat_map(|name| endpoints.iter().map(|endpoint| (name.clone(), *endpoint)))
+            .collect()
+    }
+
+    /// What was served for a domain before anything was changed
+    pub(super) fn handshakes(&self, work: &Work<'_>) -> Vec<Handshake> {
+        let places = self.places(work).into_iter();
+        places
+            .filter_map(|place| self.baseline.get(&place).cloned())
             .collect()
     }
 

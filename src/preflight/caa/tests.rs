@@ -45,7 +45,7 @@ fn verdict(lookups: &[Lookup], identities: &[&str], account: Option<&str>) -> Fi
         identities: &identities,
         account,
     };
-    judge(&name("www.shop.test"), lookups, &issuing)
+    judge(&name("www.shop.test"), lookups, &[], &issuing)
 }
 
 #[test]
@@ -207,6 +207,44 @@ fn the_nearest_set_counts_alone() {
         &[nothing("www.shop.test"), broken, allows("test")],
         "caa.unknown",
     );
+}
+
+#[test]
+fn servers_of_the_zone_answer_where_a_resolver_fails() {
+    #[track_caller]
+    fn check(failure: LookupFailure, at_name: &str, said: Lookup, code: &str) {
+        let authority = Authority {
+            server: "ns1.shop.test".to_owned(),
+            address: "192.0.2.53:53".parse().expect("an address"),
+            lookups: vec![said],
+        };
+        let issuing = Issuing {
+            identities: &["ca.test".to_owned()],
+            account: None,
+        };
+        let lookups = [failed(at_name, failure)];
+        let found = judge(&name("www.shop.test"), &lookups, &[authority], &issuing);
+        assert_eq!(found.code, code, "{found:?}");
+    }
+    const NAME: &str = "www.shop.test";
+    let issue = |value| at(NAME, &[(Criticality::NonCritical, "issue", value)]);
+    let forwarder = || LookupFailure::ServFail(Dnssec::NotTheCause);
+    check(forwarder(), NAME, issue("ca.test"), "caa.allowed");
+    check(forwarder(), NAME, issue("other.test"), "caa.forbidden");
+    check(
+        LookupFailure::Refused,
+        NAME,
+        issue("other.test"),
+        "caa.forbidden",
+    );
+    // What stands above the name nobody could read.
+    check(forwarder(), NAME, at(NAME, &[]), "caa.unread");
+    let fails = || failed(NAME, forwarder());
+    check(forwarder(), NAME, fails(), "caa.unknown");
+    // They answer for the name, and not for the zone above.
+    check(forwarder(), "shop.test", issue("ca.test"), "caa.unknown");
+    let broken = LookupFailure::ServFail(Dnssec::Broken);
+    check(broken, NAME, issue("ca.test"), "caa.unknown");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What name servers say of a name, held against what a CA needs.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -16,12 +16,97 @@ use crate::time::in_words;
 pub struct NameFacts {
     /// The name
     pub name: DnsName,
+    /// The servers that were asked for it
+    pub asked: Vec<SocketAddr>,
     /// Its IPv4 addresses
     pub a: Lookup,
     /// Its IPv6 addresses
     pub aaaa: Lookup,
-    /// What the servers of its zone say themselves; empty where they could not be asked
+    /// What the servers of its zone say themselves; empty where none was found
     pub authorities: Vec<Authority>,
+}
+
+impl NameFacts {
+    /// The addresses that a CA will see
+    ///
+    /// A resolver that answers from a hosts file, from an inner zone or from a cache is no witness
+    /// of what a public CA sees; the servers of the zone are.
+    pub fn addresses(&self, issuer: IssuerKind) -> Vec<IpAddr> {
+        let families = [&self.a, &self.aaaa].into_iter();
+        families
+            .flat_map(|lookup| self.view(lookup, issuer).addresses)
+            .collect()
+    }
+
+    /// What the servers of the zone say of one family; `None` where none of them said anything
+    fn published(&self, kind: RecordKind) -> Option<BTreeSet<IpAddr>> {
+        let said = self.authorities.iter();
+        let said = said.filter_map(|authority| match authority.said(kind)? {
+            Ok(answer) => Some(answer.addresses().collect()),
+            Err(LookupFailure::NoSuchName) => Some(BTreeSet::new()),
+            Err(_) => None,
+        });
+        said.reduce(|mut all, more| {
+            all.extend(more);
+            all
+        })
+    }
+
+    fn view(&self, lookup: &Lookup, issuer: IssuerKind) -> View {
+        let answer = lookup.outcome.as_ref().ok();
+        let here: Vec<IpAddr> = answer.into_iter().flat_map(Answer::addresses).collect();
+        let published = match issuer {
+            IssuerKind::Public => self.published(lookup.kind),
+            IssuerKind::Private => None,
+        };
+        let published: Vec<IpAddr> = match published {
+            Some(published) if !published.is_empty() => published.into_iter().collect(),
+            // Of an alias that leads out of the zone its servers know no address.
+            _ => {
+                return View {
+                    addresses: here,
+                    of: Witness::Resolver,
+                };
+            }
+        };
+        let is_shared = here.iter().any(|address| published.contains(address));
+        match is_shared {
+            true => View {
+                addresses: here,
+                of: Witness::Resolver,
+            },
+            false => View {
+                addresses: published,
+                of: Witness::Zone,
+            },
+        }
+    }
+
+    /// The servers that were asked, in words
+    fn who(&self) -> String {
+        let servers = self.asked.iter().map(|server| match server.port() {
+            53 => server.ip().to_string(),
+            _ => server.to_string(),
+        });
+        match servers.collect::<Vec<_>>().join(" or ") {
+            none if none.is_empty() => "DNS".to_owned(),
+            servers => servers,
+        }
+    }
+}
+
+/// Addresses of one family as a CA will see them
+struct View {
+    addresses: Vec<IpAddr>,
+    of: Witness,
+}
+
+/// Who knows what a CA will see
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Witness {
+    Resolver,
+    /// The servers of the zone, which contradict the resolver
+    Zone,
 }
 
 /// What the answers are held against
@@ -49,106 +134,129 @@ pub fn judge(facts: &NameFacts, policy: &Policy<'_>) -> Vec<Finding> {
         .filter_map(|lookup| Some((lookup, lookup.outcome.as_ref().ok()?)))
         .collect();
     let mut findings = Vec::new();
-    findings.extend(lacking(facts));
     findings.extend(aliases(&facts.name, &answers));
     let mut addresses = Vec::new();
-    for (lookup, answer) in &answers {
-        let (view, finding) = view(facts, lookup.kind, answer, policy.issuer);
-        findings.extend(finding);
-        findings.extend(elsewhere(&facts.name, lookup.kind, &view, policy));
-        addresses.extend(view);
+    for lookup in [&facts.a, &facts.aaaa] {
+        let view = facts.view(lookup, policy.issuer);
+        if view.of == Witness::Zone {
+            findings.push(other_view(facts, lookup, &view.addresses));
+        }
+        findings.extend(elsewhere(&facts.name, lookup.kind, &view.addresses, policy));
+        addresses.extend(view.addresses);
     }
+    findings.extend(lacking(facts, &addresses));
     findings.extend(reserved(&facts.name, &addresses, policy.issuer));
     findings.extend(disagreement(facts));
     if !addresses.is_empty() {
-        findings.push(seen(&facts.name, &answers));
+        if answers
+            .iter()
+            .any(|(_, answer)| answer.addresses().next().is_some())
+        {
+            findings.push(seen(facts, &answers));
+        }
+        if policy.issuer == IssuerKind::Public {
+            findings.extend(unasked(facts));
+        }
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
 }
 
 /// What keeps a name from having addresses, or from having those of one family
-fn lacking(facts: &NameFacts) -> Option<Finding> {
+fn lacking(facts: &NameFacts, seen: &[IpAddr]) -> Option<Finding> {
     let name = &facts.name;
     let has_none = |answer: &Answer| answer.addresses().next().is_none();
     match (&facts.a.outcome, &facts.aaaa.outcome) {
-        (Err(failure), Err(_)) => Some(no_answer(name, failure)),
+        // The servers of the zone know better than the resolver that fails.
+        (Err(_), Err(_)) if !seen.is_empty() => None,
+        (Err(failure), Err(_)) => Some(no_answer(facts, failure)),
         // A family without records does not make up for one that failed.
-        (Ok(answer), Err(failure)) | (Err(failure), Ok(answer)) if has_none(answer) => {
-            Some(no_answer(name, failure))
+        (Ok(answer), Err(failure)) | (Err(failure), Ok(answer))
+            if has_none(answer) && seen.is_empty() =>
+        {
+            Some(no_answer(facts, failure))
         }
-        (Ok(_), Err(failure)) => Some(half_an_answer(name, RecordKind::Aaaa, failure)),
-        (Err(failure), Ok(_)) => Some(half_an_answer(name, RecordKind::A, failure)),
-        (Ok(a), Ok(aaaa)) => (has_none(a) && has_none(aaaa)).then(|| no_address(name)),
+        (Ok(_), Err(failure)) => half_an_answer(facts, RecordKind::Aaaa, failure),
+        (Err(failure), Ok(_)) => half_an_answer(facts, RecordKind::A, failure),
+        (Ok(_), Ok(_)) => seen.is_empty().then(|| no_address(name)),
     }
 }
 
-/// The addresses that a CA will see, and a finding where this host sees others
-///
-/// A resolver that answers from a hosts file, from an inner zone or from a cache is no witness of
-/// what a public CA sees; the servers of the zone are.
-fn view(
-    facts: &NameFacts,
-    kind: RecordKind,
-    answer: &Answer,
-    issuer: IssuerKind,
-) -> (Vec<IpAddr>, Option<Finding>) {
-    let here: Vec<IpAddr> = answer.addresses().collect();
-    let published: BTreeSet<IpAddr> = facts
-        .authorities
-        .iter()
-        .flat_map(|authority| &authority.lookups)
-        .filter(|lookup| lookup.kind == kind)
-        .filter_map(|lookup| lookup.outcome.as_ref().ok())
-        .flat_map(Answer::addresses)
-        .collect();
-    let is_shared = published.is_empty() || here.iter().any(|address| published.contains(address));
-    if issuer == IssuerKind::Private || here.is_empty() || is_shared {
-        return (here, None);
-    }
-    let published: Vec<IpAddr> = published.into_iter().collect();
+fn other_view(facts: &NameFacts, lookup: &Lookup, published: &[IpAddr]) -> Finding {
+    let here: Vec<IpAddr> = match &lookup.outcome {
+        Ok(answer) => answer.addresses().collect(),
+        Err(_) => Vec::new(),
+    };
+    let said = match (&lookup.outcome, here.as_slice()) {
+        (Err(failure), _) => failure.to_string(),
+        (Ok(_), []) => "nothing".to_owned(),
+        (Ok(_), here) => list(here),
+    };
     let evidence = format!(
-        "the DNS server of this host says that the {kind} record of {} is {}, the servers of the zone say {}",
+        "of the {} record of {} {} says {said}, the servers of the zone say {}",
+        lookup.kind,
         facts.name,
-        list(&here),
-        list(&published)
+        facts.who(),
+        list(published)
     );
-    let finding = Finding::warning("dns.other_view", evidence).with_cure(
-        "a CA sees what the zone says: a cache still holds the old address, or a hosts file or an inner zone answers here; `[dns] servers` names other servers",
-    );
-    (published, Some(finding))
+    Finding::warning("dns.other_view", evidence).with_cure(
+        "a CA sees what the zone says: a cache still holds what was, or a hosts file or an inner zone answers here; `[dns] servers` names other servers",
+    )
 }
 
-fn no_answer(name: &DnsName, failure: &LookupFailure) -> Finding {
+/// That nobody could say whether a change has reached all servers of the zone
+fn unasked(facts: &NameFacts) -> Option<Finding> {
+    let asked = |authority: &Authority| {
+        let mut lookups = authority.lookups.iter();
+        lookups.any(|lookup| {
+            !matches!(
+                lookup.outcome,
+                Err(LookupFailure::TimedOut | LookupFailure::Failed(_))
+            )
+        })
+    };
+    if facts.authorities.iter().any(asked) {
+        return None;
+    }
+    let why = match facts.authorities.first() {
+        None => "none was found".to_owned(),
+        Some(authority) => format!("port 53 of {} is closed from here", authority.server),
+    };
+    let evidence = format!("the servers of the zone were not asked: {why}");
+    Some(Finding::note("dns.zone_unasked", evidence))
+}
+
+fn no_answer(facts: &NameFacts, failure: &LookupFailure) -> Finding {
+    let (name, who) = (&facts.name, facts.who());
     let (code, evidence, cure) = match failure {
         LookupFailure::NoSuchName => (
             "dns.nxdomain",
-            format!("DNS knows no {name} (NXDOMAIN)"),
+            format!("{who} knows no {name} (NXDOMAIN)"),
             format!("add an A record for {name} that points to this host; a new record takes 5 to 30 minutes to show everywhere"),
         ),
         LookupFailure::ServFail(Dnssec::Broken) => (
             "dns.dnssec",
-            format!("DNSSEC of {name} is broken: SERVFAIL, and an answer only with validation switched off"),
+            format!("DNSSEC of {name} is broken: {who} says SERVFAIL, and answers with validation switched off"),
             "mend the signatures at the DNS provider, or remove the DS record at the registrar; CAs must refuse such a name".to_owned(),
         ),
         LookupFailure::ServFail(Dnssec::NotTheCause) => (
             "dns.servfail",
-            format!("the name servers of {name} fail (SERVFAIL)"),
+            format!("the name servers of {name} fail: {who} says SERVFAIL"),
             "ask the DNS provider: the zone is not loaded, or its servers cannot be reached".to_owned(),
         ),
         LookupFailure::Refused => (
             "dns.refused",
-            format!("the DNS server that was asked refuses to answer for {name} (REFUSED)"),
+            format!("{who} refuses to answer for {name} (REFUSED)"),
             "it does not serve this host, or does not know the zone: `[dns] servers` names others".to_owned(),
         ),
         LookupFailure::TimedOut => (
             "dns.timeout",
-            format!("no answer for {name} in time"),
+            format!("no answer for {name} from {who} in time"),
             "can this host reach its DNS servers? `[dns] servers` names others".to_owned(),
         ),
         LookupFailure::Failed(reason) => (
             "dns.failed",
-            format!("DNS failed for {name}: {reason}"),
+            format!("DNS failed for {name}, asked of {who}: {reason}"),
             "try again; if it stays, `[dns] servers` names others".to_owned(),
         ),
     };
@@ -156,11 +264,18 @@ fn no_answer(name: &DnsName, failure: &LookupFailure) -> Finding {
 }
 
 /// One family has an answer and the other none; NXDOMAIN cannot be both true and false
-fn half_an_answer(name: &DnsName, kind: RecordKind, failure: &LookupFailure) -> Finding {
-    let evidence = format!("{name} has addresses, and the question for {kind} fails: {failure}");
-    Finding::warning("dns.half_answer", evidence).with_cure(
+fn half_an_answer(facts: &NameFacts, kind: RecordKind, failure: &LookupFailure) -> Option<Finding> {
+    if facts.published(kind).is_some() {
+        return None;
+    }
+    let evidence = format!(
+        "{} has addresses, and to the question for {kind} {} says {failure}",
+        facts.name,
+        facts.who()
+    );
+    Some(Finding::warning("dns.half_answer", evidence).with_cure(
         "a CA asks for A and AAAA, and may refuse: ask the DNS provider why one of them fails",
-    )
+    ))
 }
 
 fn no_address(name: &DnsName) -> Finding {
@@ -341,14 +456,11 @@ fn disagreement_on(facts: &NameFacts, kind: RecordKind) -> Option<Finding> {
         .into_iter()
         .filter_map(|lookup| lookup.outcome.as_ref().ok())
         .any(|answer| !answer.aliases.is_empty());
-    let lookups = facts.authorities.iter().flat_map(|authority| {
-        let lookups = authority.lookups.iter();
-        lookups.map(move |lookup| (authority, lookup))
-    });
-    let said: Vec<(&str, BTreeSet<IpAddr>, Option<Duration>)> = lookups
-        .filter(|(_, lookup)| lookup.kind == kind)
-        .filter_map(|(authority, lookup)| {
-            let (addresses, ttl) = match &lookup.outcome {
+    let said: Vec<(&str, BTreeSet<IpAddr>, Option<Duration>)> = facts
+        .authorities
+        .iter()
+        .filter_map(|authority| {
+            let (addresses, ttl) = match authority.said(kind)? {
                 Ok(answer) => (answer.addresses().collect(), answer.ttl),
                 Err(LookupFailure::NoSuchName) => (BTreeSet::new(), None),
                 Err(_) => return None,
@@ -389,7 +501,7 @@ fn span(ttl: Duration) -> String {
 }
 
 /// What was seen, with how long a change of it takes
-fn seen(name: &DnsName, answers: &[(&Lookup, &Answer)]) -> Finding {
+fn seen(facts: &NameFacts, answers: &[(&Lookup, &Answer)]) -> Finding {
     let parts: Vec<String> = answers
         .iter()
         .filter(|(_, answer)| answer.addresses().next().is_some())
@@ -404,7 +516,7 @@ fn seen(name: &DnsName, answers: &[(&Lookup, &Answer)]) -> Finding {
             )
         })
         .collect();
-    let evidence = format!("{name}: {}", parts.join(", "));
+    let evidence = format!("{} by {}", parts.join(", "), facts.who());
     Finding::ok("dns.addresses", evidence)
 }
 

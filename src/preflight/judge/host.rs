@@ -32,6 +32,17 @@ impl Purpose {
 
 /// What is wrong with a directory, or that nothing is
 pub fn directory(purpose: Purpose, facts: &DirectoryFacts) -> Vec<Finding> {
+    let mut findings = access(purpose, facts);
+    findings.extend(room(purpose, facts));
+    if findings.is_empty() {
+        let evidence = format!("`{}` is writable", purpose.as_str());
+        findings.push(Finding::ok("files.fit", evidence));
+    }
+    findings
+}
+
+/// Whether it is there, and may be written to
+fn access(purpose: Purpose, facts: &DirectoryFacts) -> Vec<Finding> {
     let (key, path) = (purpose.as_str(), facts.path.display());
     let mut findings = Vec::new();
     let is_missing = facts.nearest != facts.path;
@@ -47,22 +58,21 @@ pub fn directory(purpose: Purpose, facts: &DirectoryFacts) -> Vec<Finding> {
                 .with_cure("run certd as its owner, or as root"),
         );
     }
-    if facts.free_bytes < ENOUGH_BYTES {
+    findings
+}
+
+/// Whether what is written to a directory has room there, and lasts
+pub fn room(purpose: Purpose, facts: &DirectoryFacts) -> Vec<Finding> {
+    let (key, path) = (purpose.as_str(), facts.path.display());
+    let full = (facts.free_bytes < ENOUGH_BYTES).then(|| {
         let evidence = format!(
             "{} KiB are free for `{key}` {path}",
             facts.free_bytes / 1024
         );
-        findings.push(
-            Finding::failure("files.full", evidence).with_cure("make room on this file system"),
-        );
-    }
-    if purpose != Purpose::Webroot {
-        findings.extend(lasting(purpose, facts));
-    }
-    if findings.is_empty() {
-        findings.push(Finding::ok("files.fit", format!("`{key}` is writable")));
-    }
-    findings
+        Finding::failure("files.full", evidence).with_cure("make room on this file system")
+    });
+    let fleeting = (purpose != Purpose::Webroot).then(|| lasting(purpose, facts));
+    full.into_iter().chain(fleeting.flatten()).collect()
 }
 
 /// What lies in memory or in a container's layer is lost, and ordered anew at the CA's cost
@@ -112,7 +122,7 @@ pub fn clock(ahead: SignedDuration) -> Option<Finding> {
         "this host's clock is {} {direction} the CA's",
         in_words(ahead)
     );
-    let finding = match off >= HARMFUL {
+    let finding = match ahead.is_negative() && off >= HARMFUL {
         true => Finding::failure("ca.clock", evidence),
         false => Finding::warning("ca.clock", evidence),
     };
@@ -123,7 +133,7 @@ pub fn clock(ahead: SignedDuration) -> Option<Finding> {
 const ENOUGH_BYTES: u64 = 1024 * 1024;
 /// A clock that is off by this much is not set by anyone
 const NOTICEABLE: Duration = Duration::from_secs(60);
-/// New certificates are backdated by an hour: beyond that they seem not valid yet
+/// New certificates are backdated by an hour: to a clock behind that they seem not valid yet
 const HARMFUL: Duration = Duration::from_secs(50 * 60);
 
 #[cfg(test)]
@@ -254,6 +264,11 @@ mod tests {
             -120,
             Some(Severity::Warning),
             "this host's clock is 2 min behind the CA's",
+        );
+        check(
+            7200,
+            Some(Severity::Warning),
+            "this host's clock is 2 h ahead of the CA's",
         );
         check(
             -3000,

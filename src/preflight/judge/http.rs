@@ -1,29 +1,63 @@
 //! What sites answered to a request for a token, held against what a CA accepts.
 
+use std::net::IpAddr;
+use std::path::Path;
+
 use crate::facts::ConnectFailure;
 use crate::facts::fetch::{Body, Fetch, FetchFailure, Hop, Whose};
 use crate::finding::{Finding, Severity, excerpt};
 use crate::name::DnsName;
 
+/// What was looked for, and what is known beside the answers
+#[derive(Clone, Copy, Debug)]
+pub struct Site<'s> {
+    /// The name
+    pub name: &'s DnsName,
+    /// What the token's file holds
+    pub token: &'s str,
+    /// The webroot as nginx sees it
+    pub root: &'s Path,
+    /// The host's public addresses (`addresses`); empty where they are not known
+    pub own: &'s [IpAddr],
+    /// Whether this host can judge an IPv6 address
+    pub ipv6: Ipv6,
+}
+
+/// What is known of this host's own way to the IPv6 internet
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ipv6 {
+    /// It works, or nothing is known against it
+    Usable,
+    /// The CA does not answer there either
+    Dead,
+}
+
 /// Every fetch of one name's token, the worst first
 ///
-/// `token` is what the file holds. A failure is one only where the CA would meet it: not where
-/// this host cannot reach its own public address, not on a way that the CA does not take.
-pub fn judge(name: &DnsName, token: &str, fetches: &[Fetch]) -> Vec<Finding> {
-    let ways = Ways::of(token, fetches);
-    let judged = fetches.iter().map(|fetch| {
-        (
-            fetch,
-            ways.weigh(name, fetch, judge_one(name, token, fetch)),
-        )
-    });
+/// A failure is one only where the CA would meet it: not where this host cannot reach its own
+/// public address, not on a way that the CA does not take.
+pub fn judge(site: Site<'_>, fetches: &[Fetch]) -> Vec<Finding> {
+    let ways = Ways::of(site.token, fetches);
+    let is_public = |fetch: &Fetch| fetch.whose == Whose::Public;
     let mut findings: Vec<Finding> = Vec::new();
-    for (fetch, finding) in judged {
-        // The container's answer adds nothing where the public address gives the same.
+    for fetch in fetches {
+        let finding = ways.weigh(site, fetch, judge_one(site, fetch));
+        // What the host says of itself adds nothing where the public address says the same.
         let is_known = findings.iter().any(|known| known.code == finding.code);
-        if fetch.whose == Whose::Public || !is_known {
+        let counts = match fetch.whose {
+            Whose::Public => true,
+            Whose::Container => !is_known,
+            // It is a guess that nginx is there: that it is not says nothing.
+            Whose::Loopback => !is_known && finding.severity == Severity::Ok,
+        };
+        if counts {
             findings.push(finding);
         }
+    }
+    if !fetches.iter().any(is_public) {
+        let evidence = format!("{} has no address at which the CA could ask", site.name);
+        findings.retain(|finding| finding.severity != Severity::Ok);
+        findings.push(Finding::note("http.unasked", evidence));
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
@@ -31,7 +65,8 @@ pub fn judge(name: &DnsName, token: &str, fetches: &[Fetch]) -> Vec<Finding> {
 
 /// On which ways the token is served, of those that were tried
 struct Ways {
-    container: Served,
+    /// Not over the public address: at the container, or on this host
+    inside: Served,
     ipv4: Served,
     ipv6: Served,
 }
@@ -55,38 +90,36 @@ impl Ways {
         };
         let is_public = |fetch: &Fetch| fetch.whose == Whose::Public;
         Self {
-            container: served(&|fetch| !is_public(fetch)),
+            inside: served(&|fetch| !is_public(fetch)),
             ipv4: served(&|fetch| is_public(fetch) && fetch.address.is_ipv4()),
             ipv6: served(&|fetch| is_public(fetch) && fetch.address.is_ipv6()),
         }
     }
 
     /// The finding of one fetch in the light of the others
-    fn weigh(&self, name: &DnsName, fetch: &Fetch, finding: Finding) -> Finding {
+    fn weigh(&self, site: Site<'_>, fetch: &Fetch, finding: Finding) -> Finding {
         if finding.severity != Severity::Failure {
             return finding;
         }
         let is_public_right = self.ipv4 != Served::Nowhere || self.ipv6 != Served::Nowhere;
         match fetch.whose {
-            Whose::Container if is_public_right => Finding::note(
+            Whose::Container | Whose::Loopback if is_public_right => Finding::note(
                 finding.code,
                 format!("{}; the CA does not come this way", finding.evidence),
             ),
-            Whose::Container => finding,
-            Whose::Public if fetch.address.is_ipv6() => finding,
+            Whose::Container | Whose::Loopback => finding,
+            Whose::Public if fetch.address.is_ipv6() => match is_blind(site, fetch) {
+                true => no_ipv6(fetch),
+                false => finding,
+            },
             // The CA tries IPv6 first, and IPv4 only where that fails.
             Whose::Public if self.ipv6 == Served::Everywhere => Finding {
                 severity: Severity::Warning,
                 evidence: format!("{}; the CA takes IPv6, which works", finding.evidence),
                 ..finding
             },
-            Whose::Public
-                if self.container != Served::Nowhere
-                    && self.ipv4 == Served::Nowhere
-                    && !fetch.is_local
-                    && cannot_connect(fetch) =>
-            {
-                hairpin(name, fetch)
+            Whose::Public if self.inside != Served::Nowhere && self.ipv4 == Served::Nowhere => {
+                hairpin(site, fetch).unwrap_or(finding)
             }
             Whose::Public => finding,
         }
@@ -94,41 +127,59 @@ impl Ways {
 }
 
 fn is_right(fetch: &Fetch, token: &str) -> bool {
+    // Let's Encrypt reads so far, and refuses what goes on.
+    let is_short = |body: &[u8]| body.len() < MOST_BODY;
     fetch
         .outcome
         .as_ref()
-        .is_ok_and(|Body(body)| body.trim_ascii_end() == token.as_bytes())
+        .is_ok_and(|Body(body)| is_short(body) && body.trim_ascii_end() == token.as_bytes())
 }
 
-/// Whether the first connection itself failed, as it does where a router does not turn packets back
-fn cannot_connect(fetch: &Fetch) -> bool {
-    fetch.hops.is_empty()
-        && matches!(
-            &fetch.outcome,
-            Err(FetchFailure::Connect(
-                _,
-                ConnectFailure::TimedOut | ConnectFailure::Refused | ConnectFailure::Unreachable(_)
-            ))
-        )
+/// Whether an IPv6 address that does not answer says nothing, this host's IPv6 being dead
+fn is_blind(site: Site<'_>, fetch: &Fetch) -> bool {
+    site.ipv6 == Ipv6::Dead && !fetch.is_local && fetch.never_connected()
 }
 
-fn hairpin(name: &DnsName, fetch: &Fetch) -> Finding {
-    Finding::note(
-        "http.hairpin",
-        format!(
-            "this host cannot reach {name} at its own address {}, and the container answers right: the CA may well reach it",
-            fetch.address.ip()
-        ),
-    )
+fn no_ipv6(fetch: &Fetch) -> Finding {
+    let evidence = format!(
+        "this host has no IPv6 that works, so {} cannot be tried; the CA tries it first",
+        fetch.address
+    );
+    Finding::note("http.no_ipv6", evidence)
 }
 
-fn judge_one(name: &DnsName, token: &str, fetch: &Fetch) -> Finding {
+/// A public address that this host sees otherwise than the world: its router does not turn
+/// packets back, or answers itself
+///
+/// What answers there counts for the router's only where `addresses` names the address: else it
+/// may be another host, to which the CA would go.
+fn hairpin(site: Site<'_>, fetch: &Fetch) -> Option<Finding> {
+    let ip = fetch.address.ip();
+    let (name, is_ours) = (site.name, site.own.contains(&ip));
+    let may_be_ours = is_ours || site.own.is_empty() && fetch.never_connected();
+    if fetch.is_local || !may_be_ours {
+        return None;
+    }
+    let evidence = format!(
+        "this host cannot reach {name} at its own address {ip}, and nginx answers right inside: the CA may well reach it"
+    );
+    let finding = Finding::note("http.hairpin", evidence);
+    Some(match is_ours {
+        true => finding,
+        false => finding.with_cure(format!(
+            "is {ip} this host? Then set `addresses` in domains.toml, and certd knows"
+        )),
+    })
+}
+
+fn judge_one(site: Site<'_>, fetch: &Fetch) -> Finding {
     let place = match fetch.whose {
         Whose::Public => fetch.address.to_string(),
         Whose::Container => format!("{} (the container)", fetch.address),
+        Whose::Loopback => format!("{} (this host)", fetch.address),
     };
     match &fetch.outcome {
-        Ok(Body(body)) if body.trim_ascii_end() == token.as_bytes() => {
+        Ok(_) if is_right(fetch, site.token) => {
             let through = match fetch.hops.len() {
                 0 | 1 => String::new(),
                 2 => ", after a redirect".to_owned(),
@@ -139,24 +190,24 @@ fn judge_one(name: &DnsName, token: &str, fetch: &Fetch) -> Finding {
                 format!("the token is served at {place}{through}"),
             )
         }
-        Ok(Body(body)) => wrong_body(name, &place, body, fetch),
-        Err(failure) => failed(name, &place, failure, fetch),
+        Ok(Body(body)) => wrong_body(site, &place, body, fetch),
+        Err(failure) => failed(site, &place, failure, fetch),
     }
 }
 
-fn wrong_body(name: &DnsName, place: &str, body: &[u8], fetch: &Fetch) -> Finding {
+fn wrong_body(site: Site<'_>, place: &str, body: &[u8], fetch: &Fetch) -> Finding {
     let hop = last(fetch);
     let body = match beginning(body).as_str() {
         "" => "an empty body".to_owned(),
         body => format!("something else: {body:?}"),
     };
-    let url = hop.map_or(name.as_str(), |hop| hop.url.as_str());
+    let url = hop.map_or(site.name.as_str(), |hop| hop.url.as_str());
     let evidence = format!(
         "{place} answers {} with {body}{}",
         excerpt(url, MOST_URL),
         server(hop),
     );
-    Finding::failure("http.wrong_body", evidence).with_cure(location(hop))
+    Finding::failure("http.wrong_body", evidence).with_cure(location(site, hop))
 }
 
 fn beginning(body: &[u8]) -> String {
@@ -176,26 +227,35 @@ fn server(hop: Option<&Hop>) -> String {
 }
 
 /// What to do where the right file is not found: whose answer it is decides
-fn location(hop: Option<&Hop>) -> String {
+fn location(site: Site<'_>, hop: Option<&Hop>) -> String {
     let server = hop.and_then(|hop| hop.server.as_deref());
     let stranger = server.filter(|server| {
         let server = server.to_ascii_lowercase();
         !NGINX.iter().any(|nginx| server.contains(nginx))
     });
+    let block = block(site);
     match stranger {
         Some(server) => format!(
-            "{server} answers, not nginx: let nginx have port 80, or let {server} pass /.well-known/acme-challenge/ on to it; then {LOCATION}"
+            "{server} answers, not nginx: let nginx have port 80, or let {server} pass /.well-known/acme-challenge/ on to it; then {block}"
         ),
-        None => LOCATION.to_owned(),
+        None => block,
     }
 }
 
-fn failed(name: &DnsName, place: &str, failure: &FetchFailure, fetch: &Fetch) -> Finding {
+/// What nginx's configuration needs
+fn block(site: Site<'_>) -> String {
+    format!(
+        "the server block for port 80 needs, before any redirect,\n    location /.well-known/acme-challenge/ {{ root {}; }}",
+        site.root.display()
+    )
+}
+
+fn failed(site: Site<'_>, place: &str, failure: &FetchFailure, fetch: &Fetch) -> Finding {
     let hop = last(fetch);
     let url = |url: &str| excerpt(url, MOST_URL);
     let (code, evidence, cure) = match failure {
-        FetchFailure::Connect(url, reason) => return connect(name, place, url, reason, fetch),
-        FetchFailure::Status(status) => return refused(place, *status, hop),
+        FetchFailure::Connect(url, reason) => return connect(site, place, url, reason, fetch),
+        FetchFailure::Status(status) => return refused(site, place, *status, hop),
         FetchFailure::Closed(at) => (
             "http.reset",
             format!(
@@ -216,17 +276,17 @@ fn failed(name: &DnsName, place: &str, failure: &FetchFailure, fetch: &Fetch) ->
         FetchFailure::Loop(at) => (
             "http.redirect_loop",
             format!("{place} redirects in a circle, back to {}", url(at)),
-            LOCATION.to_owned(),
+            block(site),
         ),
         FetchFailure::TooMany => (
             "http.redirects",
             format!("{place} redirects more than ten times{}", server(hop)),
-            LOCATION.to_owned(),
+            block(site),
         ),
         FetchFailure::Redirect(target, reason) => (
             "http.bad_redirect",
             format!("{place} redirects to {:?}: {reason}", url(target)),
-            LOCATION.to_owned(),
+            block(site),
         ),
         FetchFailure::NoAddress(host) => (
             "http.redirect_nowhere",
@@ -234,7 +294,7 @@ fn failed(name: &DnsName, place: &str, failure: &FetchFailure, fetch: &Fetch) ->
                 "{place} redirects to {}, which cannot be reached",
                 url(host)
             ),
-            LOCATION.to_owned(),
+            block(site),
         ),
         FetchFailure::NotHttp(reason) => (
             "http.not_http",
@@ -246,7 +306,7 @@ fn failed(name: &DnsName, place: &str, failure: &FetchFailure, fetch: &Fetch) ->
 }
 
 fn connect(
-    name: &DnsName,
+    site: Site<'_>,
     place: &str,
     url: &str,
     reason: &ConnectFailure,
@@ -257,9 +317,7 @@ fn connect(
     let is_first = fetch.hops.is_empty();
     let (code, cure) = match reason {
         ConnectFailure::NoRoute if is_first && is_v6 => {
-            let evidence =
-                format!("this host has no IPv6, so {place} cannot be tried; the CA tries it first");
-            return Finding::note("http.no_ipv6", evidence);
+            return no_ipv6(fetch);
         }
         ConnectFailure::NoRoute => {
             let evidence = format!("this host has no route to try {url} at {place}");
@@ -267,12 +325,13 @@ fn connect(
         }
         _ if !is_first => {
             let evidence = format!("{place} redirects to {url}, which cannot be reached: {reason}");
-            return Finding::failure("http.redirect_nowhere", evidence).with_cure(LOCATION);
+            return Finding::failure("http.redirect_nowhere", evidence).with_cure(block(site));
         }
         _ if is_v6 && fetch.whose == Whose::Public => (
             "http.dead_ipv6",
             format!(
-                "the CA tries IPv6 first: publish port 80 on IPv6 too, or remove the AAAA record of {name}"
+                "the CA tries IPv6 first: publish port 80 on IPv6 too, or remove the AAAA record of {}",
+                site.name
             ),
         ),
         ConnectFailure::Refused => (
@@ -297,7 +356,7 @@ fn connect(
 }
 
 /// An answer that is neither 2xx nor a redirect: whose is it?
-fn refused(place: &str, status: u16, hop: Option<&Hop>) -> Finding {
+fn refused(site: Site<'_>, place: &str, status: u16, hop: Option<&Hop>) -> Finding {
     let url = hop.map_or("the token", |hop| hop.url.as_str());
     let url = excerpt(url, MOST_URL);
     let evidence = format!("{place} answers {url} with {status}{}", server(hop));
@@ -310,22 +369,34 @@ fn refused(place: &str, status: u16, hop: Option<&Hop>) -> Finding {
             "http.forbidden",
             "nginx may not read the file, or a rule denies it: are webroot and its directories 0755, and is there no `deny` or `location ~ /\\.` before?".to_owned(),
         ),
-        404 => ("http.not_found", location(hop)),
+        404 => ("http.not_found", location(site, hop)),
         500.. => (
             "http.server_error",
-            "the request went to an upstream that is down: challenges need a location of their own\n    location /.well-known/acme-challenge/ { root /var/www/certbot; }".to_owned(),
+            format!("an upstream is down, and challenges need none: {}", block(site)),
         ),
-        _ => ("http.status", location(hop)),
+        _ => ("http.status", location(site, hop)),
     };
     Finding::failure(code, evidence).with_cure(cure)
+}
+
+/// An application that does not answer behind a certificate that may be good (5xx)
+pub fn application(url: &str, status: u16, server: Option<&str>) -> Option<Finding> {
+    if status < 500 {
+        return None;
+    }
+    let server = server.map(|server| format!(" (server: {server})"));
+    let evidence = format!("{url} answers {status}{}", server.unwrap_or_default());
+    Some(Finding::warning("site.server_error", evidence).with_cure(
+        "that is no matter of certificates: does the application behind nginx run? `docker ps` shows it, nginx's log says what failed",
+    ))
 }
 
 /// What servers that read nginx's configuration call themselves
 const NGINX: [&str; 4] = ["nginx", "openresty", "angie", "tengine"];
 /// Characters that are shown of a URL
 const MOST_URL: usize = 200;
-
-const LOCATION: &str = "the server block for port 80 needs, before any redirect,\n    location /.well-known/acme-challenge/ { root /var/www/certbot; }\nwith the webroot that certd writes to";
+/// Bytes of a body below which Let's Encrypt reads all of it
+const MOST_BODY: usize = 128;
 
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,14 @@ fn refusal(
     })
 }
 
+/// The same, where the same order is not placed again until a person has acted
+fn for_good(row: Row) -> Row {
+    Row {
+        next: Next::Stops,
+        ..row
+    }
+}
+
 #[test]
 fn every_limit_is_told_in_the_cas_words_and_waited_for() {
     // An instant that needs no filter, since the words of the CA are told as they are.
@@ -72,11 +80,12 @@ fn a_limit_without_a_time_is_waited_for_an_hour() {
 fn a_paused_account_needs_a_person_and_no_patience() {
     let url = "https://portal.ca.sandbox.test/sfe/v1/unpause?jwt=eyJhbGciOiJIUzI1NiJ9.e30.sig";
     let paused = Problem::paused("rare-books.test", url);
+    let code = (1, "acme.paused");
     check(
         "paused",
         &[
-            refusal("first", Call::NewOrder, paused.clone(), (1, "acme.paused")),
-            refusal("renewal", Call::NewOrder, paused, (1, "acme.paused")).at_a_renewal(),
+            for_good(refusal("first", Call::NewOrder, paused.clone(), code)),
+            for_good(refusal("renewal", Call::NewOrder, paused, code)).at_a_renewal(),
         ],
     );
 }
@@ -99,13 +108,53 @@ fn refusals_are_told_with_what_can_be_done() {
                 ),
                 refused,
             ),
-            refusal(
+            for_good(refusal(
                 "a name it will not have",
                 Call::NewOrder,
                 Problem::new(400, "rejectedIdentifier", "Error creating new order").about(
                     "www.rare-books.test",
                     "rejectedIdentifier",
                     "The ACME server refuses to issue a certificate for this domain name",
+                ),
+                refused,
+            )),
+            for_good(refusal(
+                "a profile it has no more",
+                Call::NewOrder,
+                Problem::new(
+                    400,
+                    "invalidProfile",
+                    "profile \"tlsclient\" is no longer offered",
+                ),
+                refused,
+            )),
+            refusal(
+                "an external account",
+                Call::NewAccount,
+                Problem::new(
+                    403,
+                    "externalAccountRequired",
+                    "No external account binding was given",
+                ),
+                refused,
+            ),
+            refusal(
+                "a contact",
+                Call::NewAccount,
+                Problem::new(
+                    400,
+                    "invalidContact",
+                    "contact email has forbidden domain \"rare-books.test\"",
+                ),
+                refused,
+            ),
+            refusal(
+                "CAA, looked at once more",
+                Call::Finalize,
+                Problem::new(403, "caa", "Error finalizing order :: Rechecking CAA").about(
+                    "www.rare-books.test",
+                    "caa",
+                    "CAA record for www.rare-books.test prevents issuance",
                 ),
                 refused,
             ),
@@ -119,13 +168,13 @@ fn refusals_are_told_with_what_can_be_done() {
                 ),
                 refused,
             ),
-            refusal(
+            for_good(refusal(
                 "terms",
                 Call::NewOrder,
                 Problem::new(403, "userActionRequired", "Terms of service have changed")
                     .link("https://ca.sandbox.test/terms-2", "terms-of-service"),
                 refused,
-            ),
+            )),
         ],
     );
 }

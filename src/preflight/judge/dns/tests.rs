@@ -36,10 +36,16 @@ fn lookup(kind: RecordKind, outcome: Outcome) -> Lookup {
 fn facts(a: Outcome, aaaa: Outcome) -> NameFacts {
     NameFacts {
         name: DnsName::parse("shop.test").expect("a name"),
+        asked: vec![SocketAddr::new(ip("127.0.0.53"), 53)],
         a: lookup(RecordKind::A, a),
         aaaa: lookup(RecordKind::Aaaa, aaaa),
-        authorities: Vec::new(),
+        authorities: vec![authority("ns.test", refused(), refused())],
     }
+}
+
+/// What a server says that was asked, and is of no help
+fn refused() -> Outcome {
+    Err(LookupFailure::Refused)
 }
 
 fn authority(server: &str, a: Outcome, aaaa: Outcome) -> Authority {
@@ -75,7 +81,7 @@ fn a_name_that_points_here_is_good() {
     assert_eq!(found(&findings), [SEEN]);
     assert_eq!(
         findings[0].evidence,
-        "shop.test: A 1.2.3.4 (TTL 5 min), AAAA 2606:4700::4 (TTL 5 min)"
+        "A 1.2.3.4 (TTL 5 min), AAAA 2606:4700::4 (TTL 5 min) by 127.0.0.53"
     );
     assert_eq!(found(&judged(&facts(says(&OWN[..1]), says(&[])))), [SEEN]);
     assert_eq!(found(&judged(&facts(says(&[]), says(&OWN[1..])))), [SEEN]);
@@ -282,7 +288,7 @@ fn what_the_zone_says_counts_more_than_what_this_host_sees() {
     );
     assert_eq!(
         findings[0].evidence,
-        "the DNS server of this host says that the A record of shop.test is 127.0.1.1, the servers of the zone say 1.2.3.4"
+        "of the A record of shop.test 127.0.0.53 says 127.0.1.1, the servers of the zone say 1.2.3.4"
     );
     // A CA inside may well see what this host sees.
     let policy = Policy {
@@ -301,6 +307,64 @@ fn what_the_zone_says_counts_more_than_what_this_host_sees() {
         found(&judged(&moved))[0],
         ("dns.elsewhere", Severity::Failure)
     );
+}
+
+#[test]
+fn a_cache_that_still_denies_a_name_is_no_reason_to_refuse() {
+    #[track_caller]
+    fn check(a: Outcome, aaaa: Outcome, said: &str) {
+        let mut fresh = facts(a, aaaa);
+        fresh.authorities = vec![authority("ns1.test", says(&OWN[..1]), says(&[]))];
+        let findings = judged(&fresh);
+        assert_eq!(found(&findings), [("dns.other_view", Severity::Warning)]);
+        let evidence = format!(
+            "of the A record of shop.test 127.0.0.53 says {said}, the servers of the zone say 1.2.3.4"
+        );
+        assert_eq!(findings[0].evidence, evidence);
+        assert_eq!(fresh.addresses(IssuerKind::Public), [ip("1.2.3.4")]);
+        assert_eq!(fresh.addresses(IssuerKind::Private), [] as [IpAddr; 0]);
+    }
+    let missing = || Err(LookupFailure::NoSuchName);
+    let broken = || Err(LookupFailure::ServFail(Dnssec::NotTheCause));
+    check(missing(), missing(), "NXDOMAIN");
+    check(says(&[]), says(&[]), "nothing");
+    check(broken(), broken(), "SERVFAIL");
+    check(broken(), says(&[]), "SERVFAIL");
+}
+
+#[test]
+fn what_a_public_ca_sees_is_what_is_probed() {
+    let mut moved = facts(says(&["9.9.9.9"]), says(&OWN[1..]));
+    moved.authorities = vec![authority("ns1.test", says(&OWN[..1]), says(&OWN[1..]))];
+    assert_eq!(moved.addresses(IssuerKind::Public), OWN.map(ip));
+    let here = [ip("9.9.9.9"), ip(OWN[1])];
+    assert_eq!(moved.addresses(IssuerKind::Private), here);
+}
+
+#[test]
+fn servers_of_a_zone_that_cannot_be_asked_are_noted_for_a_public_ca() {
+    #[track_caller]
+    fn check(authorities: Vec<Authority>, issuer: IssuerKind, expected: Option<&str>) {
+        let unasked = NameFacts {
+            authorities,
+            ..facts(says(&OWN[..1]), says(&[]))
+        };
+        let findings = judge(&unasked, &Policy { own: &[], issuer });
+        let found = findings
+            .iter()
+            .find(|finding| finding.code == "dns.zone_unasked");
+        assert_eq!(found.map(|finding| finding.evidence.as_str()), expected);
+        assert!(found.is_none_or(|finding| finding.severity == Severity::Note));
+    }
+    let silent = || Err(LookupFailure::TimedOut);
+    let closed = || authority("ns1.test", silent(), silent());
+    let none = "the servers of the zone were not asked: none was found";
+    let shut = "the servers of the zone were not asked: port 53 of ns1.test is closed from here";
+    check(Vec::new(), IssuerKind::Public, Some(none));
+    check(vec![closed()], IssuerKind::Public, Some(shut));
+    check(vec![closed()], IssuerKind::Private, None);
+    let one = authority("ns2.test", says(&OWN[..1]), says(&[]));
+    check(vec![closed(), one], IssuerKind::Public, None);
 }
 
 #[test]

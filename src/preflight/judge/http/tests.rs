@@ -53,11 +53,23 @@ fn dead(address: &str, whose: Whose, failure: ConnectFailure) -> Fetch {
 }
 
 fn judged(fetches: &[Fetch]) -> Vec<Finding> {
-    judge(
-        &DnsName::parse("shop.test").expect("a name"),
-        TOKEN,
-        fetches,
-    )
+    judged_at(&[], Ipv6::Usable, fetches)
+}
+
+/// On a host with these public addresses
+fn judged_at(own: &[&str], ipv6: Ipv6, fetches: &[Fetch]) -> Vec<Finding> {
+    let own: Vec<IpAddr> = own
+        .iter()
+        .map(|address| address.parse().expect("an address"))
+        .collect();
+    let site = Site {
+        name: &DnsName::parse("shop.test").expect("a name"),
+        token: TOKEN,
+        root: Path::new("/var/www/acme"),
+        own: &own,
+        ipv6,
+    };
+    judge(site, fetches)
 }
 
 fn found(findings: &[Finding]) -> Vec<(&'static str, Severity)> {
@@ -81,7 +93,38 @@ fn the_right_body_is_good_with_blanks_behind_it() {
     check(&format!(" {TOKEN}"), bad);
     check(&format!("{TOKEN}<html>"), bad);
     check("", bad);
-    assert_eq!(judged(&[]), []);
+    // Beyond it Let's Encrypt does not read.
+    check(&format!("{TOKEN:<127}"), good);
+    check(&format!("{TOKEN:<128}"), bad);
+}
+
+#[test]
+fn a_name_without_addresses_is_not_called_served() {
+    let unasked = ("http.unasked", Severity::Note);
+    assert_eq!(found(&judged(&[])), [unasked]);
+    let inside = right(INNER, Whose::Container);
+    assert_eq!(found(&judged(&[inside])), [unasked]);
+    let inside = wrong(INNER, Whose::Container);
+    let failure = ("http.not_found", Severity::Failure);
+    assert_eq!(found(&judged(&[inside])), [failure, unasked]);
+}
+
+#[test]
+fn the_line_for_nginx_names_the_webroot_that_nginx_sees() {
+    for fetch in [
+        wrong(IPV4, Whose::Public),
+        fetch(IPV4, Whose::Public, vec![hop(200, None)], says("another")),
+        fetch(
+            IPV4,
+            Whose::Public,
+            vec![hop(502, None)],
+            Err(FetchFailure::Status(502)),
+        ),
+    ] {
+        let cure = judged(&[fetch]).remove(0).cure.unwrap_or_default();
+        let line = "    location /.well-known/acme-challenge/ { root /var/www/acme; }";
+        assert!(cure.lines().any(|found| found == line), "{cure}");
+    }
 }
 
 #[test]
@@ -207,7 +250,7 @@ fn a_status_tells_what_to_look_at() {
     );
     check(410, "http.status", "location /.well-known/acme-challenge/");
     check(303, "http.status", "location /.well-known/acme-challenge/");
-    check(502, "http.server_error", "upstream that is down");
+    check(502, "http.server_error", "an upstream is down");
 }
 
 #[test]
@@ -328,6 +371,94 @@ fn a_router_that_does_not_turn_packets_back_is_a_note() {
 }
 
 #[test]
+fn an_address_that_is_known_to_be_ours_excuses_what_a_router_answers() {
+    #[track_caller]
+    fn check(own: &[&str], fetch: Fetch, code: &str, severity: Severity, is_asked: bool) {
+        let fetches = [fetch, right(INNER, Whose::Container)];
+        let finding = judged_at(own, Ipv6::Usable, &fetches).remove(0);
+        assert_eq!((finding.code, finding.severity), (code, severity));
+        let asks = finding
+            .cure
+            .is_some_and(|cure| cure.contains("`addresses`"));
+        assert_eq!(asks, is_asked);
+    }
+    let ours: &[&str] = &["192.0.2.1"];
+    let page = || {
+        let login = FetchFailure::Status(401);
+        fetch(
+            IPV4,
+            Whose::Public,
+            vec![hop(401, Some("lighttpd"))],
+            Err(login),
+        )
+    };
+    let silent = || dead(IPV4, Whose::Public, ConnectFailure::TimedOut);
+    check(ours, page(), "http.hairpin", Severity::Note, false);
+    check(ours, silent(), "http.hairpin", Severity::Note, false);
+    check(&[], silent(), "http.hairpin", Severity::Note, true);
+    // It may be another host, to which the CA would go.
+    check(&[], page(), "http.login", Severity::Failure, false);
+    let others: &[&str] = &["192.0.2.99"];
+    check(others, page(), "http.login", Severity::Failure, false);
+    check(
+        others,
+        silent(),
+        "http.connect_timeout",
+        Severity::Failure,
+        false,
+    );
+}
+
+#[test]
+fn without_a_container_this_host_itself_is_the_witness() {
+    #[track_caller]
+    fn check(fetches: &[Fetch], expected: &[(&'static str, Severity)]) {
+        assert_eq!(found(&judged(fetches)), expected, "{fetches:?}");
+    }
+    const HERE: &str = "127.0.0.1:80";
+    let silent = || dead(IPV4, Whose::Public, ConnectFailure::TimedOut);
+    let refused = || dead(HERE, Whose::Loopback, ConnectFailure::Refused);
+    let (served, hairpin) = (
+        ("http.served", Severity::Ok),
+        ("http.hairpin", Severity::Note),
+    );
+    let here = || right(HERE, Whose::Loopback);
+    check(&[silent(), here()], &[hairpin, served]);
+    // That nginx is not on this host says nothing.
+    let silence = ("http.connect_timeout", Severity::Failure);
+    check(&[silent(), refused()], &[silence]);
+    check(&[silent(), wrong(HERE, Whose::Loopback)], &[silence]);
+    check(&[right(IPV4, Whose::Public), refused()], &[served]);
+    check(&[right(IPV4, Whose::Public), here()], &[served]);
+}
+
+#[test]
+fn a_host_whose_ipv6_is_dead_cannot_say_that_an_address_is() {
+    #[track_caller]
+    fn check(ipv6: Ipv6, fetch: Fetch, code: &str, severity: Severity) {
+        let finding = judged_at(&[], ipv6, &[fetch]).remove(0);
+        assert_eq!((finding.code, finding.severity), (code, severity));
+    }
+    use ConnectFailure::{Refused, TimedOut};
+    let dead = |failure| dead(IPV6, Whose::Public, failure);
+    check(
+        Ipv6::Usable,
+        dead(TimedOut),
+        "http.dead_ipv6",
+        Severity::Failure,
+    );
+    check(Ipv6::Dead, dead(TimedOut), "http.no_ipv6", Severity::Note);
+    check(Ipv6::Dead, dead(Refused), "http.no_ipv6", Severity::Note);
+    let own = Fetch {
+        is_local: true,
+        ..dead(Refused)
+    };
+    check(Ipv6::Dead, own, "http.dead_ipv6", Severity::Failure);
+    let answered = wrong(IPV6, Whose::Public);
+    check(Ipv6::Dead, answered, "http.not_found", Severity::Failure);
+}
+
+#[test]
 fn where_the_ca_does_not_go_nothing_fails() {
     #[track_caller]
     fn check(fetches: &[Fetch], expected: &[(&'static str, Severity)]) {
@@ -370,12 +501,9 @@ fn where_the_ca_does_not_go_nothing_fails() {
             served,
         ],
     );
-    check(
-        &[wrong(INNER, Whose::Container)],
-        &[("http.not_found", Severity::Failure)],
-    );
+    let unasked = ("http.unasked", Severity::Note);
     let v6_inner = dead("[fd00::2]:80", Whose::Container, ConnectFailure::Refused);
-    check(&[v6_inner], &[("http.refused", Severity::Failure)]);
+    check(&[v6_inner], &[("http.refused", Severity::Failure), unasked]);
 }
 
 #[test]
