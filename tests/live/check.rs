@@ -1,8 +1,8 @@
 //! `certd check`, and the same looks before an order: what the host can see costs the CA nothing.
 //!
-//! Of the four troubles of SYSTEMS.md A the first two show before an order. The old certificate
-//! shows when a new one is installed, to `obtain` and `verify`. The fourth, an application that is
-//! down behind a valid certificate, is no trouble of certificates: `check` does not ask for it.
+//! Of the four troubles of a shared nginx the first two, DNS and port 80, stop an order. The other
+//! two, an old certificate that is served and an application that is down behind a good one, are
+//! told and stop nothing: a certificate can be had.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         the_messenger_that_dns_does_not_lead_to_is_told_how,
         the_messenger_that_is_not_reached_is_told_how,
         the_messenger_with_the_certificate_of_the_shop_is_told_how,
-        an_application_that_is_down_is_not_for_check,
+        an_application_that_is_down_is_told_and_stops_nothing,
     ]);
     trials
 }
@@ -223,7 +223,7 @@ fn an_nginx_that_is_stopped_costs_no_order() {
     assert_says(&finding, &["is nginx running"]);
 }
 
-/// SYSTEMS.md A before its cure: the shop is served, and the messenger's server block names its
+/// A shared nginx before its cure: the shop is served, and the messenger's server block names its
 /// certificate
 fn shop_and_messenger(ca: Kind) -> Scene {
     let scene = Scene::new(ca);
@@ -290,6 +290,8 @@ fn the_messenger_with_the_certificate_of_the_shop_is_told_how(ca: Kind) {
     // An order succeeds: what it brings is wanted, and the path to it is told.
     let report = scene.check(&[MESSENGER]).expect_status(0);
     assert_eq!(report.readiness(MESSENGER), "ready", "{report}");
+    let finding = report.check_finding(MESSENGER, "served.wrong_name");
+    assert_says(&finding, &[SHOP]);
     let report = scene.obtain(&[MESSENGER]).expect(1, MESSENGER, "failed");
     assert_eq!(report.failures(MESSENGER), ["proof.other_lineage"]);
     let finding = report.finding(MESSENGER, "proof.other_lineage");
@@ -314,7 +316,7 @@ fn the_messenger_with_the_certificate_of_the_shop_is_told_how(ca: Kind) {
     assert_says(&finding, &[seen, "reload"]);
 }
 
-fn an_application_that_is_down_is_not_for_check(ca: Kind) {
+fn an_application_that_is_down_is_told_and_stops_nothing(ca: Kind) {
     let scene = shop_and_messenger(ca);
     let sites = [site(&[SHOP, WWW]), site(&[MESSENGER])];
     let conf = conf::site(Flavour::Root, &sites);
@@ -322,10 +324,12 @@ fn an_application_that_is_down_is_not_for_check(ca: Kind) {
     assert!(conf.contains(answer), "{conf}");
     let down = conf.replace(answer, "proxy_pass http://127.0.0.1:9;");
     scene.nginx.write_conf(&down);
-    let report = scene.check(&[MESSENGER]).expect_status(0);
-    assert_eq!(report.readiness(MESSENGER), "ready", "{report}");
     scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "proven");
     scene.verify(&[MESSENGER]).expect_status(0);
+    let report = scene.check(&[MESSENGER]).expect_status(0);
+    assert_eq!(report.readiness(MESSENGER), "ready", "{report}");
+    let finding = report.check_finding(MESSENGER, "site.server_error");
+    assert_says(&finding, &["502", "nginx", "application"]);
 }
 
 fn ten_domains_take_a_second_or_two() {

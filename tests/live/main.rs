@@ -24,6 +24,7 @@ mod interop;
 mod issuance;
 mod modes;
 mod mounts;
+mod network;
 mod places;
 mod rollback;
 mod shared;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         issuance::trials(),
         modes::trials(),
         mounts::trials(),
+        network::trials(),
         places::trials(),
         rollback::trials(),
         shared::trials(),

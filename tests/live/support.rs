@@ -8,7 +8,7 @@
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the tests write the files that certd reads"
+    reason = "the tests write the files that certd reads, at the time of day"
 )]
 
 pub(crate) mod ca;
@@ -16,6 +16,7 @@ pub(crate) mod client;
 pub(crate) mod conf;
 pub(crate) mod dns;
 pub(crate) mod fake_ca;
+pub(crate) mod network;
 pub(crate) mod nginx;
 pub(crate) mod pebble;
 pub(crate) mod ports;
@@ -33,4 +34,8 @@ pub(crate) mod world;
 pub(crate) fn write(path: impl AsRef<std::path::Path>, content: impl AsRef<[u8]>) {
     let path = path.as_ref();
     std::fs::write(path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
+pub(crate) fn a_minute_ago() -> jiff::Timestamp {
+    jiff::Timestamp::now() - jiff::SignedDuration::from_mins(1)
 }

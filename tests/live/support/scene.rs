@@ -188,7 +188,7 @@ pub(crate) fn site_of<'a>(names: &'a [&'a str], lineage: &'a str) -> Site<'a> {
     }
 }
 
-/// The book shop of SYSTEMS.md A
+/// The book shop
 pub(crate) const SHOP: &str = "rare-books.test";
 /// Its alias
 pub(crate) const WWW: &str = "www.rare-books.test";
