@@ -5,8 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
-
 pub mod dns;
 pub mod fetch;
 
@@ -159,25 +157,22 @@ pub enum FileSystem {
 }
 
 /// A problem document of the CA (RFC 7807, RFC 8555 section 6.7)
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Last part of the type URN, such as `unauthorized`; the whole type where it is no ACME one
     pub kind: String,
     /// The CA's own words
     pub detail: String,
     /// HTTP status, if the document had one
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// One entry for each identifier at fault (RFC 8555 section 6.7.1)
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub subproblems: Vec<Subproblem>,
 }
 
 /// A part of a problem that concerns one identifier
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subproblem {
     /// The name at fault, if given
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// As [`Problem::kind`]
     pub kind: String,

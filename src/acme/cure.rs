@@ -41,7 +41,7 @@ impl Explain for AcmeError {
             Self::Registration(error) => error.cure(),
             Self::Http(error) => Some(http_cure(error)),
             Self::Status { status, .. } => Some(status_cure(*status)),
-            Self::Refused { problem, hints, .. } => refusal_cure(problem, hints),
+            Self::Refused { problem, hints, .. } => Some(refusal_cure(problem, hints)),
             Self::Validation(invalid) => Some(validation_cures(invalid)),
             Self::Deadline { .. } => Some(TROUBLE.to_owned()),
             Self::Directory { .. } => Some(DOCUMENTED.to_owned()),
@@ -52,7 +52,13 @@ impl Explain for AcmeError {
                 "put {} back from a backup, or move it away to register anew",
                 path.display()
             )),
-            Self::Account(_) | Self::Csr(_) | Self::Protocol { .. } => None,
+            Self::Account(AccountError::File(error)) => error.cure(),
+            Self::Account(AccountError::Unwritable) | Self::Csr(_) => {
+                Some("run it again with `-v`, and report it if it stays".to_owned())
+            }
+            Self::Protocol { .. } => {
+                Some("run certd again later, and tell the CA if it stays".to_owned())
+            }
             Self::NotTrusted { .. }
             | Self::Trust(_)
             | Self::Terms { .. }
@@ -119,13 +125,13 @@ fn status_cure(status: u16) -> String {
     }
 }
 
-fn refusal_cure(problem: &Problem, hints: &Hints) -> Option<String> {
+fn refusal_cure(problem: &Problem, hints: &Hints) -> String {
     if let Some(link) = unpause_link(problem, hints) {
-        return Some(format!(
+        return format!(
             "mend what made the orders fail, then open this page; waiting does not help\n{link}"
-        ));
+        );
     }
-    Some(match (problem.kind.as_str(), hints.link.as_deref()) {
+    match (problem.kind.as_str(), hints.link.as_deref()) {
         (RATE_LIMITED, _) => limit_cure(&problem.detail).to_owned(),
         (SERVER_INTERNAL | NONCE_REFUSED, _) => TROUBLE.to_owned(),
         (CAA, _) => caa_cure("the name"),
@@ -145,8 +151,11 @@ fn refusal_cure(problem: &Problem, hints: &Hints) -> Option<String> {
         }
         (USER_ACTION, Some(link)) => format!("do what {link} asks for"),
         (_, Some(link)) => format!("the CA points to {link}"),
-        (_, None) => return None,
-    })
+        (_, None) => {
+            "its own words are all that is known; `-v` shows the whole answer. Tell the CA if it stays"
+                .to_owned()
+        }
+    }
 }
 
 /// What an operator can do about each of Let's Encrypt's limits, told by its words for it

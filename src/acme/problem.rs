@@ -185,16 +185,6 @@ impl AcmeError {
         }
     }
 
-    /// The documents that the CA refused with
-    pub fn problems(&self) -> Vec<&Problem> {
-        match self {
-            Self::Refused { problem, .. } => vec![problem],
-            Self::Validation(invalid) => invalid.iter().map(|invalid| &invalid.problem).collect(),
-            Self::Registration(error) => error.problems(),
-            _ => Vec::new(),
-        }
-    }
-
     /// The names that the CA tried to validate in vain
     pub fn invalid_names(&self) -> impl Iterator<Item = &str> {
         let invalid = match self {
@@ -280,7 +270,7 @@ pub(super) fn unpause_link<'p>(problem: &'p Problem, hints: &Hints) -> Option<&'
 }
 
 /// The error that instant-acme's stands for
-pub(super) fn explain(what: &'static str, error: instant_acme::Error, hints: Hints) -> AcmeError {
+pub(crate) fn explain(what: &'static str, error: instant_acme::Error, hints: Hints) -> AcmeError {
     match error {
         instant_acme::Error::Api(problem) => AcmeError::Refused {
             what,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{DATE, LINK, RETRY_AFTER};
 use http::{HeaderMap, Response};
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::problem::{AcmeError, carried};
 use crate::finding::one_line;
@@ -16,7 +17,7 @@ pub struct RetryAfter(pub Duration);
 
 impl RetryAfter {
     /// The header's value, whether it is a number of seconds or a date
-    pub(super) fn from_headers(headers: &HeaderMap) -> Option<Self> {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
         if let Ok(seconds) = value.parse() {
             return Some(Self(Duration::from_secs(seconds)));
@@ -32,7 +33,7 @@ impl RetryAfter {
 }
 
 /// The server's clock, in whole seconds
-pub(super) fn date(headers: &HeaderMap) -> Option<Timestamp> {
+pub(crate) fn date(headers: &HeaderMap) -> Option<Timestamp> {
     let date = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
     Timestamp::try_from(date).ok()
 }
@@ -47,7 +48,7 @@ pub struct Hints {
 }
 
 impl Hints {
-    pub(super) fn from_headers(headers: &HeaderMap) -> Self {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let links = headers
             .get_all(LINK)
             .iter()
@@ -72,13 +73,24 @@ fn link_for_people(link: &str) -> Option<String> {
 }
 
 /// Whether a body is a problem document, whatever its content type says
-pub(super) fn is_document(body: &[u8]) -> bool {
+pub(crate) fn is_document(body: &[u8]) -> bool {
     serde_json::from_slice::<instant_acme::Problem>(body)
         .is_ok_and(|problem| problem.r#type.is_some())
 }
 
+/// Whether the CA says no: in a refusal, or of an order, an authorization or a challenge
+pub(crate) fn says_no(response: &Response<Bytes>) -> bool {
+    #[derive(Deserialize)]
+    struct State {
+        status: String,
+    }
+    let is_invalid = |state: State| state.status == "invalid";
+    response.status().as_u16() >= 400
+        || serde_json::from_slice(response.body()).is_ok_and(is_invalid)
+}
+
 /// The error that an answer with an unexpected status stands for, to be carried
-pub(super) fn refusal(url: &str, response: &Response<Bytes>) -> instant_acme::Error {
+pub(crate) fn refusal(url: &str, response: &Response<Bytes>) -> instant_acme::Error {
     match serde_json::from_slice::<instant_acme::Problem>(response.body()) {
         Ok(problem) if problem.r#type.is_some() => instant_acme::Error::Api(problem),
         _ => carried(AcmeError::Status {

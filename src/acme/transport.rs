@@ -11,6 +11,7 @@ use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 
 use super::problem;
 use super::reply::{self, Hints};
+use crate::finding::excerpt;
 use crate::net::http::Client;
 
 /// One order's view of the shared client
@@ -60,6 +61,15 @@ impl Transport {
             .map_err(problem::carried)?;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
             Hints::from_headers(response.headers());
+        if reply::says_no(&response) {
+            let document = excerpt(&String::from_utf8_lossy(response.body()), MOST_DOCUMENT);
+            tracing::info!(
+                url,
+                status = response.status().as_u16(),
+                document,
+                "the CA says no"
+            );
+        }
         if response.status().as_u16() >= 400 && !reply::is_document(response.body()) {
             return Err(reply::refusal(&url, &response));
         }
@@ -75,3 +85,6 @@ impl HttpClient for Transport {
         Box::pin(self.clone().answer(request))
     }
 }
+
+/// Characters of an answer that are logged
+const MOST_DOCUMENT: usize = 16 * 1024;

@@ -62,7 +62,10 @@ pub fn judge(handshake: &Handshake, expected: &Expectation<'_>, now: Timestamp) 
         Err(failure) => vec![connect_failure(handshake, failure)],
         Ok(served) => match Chain::from_der(served.chain.clone()) {
             Ok(chain) => judge_served(handshake, served, &chain, expected, now),
-            Err(error) => vec![Finding::failure("served.unreadable", error.to_string())],
+            Err(error) => vec![
+                Finding::failure("served.unreadable", error.to_string())
+                    .with_cure("let `ssl_certificate` name a PEM file that a CA issued"),
+            ],
         },
     };
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
@@ -238,15 +241,20 @@ fn path(chain: &Chain, trust: &Trust, now: Timestamp) -> Finding {
         Path::CaAsLeaf => Finding::failure(
             "served.ca_as_leaf",
             "a CA's own certificate is served as the server's",
+        )
+        .with_cure(
+            "let `ssl_certificate` name the domain's own certificate, followed by its chain",
         ),
         Path::Purpose => Finding::failure(
             "served.purpose",
             "the certificate is not meant for servers (no serverAuth)",
-        ),
+        )
+        .with_cure("obtain one from a CA that issues for web servers"),
         Path::Signature { reason } => Finding::failure(
             "served.signature",
             format!("the chain does not verify: {reason}"),
-        ),
+        )
+        .with_cure("serve the chain as the CA sent it: the file is damaged, or mixed from several"),
     }
 }
 
@@ -262,7 +270,8 @@ fn key(served: &Served) -> Finding {
         KeyProof::Missing(reason) => Finding::failure(
             "served.key_unproven",
             format!("the server did not prove that it holds the key: {reason}"),
-        ),
+        )
+        .with_cure("see the server's log: do certificate and key belong together?"),
     }
 }
 
@@ -332,7 +341,8 @@ fn installed(leaf: &Certificate, expected: &Expectation<'_>) -> Option<Finding> 
                 "another certificate for the installed key is served ({})",
                 leaf.fingerprint.short()
             ),
-        ),
+        )
+        .with_cure("another program orders with the same key: let one of the two serve this name"),
         None => Finding::failure(
             "served.not_installed",
             format!(

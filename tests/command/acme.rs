@@ -586,6 +586,33 @@ fn a_challenge_that_the_ca_finds_invalid_is_told_with_its_problem() {
 }
 
 #[test]
+fn what_a_ca_says_no_with_is_shown_whole_with_v() {
+    #[track_caller]
+    fn check(place: &Place, ca: &Ca, words: &str) {
+        place.write("domains.toml", config(&ca.directory(), ""));
+        let quiet = place.run(&["obtain", NAME, "--no-deploy"]);
+        assert!(!quiet.stderr.contains("says no"), "{quiet}");
+        let run = place.run(&["-v", "obtain", NAME, "--no-deploy", "--force"]);
+        let line = run.stderr.lines().find(|line| line.contains("says no"));
+        let line = line.unwrap_or_else(|| panic!("{run}"));
+        assert!(line.replace("\\\"", "\"").contains(words), "{line}");
+        assert!(line.contains(&format!("order{{domain={NAME}}}")), "{line}");
+    }
+    let document = "{\"type\": \"urn:ietf:params:acme:error:rejectedIdentifier\",\n\
+        \"instance\": \"https://ca.test/documents/7\"}";
+    let place = Place::new();
+    let ca = Ca::start(&place, move |request| {
+        let refusal = || Reply::new(400, "application/problem+json", document);
+        (request.line() == "POST /order").then(refusal)
+    });
+    check(&place, &ca, &document.replace('\n', " "));
+    // An authorization is no refusal: it says that it became invalid.
+    let place = Place::new();
+    let ca = validating(&place, json!([{"type": "http-01", "token": "token"}]));
+    check(&place, &ca, "\"status\":\"invalid\"");
+}
+
+#[test]
 fn a_token_that_is_a_path_writes_nothing_and_is_not_answered() {
     for token in ["../../../../escaped", "/etc/escaped", "a.b", ""] {
         let place = Place::new();

@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, FuturesUnordered};
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
+use tracing::Instrument;
 
 use super::{certificate_in_words, check, ready};
 use crate::acme::account::Registration;
@@ -159,7 +160,11 @@ pub(super) fn issuance(options: &Options, work: &Work<'_>) -> Issuance {
 /// One order from its first request to a generation in the archive
 async fn place(context: &Context<'_>, options: &Options, session: &Session, work: &mut Work<'_>) {
     let begun = Instant::now();
-    match issue(context, options, session, work).await {
+    let span = tracing::info_span!("order", domain = %work.name());
+    match issue(context, options, session, work)
+        .instrument(span)
+        .await
+    {
         Ok(issued) => {
             let detail = format!(
                 "{} by {}, {}",
@@ -390,10 +395,6 @@ fn fail_order(
     error: &AcmeError,
     consequence: Consequence,
 ) {
-    for problem in error.problems() {
-        let document = serde_json::to_string(problem).unwrap_or_default();
-        tracing::info!(domain = %work.name(), document, "refused by the CA");
-    }
     match consequence {
         Consequence::Unspent => {
             work.fail(Stage::Order, begun, error);
