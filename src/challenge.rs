@@ -80,7 +80,7 @@ impl Drop for Published {
 /// Refuses what cannot be a token, for it becomes a file name
 ///
 /// RFC 8555 section 8.3 allows the base64url alphabet alone.
-fn check_token(token: &str) -> Result<(), ChallengeError> {
+pub(crate) fn check_token(token: &str) -> Result<(), ChallengeError> {
     let base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if token.is_empty() || token.len() > MAX_TOKEN || !token.bytes().all(base64url) {
         return Err(ChallengeError::Token {
@@ -140,7 +140,8 @@ fn symlink_cure(error: &FileError) -> String {
 }
 
 const WELL_KNOWN: [&str; 2] = [".well-known", "acme-challenge"];
-const MAX_TOKEN: usize = 256;
+/// What a file may be called, in bytes
+const MAX_TOKEN: usize = 255;
 
 #[cfg(test)]
 mod tests {

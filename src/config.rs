@@ -15,6 +15,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::chain::KeyType;
+use crate::finding::one_line;
 use crate::name::DnsName;
 use crate::time::Fraction;
 
@@ -446,11 +447,11 @@ fn describe(path: &Path, mistakes: &[Mistake]) -> String {
     for mistake in mistakes {
         let _ = write!(text, "\n  line {}: ", mistake.line);
         if !mistake.key.is_empty() {
-            let _ = write!(text, "`{}`: ", mistake.key);
+            let _ = write!(text, "`{}`: ", one_line(&mistake.key));
         }
-        text.push_str(&mistake.message);
-        if let Some(hint) = &mistake.hint {
-            let _ = write!(text, "\n    {}", hint.replace('\n', "\n    "));
+        text.push_str(&one_line(&mistake.message));
+        for line in mistake.hint.iter().flat_map(|hint| hint.lines()) {
+            let _ = write!(text, "\n    {}", one_line(line));
         }
     }
     text

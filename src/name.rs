@@ -33,6 +33,13 @@ impl DnsName {
             return Err(NameError::Character { found });
         }
         let ascii = idna::domain_to_ascii(trimmed).map_err(|_| NameError::Idna)?;
+        // Full-width letters have become plain ones: a solidus, or the digits of an address.
+        if let Some(found) = ascii.chars().find(|c| is_foreign(*c)) {
+            return Err(NameError::Character { found });
+        }
+        if ascii.parse::<IpAddr>().is_ok() {
+            return Err(NameError::IpAddress);
+        }
         for label in ascii.split('.') {
             check_label(label)?;
         }
@@ -176,6 +183,11 @@ mod tests {
         );
         check("a example", Err(NameError::Character { found: ' ' }));
         check("../etc", Err(NameError::Character { found: '/' }));
+        check(
+            "a\u{ff0f}b.example",
+            Err(NameError::Character { found: '/' }),
+        );
+        check("\u{ff11}92.0.2.1", Err(NameError::IpAddress));
         check("a_b.example", Err(NameError::Character { found: '_' }));
         check(
             "-a.example",

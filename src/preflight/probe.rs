@@ -185,7 +185,7 @@ fn next(url: &Uri, reply: Reply, hops: &[Hop]) -> Result<Next, FetchFailure> {
 }
 
 /// The target of a redirect, absolute
-fn redirect(from: &Uri, location: &str) -> Result<Uri, BadRedirect> {
+pub(crate) fn redirect(from: &Uri, location: &str) -> Result<Uri, BadRedirect> {
     let location = sendable(location);
     let absolute = absolute(from, &location)?;
     let target: Uri = absolute.parse().map_err(|_| BadRedirect::Unusable)?;
@@ -194,6 +194,10 @@ fn redirect(from: &Uri, location: &str) -> Result<Uri, BadRedirect> {
         .is_some_and(|port| ![80, 443].contains(&port))
     {
         return Err(BadRedirect::Port);
+    }
+    // "https:" alone reads as a host of that name.
+    if target.scheme().is_none() {
+        return Err(BadRedirect::Unusable);
     }
     let host = target.host().unwrap_or_default().trim_end_matches('.');
     if host.starts_with('[') || host.parse::<IpAddr>().is_ok() {

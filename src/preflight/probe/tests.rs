@@ -84,6 +84,7 @@ fn a_redirect_leads_to_names_on_two_ports_alone() {
     check("", Err(BadRedirect::Unusable));
     check("#top", Err(BadRedirect::Unusable));
     check("http://", Err(BadRedirect::Unusable));
+    check("https:", Err(BadRedirect::Unusable));
     check("http://\u{fc}.test/", Err(BadRedirect::Unusable));
     check("ftp://shop.test/t", Err(BadRedirect::Scheme));
     check("javascript:alert(1)", Err(BadRedirect::Scheme));
