@@ -215,6 +215,12 @@ async fn fetch_directory(
     Ok((directory, body, date))
 }
 
+/// Whether an answer would be taken for a directory
+#[cfg(any(test, fuzzing))]
+pub(crate) fn is_directory(body: &[u8]) -> bool {
+    serde_json::from_slice::<Directory>(body).is_ok()
+}
+
 /// Repeats a call whose nonce alone was refused (RFC 8555 section 6.5), or whose connection broke
 ///
 /// instant-acme tries a refused nonce three times itself, which is not enough for a CA that

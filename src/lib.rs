@@ -43,6 +43,9 @@
 //! | 7 surface | [`cli`], [`telemetry`] | arguments, stdout, exit statuses, the log |
 //! | aside | [`sandbox`] | a CA, DNS, a web server and a Docker API for `certd demo` and for tests; uses layer 0 alone, so that it cannot mirror certd's own mistakes |
 //!
+//! In builds for tests there is `fuzz` too: each parser of bytes from outside, for the targets in
+//! `fuzz/`.
+//!
 //! ACME interleaves order and challenge; it stays one-way by two typed steps:
 //! [`acme::Session::begin`] gives a pending order with its key authorizations, the pipeline has
 //! [`challenge`] publish them, and [`acme::order::Pending::finish`] consumes the pending order and
@@ -122,6 +125,9 @@ pub mod cli;
 pub mod config;
 pub mod facts;
 pub mod finding;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod install;
 pub mod name;
 pub mod net;

@@ -31,6 +31,48 @@ fn good_news_alone_has_no_cure() {
 }
 
 #[test]
+fn what_a_check_finds_is_shown_by_a_test() {
+    let mut tests = String::new();
+    read_all(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"),
+        &mut tests,
+    );
+    let shown = |code: &str| {
+        let mut places = tests.match_indices(code);
+        let ends = |at: usize| tests[at + code.len()..].starts_with(|c: char| !is_of_code(c));
+        places.any(|(at, _)| ends(at))
+    };
+    for code in CODES {
+        let is_of_check = AREAS_OF_CHECK.contains(&code.area());
+        assert!(!is_of_check || shown(code.code), "{}", code.code);
+    }
+}
+
+fn is_of_code(c: char) -> bool {
+    c == '_' || c.is_ascii_alphanumeric()
+}
+
+/// What runs commands: their source, and what they printed
+fn read_all(directory: &Path, text: &mut String) {
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        match extension {
+            _ if path.is_dir() => read_all(&path, text),
+            Some("rs" | "snap") => {
+                text.push_str(&fs::read_to_string(&path).expect("a text"));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// First words of what `certd check` finds
+const AREAS_OF_CHECK: [&str; 9] = [
+    "budget", "ca", "caa", "check", "dns", "docker", "files", "http", "site",
+];
+
+#[test]
 fn a_code_is_found_wherever_it_stands() {
     #[track_caller]
     fn check(text: &str, expected: &[(&str, Use)]) {
@@ -209,4 +251,4 @@ impl<'a> Visit<'a> for Source {
 }
 
 /// The table itself, and what plays with codes of others
-const ASIDE: [&str; 3] = ["finding/codes.rs", "sandbox", "cli/demo"];
+const ASIDE: [&str; 4] = ["finding/codes.rs", "sandbox", "cli/demo", "fuzz.rs"];

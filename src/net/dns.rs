@@ -277,6 +277,13 @@ fn answer(records: &[Record], kind: RecordKind) -> Answer {
     answer
 }
 
+/// What a message says, as bytes; `None` where it is none
+#[cfg(any(test, fuzzing))]
+pub(crate) fn answer_in(message: &[u8], kind: RecordKind) -> Option<Answer> {
+    let message = Message::from_vec(message).ok()?;
+    Some(answer(&message.answers, kind))
+}
+
 fn data_of(data: &RData) -> Option<RecordData> {
     Some(match data {
         RData::A(a) => RecordData::Address(a.0.into()),

@@ -407,6 +407,12 @@ async fn host_of(url: &str) -> IpAddr {
     first.map_or_else(|| Ipv4Addr::LOCALHOST.into(), |address| address.ip())
 }
 
+/// A container as the API describes it in JSON; `None` where that is no description
+#[cfg(any(test, fuzzing))]
+pub(crate) fn of_json(response: &[u8]) -> Option<Container> {
+    serde_json::from_slice(response).ok().map(container)
+}
+
 fn container(response: ContainerInspectResponse) -> Container {
     let (state, health) = response.state.map_or((None, None), |state| {
         (state.status, state.health.and_then(|health| health.status))
