@@ -73,6 +73,11 @@ impl Fetcher {
         }
     }
 
+    /// Time for one connection, and for one request
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Whether anything takes a connection there in time
     pub async fn connects(&self, address: SocketAddr) -> bool {
         let connected = timeout(self.timeout, TcpStream::connect(address)).await;
@@ -113,8 +118,9 @@ where
         .map_err(|error| FetchFailure::NotHttp(error.to_string()))?;
     let mut response = match sender.send_request(request).await {
         Ok(response) => response,
-        // The server spoke or closed before it was asked: the connection may know which of them.
-        Err(error) if error.is_canceled() => {
+        // The server spoke or closed before it was asked. Where the error does not say which of
+        // them, the connection has ended and does.
+        Err(error) if error.is_canceled() && cause_of(&error).is_none() => {
             let ended = connections.join_next().await;
             let cause = ended.and_then(Result::ok).and_then(Result::err);
             return Err(failed(cause.unwrap_or(error)));
@@ -156,9 +162,13 @@ async fn beginning(response: &mut Response<Incoming>) -> Result<Vec<u8>, hyper::
     Ok(body)
 }
 
+/// What ended the connection under a request that was cancelled, where the error says so
+fn cause_of(error: &hyper::Error) -> Option<&hyper::Error> {
+    StdError::source(error)?.downcast_ref()
+}
+
 fn broken(url: &Uri, error: &hyper::Error) -> FetchFailure {
-    let cause = StdError::source(error).and_then(|cause| cause.downcast_ref::<hyper::Error>());
-    let error = cause.unwrap_or(error);
+    let error = cause_of(error).unwrap_or(error);
     let is_reset = StdError::source(error)
         .and_then(|cause| cause.downcast_ref::<io::Error>())
         .is_some();

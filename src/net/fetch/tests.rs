@@ -182,7 +182,7 @@ async fn each_failure_is_told_apart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_speaks_first_is_no_http_whoever_is_faster() {
     let server = Server::start(Manner::Greets(b"220 mail.test ESMTP\r\n")).await;
-    for _ in 0..200 {
+    for _ in 0..500 {
         let failure = fetch(URL, &server, PATIENCE).await;
         assert!(
             matches!(failure, Err(FetchFailure::NotHttp(_))),
