@@ -214,7 +214,11 @@ impl Resolver {
     async fn zone_servers(&self, name: &str) -> Vec<(String, IpAddr)> {
         let mut zone = name;
         let names: Vec<String> = loop {
-            let found = self.ask(zone, RecordKind::Ns).await.unwrap_or_default();
+            let found = match self.ask(zone, RecordKind::Ns).await {
+                // Who does not answer for the name does not for the zone above it either.
+                Err(LookupFailure::TimedOut) => return Vec::new(),
+                found => found.unwrap_or_default(),
+            };
             // The servers of an alias's target may know nothing of the name.
             let records = Some(found.records).filter(|_| found.aliases.is_empty());
             let names: Vec<String> = records
@@ -290,7 +294,8 @@ fn data_of(data: &RData) -> Option<RecordData> {
         RData::AAAA(aaaa) => RecordData::Address(aaaa.0.into()),
         RData::NS(server) => RecordData::NameServer(text_of(&server.0)),
         RData::CAA(caa) => RecordData::Caa(Caa {
-            criticality: match caa.issuer_critical {
+            // Many write 1 for the bit of 128, and Let's Encrypt takes it for that.
+            criticality: match caa.issuer_critical || caa.reserved_flags & 1 != 0 {
                 true => Criticality::Critical,
                 false => Criticality::NonCritical,
             },

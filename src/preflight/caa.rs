@@ -208,45 +208,63 @@ enum Refusal {
 }
 
 impl Issue {
+    /// Let's Encrypt takes the grammar by the letter: a blank or a dot too many, and the record
+    /// allows nobody
     fn parse(record: &Caa) -> Self {
-        let mut parts = record.value.split(';').map(str::trim);
-        let domain = parts.next().unwrap_or_default().trim_end_matches('.');
-        let parameters: Option<Vec<(String, String)>> = parts
-            .filter(|parameter| !parameter.is_empty())
-            .map(|parameter| {
-                let (key, value) = parameter.split_once('=')?;
-                Some((key.trim().to_ascii_lowercase(), value.trim().to_owned()))
-            })
-            .collect();
+        let (domain, rest) = match record.value.split_once(';') {
+            Some((domain, rest)) => (domain, Some(rest)),
+            None => (record.value.as_str(), None),
+        };
+        let parameters: Option<Vec<(String, String)>> = match rest.map(trim) {
+            None | Some("") => Some(Vec::new()),
+            Some(rest) => rest.split(';').map(parameter).collect(),
+        };
         Self {
             words: words(record),
-            // A value against the grammar is as good as an empty one (section 4.2).
-            domain: Some(domain.to_owned())
+            // A value against the grammar is as good as an empty one.
+            domain: Some(trim(domain).to_owned())
                 .filter(|domain| parameters.is_some() && !domain.is_empty()),
             parameters: parameters.unwrap_or_default(),
         }
     }
 
     fn names(&self, identities: &[String]) -> bool {
-        let ours = |domain: &String| {
-            let mut identities = identities.iter();
-            identities.any(|identity| identity.eq_ignore_ascii_case(domain))
-        };
-        self.domain.as_ref().is_some_and(ours)
+        let domain = self.domain.as_ref();
+        domain.is_some_and(|domain| identities.contains(domain))
     }
 
     /// RFC 8657 sections 3 and 4; parameters that are not known are passed over
     fn refusal(&self, issuing: &Issuing<'_>) -> Option<Refusal> {
         let refuses = |(key, value): &(String, String)| match key.as_str() {
             "validationmethods" => {
-                let mut methods = value.split(',').map(str::trim);
-                (!methods.any(|method| method == "http-01")).then_some(Refusal::Method)
+                let methods: Vec<&str> = value.split(',').collect();
+                let are_words = methods.iter().all(|method| is_method(method));
+                (!are_words || !methods.contains(&"http-01")).then_some(Refusal::Method)
             }
             "accounturi" => (issuing.account != Some(value)).then_some(Refusal::Account),
             _ => None,
         };
         self.parameters.iter().filter_map(refuses).min()
     }
+}
+
+/// `tag = value` of letters, digits and what is visible (RFC 8659 section 4.2)
+fn parameter(text: &str) -> Option<(String, String)> {
+    let (tag, value) = text.split_once('=')?;
+    let (tag, value) = (trim(tag), trim(value));
+    let is_tag = tag.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let is_value = value.bytes().all(|byte| byte.is_ascii_graphic());
+    (is_tag && is_value).then(|| (tag.to_owned(), value.to_owned()))
+}
+
+/// RFC 8657 section 4
+fn is_method(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    !text.is_empty() && bytes.all(|byte| byte == b'-' || byte.is_ascii_alphanumeric())
+}
+
+fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
 }
 
 /// Tags that CAs know (RFC 8659 section 4, RFC 9495)

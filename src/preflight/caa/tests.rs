@@ -76,7 +76,7 @@ fn a_set_of_records_decides_who_may_issue() {
     check(&[(NonCritical, "issue", "ca.test")], "caa.allowed");
     check(&[(NonCritical, "issue", "ca.example")], "caa.allowed");
     check(&[(Critical, "issue", "ca.test")], "caa.allowed");
-    check(&[(NonCritical, "ISSUE", " CA.Test ")], "caa.allowed");
+    check(&[(NonCritical, "ISSUE", " ca.test ")], "caa.allowed");
     check(&[(NonCritical, "issue", "ca.test;")], "caa.allowed");
     check(
         &[(NonCritical, "issue", "\tca.test ; cansignhttpexchanges=yes")],
@@ -103,6 +103,20 @@ fn a_set_of_records_decides_who_may_issue() {
         &[(NonCritical, "issue", "ca.test policy=ev")],
         "caa.forbidden",
     );
+    for against_the_grammar in [
+        "ca.test.",
+        "CA.test",
+        "ca.test;;",
+        "ca.test; policy=ev;",
+        "ca.test; a b=c",
+        "ca.test; policy=\u{fc}n\u{ef}",
+        "ca.test; policy=a b",
+    ] {
+        check(
+            &[(NonCritical, "issue", against_the_grammar)],
+            "caa.forbidden",
+        );
+    }
     // RFC 8659 section 4.3: `issuewild` is not for names without a wildcard.
     check(&[(NonCritical, "issuewild", "other.test")], "caa.none");
     check(
@@ -133,7 +147,7 @@ fn parameters_bind_to_a_method_and_to_an_account() {
         assert_eq!(found.code, code, "{values:?}: {found:?}");
     }
     let mine = "ca.test; accounturi=https://ca.test/acct/7";
-    let other = "ca.test; AccountURI = https://ca.test/acct/8";
+    let other = "ca.test; accounturi = https://ca.test/acct/8";
     check(&["ca.test; validationmethods=http-01"], None, "caa.allowed");
     check(
         &["ca.test;validationmethods=dns-01,http-01"],
@@ -142,6 +156,12 @@ fn parameters_bind_to_a_method_and_to_an_account() {
     );
     check(&["ca.test; validationmethods=dns-01"], None, "caa.method");
     check(&["ca.test; validationmethods="], None, "caa.method");
+    let blank = "ca.test; validationmethods=dns-01, http-01";
+    check(&[blank], None, "caa.forbidden");
+    let no_word = "ca.test; validationmethods=http_01,http-01";
+    check(&[no_word], None, "caa.method");
+    // Of a parameter in other letters Let's Encrypt knows nothing.
+    check(&["ca.test; ValidationMethods=dns-01"], None, "caa.allowed");
     check(&[mine], Some(ACCOUNT), "caa.allowed");
     check(&[other], Some(ACCOUNT), "caa.account");
     check(&[mine], None, "caa.account");
@@ -364,6 +384,7 @@ fn any_record() -> impl Strategy<Value = Caa> {
         Just("ca.test".to_owned()),
         Just("ca.test; validationmethods=dns-01".to_owned()),
         Just("ca.test; accounturi=https://ca.test/acct/7".to_owned()),
+        "ca\\.test[.; ]{0,3}validationmethods=(http-01|dns-01|[, _]){1,3}",
         Just(";".to_owned()),
         "[a-z.;= \t]{0,20}",
         ".{0,20}",
