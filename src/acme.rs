@@ -208,9 +208,14 @@ async fn fetch_directory(
         }
         Ok((reply::date(response.headers()), response.into_body()))
     });
-    let (date, body) = fetch
-        .await
-        .map_err(|error| problem::explain("the directory", error, Hints::default()))?;
+    let explained = |error| match problem::explain("the directory", error, Hints::default()) {
+        // A server with ACME, and no directory there.
+        AcmeError::Refused { problem, .. } if problem.status == Some(404) => {
+            not_one(problem.to_string())
+        }
+        error => error,
+    };
+    let (date, body) = fetch.await.map_err(explained)?;
     let directory = serde_json::from_slice(&body).map_err(|error| not_one(error.to_string()))?;
     Ok((directory, body, date))
 }

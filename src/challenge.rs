@@ -1,6 +1,8 @@
 //! HTTP-01 answers in a webroot (RFC 8555 section 8.3): published, and removed whatever happens.
 
+use std::fs;
 use std::path::Path;
+use std::time::SystemTime;
 
 use nix::errno::Errno;
 use thiserror::Error;
@@ -59,6 +61,31 @@ impl Published {
             directory,
             tokens: vec![name.to_owned()],
         })
+    }
+
+    /// Removes what a killed certd left in a webroot of its own looks
+    ///
+    /// That are files with a name that begins so, written before an instant.
+    ///
+    /// # Errors
+    /// [`ChallengeError::Webroot`].
+    pub fn sweep(webroot: &Path, prefix: &str, before: SystemTime) -> Result<(), ChallengeError> {
+        let directory = Beneath::open(webroot, &WELL_KNOWN)?;
+        let Ok(entries) = fs::read_dir(directory.path()) else {
+            return Ok(());
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let written = entry.metadata().and_then(|metadata| metadata.modified());
+            let is_old = written.is_ok_and(|written| written < before);
+            if let Some(name) = name
+                .to_str()
+                .filter(|name| is_old && name.starts_with(prefix))
+            {
+                directory.remove(name)?;
+            }
+        }
+        Ok(())
     }
 
     /// Directory that the tokens lie in
@@ -149,6 +176,36 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
+
+    #[test]
+    fn old_tokens_of_ones_own_are_swept_and_no_others() {
+        let webroot = tempfile::tempdir().expect("a directory");
+        let tokens = [
+            ("certd-check-1", "a"),
+            ("certd-check-2", "b"),
+            ("order", "c"),
+        ];
+        let published = Published::publish(webroot.path(), tokens).expect("published");
+        let directory = published.directory().to_owned();
+        std::mem::forget(published);
+        let left = || {
+            let entries = fs::read_dir(&directory).expect("a directory");
+            let mut names: Vec<_> = entries
+                .map(|entry| entry.expect("an entry").file_name())
+                .collect();
+            names.sort();
+            names
+        };
+        let sweep = |before: SystemTime| {
+            Published::sweep(webroot.path(), "certd-", before).expect("it can be swept");
+            left().len()
+        };
+        let written = fs::metadata(directory.join("order")).and_then(|file| file.modified());
+        let written = written.expect("a time");
+        assert_eq!(sweep(written - std::time::Duration::from_secs(60)), 3);
+        assert_eq!(sweep(written + std::time::Duration::from_secs(60)), 1);
+        assert_eq!(left(), ["order"]);
+    }
 
     #[test]
     fn tokens_are_there_until_the_guard_is_dropped() {

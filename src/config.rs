@@ -112,6 +112,14 @@ impl Config {
         .ok_or(ConfigError::NotFound)
     }
 
+    /// The domain whose primary name was most likely meant, if any is near
+    pub fn closest_domain(&self, name: &DnsName) -> Option<&DnsName> {
+        let distance = |known: &DnsName| strsim::damerau_levenshtein(known.as_str(), name.as_str());
+        let names = self.domains.iter().map(|domain| &domain.name);
+        let nearest = names.min_by_key(|known| distance(known))?;
+        (distance(nearest) <= MOST_TYPOS).then_some(nearest)
+    }
+
     /// The domain with this primary name
     pub fn domain(&self, name: &DnsName) -> Option<&Domain> {
         self.domains.iter().find(|domain| domain.name == *name)
@@ -457,4 +465,6 @@ fn describe(path: &Path, mistakes: &[Mistake]) -> String {
     text
 }
 
+/// Letters that a mistyped domain may differ by: other domains differ by more
+const MOST_TYPOS: usize = 2;
 const MAX_FILE: u64 = 4 * 1024 * 1024;

@@ -173,7 +173,7 @@ pub fn ca_answer(bytes: &[u8]) {
     *response.headers_mut() = headers;
     let refusal = reply::refusal("https://ca.test/order", &response);
     let error = problem::explain("the order", refusal, hints);
-    let _ = error.consequence();
+    let _ = error.consequence(Timestamp::UNIX_EPOCH);
     let _ = error.concerns("shop.test");
     assert_finding(&Finding::from_error(&error));
 }

@@ -86,8 +86,10 @@
 //! (`dns.private_address`): Let's Encrypt passes over it. Where the zone's own servers say
 //! otherwise than the resolver of this host it is a warning (`dns.other_view`), and addresses are
 //! held against `addresses` as the zone gives them: a hosts file, an inner zone or a cache is no
-//! witness of what a public CA sees. A public address that this host cannot reach, while its
-//! container answers right, is a note (`http.hairpin`). For a CA that is not built in, a private
+//! witness of what a public CA sees; where DNSSEC is broken nobody else's word counts. A public
+//! address that does not answer this host at all, while its container answers right, is a note
+//! (`http.hairpin`) where `addresses` names it: a router may not turn packets back. Without
+//! `addresses` it may as well be another host, and fails. For a CA that is not built in, a private
 //! address is a note: it may look from inside.
 //!
 //! **Ledger.** `ledger.json` in the state directory holds each account, order, certificate and

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::config::Domain;
+use crate::config::{Config, Domain};
 use crate::store::lineage::{Generation, GenerationError, Lineage};
 use crate::store::record::Asked;
 use crate::time::Fraction;
@@ -54,6 +54,8 @@ pub struct Subject<'d> {
     pub domain: &'d Domain,
     /// Its generations and record
     pub lineage: &'d Lineage,
+    /// What an order would ask for now; needed only where the CA has refused one for good
+    pub asks: Option<&'d Asked>,
     /// The newest generation's files; `None` where there is no generation
     pub newest: Option<&'d Result<Generation, GenerationError>>,
 }
@@ -120,7 +122,7 @@ fn order_or_wait(reason: Due, subject: Subject<'_>, demand: Demand<'_>, now: Tim
     if let Some(refused) = &failures.refused
         && demand.urgency == Urgency::WhenDue
     {
-        return match *refused == asked(subject.domain, demand.issuer) {
+        return match subject.asks == Some(refused) {
             true => Plan::Stop { reason },
             false => Plan::Order { reason },
         };
@@ -135,12 +137,20 @@ fn order_or_wait(reason: Due, subject: Subject<'_>, demand: Demand<'_>, now: Tim
     }
 }
 
-/// What an order for a domain asks for, at the issuer of this run
-pub fn asked(domain: &Domain, issuer: Option<&str>) -> Asked {
+/// What an order for a domain asks for, from this issuer
+pub fn asked(config: &Config, domain: &Domain, issuer: &str, account: Option<String>) -> Asked {
+    let eab = config
+        .issuers
+        .get(issuer)
+        .and_then(|issuer| issuer.eab.as_ref());
     Asked {
-        issuer: issuer.unwrap_or(&domain.issuer).to_owned(),
+        issuer: issuer.to_owned(),
         profile: domain.profile.clone(),
         names: domain.names().map(ToString::to_string).collect(),
+        key_type: domain.key_type.to_string(),
+        email: config.email.clone(),
+        eab_kid: eab.map(|eab| eab.kid.clone()),
+        account,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::finding::Finding;
+use crate::finding::{Finding, Severity};
 use crate::time::serialize_millis;
 
 pub mod check;
@@ -43,6 +43,14 @@ impl Report {
             .map(|domain| domain.outcome.verdict())
             .max()
             .unwrap_or(Verdict::Well)
+    }
+
+    /// Whether anything is told that needs attention, though nothing failed
+    pub fn warns(&self) -> bool {
+        let findings = self.domains.iter().flat_map(|domain| &domain.findings);
+        findings
+            .map(|finding| finding.severity)
+            .any(|severity| severity >= Severity::Warning)
     }
 }
 

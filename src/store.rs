@@ -172,7 +172,10 @@ fn existing_directory(path: &Path) -> Result<PathBuf, StoreError> {
 }
 
 /// Numeric identifier of a group that is given by name or by number
-fn group_id(group: &str) -> Result<u32, StoreError> {
+///
+/// # Errors
+/// [`StoreError::KeyGroup`] for a name that no group has.
+pub fn group_id(group: &str) -> Result<u32, StoreError> {
     // A container's group often has no name on the host, so a number is taken as it is.
     if let Ok(id) = group.parse() {
         return Ok(id);

@@ -1,8 +1,9 @@
 //! What an operator can do about an error of a CA, under a stable code.
 
 use super::problem::{
-    AcmeError, CAA, COMPOUND, INVALID_CONTACT, INVALID_PROFILE, Invalid, NONCE_REFUSED,
-    RATE_LIMITED, REJECTED, SERVER_INTERNAL, UNSUPPORTED, USER_ACTION, unpause_link,
+    AcmeError, BAD_CSR, BAD_PUBLIC_KEY, CAA, COMPOUND, EAB_REQUIRED, INVALID_CONTACT,
+    INVALID_PROFILE, Invalid, NONCE_REFUSED, RATE_LIMITED, REJECTED, SERVER_INTERNAL, UNAUTHORIZED,
+    UNSUPPORTED, UNSUPPORTED_CONTACT, USER_ACTION, unpause_link,
 };
 use super::reply::Hints;
 use crate::facts::Problem;
@@ -48,6 +49,10 @@ impl Explain for AcmeError {
             Self::NoHttp01 { .. } => Some(
                 "this CA or name needs another challenge, which is not supported yet".to_owned(),
             ),
+            Self::Account(AccountError::Forbidden { path }) => Some(format!(
+                "run certd as the owner of {}, or as root",
+                path.display()
+            )),
             Self::Account(AccountError::Unreadable { path, .. }) => Some(format!(
                 "put {} back from a backup, or move it away to register anew",
                 path.display()
@@ -110,12 +115,20 @@ fn http_cure(error: &HttpError) -> String {
         HttpError::TooLarge { .. } => {
             "something else than the CA answers there: a proxy, or `directory` names another server"
         }
+        HttpError::Unreachable { reason, .. } if is_of_dns(reason) => {
+            "this host's DNS does not find the CA: does /etc/resolv.conf name a server that answers? Until then no other look at DNS counts"
+        }
         HttpError::Truncated { .. } | HttpError::TimedOut { .. } => {
             "the CA, or something on the way to it, is in trouble: run certd again later"
         }
         _ => "check that this host may connect there, and the `directory` URL",
     };
     cure.to_owned()
+}
+
+/// Whether the name of a host could not be looked up, in the words of the standard library
+fn is_of_dns(reason: &str) -> bool {
+    reason.contains("failed to lookup address")
 }
 
 fn status_cure(status: u16) -> String {
@@ -221,10 +234,5 @@ fn caa_cure(name: &str) -> String {
 }
 
 const TROUBLE: &str = "the CA is in trouble: run certd again later; what is served is untouched";
-const UNAUTHORIZED: &str = "unauthorized";
-const BAD_CSR: &str = "badCSR";
-const BAD_PUBLIC_KEY: &str = "badPublicKey";
-const UNSUPPORTED_CONTACT: &str = "unsupportedContact";
-const EAB_REQUIRED: &str = "externalAccountRequired";
 const ALREADY_REPLACED: &str = "alreadyReplaced";
 const DOCUMENTED: &str = "set `directory` to the URL that the CA documents";

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use instant_acme::Identifier;
+use jiff::Timestamp;
 use thiserror::Error;
 
-use super::reply::{Hints, RetryAfter};
+use super::reply::{self, Hints, RetryAfter};
 use crate::facts::{Problem, Subproblem};
 use crate::finding::one_line;
 use crate::net::http::HttpError;
@@ -159,9 +160,9 @@ pub enum Consequence {
 
 impl AcmeError {
     /// What the error means for the next attempt
-    pub fn consequence(&self) -> Consequence {
+    pub fn consequence(&self, now: Timestamp) -> Consequence {
         match self {
-            Self::Registration(error) => error.consequence(),
+            Self::Registration(error) => error.consequence(now),
             Self::Status {
                 retry_after: Some(after),
                 status: 429 | 503,
@@ -171,11 +172,17 @@ impl AcmeError {
                 Consequence::Stop
             }
             Self::Refused { problem, hints, .. } if problem.kind == RATE_LIMITED => {
-                Consequence::Later(hints.retry_after.unwrap_or(RetryAfter(UNNAMED_WAIT)))
+                let said = || reply::retry_after_in(&problem.detail, now);
+                let wait = hints.retry_after.or_else(said);
+                Consequence::Later(wait.unwrap_or(RetryAfter(UNNAMED_WAIT)))
             }
             Self::Refused { problem, .. } => match problem.kind.as_str() {
                 SERVER_INTERNAL | NONCE_REFUSED => Consequence::Unspent,
-                REJECTED | UNSUPPORTED | INVALID_PROFILE | USER_ACTION => Consequence::Stop,
+                REJECTED | UNSUPPORTED | INVALID_PROFILE | USER_ACTION | EAB_REQUIRED
+                | INVALID_CONTACT | UNSUPPORTED_CONTACT | BAD_CSR | BAD_PUBLIC_KEY => {
+                    Consequence::Stop
+                }
+                UNAUTHORIZED if problem.subproblems.is_empty() => Consequence::Stop,
                 _ => Consequence::Spent,
             },
             Self::Validation(_) | Self::Protocol { .. } | Self::Deadline { .. } => {
@@ -209,6 +216,12 @@ impl AcmeError {
             }
         };
         match self {
+            // Without a name it is the account that may not order.
+            Self::Refused { problem, .. }
+                if problem.kind == UNAUTHORIZED && problem.subproblems.is_empty() =>
+            {
+                false
+            }
             Self::Refused { problem, .. } => is_of_validation(problem) && in_document(problem),
             Self::Validation(invalid) => invalid.iter().any(|invalid| {
                 invalid.name == name
@@ -216,6 +229,25 @@ impl AcmeError {
             }),
             _ => false,
         }
+    }
+
+    /// What the CA refused this name for, such as `caa`; `None` where it says nothing of it
+    pub fn kind_for(&self, name: &str) -> Option<&str> {
+        let of_name = |problem: &'_ Problem| {
+            let mut subproblems = problem.subproblems.iter();
+            subproblems.position(|part| part.name.as_deref() == Some(name))
+        };
+        let problem = match self {
+            Self::Refused { problem, .. } => &**problem,
+            Self::Validation(invalid) => {
+                &invalid.iter().find(|invalid| invalid.name == name)?.problem
+            }
+            _ => return None,
+        };
+        Some(match of_name(problem) {
+            Some(position) => &problem.subproblems[position].kind,
+            None => &problem.kind,
+        })
     }
 
     /// Whether the CA does not know the account
@@ -360,13 +392,18 @@ const VALIDATION: [&str; 6] = [
     "dns",
     "incorrectResponse",
     "tls",
-    "unauthorized",
+    UNAUTHORIZED,
 ];
 pub(super) const NONCE_REFUSED: &str = "badNonce";
 pub(super) const RATE_LIMITED: &str = "rateLimited";
 pub(super) const SERVER_INTERNAL: &str = "serverInternal";
 pub(super) const INVALID_CONTACT: &str = "invalidContact";
 pub(super) const CAA: &str = "caa";
+pub(super) const UNAUTHORIZED: &str = "unauthorized";
+pub(super) const BAD_CSR: &str = "badCSR";
+pub(super) const BAD_PUBLIC_KEY: &str = "badPublicKey";
+pub(super) const UNSUPPORTED_CONTACT: &str = "unsupportedContact";
+pub(super) const EAB_REQUIRED: &str = "externalAccountRequired";
 pub(super) const COMPOUND: &str = "compound";
 pub(super) const USER_ACTION: &str = "userActionRequired";
 pub(super) const REJECTED: &str = "rejectedIdentifier";

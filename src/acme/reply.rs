@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::header::{DATE, LINK, RETRY_AFTER};
 use http::{HeaderMap, Response};
 use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use super::problem::{AcmeError, carried};
@@ -30,6 +32,17 @@ impl RetryAfter {
         let wait = date.duration_since(SystemTime::now()).unwrap_or_default();
         Some(Self(wait))
     }
+}
+
+/// How long a CA asks to wait in its words, as Let's Encrypt does: "retry after 2026-11-20 13:00:00
+/// UTC"
+pub(super) fn retry_after_in(words: &str, now: Timestamp) -> Option<RetryAfter> {
+    let (_, rest) = words.split_once("retry after ")?;
+    let at = DateTime::strptime("%Y-%m-%d %H:%M:%S", rest.get(..19)?).ok()?;
+    let at = at.to_zoned(TimeZone::UTC).ok()?.timestamp();
+    Some(RetryAfter(
+        at.duration_since(now).try_into().unwrap_or_default(),
+    ))
 }
 
 /// The server's clock, in whole seconds
@@ -185,5 +198,21 @@ mod tests {
             RetryAfter::from_headers(&headers),
             Some(RetryAfter(Duration::ZERO))
         );
+    }
+
+    #[test]
+    fn a_time_in_the_words_counts_where_no_header_names_one() {
+        #[track_caller]
+        fn check(words: &str, expected: Option<u64>) {
+            let now = "2026-11-20T12:00:00Z".parse().unwrap();
+            let expected = expected.map(|seconds| RetryAfter(Duration::from_secs(seconds)));
+            assert_eq!(retry_after_in(words, now), expected, "{words}");
+        }
+        let said = "too many certificates (5) in the last 168h, retry after 2026-11-20 13:00:00 UTC: see https://ca.test";
+        check(said, Some(3_600));
+        check("retry after 2026-11-20 11:00:00 UTC", Some(0));
+        check("retry after 3600", None);
+        check("retry after 2026-11-20 13:00:\u{fc}0", None);
+        check("too many", None);
     }
 }

@@ -7,6 +7,7 @@ use super::error::CliError;
 use super::obtain::{enabled, named_by};
 use super::{Ended, crypto_provider, now, print_report};
 use crate::config::{Config, Environment};
+use crate::finding::Severity;
 use crate::pipeline::check::check;
 use crate::pipeline::{Context, Patience, Progress};
 use crate::report::check::{CheckReport, Readiness};
@@ -19,7 +20,8 @@ pub(super) async fn run(
     environment: &Environment,
 ) -> Result<Ended, CliError> {
     let report = report(global, args, environment).await?;
-    if !(global.quiet && report.readiness() == Readiness::Ready) {
+    let is_well = report.readiness() == Readiness::Ready && report.severity() < Severity::Warning;
+    if !(global.quiet && is_well) {
         print_report(&report, global.format, global.color, |report, out| {
             text::check(report, out)
         })?;

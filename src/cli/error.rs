@@ -20,7 +20,12 @@ pub(super) enum CliError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("{name} is not in {file}")]
-    UnknownDomain { name: DnsName, file: String },
+    UnknownDomain {
+        name: DnsName,
+        file: String,
+        /// What was most likely meant
+        close: Option<DnsName>,
+    },
     #[error("{name} is an alias, not a domain of its own")]
     Alias { name: DnsName, domain: DnsName },
     #[error("`{text}` is no domain name")]
@@ -95,7 +100,9 @@ impl CliError {
                 "name one with --config, or write the smallest one that works: see README.md"
                     .to_owned(),
             ),
-            Self::Alias { domain, .. } => Some(format!("certd obtain {domain}")),
+            Self::Alias { domain, .. } => Some(format!(
+                "write {domain}: that is its domain, and its aliases come with it"
+            )),
             Self::Name {
                 source: NameError::Character { found: ',' },
                 ..
@@ -104,7 +111,10 @@ impl CliError {
                 source: NameError::Character { found: ':' | '/' },
                 ..
             } => Some("a name alone, without https://, port and path".to_owned()),
-            Self::UnknownDomain { name, file } => {
+            Self::UnknownDomain {
+                close: Some(close), ..
+            } => Some(format!("did you mean {close}?")),
+            Self::UnknownDomain { name, file, .. } => {
                 Some(format!("add it to {file}:\n[[domain]]\nname = \"{name}\""))
             }
             Self::UnknownIssuer { known, .. } => Some(format!("known are {}", known.join(", "))),

@@ -20,7 +20,7 @@ pub(super) async fn run(
     environment: &Environment,
 ) -> Result<Ended, CliError> {
     let report = report(global, args, environment).await?;
-    if !(global.quiet && report.verdict() == Verdict::Well) {
+    if !(global.quiet && report.verdict() == Verdict::Well && !report.warns()) {
         print_report(&report, global.format, global.color, |report, out| {
             text::obtain(report, out)
         })?;
@@ -141,6 +141,7 @@ fn named<'c>(config: &'c Config, text: &str) -> Result<&'c Domain, CliError> {
             name,
         },
         None => CliError::UnknownDomain {
+            close: config.closest_domain(&name).cloned(),
             file: config.path.display().to_string(),
             name,
         },

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use super::ConnectFailure;
 
@@ -21,8 +20,6 @@ pub struct Fetch {
     pub hops: Vec<Hop>,
     /// Why it ended
     pub outcome: Result<Body, FetchFailure>,
-    /// How long it took
-    pub elapsed: Duration,
 }
 
 impl Fetch {
@@ -63,7 +60,7 @@ pub struct Hop {
     pub server: Option<String>,
 }
 
-/// The body of a 2xx answer, its beginning
+/// The body of an answer with status 200, its beginning
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Body(pub Vec<u8>);
 
@@ -76,8 +73,10 @@ pub enum FetchFailure {
     Closed(String),
     /// Connected, and no whole answer in time
     TimedOut(String),
-    /// Neither a 2xx nor a redirect that a CA follows: the last hop says which
+    /// Neither 200 nor a redirect that a CA follows: the last hop says which
     Status(u16),
+    /// Answers came, and not all that it takes in time
+    TooSlow,
     /// The URL was asked for before
     Loop(String),
     /// More redirects than a CA follows

@@ -65,6 +65,12 @@ pub(super) fn unknown(error: &RecordError) -> Finding {
     Finding::warning("budget.unknown", chain_of_causes(error)).with_cure(cure)
 }
 
+/// That nothing is used of any limit
+pub(super) fn unused(limits: usize) -> Finding {
+    let evidence = format!("nothing is used of the CA's {limits} limits, by certd's own count");
+    Finding::ok("budget.left", evidence)
+}
+
 /// What one limit's usage means
 pub(super) fn finding(usage: &Usage, now: Timestamp) -> Finding {
     let limit = usage.limit;

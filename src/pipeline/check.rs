@@ -21,8 +21,8 @@ use crate::net::http::Meter;
 use crate::plan::budget::Issuance;
 use crate::preflight::judge::host::{self, Purpose};
 use crate::report::SCHEMA_VERSION;
-use crate::report::check::{CheckReport, DomainCheck, Group};
-use crate::store::space;
+use crate::report::check::{CheckReport, DomainCheck, Group, NameFindings};
+use crate::store::{self, space};
 use crate::verify::judge::{Expectation, Known as Installable, judge};
 use crate::verify::path::Trust;
 
@@ -80,16 +80,42 @@ async fn examine(
         .map(|issuer| issuer.findings.clone())
         .unwrap_or_default();
     ca.extend(issuer.and_then(|issuer| issuer.profile(domain)));
+    let is_required = |check| required(context, skip, check);
+    let names = names
+        .into_iter()
+        .map(|name| without_force(name, is_required));
     let groups = vec![
         Group::new("files", files(context, domain)),
         Group::new("docker", containers(domain, &host)),
+        Group::new("order", host.obstacle.iter().cloned().collect()),
         Group::new("served", served(context, browser, domain, &host)),
         Group::new("site", scout.applications(&host.handshakes).await),
         Group::new("ca", ca),
         Group::new("budget", spent(context, domain, &known)),
     ];
-    let is_required = |check| required(context, skip, check);
-    DomainCheck::new(domain.name.to_string(), groups, names, is_required)
+    DomainCheck::new(
+        domain.name.to_string(),
+        groups,
+        names.collect(),
+        is_required,
+    )
+}
+
+/// The same findings, those of checks that are not required as warnings: they stop no order
+fn without_force(mut name: NameFindings, is_required: impl Fn(Check) -> bool) -> NameFindings {
+    let idle = name
+        .checks
+        .iter_mut()
+        .filter(|(check, _)| !is_required(**check));
+    for finding in idle.flat_map(|(_, findings)| findings) {
+        if finding.severity == Severity::Failure {
+            finding.severity = Severity::Warning;
+            finding
+                .evidence
+                .push_str(" (not required, so it stops no order)");
+        }
+    }
+    name
 }
 
 /// The directories that certd writes to for a domain
@@ -106,6 +132,9 @@ pub(super) fn directories<'d>(
 }
 
 fn files(context: &Context<'_>, domain: &Domain) -> Vec<Finding> {
+    let group = context.config.key_group.as_deref();
+    let no_group = group.and_then(|group| store::group_id(group).err());
+    let no_group = no_group.map(|error| Finding::from_error(&error));
     directories(context, domain)
         .into_iter()
         .flat_map(|(purpose, path)| match space::look(path) {
@@ -116,6 +145,7 @@ fn files(context: &Context<'_>, domain: &Domain) -> Vec<Finding> {
                 vec![finding.with_cure("run certd as its owner, or as root")]
             }
         })
+        .chain(no_group)
         .collect()
 }
 
@@ -175,9 +205,25 @@ fn served(context: &Context<'_>, browser: &Browser, domain: &Domain, host: &Host
     let answered = host.handshakes.iter();
     for handshake in answered.filter(|handshake| handshake.outcome.is_ok()) {
         let judged = judge(handshake, &expectation, context.now());
+        let judged = judged
+            .into_iter()
+            .map(|finding| finding.at_most(Severity::Warning));
+        let mut judged: Vec<Finding> = judged
+            .filter(|finding| finding.severity == Severity::Warning)
+            .collect();
+        // That it is another certificate is said once, with the lines to change.
+        let mut is_told = false;
+        judged.retain_mut(|finding| {
+            if !OF_ANOTHER.contains(&finding.code) {
+                return true;
+            }
+            if let Some(change) = host.changes.get(&handshake.name) {
+                finding.cure = Some(change.clone());
+            }
+            !std::mem::replace(&mut is_told, true)
+        });
         for finding in judged {
-            let finding = finding.at_most(Severity::Warning);
-            if finding.severity == Severity::Warning && !findings.contains(&finding) {
+            if !findings.contains(&finding) {
                 findings.push(finding);
             }
         }
@@ -203,11 +249,17 @@ fn spent(context: &Context<'_>, domain: &Domain, known: &Known) -> Vec<Finding> 
         issuance,
     };
     match context.store.ledger() {
-        Ok(ledger) => planned
-            .usage(&ledger, context.now())
-            .iter()
-            .map(|usage| budget::finding(usage, context.now()))
-            .collect(),
+        Ok(ledger) => {
+            let usages = planned.usage(&ledger, context.now());
+            match usages.iter().all(|usage| usage.used == 0) {
+                true if usages.is_empty() => Vec::new(),
+                true => vec![budget::unused(usages.len())],
+                false => usages
+                    .iter()
+                    .map(|usage| budget::finding(usage, context.now()))
+                    .collect(),
+            }
+        }
         Err(error) => vec![budget::unknown(&error)],
     }
 }
@@ -302,5 +354,12 @@ fn no_account(context: &Context<'_>, session: &Session) -> Finding {
     }
 }
 
+/// Codes that say that another certificate than the domain's own is served
+const OF_ANOTHER: [&str; 4] = [
+    "served.wrong_name",
+    "served.other_lineage",
+    "served.not_installed",
+    "served.other_common_name",
+];
 /// Domains that are looked at at once
 const AT_ONCE: usize = 16;

@@ -3,6 +3,7 @@
 //! Orders run `jobs` at a time and only fill the archive. Then each target is closed in one step:
 //! all its domains are made live, tested together, reloaded once, and proven name by name.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -16,6 +17,7 @@ use crate::finding::{Finding, chain_of_causes};
 use crate::name::DnsName;
 use crate::plan::{self, Demand, Due, Goal, Plan, Subject, due};
 use crate::preflight::probe::Doors;
+use crate::report::check::BACKS_OFF;
 use crate::report::{Outcome, Report, SCHEMA_VERSION, Stage, TargetReport};
 use crate::store::files::FileError;
 use crate::store::lineage::{Generation, GenerationError, Lineage, LineageError};
@@ -30,6 +32,7 @@ mod prove;
 mod target;
 mod words;
 
+use check::Counting;
 use order::Desk;
 pub(super) use order::no_issuer;
 use target::Target;
@@ -51,9 +54,10 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
     for target in &mut targets {
         target::make_ready(context, options, target, &mut works).await;
     }
-    check::check_budgets(context, options, &mut works);
+    check::check_budgets(context, options, Counting::Alone, &mut works);
     let desk = Desk::open(context, options, &works).await;
     check::check_names(context, options, &desk, &targets, &mut works).await;
+    check::check_budgets(context, options, Counting::InTurn(&desk), &mut works);
     let ca_requests = order::place_all(context, options, &desk, &mut works).await;
     match options.mode {
         Mode::Deploy => {
@@ -113,7 +117,15 @@ pub(super) async fn look_at_targets(context: &Context<'_>, domains: &[&Domain]) 
     for target in &mut targets {
         target::make_ready(context, &options, target, &mut works).await;
     }
+    let mut changes = BTreeMap::new();
+    for target in &targets {
+        changes.extend(words::changes(context, target, &works).await);
+    }
     let hosts = works.into_iter().enumerate().map(|(position, work)| {
+        let obstacle = obstacle(context, &work);
+        let names = work.names.iter().map(DnsName::as_str);
+        let changes = names.filter_map(|name| Some((name.to_owned(), changes.get(name)?.clone())));
+        let changes = changes.collect();
         let target = targets
             .iter()
             .find(|target| target.members.contains(&position));
@@ -130,9 +142,33 @@ pub(super) async fn look_at_targets(context: &Context<'_>, domains: &[&Domain]) 
             handshakes: handshakes.unwrap_or_default(),
             detail: last.map(|stage| stage.detail.clone()).unwrap_or_default(),
             findings: work.findings,
+            changes,
+            obstacle,
         }
     });
     hosts.collect()
+}
+
+/// Why an order that is due would not be placed now, as failed orders before it tell
+fn obstacle(context: &Context<'_>, work: &Work<'_>) -> Option<Finding> {
+    let failures = &work.lineage.record.order_failures;
+    if failures.count == 0 {
+        return None;
+    }
+    let newest = work.lineage.newest();
+    let newest = newest.map(|number| context.store.generation(work.name(), number));
+    let plan = make_plan(context, &Options::default(), work, newest.as_ref());
+    match plan {
+        Plan::Stop { .. } => Some(stopped(failures, &plan_in_words(&plan))),
+        Plan::Wait { until, .. } => {
+            let reason = failures.reason.as_deref().unwrap_or_default();
+            let until = display(until);
+            let evidence = format!("no order is placed before {until}: {reason}");
+            let cure = "once that is mended, --force orders at once";
+            Some(Finding::warning(BACKS_OFF, evidence).with_cure(cure))
+        }
+        _ => None,
+    }
 }
 
 /// What was found of the containers of one domain
@@ -146,6 +182,10 @@ pub(super) struct Host {
     /// What was done, in a few words
     pub(super) detail: String,
     pub(super) findings: Vec<Finding>,
+    /// What to change so that a name is served with its own certificate
+    pub(super) changes: BTreeMap<String, String>,
+    /// Why no order would be placed now
+    pub(super) obstacle: Option<Finding>,
 }
 
 /// What there is of a domain, and what is to be done for it
@@ -201,10 +241,13 @@ fn make_plan(
     work: &Work<'_>,
     newest: Option<&Result<Generation, GenerationError>>,
 ) -> Plan {
+    let is_refused = work.lineage.record.order_failures.refused.is_some();
+    let asks = is_refused.then(|| order::asked(context, options, work));
     let subject = Subject {
         domain: work.domain,
         lineage: &work.lineage,
         newest,
+        asks: asks.as_ref(),
     };
     let demand = Demand {
         urgency: options.urgency,
@@ -278,7 +321,7 @@ fn stopped(failures: &Failures, words: &str) -> Finding {
     let since = failures.last.map(display_date).unwrap_or_default();
     let evidence = format!("{words} since {since}: {reason}");
     Finding::failure("order.stopped", evidence).with_cure(
-        "do what it asks for, then --force; other names, `profile` or `issuer` are tried at once",
+        "do what it asks for, then --force; with other names, `profile`, `issuer`, `key_type`, `email` or account it is tried at once",
     )
 }
 

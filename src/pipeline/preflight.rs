@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use ::http::Uri;
 use futures_util::future::join_all;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::Context;
@@ -33,6 +34,7 @@ pub struct Scout {
     resolver: Result<Resolver, DnsError>,
     fetcher: Fetcher,
     ports: Ports,
+    now: Timestamp,
     room: Arc<Semaphore>,
     ipv6: Arc<OnceCell<Ipv6>>,
 }
@@ -65,6 +67,7 @@ impl Scout {
                 http: preflight.http_port,
                 https: preflight.https_port,
             },
+            now: context.now(),
             room: Arc::new(Semaphore::new(AT_ONCE)),
             ipv6: Arc::default(),
         }
@@ -76,7 +79,7 @@ impl Scout {
             Ok(resolver) => resolver,
             Err(error) => return domain.names().map(|name| unusable(name, error)).collect(),
         };
-        let token = Token::new(domain);
+        let token = Token::new(domain, self.now);
         let policy = Policy {
             own: &domain.addresses,
             issuer: known.issuer,
@@ -149,7 +152,8 @@ impl Scout {
         known: &Known,
         token: &Token,
     ) -> Vec<Fetch> {
-        let prober = &Prober::new(self.fetcher.clone(), resolver.clone(), self.ports);
+        let (fetcher, resolver) = (self.fetcher.clone(), resolver.clone());
+        let prober = &Prober::new(fetcher, resolver, self.ports, known.issuer);
         let public = addresses
             .iter()
             .map(|address| (self.ports.at(*address), Whose::Public));
@@ -261,8 +265,12 @@ struct Token {
 }
 
 impl Token {
-    fn new(domain: &Domain) -> Self {
-        let name = format!("certd-check-{}", random());
+    fn new(domain: &Domain, now: Timestamp) -> Self {
+        let before = now - MOST_AGE;
+        if let Err(error) = Published::sweep(&domain.webroot, PREFIX, before.into()) {
+            tracing::debug!(%error, "tokens left behind stay");
+        }
+        let name = format!("{PREFIX}check-{}", random());
         let content = format!("{name}.{}", random());
         let published = Published::publish(&domain.webroot, [(name.as_str(), content.as_str())]);
         Self {
@@ -315,6 +323,10 @@ pub(super) fn issuer_kind(context: &Context<'_>, issuer: &str) -> IssuerKind {
     }
 }
 
+/// What certd calls its own files in a webroot
+const PREFIX: &str = "certd-";
+/// Time after which such a file is nobody's any more
+const MOST_AGE: SignedDuration = SignedDuration::from_hours(1);
 const CHALLENGES: &str = "/.well-known/acme-challenge/";
 /// Names of all domains that are looked at at once: each needs a few dozen sockets
 const AT_ONCE: usize = 16;

@@ -97,7 +97,9 @@ fn lineage(
             outcome: last.outcome.clone(),
             message: last.message.clone(),
         }),
-        next_try: backoff::next_try(&record.order_failures).filter(|at| *at > now),
+        next_try: backoff::next_try(&record.order_failures)
+            .filter(|at| *at > now && record.order_failures.refused.is_none()),
+        order_stopped: record.order_failures.refused.is_some(),
         order_failure: record.order_failures.reason.clone(),
         problem: damage,
     };

@@ -1,10 +1,10 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P384_SHA384, date_time_ymd};
 
 use super::*;
 use crate::chain::{Chain, ChainError, KeyType};
-use crate::config::{Domain, Sharing};
+use crate::config::{Domain, Environment, Sharing};
 use crate::name::DnsName;
 use crate::store::record::{Failures, GenerationRecord, Record};
 
@@ -77,6 +77,18 @@ fn demand() -> Demand<'static> {
     }
 }
 
+fn asks(domain: &Domain, issuer: Option<&str>, account: Option<&str>) -> Asked {
+    let text = "[[domain]]\nname = \"a.test\"\n";
+    let config = Config::parse(text, Path::new("domains.toml"), &Environment::default());
+    let issuer = issuer.unwrap_or(&domain.issuer);
+    asked(
+        &config.expect("it is right"),
+        domain,
+        issuer,
+        account.map(ToOwned::to_owned),
+    )
+}
+
 #[track_caller]
 fn planned(
     domain: &Domain,
@@ -85,10 +97,12 @@ fn planned(
     demand: Demand<'_>,
     now: &str,
 ) -> Plan {
+    let asks = asks(domain, demand.issuer, None);
     let subject = Subject {
         domain,
         lineage,
         newest,
+        asks: Some(&asks),
     };
     plan(subject, demand, now.parse().unwrap())
 }
@@ -131,7 +145,7 @@ fn what_the_ca_refuses_for_good_is_not_asked_again_until_something_else_is_asked
         let failures = &mut refused.record.order_failures;
         let now = EARLY.parse().unwrap();
         failures.add(now, None, "rejectedIdentifier".to_owned());
-        failures.refused = Some(asked(&domain(), None));
+        failures.refused = Some(asks(&domain(), None, None));
         let mut domain = domain();
         change(&mut domain);
         for now in [EARLY, DUE] {
@@ -154,6 +168,11 @@ fn what_the_ca_refuses_for_good_is_not_asked_again_until_something_else_is_asked
     );
     check(
         |domain| domain.issuer = "zerossl".to_owned(),
+        demand(),
+        &order,
+    );
+    check(
+        |domain| domain.key_type = KeyType::Rsa2048,
         demand(),
         &order,
     );

@@ -1,11 +1,12 @@
 //! Asking for a token as a CA does: at one address, with the Host header, following few redirects.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
 
-use http::Uri;
+use http::{StatusCode, Uri};
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
+use tokio::time::timeout;
 
+use super::judge::dns::{IssuerKind, scope};
 use crate::facts::fetch::{BadRedirect, Body, Fetch, FetchFailure, Hop, Whose};
 use crate::name::DnsName;
 use crate::net::dns::Resolver;
@@ -45,24 +46,33 @@ pub struct Prober {
     fetcher: Fetcher,
     resolver: Resolver,
     ports: Ports,
+    issuer: IssuerKind,
 }
 
 impl Prober {
-    /// A prober that finds the hosts of redirects through this resolver, at these ports
-    pub fn new(fetcher: Fetcher, resolver: Resolver, ports: Ports) -> Self {
+    /// A prober that finds the hosts of redirects through this resolver, at these ports, where
+    /// such a CA would find them
+    pub fn new(fetcher: Fetcher, resolver: Resolver, ports: Ports, issuer: IssuerKind) -> Self {
         Self {
             fetcher,
             resolver,
             ports,
+            issuer,
         }
     }
 
     /// What `http://name/path` is answered with by the host behind these doors
+    ///
+    /// Redirects get no time of their own: all in all it takes as long as one connection and one
+    /// request may.
     pub async fn probe(&self, name: &DnsName, path: &str, doors: Doors, whose: Whose) -> Fetch {
-        let begun = Instant::now();
-        let mut hops = Vec::new();
+        let mut hops: Vec<Hop> = Vec::new();
         let place = Place { name, doors, whose };
-        let outcome = self.follow(place, path, &mut hops).await;
+        let following = self.follow(place, path, &mut hops);
+        let outcome = match timeout(2 * self.fetcher.timeout(), following).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(FetchFailure::TooSlow),
+        };
         Fetch {
             name: name.to_string(),
             address: doors.http,
@@ -70,7 +80,6 @@ impl Prober {
             is_local: is_local(doors.http.ip()),
             hops,
             outcome,
-            elapsed: begun.elapsed(),
         }
     }
 
@@ -128,7 +137,14 @@ impl Prober {
         if found.iter().any(|address| home.contains(address)) {
             return Some(place.doors);
         }
-        found.first().map(|address| self.ports.at(*address))
+        let is_usable = |address: &&IpAddr| match self.issuer {
+            IssuerKind::Public => scope(**address).is_none(),
+            IssuerKind::Private => true,
+        };
+        let usable = found.iter().filter(is_usable);
+        // A CA tries IPv6 first, and of a redirect nothing else (Let's Encrypt).
+        let first = usable.min_by_key(|address| address.is_ipv4());
+        first.map(|address| self.ports.at(*address))
     }
 }
 
@@ -166,7 +182,8 @@ enum Next {
 
 /// The rules of a CA: which redirects it follows, and when it has had enough
 fn next(url: &Uri, reply: Reply, hops: &[Hop]) -> Result<Next, FetchFailure> {
-    if (200..300).contains(&reply.status) {
+    // Let's Encrypt takes no other success for one.
+    if reply.status == StatusCode::OK {
         return Ok(Next::Done(Body(reply.body)));
     }
     if !REDIRECTS.contains(&reply.status) {

@@ -27,10 +27,22 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
-    /// The worst that was found
+    /// What becomes of the least ready
     pub fn readiness(&self) -> Readiness {
         let all = self.domains.iter().map(|domain| domain.readiness);
         all.max().unwrap_or(Readiness::Ready)
+    }
+}
+
+impl CheckReport {
+    /// The worst that was found
+    pub fn severity(&self) -> Severity {
+        let groups = self.domains.iter().flat_map(|domain| &domain.groups);
+        let names = self.domains.iter().flat_map(|domain| &domain.names);
+        let of_domains = groups.flat_map(|group| &group.findings);
+        let all = of_domains.chain(names.flat_map(NameFindings::all));
+        let worst = all.map(|finding| finding.severity).max();
+        worst.unwrap_or(Severity::Ok)
     }
 }
 
@@ -40,7 +52,7 @@ impl CheckReport {
 pub enum Readiness {
     /// It should succeed
     Ready,
-    /// A limit of the CA leaves no room now
+    /// It must wait: for a limit of the CA, or after orders that failed
     Later,
     /// It would fail, or is not placed
     NotReady,
@@ -133,7 +145,8 @@ impl DomainCheck {
                 .iter()
                 .any(|name| name.failures(is_required).next().is_some());
         let is_exhausted = of_domain.clone().any(|finding| finding.code == EXHAUSTED);
-        let waits = is_exhausted && is_required(Check::Budget);
+        let backs_off = of_domain.clone().any(|finding| finding.code == BACKS_OFF);
+        let waits = backs_off || is_exhausted && is_required(Check::Budget);
         let readiness = match (fails, waits) {
             (true, _) => Readiness::NotReady,
             (false, true) => Readiness::Later,
@@ -150,6 +163,8 @@ impl DomainCheck {
 
 /// Code of the finding that a limit leaves no room
 pub const EXHAUSTED: &str = "budget.exhausted";
+/// Code of the finding that failed orders make the next one wait
+pub const BACKS_OFF: &str = "order.backoff";
 
 #[cfg(test)]
 mod tests {

@@ -58,6 +58,8 @@ pub struct LineageStatus {
     /// Before this instant no order is tried
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_try: Option<Timestamp>,
+    /// Whether no order is placed until a person has acted
+    pub order_stopped: bool,
     /// Why the last order failed, since when none has succeeded
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order_failure: Option<String>,

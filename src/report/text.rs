@@ -362,12 +362,22 @@ fn write_notes(lineage: &LineageStatus, now: Timestamp, out: &mut impl Write) ->
             "generation {newest} is issued, not live: `certd obtain {name}` deploys it"
         ));
     }
-    if let Some(at) = lineage.next_try {
-        let reason = lineage.order_failure.as_deref().unwrap_or("it failed");
+    let told = lineage
+        .last_result
+        .as_ref()
+        .map(|last| last.message.as_str());
+    let reason = lineage.order_failure.as_deref();
+    // What the last result says already is not said twice.
+    let reason = reason.filter(|reason| !told.is_some_and(|told| told.contains(reason)));
+    let reason = reason
+        .map(|reason| format!(": {reason}"))
+        .unwrap_or_default();
+    if lineage.order_stopped {
         notes.push(format!(
-            "no order is placed before {}: {reason}",
-            display(at)
+            "stopped until a person has acted, then --force{reason}"
         ));
+    } else if let Some(at) = lineage.next_try {
+        notes.push(format!("no order is placed before {}{reason}", display(at)));
     }
     match lineage.standing {
         Standing::Configured => {}

@@ -47,6 +47,9 @@ impl Store {
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(AccountError::Forbidden { path });
+            }
             Err(error) => {
                 return Err(AccountError::Unreadable {
                     path,
@@ -97,6 +100,12 @@ fn to_json(account: &StoredAccount) -> Result<Vec<u8>, AccountError> {
 /// Why an account cannot be read or kept
 #[derive(Debug, Error)]
 pub enum AccountError {
+    /// The file may not be read
+    #[error("the account {} may not be read", path.display())]
+    Forbidden {
+        /// The file
+        path: PathBuf,
+    },
     /// The file is there and cannot be understood
     #[error("cannot read the account {}: {reason}", path.display())]
     Unreadable {

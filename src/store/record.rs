@@ -97,6 +97,18 @@ pub struct Asked {
     pub profile: Option<String>,
     /// The certificate's names
     pub names: Vec<String>,
+    /// Kind of its key
+    #[serde(default)]
+    pub key_type: String,
+    /// Contact address
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// Key identifier of the external account
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eab_kid: Option<String>,
+    /// Account URL; `None` where there is no account yet
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
 }
 
 impl Failures {

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 use std::{fs, thread};
 
-use certd::sandbox::acme::Call;
+use certd::sandbox::acme::{Call, Problem};
 use certd::sandbox::dns::{Criticality, Failure, Record};
 use certd::sandbox::docker::{Health, Mount};
 use certd::sandbox::fault::{Answer, Times};
@@ -323,6 +323,65 @@ fn a_directory_that_may_not_be_written_to() {
 #[test]
 fn a_directory_that_may_not_be_looked_at() {
     forbidden("files.unreadable", "closed", 0o000);
+}
+
+/// A line before the first table
+fn set(host: &Host, line: &str) {
+    let config = host.place.read("domains.toml");
+    host.place
+        .write("domains.toml", format!("{line}\n{config}"));
+}
+
+/// Orders that the CA refuses with this problem
+fn refused(host: &Host, problem: Problem) {
+    host.ca.fault(Call::NewOrder, Times::Always, problem);
+    host.certd(&["obtain", SHOP]).exits(1);
+    host.behave();
+}
+
+#[test]
+fn what_obtain_would_stumble_over() {
+    check(&[
+        failure("store.key_group", |host| {
+            set(host, "key_group = \"nobody-is-in-it\"");
+        }),
+        // It is no matter of the webroot.
+        failure("store.not_writable", |host| {
+            fs::remove_dir_all(host.place.path("storage")).expect("it is ours");
+        }),
+        failure("order.stopped", |host| {
+            let problem = Problem::new(400, "rejectedIdentifier", "a name it will not have");
+            refused(host, problem);
+        }),
+    ]);
+    let host = host();
+    refused(&host, Problem::new(400, "malformed", "something is wrong"));
+    let run = host.certd(&CHECK).exits(75);
+    let waits = ("order.backoff".to_owned(), "warning".to_owned());
+    assert!(findings(&run).contains(&waits), "{run}");
+    assert_eq!(run.json()["domains"][0]["readiness"], "later");
+}
+
+#[test]
+fn what_needs_attention_is_shown_by_quiet_too() {
+    let quiet = ["-q", "check", SHOP];
+    let host = host();
+    let run = host.certd(&quiet).exits(0);
+    assert_eq!(run.stdout, "");
+    health(&host, Health::Unhealthy);
+    let run = host.certd(&quiet).exits(0);
+    assert!(run.stdout.contains("! docker.unhealthy"), "{run}");
+}
+
+#[test]
+fn what_is_not_required_is_a_warning() {
+    let host = host();
+    host.zone.remove(WWW);
+    let failed = ("dns.nxdomain".to_owned(), "failure".to_owned());
+    assert!(findings(&host.certd(&CHECK).exits(1)).contains(&failed));
+    let skipped = [CHECK.as_slice(), &["--skip-check", "dns"]].concat();
+    let warned = ("dns.nxdomain".to_owned(), "warning".to_owned());
+    assert!(findings(&host.certd(&skipped).exits(0)).contains(&warned));
 }
 
 #[test]

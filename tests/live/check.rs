@@ -291,12 +291,17 @@ fn the_messenger_with_the_certificate_of_the_shop_is_told_how(ca: Kind) {
     let report = scene.check(&[MESSENGER]).expect_status(0);
     assert_eq!(report.readiness(MESSENGER), "ready", "{report}");
     let finding = report.check_finding(MESSENGER, "served.wrong_name");
-    assert_says(&finding, &[SHOP]);
+    let path = format!("/etc/letsencrypt/live/{SHOP}/fullchain.pem");
+    assert_says(&finding, &[SHOP, "/etc/nginx/nginx.conf:", &path]);
     let report = scene.obtain(&[MESSENGER]).expect(1, MESSENGER, "failed");
     assert_eq!(report.failures(MESSENGER), ["proof.other_lineage"]);
     let finding = report.finding(MESSENGER, "proof.other_lineage");
     let old = format!("ssl_certificate /etc/letsencrypt/live/{SHOP}/fullchain.pem;");
     let new = format!("/etc/letsencrypt/live/{MESSENGER}/fullchain.pem;");
+    assert_says(&finding, &["/etc/nginx/nginx.conf:", &old, &new]);
+    // Now that there is one, `check` tells the lines too.
+    let report = scene.check(&[MESSENGER]).expect_status(0);
+    let finding = report.check_finding(MESSENGER, "served.wrong_name");
     assert_says(&finding, &["/etc/nginx/nginx.conf:", &old, &new]);
 
     // The right path, and no restart: certd's reload is what was missing.

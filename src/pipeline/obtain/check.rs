@@ -125,10 +125,22 @@ fn of_host(context: &Context<'_>, domain: &Domain) -> Vec<Finding> {
         .collect()
 }
 
-/// Ends the domains for whose orders a limit of the CA leaves no room; the CA is not asked
-///
-/// The orders of one run count for those after them.
-pub(super) fn check_budgets(context: &Context<'_>, options: &Options, works: &mut [Work<'_>]) {
+/// Which orders count for a limit
+#[derive(Clone, Copy)]
+pub(super) enum Counting<'d> {
+    /// Those of the ledger: what leaves no room now costs no look at a name and asks no CA
+    Alone,
+    /// Those before it in the run too, which are about to be placed where the CA answers
+    InTurn(&'d Desk),
+}
+
+/// Ends the domains for whose orders a limit of the CA leaves no room
+pub(super) fn check_budgets(
+    context: &Context<'_>,
+    options: &Options,
+    counting: Counting<'_>,
+    works: &mut [Work<'_>],
+) {
     let now = context.now();
     let mut ledger = context.store.ledger();
     for work in works.iter_mut().filter(|work| must_order(work)) {
@@ -139,7 +151,9 @@ pub(super) fn check_budgets(context: &Context<'_>, options: &Options, works: &mu
         let ledger = match &mut ledger {
             Ok(ledger) => ledger,
             Err(error) => {
-                work.findings.push(budget::unknown(error));
+                if matches!(counting, Counting::Alone) {
+                    work.findings.push(budget::unknown(error));
+                }
                 continue;
             }
         };
@@ -172,7 +186,13 @@ pub(super) fn check_budgets(context: &Context<'_>, options: &Options, works: &mu
                     format!("no order is placed before {until}; --skip-check budget overrides");
                 work.end(Outcome::Later, summary);
             }
-            _ => ledger.entries.extend(planned.entries(now)),
+            _ => {
+                if let Counting::InTurn(desk) = counting
+                    && desk.is_open(options, work)
+                {
+                    ledger.entries.extend(planned.entries(now));
+                }
+            }
         }
     }
 }
@@ -188,7 +208,7 @@ pub(super) async fn look_again(context: &Context<'_>, error: &AcmeError, work: &
     }
     let names = Scout::new(context).examine(work.domain, &known).await;
     let seen = names.iter().filter(|seen| error.concerns(&seen.name));
-    for finding in seen.flat_map(hindsight) {
+    for finding in seen.flat_map(|seen| hindsight(seen, error.kind_for(&seen.name))) {
         if !work.findings.contains(&finding) {
             work.findings.push(finding);
         }
@@ -196,7 +216,7 @@ pub(super) async fn look_again(context: &Context<'_>, error: &AcmeError, work: &
 }
 
 /// What may be the cause, or that there is nothing to see
-fn hindsight(seen: &NameFindings) -> Vec<Finding> {
+fn hindsight(seen: &NameFindings, refused_for: Option<&str>) -> Vec<Finding> {
     let bad = seen
         .all()
         .filter(|finding| finding.severity >= Severity::Warning);
@@ -209,7 +229,16 @@ fn hindsight(seen: &NameFindings) -> Vec<Finding> {
         .map(|finding| finding.evidence.as_str())
         .collect();
     let evidence = format!("seen from this host: {}", good.join("; "));
-    vec![Finding::note("check.no_cause", evidence).with_cure(
-        "the CA looks from several places: is port 80 open to all the world, and does DNS give everyone the same addresses?",
-    )]
+    let cure = match refused_for {
+        Some("caa") => {
+            "the CA asks from several places: do all servers of the zone have the same CAA records, and does DNSSEC hold?"
+        }
+        Some("dns") => {
+            "the CA asks from several places: do all servers of the zone answer, to everyone, and does DNSSEC hold?"
+        }
+        _ => {
+            "the CA looks from several places: is port 80 open to all the world, and does DNS give everyone the same addresses?"
+        }
+    };
+    vec![Finding::note("check.no_cause", evidence).with_cure(cure)]
 }

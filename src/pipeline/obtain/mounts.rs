@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::target::Target;
-use crate::challenge::Published;
+use crate::challenge::{ChallengeError, Published};
 use crate::config::Reload;
 use crate::facts::Container;
 use crate::finding::Finding;
@@ -203,6 +203,9 @@ fn place(
     };
     let published = match published {
         Ok(published) => published,
+        Err(ChallengeError::Webroot(error)) if needed.what == What::Storage => {
+            return Err((needed.by, Finding::from_error(&error)));
+        }
         Err(error) => return Err((needed.by, Finding::from_error(&error))),
     };
     let paths: Vec<PathBuf> = match needed.what {

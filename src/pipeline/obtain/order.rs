@@ -28,7 +28,7 @@ use crate::report::{Outcome, Stage, StageResult};
 use crate::store::files::FileError;
 use crate::store::ledger::{Entry, Spent};
 use crate::store::lineage::{Issued, LineageError};
-use crate::store::record::{GenerationRecord, RecordError};
+use crate::store::record::{Asked, GenerationRecord, RecordError};
 use crate::time::display;
 
 /// The CAs of a run, each with one session; a failure is kept for its domains
@@ -100,6 +100,17 @@ pub(super) fn account_url(
     Some(account.url)
 }
 
+/// What an order for the domain asks for now
+pub(super) fn asked(context: &Context<'_>, options: &Options, work: &Work<'_>) -> Asked {
+    let account = account_url(context, options, work);
+    plan::asked(
+        context.config,
+        work.domain,
+        issuer_of(options, work),
+        account,
+    )
+}
+
 /// Places the orders that are planned; gives the number of HTTP requests of the whole run
 pub(super) async fn place_all(
     context: &Context<'_>,
@@ -115,7 +126,8 @@ pub(super) async fn place_all(
             match desk.sessions.get(&issuer) {
                 Some(Ok(session)) => place(context, options, session, work).await,
                 Some(Err(error)) => {
-                    fail_order(context, options, work, begun, error, error.consequence());
+                    let consequence = error.consequence(context.now());
+                    fail_order(context, options, work, begun, error, consequence);
                 }
                 None => work.fail_with(Stage::Order, begun, no_issuer(&issuer)),
             }
@@ -176,7 +188,7 @@ async fn place(context: &Context<'_>, options: &Options, session: &Session, work
             accept(context, options, session, work, issued).await;
         }
         Err(OrderError::Acme(error)) => {
-            let consequence = error.consequence();
+            let consequence = error.consequence(context.now());
             fail_order(context, options, work, begun, &error, consequence);
             check::look_again(context, &error, work).await;
         }
@@ -185,7 +197,7 @@ async fn place(context: &Context<'_>, options: &Options, session: &Session, work
                 let failure = Spent::Failure(name.to_owned());
                 spend(context, session, &account_url, failure);
             }
-            let consequence = match error.consequence() {
+            let consequence = match error.consequence(context.now()) {
                 // Whatever broke, the order was placed.
                 Consequence::Unspent => Consequence::Spent,
                 consequence => consequence,
@@ -402,9 +414,10 @@ fn fail_order(
             work.findings.push(Finding::note("order.retry", evidence));
         }
         Consequence::Stop => {
+            let asked = asked(context, options, work);
             let failures = &mut work.lineage.record.order_failures;
             failures.add(context.now(), None, chain_of_causes(error));
-            failures.refused = Some(plan::asked(work.domain, options.issuer.as_deref()));
+            failures.refused = Some(asked);
             save(context, work);
             work.fail(Stage::Order, begun, error);
             let evidence =

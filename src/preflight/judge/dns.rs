@@ -30,7 +30,7 @@ impl NameFacts {
     /// The addresses that a CA will see
     ///
     /// A resolver that answers from a hosts file, from an inner zone or from a cache is no witness
-    /// of what a public CA sees; the servers of the zone are.
+    /// of what a public CA sees; the servers of the zone are, and it may ask any of them.
     pub fn addresses(&self, issuer: IssuerKind) -> Vec<IpAddr> {
         let families = [&self.a, &self.aaaa].into_iter();
         families
@@ -55,31 +55,38 @@ impl NameFacts {
     fn view(&self, lookup: &Lookup, issuer: IssuerKind) -> View {
         let answer = lookup.outcome.as_ref().ok();
         let here: Vec<IpAddr> = answer.into_iter().flat_map(Answer::addresses).collect();
-        let published = match issuer {
-            IssuerKind::Public => self.published(lookup.kind),
-            IssuerKind::Private => None,
+        let published = match (issuer, &lookup.outcome) {
+            // Its servers sign nothing anew for being asked: a CA that validates refuses the name.
+            (_, Err(LookupFailure::ServFail(Dnssec::Broken))) | (IssuerKind::Private, _) => None,
+            (IssuerKind::Public, _) => self.published(lookup.kind),
         };
-        let published: Vec<IpAddr> = match published {
-            Some(published) if !published.is_empty() => published.into_iter().collect(),
+        match published {
+            Some(published) if !published.is_empty() => View {
+                of: match here.iter().copied().collect::<BTreeSet<IpAddr>>() == published {
+                    true => Witness::Resolver,
+                    false => Witness::Zone,
+                },
+                addresses: published.into_iter().collect(),
+            },
             // Of an alias that leads out of the zone its servers know no address.
-            _ => {
-                return View {
-                    addresses: here,
-                    of: Witness::Resolver,
-                };
-            }
-        };
-        let is_shared = here.iter().any(|address| published.contains(address));
-        match is_shared {
-            true => View {
+            _ => View {
                 addresses: here,
                 of: Witness::Resolver,
             },
-            false => View {
-                addresses: published,
-                of: Witness::Zone,
-            },
         }
+    }
+
+    /// Whether one of the zone's servers says what the resolver says
+    fn is_said_by_one(&self, lookup: &Lookup) -> bool {
+        let Ok(here) = &lookup.outcome else {
+            return false;
+        };
+        let here: BTreeSet<IpAddr> = here.addresses().collect();
+        self.authorities.iter().any(|authority| {
+            let said = authority.said(lookup.kind);
+            let said = said.and_then(|said| said.as_ref().ok());
+            said.is_some_and(|said| said.addresses().collect::<BTreeSet<IpAddr>>() == here)
+        })
     }
 
     /// The servers that were asked, in words
@@ -95,7 +102,7 @@ impl NameFacts {
     }
 }
 
-/// Addresses of one family as a CA will see them
+/// Addresses of one family as a CA may see them
 struct View {
     addresses: Vec<IpAddr>,
     of: Witness,
@@ -138,10 +145,11 @@ pub fn judge(facts: &NameFacts, policy: &Policy<'_>) -> Vec<Finding> {
     let mut addresses = Vec::new();
     for lookup in [&facts.a, &facts.aaaa] {
         let view = facts.view(lookup, policy.issuer);
-        if view.of == Witness::Zone {
+        // Where the servers disagree among themselves, that is what is said.
+        if view.of == Witness::Zone && !facts.is_said_by_one(lookup) {
             findings.push(other_view(facts, lookup, &view.addresses));
         }
-        findings.extend(elsewhere(&facts.name, lookup.kind, &view.addresses, policy));
+        findings.extend(elsewhere(&facts.name, lookup, &view.addresses, policy));
         addresses.extend(view.addresses);
     }
     findings.extend(lacking(facts, &addresses));
@@ -168,7 +176,11 @@ fn lacking(facts: &NameFacts, seen: &[IpAddr]) -> Option<Finding> {
     let has_none = |answer: &Answer| answer.addresses().next().is_none();
     match (&facts.a.outcome, &facts.aaaa.outcome) {
         // The servers of the zone know better than the resolver that fails.
-        (Err(_), Err(_)) if !seen.is_empty() => None,
+        (Err(_), Err(_)) if !seen.is_empty() => [&facts.a, &facts.aaaa]
+            .into_iter()
+            .filter_map(|lookup| lookup.outcome.as_ref().err())
+            .find(|failure| **failure == LookupFailure::ServFail(Dnssec::Broken))
+            .map(|failure| no_answer(facts, failure)),
         (Err(failure), Err(_)) => Some(no_answer(facts, failure)),
         // A family without records does not make up for one that failed.
         (Ok(answer), Err(failure)) | (Err(failure), Ok(answer))
@@ -265,7 +277,8 @@ fn no_answer(facts: &NameFacts, failure: &LookupFailure) -> Finding {
 
 /// One family has an answer and the other none; NXDOMAIN cannot be both true and false
 fn half_an_answer(facts: &NameFacts, kind: RecordKind, failure: &LookupFailure) -> Option<Finding> {
-    if facts.published(kind).is_some() {
+    let is_broken = *failure == LookupFailure::ServFail(Dnssec::Broken);
+    if facts.published(kind).is_some() && !is_broken {
         return None;
     }
     let evidence = format!(
@@ -378,11 +391,11 @@ fn scope_v6(address: Ipv6Addr) -> Option<&'static str> {
 /// Addresses that are not this host's, judged for each family alone
 fn elsewhere(
     name: &DnsName,
-    kind: RecordKind,
+    lookup: &Lookup,
     view: &[IpAddr],
     policy: &Policy<'_>,
 ) -> Option<Finding> {
-    let own = policy.own;
+    let (kind, own) = (lookup.kind, policy.own);
     if own.is_empty() {
         return None;
     }
@@ -412,8 +425,13 @@ fn elsewhere(
         let cure = match family.is_empty() {
             true => format!("remove the {kind} record, or add the address to `addresses`"),
             false => format!(
-                "let the {kind} record be {}; after a change wait for its TTL",
-                list(&family)
+                "let the {kind} record be {}; after a change wait for its TTL{}",
+                family
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(" or "),
+                ttl_of(lookup)
             ),
         };
         return Some(Finding::failure("dns.elsewhere", evidence).with_cure(cure));
@@ -427,6 +445,13 @@ fn elsewhere(
             "remove {others}: a CA takes any of them, and so do visitors"
         )),
     )
+}
+
+fn ttl_of(lookup: &Lookup) -> String {
+    let ttl = lookup.outcome.as_ref().ok().and_then(|answer| answer.ttl);
+    ttl.filter(|ttl| !ttl.is_zero())
+        .map(|ttl| format!(" ({})", span(ttl)))
+        .unwrap_or_default()
 }
 
 fn list(addresses: &[IpAddr]) -> String {

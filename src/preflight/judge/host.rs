@@ -50,8 +50,7 @@ fn access(purpose: Purpose, facts: &DirectoryFacts) -> Vec<Finding> {
         let evidence = format!("`{key}` {path} does not exist");
         let cure = format!("mkdir -p {path}, and mount it into nginx's container");
         findings.push(Finding::failure("files.missing", evidence).with_cure(cure));
-    }
-    if !facts.writable {
+    } else if !facts.writable {
         let evidence = format!("`{key}` {path} cannot be written to by this user");
         findings.push(
             Finding::failure("files.forbidden", evidence)

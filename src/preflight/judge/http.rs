@@ -55,7 +55,10 @@ pub fn judge(site: Site<'_>, fetches: &[Fetch]) -> Vec<Finding> {
         }
     }
     if !fetches.iter().any(is_public) {
-        let evidence = format!("{} has no address at which the CA could ask", site.name);
+        let evidence = format!(
+            "no address of {} is known at which the CA could ask",
+            site.name
+        );
         findings.retain(|finding| finding.severity != Severity::Ok);
         findings.push(Finding::note("http.unasked", evidence));
     }
@@ -109,7 +112,11 @@ impl Ways {
             ),
             Whose::Container | Whose::Loopback => finding,
             Whose::Public if fetch.address.is_ipv6() => match is_blind(site, fetch) {
-                true => no_ipv6(fetch),
+                true => no_ipv6(site, fetch),
+                false if self.ipv4 == Served::Nowhere => finding.with_cure(format!(
+                    "publish port 80 on IPv6 too, or point {} to an address of this host alone",
+                    site.name
+                )),
                 false => finding,
             },
             // The CA tries IPv6 first, and IPv4 only where that fails.
@@ -118,10 +125,17 @@ impl Ways {
                 evidence: format!("{}; the CA takes IPv6, which works", finding.evidence),
                 ..finding
             },
-            Whose::Public if self.inside != Served::Nowhere && self.ipv4 == Served::Nowhere => {
-                hairpin(site, fetch).unwrap_or(finding)
+            Whose::Public if self.ipv4 == Served::Somewhere && fetch.never_connected() => {
+                let ip = fetch.address.ip();
+                finding.with_cure(format!(
+                    "other addresses of {} answer: remove {ip} from its records, or mend that host",
+                    site.name
+                ))
             }
-            Whose::Public => finding,
+            Whose::Public if self.inside == Served::Nowhere || self.ipv4 != Served::Nowhere => {
+                finding
+            }
+            Whose::Public => outside(site, fetch, finding),
         }
     }
 }
@@ -137,39 +151,54 @@ fn is_right(fetch: &Fetch, token: &str) -> bool {
 
 /// Whether an IPv6 address that does not answer says nothing, this host's IPv6 being dead
 fn is_blind(site: Site<'_>, fetch: &Fetch) -> bool {
-    site.ipv6 == Ipv6::Dead && !fetch.is_local && fetch.never_connected()
-}
-
-fn no_ipv6(fetch: &Fetch) -> Finding {
-    let evidence = format!(
-        "this host has no IPv6 that works, so {} cannot be tried; the CA tries it first",
-        fetch.address
+    let is_silent = matches!(
+        fetch.outcome,
+        Err(FetchFailure::Connect(
+            _,
+            ConnectFailure::TimedOut | ConnectFailure::Unreachable(_)
+        ))
     );
-    Finding::note("http.no_ipv6", evidence)
+    site.ipv6 == Ipv6::Dead && !fetch.is_local && fetch.hops.is_empty() && is_silent
 }
 
-/// A public address that this host sees otherwise than the world: its router does not turn
-/// packets back, or answers itself
-///
-/// What answers there counts for the router's only where `addresses` names the address: else it
-/// may be another host, to which the CA would go.
-fn hairpin(site: Site<'_>, fetch: &Fetch) -> Option<Finding> {
+/// The CA will try it first: a note where it is known to be this host's
+fn no_ipv6(site: Site<'_>, fetch: &Fetch) -> Finding {
     let ip = fetch.address.ip();
-    let (name, is_ours) = (site.name, site.own.contains(&ip));
-    let may_be_ours = is_ours || site.own.is_empty() && fetch.never_connected();
-    if fetch.is_local || !may_be_ours {
-        return None;
-    }
-    let evidence = format!(
-        "this host cannot reach {name} at its own address {ip}, and nginx answers right inside: the CA may well reach it"
-    );
-    let finding = Finding::note("http.hairpin", evidence);
-    Some(match is_ours {
-        true => finding,
-        false => finding.with_cure(format!(
-            "is {ip} this host? Then set `addresses` in domains.toml, and certd knows"
+    let evidence =
+        format!("this host has no IPv6 that works, so {ip} cannot be tried; the CA tries it first");
+    match site.own.contains(&ip) {
+        true => Finding::note("http.no_ipv6", evidence),
+        false => Finding::warning("http.no_ipv6", evidence).with_cure(format!(
+            "is {ip} this host? Then add it to `addresses`; else remove the AAAA record"
         )),
-    })
+    }
+}
+
+/// A public address that does not serve the token, where nginx serves it inside
+///
+/// It may be another host, to which the CA would go. Only where `addresses` names it is silence its
+/// router's, which does not turn packets back: what answers there answers the CA too.
+fn outside(site: Site<'_>, fetch: &Fetch, finding: Finding) -> Finding {
+    let ip = fetch.address.ip();
+    let (name, is_own) = (site.name, site.own.contains(&ip));
+    if fetch.is_local {
+        return finding;
+    }
+    match (is_own, fetch.never_connected()) {
+        (true, true) => Finding::note(
+            "http.hairpin",
+            format!(
+                "this host cannot reach {name} at its own address {ip}, and nginx answers right inside: the CA may well reach it"
+            ),
+        ),
+        (true, false) => finding.with_cure(format!(
+            "nginx answers right inside: something else has port 80 of {ip}. Is that port forwarded to nginx?"
+        )),
+        (false, true) if site.own.is_empty() => finding.with_cure(format!(
+            "correct the record of {name} if {ip} is not this host; if it is, behind a router that turns nothing back, set `addresses` in domains.toml"
+        )),
+        (false, _) => finding,
+    }
 }
 
 fn judge_one(site: Site<'_>, fetch: &Fetch) -> Finding {
@@ -201,13 +230,18 @@ fn wrong_body(site: Site<'_>, place: &str, body: &[u8], fetch: &Fetch) -> Findin
         "" => "an empty body".to_owned(),
         body => format!("something else: {body:?}"),
     };
-    let url = hop.map_or(site.name.as_str(), |hop| hop.url.as_str());
-    let evidence = format!(
-        "{place} answers {} with {body}{}",
-        excerpt(url, MOST_URL),
-        server(hop),
-    );
+    let evidence = format!("{} with {body}{}", answering(place, fetch), server(hop));
     Finding::failure("http.wrong_body", evidence).with_cure(location(site, hop))
+}
+
+/// Who answers for which URL, where it came to an answer
+fn answering(place: &str, fetch: &Fetch) -> String {
+    let url = last(fetch).map_or(fetch.name.as_str(), |hop| hop.url.as_str());
+    let url = excerpt(url, MOST_URL);
+    match fetch.hops.len() {
+        0 | 1 => format!("{place} answers {url}"),
+        _ => format!("{place} redirects to {url}, which answers"),
+    }
 }
 
 fn beginning(body: &[u8]) -> String {
@@ -228,18 +262,21 @@ fn server(hop: Option<&Hop>) -> String {
 
 /// What to do where the right file is not found: whose answer it is decides
 fn location(site: Site<'_>, hop: Option<&Hop>) -> String {
-    let server = hop.and_then(|hop| hop.server.as_deref());
-    let stranger = server.filter(|server| {
-        let server = server.to_ascii_lowercase();
-        !NGINX.iter().any(|nginx| server.contains(nginx))
-    });
     let block = block(site);
-    match stranger {
+    match stranger(hop) {
         Some(server) => format!(
             "{server} answers, not nginx: let nginx have port 80, or let {server} pass /.well-known/acme-challenge/ on to it; then {block}"
         ),
         None => block,
     }
+}
+
+/// What answered, where it says that it is not nginx
+fn stranger(hop: Option<&Hop>) -> Option<&str> {
+    let server = hop?.server.as_deref()?;
+    let words = server.to_ascii_lowercase();
+    let is_nginx = NGINX.iter().any(|nginx| words.contains(nginx));
+    (!is_nginx).then_some(server)
 }
 
 /// What nginx's configuration needs
@@ -255,7 +292,7 @@ fn failed(site: Site<'_>, place: &str, failure: &FetchFailure, fetch: &Fetch) ->
     let url = |url: &str| excerpt(url, MOST_URL);
     let (code, evidence, cure) = match failure {
         FetchFailure::Connect(url, reason) => return connect(site, place, url, reason, fetch),
-        FetchFailure::Status(status) => return refused(site, place, *status, hop),
+        FetchFailure::Status(status) => return refused(site, place, *status, fetch),
         FetchFailure::Closed(at) => (
             "http.reset",
             format!(
@@ -272,6 +309,11 @@ fn failed(site: Site<'_>, place: &str, failure: &FetchFailure, fetch: &Fetch) ->
             ),
             "see nginx's log: does the location wait for an upstream? Challenges are files"
                 .to_owned(),
+        ),
+        FetchFailure::TooSlow => (
+            "http.timeout",
+            format!("{place} redirects, and does not get to an end in time"),
+            block(site),
         ),
         FetchFailure::Loop(at) => (
             "http.redirect_loop",
@@ -317,11 +359,12 @@ fn connect(
     let is_first = fetch.hops.is_empty();
     let (code, cure) = match reason {
         ConnectFailure::NoRoute if is_first && is_v6 => {
-            return no_ipv6(fetch);
+            return no_ipv6(site, fetch);
         }
         ConnectFailure::NoRoute => {
             let evidence = format!("this host has no route to try {url} at {place}");
-            return Finding::note("http.no_route", evidence);
+            return Finding::warning("http.no_route", evidence)
+                .with_cure("is the address right, and this host's network up?");
         }
         _ if !is_first => {
             let evidence = format!("{place} redirects to {url}, which cannot be reached: {reason}");
@@ -355,11 +398,10 @@ fn connect(
     Finding::failure(code, evidence).with_cure(cure)
 }
 
-/// An answer that is neither 2xx nor a redirect: whose is it?
-fn refused(site: Site<'_>, place: &str, status: u16, hop: Option<&Hop>) -> Finding {
-    let url = hop.map_or("the token", |hop| hop.url.as_str());
-    let url = excerpt(url, MOST_URL);
-    let evidence = format!("{place} answers {url} with {status}{}", server(hop));
+/// An answer that is neither 200 nor a redirect: whose is it?
+fn refused(site: Site<'_>, place: &str, status: u16, fetch: &Fetch) -> Finding {
+    let hop = last(fetch);
+    let evidence = format!("{} with {status}{}", answering(place, fetch), server(hop));
     let (code, cure) = match status {
         401 | 407 => (
             "http.login",
@@ -372,9 +414,13 @@ fn refused(site: Site<'_>, place: &str, status: u16, hop: Option<&Hop>) -> Findi
         404 => ("http.not_found", location(site, hop)),
         500.. => (
             "http.server_error",
-            format!("an upstream is down, and challenges need none: {}", block(site)),
+            format!("an upstream may be down, and challenges need none: {}", block(site)),
         ),
         _ => ("http.status", location(site, hop)),
+    };
+    let cure = match stranger(hop) {
+        Some(_) => location(site, hop),
+        None => cure,
     };
     Finding::failure(code, evidence).with_cure(cure)
 }

@@ -110,14 +110,14 @@ fn an_answer_ends_the_chain_or_leads_on() {
     }
     let body = || Ok(Next::Done(Body(b"token".to_vec())));
     check(reply(200, None), body());
-    check(reply(204, Some("/x")), body());
     for status in [301, 302, 307, 308] {
         check(
             reply(status, Some("/x")),
             Ok(Next::Follow(uri("http://shop.test/x"))),
         );
     }
-    for status in [101, 300, 303, 304, 401, 403, 404, 500, 999] {
+    // Other successes are none to Let's Encrypt.
+    for status in [101, 203, 204, 206, 300, 303, 304, 401, 403, 404, 500, 999] {
         check(reply(status, Some("/x")), Err(FetchFailure::Status(status)));
     }
     check(
@@ -150,6 +150,13 @@ async fn site(tasks: &mut JoinSet<()>) -> SocketAddr {
         b"shop.test" => {
             (StatusCode::FOUND, [(LOCATION, "http://www.shop.test./t")]).into_response()
         }
+        b"slow.test" => {
+            // Another place each time.
+            let next = format!("/{:?}", std::time::Instant::now());
+            let next: String = next.chars().filter(char::is_ascii_alphanumeric).collect();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            (StatusCode::FOUND, [(LOCATION, next)]).into_response()
+        }
         b"away.test" => (StatusCode::FOUND, [(LOCATION, "http://nowhere.test/")]).into_response(),
         _ => "token".into_response(),
     };
@@ -180,6 +187,7 @@ async fn a_redirect_to_another_name_of_the_host_stays_in_the_container() {
             http: site.port(),
             https: site.port(),
         },
+        IssuerKind::Private,
     );
     let doors = Doors {
         http: site,
@@ -203,6 +211,68 @@ async fn a_redirect_to_another_name_of_the_host_stays_in_the_container() {
     assert_eq!(probe("shop.test", Whose::Public).await, (2, token()));
     let nowhere = FetchFailure::NoAddress("nowhere.test".to_owned());
     assert_eq!(probe("away.test", Whose::Public).await, (1, Err(nowhere)));
+}
+
+#[tokio::test]
+async fn a_chain_of_slow_redirects_is_given_up() {
+    let mut tasks = JoinSet::new();
+    let site = site(&mut tasks).await;
+    let patience = Duration::from_millis(500);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let ports = Ports {
+        http: site.port(),
+        https: site.port(),
+    };
+    let prober = Prober::new(
+        Fetcher::new(provider, patience),
+        Resolver::new(&[site], patience).unwrap(),
+        ports,
+        IssuerKind::Private,
+    );
+    let name = DnsName::parse("slow.test").unwrap();
+    let doors = ports.at(site.ip());
+    let fetch = prober.probe(&name, "/t", doors, Whose::Public).await;
+    assert_eq!(fetch.outcome, Err(FetchFailure::TooSlow));
+    // Each hop in itself is fast enough.
+    assert!((1..=3).contains(&fetch.hops.len()), "{:?}", fetch.hops);
+}
+
+#[tokio::test]
+async fn a_public_ca_follows_no_redirect_to_where_it_cannot_go() {
+    let mut tasks = JoinSet::new();
+    let site = site(&mut tasks).await;
+    let zone = Zone::new();
+    zone.add("www.shop.test", Record::A([127, 0, 0, 1].into()));
+    let dns = Server::start("127.0.0.1:0".parse().unwrap(), zone)
+        .await
+        .unwrap();
+    let patience = Duration::from_secs(5);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let ports = Ports {
+        http: site.port(),
+        https: site.port(),
+    };
+    let probe = async |issuer| {
+        let prober = Prober::new(
+            Fetcher::new(provider.clone(), patience),
+            Resolver::new(&[dns.address()], patience).unwrap(),
+            ports,
+            issuer,
+        );
+        let name = DnsName::parse("shop.test").unwrap();
+        let doors = Doors {
+            http: site,
+            https: None,
+        };
+        prober
+            .probe(&name, "/t", doors, Whose::Container)
+            .await
+            .outcome
+    };
+    let nowhere = FetchFailure::NoAddress("www.shop.test".to_owned());
+    assert_eq!(probe(IssuerKind::Public).await, Err(nowhere));
+    let token = Body(b"token".to_vec());
+    assert_eq!(probe(IssuerKind::Private).await, Ok(token));
 }
 
 fn any_location() -> impl Strategy<Value = String> {

@@ -74,10 +74,14 @@ fn write_domain(domain: &DomainCheck, out: &mut impl Write) -> io::Result<()> {
     {
         write_group(group, out)?;
     }
-    domain
-        .names
-        .iter()
-        .try_for_each(|name| write_name(name, out))
+    match domain.names.as_slice() {
+        // The domain's own name stands above.
+        [name] => write_checks(name, "", out),
+        names => names.iter().try_for_each(|name| {
+            writeln!(out, "  {}", name.name)?;
+            write_checks(name, "  ", out)
+        }),
+    }
 }
 
 const fn style(readiness: Readiness) -> Style {
@@ -94,11 +98,10 @@ fn write_group(group: &Group, out: &mut impl Write) -> io::Result<()> {
     write_all(group.about, "", &findings, out)
 }
 
-fn write_name(name: &NameFindings, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "  {}", name.name)?;
+fn write_checks(name: &NameFindings, indent: &str, out: &mut impl Write) -> io::Result<()> {
     for (check, findings) in &name.checks {
         let findings: Vec<&Finding> = findings.iter().collect();
-        write_all(check.as_str(), "  ", &findings, out)?;
+        write_all(check.as_str(), indent, &findings, out)?;
     }
     Ok(())
 }
@@ -109,7 +112,8 @@ fn write_all(
     findings: &[&Finding],
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let is_bad = |finding: &&&Finding| finding.severity >= Severity::Warning;
+    let is_bad =
+        |finding: &&&Finding| finding.severity >= Severity::Warning || finding.cure.is_some();
     let bad: Vec<&&Finding> = findings.iter().filter(is_bad).collect();
     if bad.is_empty() {
         let worst = findings.iter().map(|finding| finding.severity).max();

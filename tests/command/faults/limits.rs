@@ -98,7 +98,7 @@ fn refusals_are_told_with_what_can_be_done() {
         "refusals",
         &[
             refusal("already replaced", Call::NewOrder, replaced, refused).at_a_renewal(),
-            refusal(
+            for_good(refusal(
                 "deactivated",
                 Call::NewOrder,
                 Problem::new(
@@ -107,7 +107,7 @@ fn refusals_are_told_with_what_can_be_done() {
                     "Account is not valid, has status \"deactivated\"",
                 ),
                 refused,
-            ),
+            )),
             for_good(refusal(
                 "a name it will not have",
                 Call::NewOrder,
@@ -128,7 +128,7 @@ fn refusals_are_told_with_what_can_be_done() {
                 ),
                 refused,
             )),
-            refusal(
+            for_good(refusal(
                 "an external account",
                 Call::NewAccount,
                 Problem::new(
@@ -137,8 +137,8 @@ fn refusals_are_told_with_what_can_be_done() {
                     "No external account binding was given",
                 ),
                 refused,
-            ),
-            refusal(
+            )),
+            for_good(refusal(
                 "a contact",
                 Call::NewAccount,
                 Problem::new(
@@ -147,7 +147,7 @@ fn refusals_are_told_with_what_can_be_done() {
                     "contact email has forbidden domain \"rare-books.test\"",
                 ),
                 refused,
-            ),
+            )),
             refusal(
                 "CAA, looked at once more",
                 Call::Finalize,
@@ -158,7 +158,7 @@ fn refusals_are_told_with_what_can_be_done() {
                 ),
                 refused,
             ),
-            refusal(
+            for_good(refusal(
                 "a CSR that it will not have",
                 Call::Finalize,
                 Problem::new(
@@ -167,7 +167,7 @@ fn refusals_are_told_with_what_can_be_done() {
                     "Error finalizing order :: key is a known weak key",
                 ),
                 refused,
-            ),
+            )),
             for_good(refusal(
                 "terms",
                 Call::NewOrder,

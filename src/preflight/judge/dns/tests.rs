@@ -333,6 +333,44 @@ fn a_cache_that_still_denies_a_name_is_no_reason_to_refuse() {
 }
 
 #[test]
+fn servers_of_the_zone_do_not_make_up_for_broken_dnssec() {
+    let broken = || Err(LookupFailure::ServFail(Dnssec::Broken));
+    #[track_caller]
+    fn check(a: Outcome, aaaa: Outcome, expected: (&str, Severity)) {
+        let mut facts = facts(a, aaaa);
+        facts.authorities = vec![authority("ns1.test", says(&OWN[..1]), says(&OWN[1..]))];
+        assert_eq!(found(&judged(&facts))[0], expected);
+    }
+    let dnssec = ("dns.dnssec", Severity::Failure);
+    check(broken(), broken(), dnssec);
+    check(broken(), says(&[]), ("dns.other_view", Severity::Warning));
+    let fails = Err(LookupFailure::ServFail(Dnssec::NotTheCause));
+    check(broken(), fails, dnssec);
+    let half = ("dns.half_answer", Severity::Warning);
+    check(says(&OWN[..1]), broken(), half);
+}
+
+#[test]
+fn an_address_that_a_cache_does_not_know_yet_is_judged_too() {
+    let mut stale = facts(says(&OWN[..1]), says(&[]));
+    stale.authorities = vec![authority(
+        "ns1.test",
+        says(&["1.2.3.4", "9.9.9.9"]),
+        says(&[]),
+    )];
+    let findings = judged(&stale);
+    let several = ("dns.one_of_several", Severity::Failure);
+    let view = ("dns.other_view", Severity::Warning);
+    assert_eq!(found(&findings), [several, view, SEEN]);
+    let all = [ip("1.2.3.4"), ip("9.9.9.9")];
+    assert_eq!(stale.addresses(IssuerKind::Public), all);
+    // One that was removed is no matter any more.
+    let mut removed = facts(says(&["1.2.3.4", "9.9.9.9"]), says(&[]));
+    removed.authorities = vec![authority("ns1.test", says(&OWN[..1]), says(&[]))];
+    assert_eq!(found(&judged(&removed)), [view, SEEN]);
+}
+
+#[test]
 fn what_a_public_ca_sees_is_what_is_probed() {
     let mut moved = facts(says(&["9.9.9.9"]), says(&OWN[1..]));
     moved.authorities = vec![authority("ns1.test", says(&OWN[..1]), says(&OWN[1..]))];
@@ -426,7 +464,13 @@ fn the_time_to_wait_is_the_longest_that_a_cache_may_keep() {
             authority("ns2.test", with_ttl(says(&["1.2.3.5"]), second), says(&[])),
         ];
         let findings = judged(&facts);
-        findings[0].cure.clone().unwrap()
+        // A CA may ask either of them.
+        assert_eq!(
+            found(&findings)[0],
+            ("dns.one_of_several", Severity::Failure)
+        );
+        assert_eq!(findings[1].code, "dns.disagreement");
+        findings[1].cure.clone().unwrap()
     };
     assert_eq!(
         cure(60, 3600),

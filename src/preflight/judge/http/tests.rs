@@ -1,5 +1,4 @@
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use super::*;
 use crate::facts::fetch::BadRedirect;
@@ -20,7 +19,6 @@ fn fetch(address: &str, whose: Whose, hops: Vec<Hop>, outcome: Outcome) -> Fetch
         is_local: false,
         hops,
         outcome,
-        elapsed: Duration::ZERO,
     }
 }
 
@@ -250,7 +248,7 @@ fn a_status_tells_what_to_look_at() {
     );
     check(410, "http.status", "location /.well-known/acme-challenge/");
     check(303, "http.status", "location /.well-known/acme-challenge/");
-    check(502, "http.server_error", "an upstream is down");
+    check(502, "http.server_error", "an upstream may be down");
 }
 
 #[test]
@@ -301,25 +299,31 @@ fn a_router_that_does_not_turn_packets_back_is_a_note() {
     fn check(fetches: &[Fetch], expected: &[(&'static str, Severity)]) {
         assert_eq!(found(&judged(fetches)), expected, "{fetches:?}");
     }
-    let hairpin = ("http.hairpin", Severity::Note);
+    let silence = ("http.connect_timeout", Severity::Failure);
     let served = ("http.served", Severity::Ok);
     let inner = || right(INNER, Whose::Container);
     let other = |whose| wrong("172.18.0.3:80", whose);
     let dead_v4 = |failure| dead(IPV4, Whose::Public, failure);
-    check(&[dead_v4(TimedOut), inner()], &[hairpin, served]);
-    check(&[dead_v4(Refused), inner()], &[hairpin, served]);
-    check(
-        &[dead_v4(TimedOut), other(Whose::Container), inner()],
-        &[("http.not_found", Severity::Failure), hairpin, served],
+    // It may be another host, to which the CA would go.
+    check(&[dead_v4(TimedOut), inner()], &[silence, served]);
+    let own = |fetches: &[Fetch]| judged_at(&["192.0.2.1"], Ipv6::Usable, fetches);
+    let hairpin = ("http.hairpin", Severity::Note);
+    for failure in [TimedOut, Refused] {
+        let findings = own(&[dead_v4(failure), inner()]);
+        assert_eq!(found(&findings), [hairpin, served]);
+    }
+    assert_eq!(
+        found(&own(&[dead_v4(TimedOut), other(Whose::Container), inner()])),
+        [("http.not_found", Severity::Failure), hairpin, served]
     );
     // No router stands between a host and an address of its own.
-    let own = Fetch {
+    let local = Fetch {
         is_local: true,
         ..dead_v4(Refused)
     };
-    check(
-        &[own, inner()],
-        &[("http.refused", Severity::Failure), served],
+    assert_eq!(
+        found(&own(&[local, inner()])),
+        [("http.refused", Severity::Failure), served]
     );
     // Connected, so that it is no matter of routers.
     check(
@@ -362,16 +366,16 @@ fn a_router_that_does_not_turn_packets_back_is_a_note() {
     );
     check(
         &[dead_v6(NoRoute), inner()],
-        &[("http.no_ipv6", Severity::Note), served],
+        &[("http.no_ipv6", Severity::Warning), served],
     );
     check(
         &[dead_v4(NoRoute), inner()],
-        &[("http.no_route", Severity::Note), served],
+        &[("http.no_route", Severity::Warning), served],
     );
 }
 
 #[test]
-fn an_address_that_is_known_to_be_ours_excuses_what_a_router_answers() {
+fn silence_is_the_routers_only_where_the_address_is_known_to_be_ours() {
     #[track_caller]
     fn check(own: &[&str], fetch: Fetch, code: &str, severity: Severity, is_asked: bool) {
         let fetches = [fetch, right(INNER, Whose::Container)];
@@ -393,10 +397,17 @@ fn an_address_that_is_known_to_be_ours_excuses_what_a_router_answers() {
         )
     };
     let silent = || dead(IPV4, Whose::Public, ConnectFailure::TimedOut);
-    check(ours, page(), "http.hairpin", Severity::Note, false);
     check(ours, silent(), "http.hairpin", Severity::Note, false);
-    check(&[], silent(), "http.hairpin", Severity::Note, true);
     // It may be another host, to which the CA would go.
+    check(
+        &[],
+        silent(),
+        "http.connect_timeout",
+        Severity::Failure,
+        true,
+    );
+    // What answers here answers the CA too.
+    check(ours, page(), "http.login", Severity::Failure, false);
     check(&[], page(), "http.login", Severity::Failure, false);
     let others: &[&str] = &["192.0.2.99"];
     check(others, page(), "http.login", Severity::Failure, false);
@@ -418,12 +429,11 @@ fn without_a_container_this_host_itself_is_the_witness() {
     const HERE: &str = "127.0.0.1:80";
     let silent = || dead(IPV4, Whose::Public, ConnectFailure::TimedOut);
     let refused = || dead(HERE, Whose::Loopback, ConnectFailure::Refused);
-    let (served, hairpin) = (
-        ("http.served", Severity::Ok),
-        ("http.hairpin", Severity::Note),
-    );
+    let served = ("http.served", Severity::Ok);
+    let hairpin = ("http.hairpin", Severity::Note);
     let here = || right(HERE, Whose::Loopback);
-    check(&[silent(), here()], &[hairpin, served]);
+    let own = judged_at(&["192.0.2.1"], Ipv6::Usable, &[silent(), here()]);
+    assert_eq!(found(&own), [hairpin, served]);
     // That nginx is not on this host says nothing.
     let silence = ("http.connect_timeout", Severity::Failure);
     check(&[silent(), refused()], &[silence]);
@@ -447,8 +457,17 @@ fn a_host_whose_ipv6_is_dead_cannot_say_that_an_address_is() {
         "http.dead_ipv6",
         Severity::Failure,
     );
-    check(Ipv6::Dead, dead(TimedOut), "http.no_ipv6", Severity::Note);
-    check(Ipv6::Dead, dead(Refused), "http.no_ipv6", Severity::Note);
+    let blind = ("http.no_ipv6", Severity::Warning);
+    check(Ipv6::Dead, dead(TimedOut), blind.0, blind.1);
+    let ours = judged_at(&["2001:db8::1"], Ipv6::Dead, &[dead(TimedOut)]);
+    assert_eq!(found(&ours), [("http.no_ipv6", Severity::Note)]);
+    // A refusal is an answer, over IPv6 that works.
+    check(
+        Ipv6::Dead,
+        dead(Refused),
+        "http.dead_ipv6",
+        Severity::Failure,
+    );
     let own = Fetch {
         is_local: true,
         ..dead(Refused)
