@@ -82,7 +82,8 @@ impl Published {
                 .to_str()
                 .filter(|name| is_old && name.starts_with(prefix))
             {
-                directory.remove(name)?;
+                // One that cannot be removed keeps no other from it.
+                let _ = directory.remove(name);
             }
         }
         Ok(())

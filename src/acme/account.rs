@@ -130,7 +130,7 @@ impl Session {
         });
         let (_, credentials) = created
             .await
-            .map_err(|error| problem::explain(WHAT, error, transport.hints()))?;
+            .map_err(|error| problem::explain(problem::ACCOUNT, error, transport.hints()))?;
         self.keep(&credentials, registration.store)
     }
 
@@ -149,7 +149,7 @@ impl Session {
                 .create_from_key((key, PrivateKeyDer::Pkcs8(pkcs8)), url)
                 .await
         });
-        let explain = |error| problem::explain(WHAT, error, transport.hints());
+        let explain = |error| problem::explain(problem::ACCOUNT, error, transport.hints());
         let (account, credentials) = created.await.map_err(explain)?;
         let stored = self.keep(&credentials, registration.store)?;
         // Registering by key sends no contact, so it is added.
@@ -176,7 +176,7 @@ impl Session {
         store: &Store,
     ) -> Result<StoredAccount, AcmeError> {
         let nonsense = |reason: &str| AcmeError::Protocol {
-            what: WHAT,
+            what: problem::ACCOUNT,
             reason: reason.to_owned(),
         };
         let json = serde_json::to_value(credentials).map_err(|_| nonsense("no JSON form"))?;
@@ -215,7 +215,7 @@ impl Session {
         Account::builder_with_http(Box::new(transport.clone()))
             .from_credentials(credentials)
             .await
-            .map_err(|error| problem::explain(WHAT, error, Hints::default()))
+            .map_err(|error| problem::explain(problem::ACCOUNT, error, Hints::default()))
     }
 }
 
@@ -248,5 +248,3 @@ fn external_key(eab: &Eab) -> Result<ExternalAccountKey, AcmeError> {
     }
     Ok(ExternalAccountKey::new(eab.kid.clone(), &key))
 }
-
-const WHAT: &str = "the account";

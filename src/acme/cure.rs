@@ -1,7 +1,7 @@
 //! What an operator can do about an error of a CA, under a stable code.
 
 use super::problem::{
-    AcmeError, BAD_CSR, BAD_PUBLIC_KEY, CAA, COMPOUND, EAB_REQUIRED, INVALID_CONTACT,
+    ACCOUNT, AcmeError, BAD_CSR, BAD_PUBLIC_KEY, CAA, COMPOUND, EAB_REQUIRED, INVALID_CONTACT,
     INVALID_PROFILE, Invalid, NONCE_REFUSED, RATE_LIMITED, REJECTED, SERVER_INTERNAL, UNAUTHORIZED,
     UNSUPPORTED, UNSUPPORTED_CONTACT, USER_ACTION, unpause_link,
 };
@@ -42,6 +42,18 @@ impl Explain for AcmeError {
             Self::Registration(error) => error.cure(),
             Self::Http(error) => Some(http_cure(error)),
             Self::Status { status, .. } => Some(status_cure(*status)),
+            Self::Refused { .. } if self.is_of_account() => Some(
+                "the CA no longer accepts the account: move its file in `state`/accounts away, and a new one is registered"
+                    .to_owned(),
+            ),
+            Self::Refused { what, problem, .. }
+                if *what == ACCOUNT && problem.kind == UNAUTHORIZED =>
+            {
+                Some(
+                    "are `eab_kid` and the key in `eab_hmac_file` those that the CA gave you?"
+                        .to_owned(),
+                )
+            }
             Self::Refused { problem, hints, .. } => Some(refusal_cure(problem, hints)),
             Self::Validation(invalid) => Some(validation_cures(invalid)),
             Self::Deadline { .. } => Some(TROUBLE.to_owned()),
@@ -156,7 +168,7 @@ fn refusal_cure(problem: &Problem, hints: &Hints) -> String {
             "ask the CA for a key, and set `eab_kid` and `eab_hmac_file` in the issuer's table"
                 .to_owned()
         }
-        (UNAUTHORIZED, _) => "the CA no longer accepts the account: move its file in `state`/accounts away, and a new one is registered".to_owned(),
+        (UNAUTHORIZED, _) => "an authorization was lost on the way: run certd again".to_owned(),
         (REJECTED | UNSUPPORTED, _) => "the CA does not issue for such a name: is it spelt right, and public? Another `issuer` may".to_owned(),
         (BAD_CSR | BAD_PUBLIC_KEY, _) => "the CA wants another key: set `key_type`".to_owned(),
         (ALREADY_REPLACED, _) => {

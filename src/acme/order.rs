@@ -107,7 +107,7 @@ impl Session {
         }
         repeat(async || account.new_order(&request).await)
             .await
-            .map_err(|error| problem::explain("the order", error, transport.hints()))
+            .map_err(|error| problem::explain(problem::ORDER, error, transport.hints()))
     }
 }
 
@@ -235,12 +235,12 @@ impl Pending {
         }
         match &self.order.state().error {
             Some(problem) => AcmeError::Refused {
-                what: "the order",
+                what: "the finalized order",
                 problem: Box::new(problem_of(problem)),
                 hints: Hints::default(),
             },
             None => AcmeError::Protocol {
-                what: "the order",
+                what: "the finalized order",
                 reason: "it is invalid without a reason".to_owned(),
             },
         }

@@ -182,7 +182,7 @@ impl AcmeError {
                 | INVALID_CONTACT | UNSUPPORTED_CONTACT | BAD_CSR | BAD_PUBLIC_KEY => {
                     Consequence::Stop
                 }
-                UNAUTHORIZED if problem.subproblems.is_empty() => Consequence::Stop,
+                UNAUTHORIZED if self.is_of_account() => Consequence::Stop,
                 _ => Consequence::Spent,
             },
             Self::Validation(_) | Self::Protocol { .. } | Self::Deadline { .. } => {
@@ -216,12 +216,7 @@ impl AcmeError {
             }
         };
         match self {
-            // Without a name it is the account that may not order.
-            Self::Refused { problem, .. }
-                if problem.kind == UNAUTHORIZED && problem.subproblems.is_empty() =>
-            {
-                false
-            }
+            Self::Refused { .. } if self.is_of_account() => false,
             Self::Refused { problem, .. } => is_of_validation(problem) && in_document(problem),
             Self::Validation(invalid) => invalid.iter().any(|invalid| {
                 invalid.name == name
@@ -233,21 +228,30 @@ impl AcmeError {
 
     /// What the CA refused this name for, such as `caa`; `None` where it says nothing of it
     pub fn kind_for(&self, name: &str) -> Option<&str> {
-        let of_name = |problem: &'_ Problem| {
-            let mut subproblems = problem.subproblems.iter();
-            subproblems.position(|part| part.name.as_deref() == Some(name))
-        };
-        let problem = match self {
-            Self::Refused { problem, .. } => &**problem,
+        let documents: Vec<(&str, &Problem)> = match self {
+            Self::Refused { problem, .. } => vec![(name, problem)],
             Self::Validation(invalid) => {
-                &invalid.iter().find(|invalid| invalid.name == name)?.problem
+                let all = invalid.iter();
+                all.map(|invalid| (invalid.name.as_str(), &invalid.problem))
+                    .collect()
             }
-            _ => return None,
+            _ => Vec::new(),
         };
-        Some(match of_name(problem) {
-            Some(position) => &problem.subproblems[position].kind,
-            None => &problem.kind,
-        })
+        let parts = documents
+            .iter()
+            .flat_map(|(_, problem)| &problem.subproblems);
+        let part = parts
+            .clone()
+            .find(|part| part.name.as_deref() == Some(name));
+        let whole = documents.iter().find(|(of, _)| *of == name);
+        part.map(|part| part.kind.as_str())
+            .or_else(|| whole.map(|(_, problem)| problem.kind.as_str()))
+    }
+
+    /// Whether the account itself may not order: a new order is refused, and for no name
+    pub(super) fn is_of_account(&self) -> bool {
+        matches!(self, Self::Refused { what, problem, .. }
+            if *what == ORDER && problem.kind == UNAUTHORIZED && problem.subproblems.is_empty())
     }
 
     /// Whether the CA does not know the account
@@ -398,6 +402,9 @@ pub(super) const NONCE_REFUSED: &str = "badNonce";
 pub(super) const RATE_LIMITED: &str = "rateLimited";
 pub(super) const SERVER_INTERNAL: &str = "serverInternal";
 pub(super) const INVALID_CONTACT: &str = "invalidContact";
+/// What is asked for, as a noun
+pub(super) const ORDER: &str = "the order";
+pub(super) const ACCOUNT: &str = "the account";
 pub(super) const CAA: &str = "caa";
 pub(super) const UNAUTHORIZED: &str = "unauthorized";
 pub(super) const BAD_CSR: &str = "badCSR";

@@ -111,11 +111,14 @@ impl CliError {
                 source: NameError::Character { found: ':' | '/' },
                 ..
             } => Some("a name alone, without https://, port and path".to_owned()),
-            Self::UnknownDomain {
-                close: Some(close), ..
-            } => Some(format!("did you mean {close}?")),
-            Self::UnknownDomain { name, file, .. } => {
-                Some(format!("add it to {file}:\n[[domain]]\nname = \"{name}\""))
+            Self::UnknownDomain { name, file, close } => {
+                let meant = close
+                    .as_ref()
+                    .map(|close| format!("did you mean {close}? Else "));
+                let meant = meant.unwrap_or_default();
+                Some(format!(
+                    "{meant}add it to {file}:\n[[domain]]\nname = \"{name}\""
+                ))
             }
             Self::UnknownIssuer { known, .. } => Some(format!("known are {}", known.join(", "))),
             Self::NoDomain => Some("a domain with enabled = false is left out by --all".to_owned()),

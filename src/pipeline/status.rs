@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::config::{Config, Domain};
 use crate::finding::{Finding, chain_of_causes};
 use crate::name::DnsName;
-use crate::plan::{backoff, due};
+use crate::plan::{self, backoff, due};
 use crate::report::SCHEMA_VERSION;
 use crate::report::status::{LastRun, LineageState, LineageStatus, Standing, StatusReport};
 use crate::store::Store;
@@ -99,7 +99,7 @@ fn lineage(
         }),
         next_try: backoff::next_try(&record.order_failures)
             .filter(|at| *at > now && record.order_failures.refused.is_none()),
-        order_stopped: record.order_failures.refused.is_some(),
+        order_stopped: is_stopped(config, store, domain, &record),
         order_failure: record.order_failures.reason.clone(),
         problem: damage,
     };
@@ -118,6 +118,19 @@ fn lineage(
         }
     }
     status
+}
+
+/// Whether what would be ordered now is what the CA has refused until a person acts
+fn is_stopped(config: &Config, store: &Store, domain: Option<&Domain>, record: &Record) -> bool {
+    let (Some(refused), Some(domain)) = (&record.order_failures.refused, domain) else {
+        return false;
+    };
+    let issuer = config.issuers.get(&domain.issuer);
+    let account = issuer.and_then(|issuer| {
+        let account = store.account(&domain.issuer, &issuer.directory);
+        account.ok().flatten().map(|account| account.url)
+    });
+    plan::asked(config, domain, &domain.issuer, account) == *refused
 }
 
 fn describe(

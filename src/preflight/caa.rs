@@ -156,6 +156,20 @@ fn forbidden(at: &str, issue: &[Issue], issuing: &Issuing<'_>) -> Finding {
         shown.join(", "),
         identity.unwrap_or("every CA")
     );
+    let means_us = |record: &&Issue| {
+        let domain = record.words.split('"').nth(1).unwrap_or_default();
+        let domain = trim(domain.split(';').next().unwrap_or_default()).trim_end_matches('.');
+        identity.is_some_and(|identity| identity.eq_ignore_ascii_case(domain))
+    };
+    if let (Some(record), Some(identity)) = (issue.iter().find(means_us), identity) {
+        let evidence = format!(
+            "{at} has {}: it means {identity}, and read by the letter it allows nobody",
+            record.words
+        );
+        return Finding::failure("caa.forbidden", evidence).with_cure(format!(
+            "write {identity:?} in small letters without a dot, no blank inside a parameter, and nothing after the last: Let's Encrypt passes over a record that is not well formed (RFC 8659 section 4.2)"
+        ));
+    }
     let cure = match identity {
         Some(identity) => format!(
             "add the record\n    {at}. CAA 0 issue \"{identity}\"\nor set `issuer` to a CA that is allowed"
@@ -237,9 +251,11 @@ impl Issue {
     fn refusal(&self, issuing: &Issuing<'_>) -> Option<Refusal> {
         let refuses = |(key, value): &(String, String)| match key.as_str() {
             "validationmethods" => {
-                let methods: Vec<&str> = value.split(',').collect();
-                let are_words = methods.iter().all(|method| is_method(method));
-                (!are_words || !methods.contains(&"http-01")).then_some(Refusal::Method)
+                // Let's Encrypt reads up to the first that fits, or that is no word.
+                let read = value
+                    .split(',')
+                    .find(|method| *method == OWN || !is_method(method));
+                (read != Some(OWN)).then_some(Refusal::Method)
             }
             "accounturi" => (issuing.account != Some(value)).then_some(Refusal::Account),
             _ => None,
@@ -248,7 +264,7 @@ impl Issue {
     }
 }
 
-/// `tag = value` of letters, digits and what is visible (RFC 8659 section 4.2)
+/// `tag = value` (RFC 8659 section 4.2); Let's Encrypt takes no hyphen in a tag
 fn parameter(text: &str) -> Option<(String, String)> {
     let (tag, value) = text.split_once('=')?;
     let (tag, value) = (trim(tag), trim(value));
@@ -267,6 +283,8 @@ fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
 
+/// How certd has names validated
+const OWN: &str = "http-01";
 /// Tags that CAs know (RFC 8659 section 4, RFC 9495)
 const KNOWN: [&str; 4] = ["issue", "issuewild", "issuemail", "iodef"];
 /// Records that are shown of a set

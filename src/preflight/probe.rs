@@ -127,24 +127,32 @@ impl Prober {
         let found = self.resolver.addresses(host).await.ok()?;
         // The inside is tried because the public address may be out of reach from here; a
         // redirect to another name of the same host must not lead back out to that address.
-        let home = match place.whose {
-            Whose::Public => vec![place.doors.http.ip()],
-            Whose::Container | Whose::Loopback => {
-                let own = self.resolver.addresses(place.name.as_str()).await;
-                own.unwrap_or_default()
-            }
+        // So it is where the resolver has an inner view, and the world another.
+        let own = self.resolver.addresses(place.name.as_str()).await;
+        let home = own.unwrap_or_default();
+        let public = place.doors.http.ip();
+        let is_home = |address: &IpAddr| {
+            home.contains(address) || place.whose == Whose::Public && *address == public
         };
-        if found.iter().any(|address| home.contains(address)) {
+        if found.iter().any(is_home) {
             return Some(place.doors);
         }
         let is_usable = |address: &&IpAddr| match self.issuer {
             IssuerKind::Public => scope(**address).is_none(),
             IssuerKind::Private => true,
         };
-        let usable = found.iter().filter(is_usable);
-        // A CA tries IPv6 first, and of a redirect nothing else (Let's Encrypt).
-        let first = usable.min_by_key(|address| address.is_ipv4());
-        first.map(|address| self.ports.at(*address))
+        let (v4, v6): (Vec<&IpAddr>, Vec<&IpAddr>) = found
+            .iter()
+            .filter(is_usable)
+            .partition(|address| address.is_ipv4());
+        // A CA tries IPv6 first. This host may have none, and then cannot judge it.
+        if let Some(first) = v6.first() {
+            let doors = self.ports.at(**first);
+            if v4.is_empty() || self.fetcher.connects(doors.http).await {
+                return Some(doors);
+            }
+        }
+        v4.first().map(|address| self.ports.at(**address))
     }
 }
 

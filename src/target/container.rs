@@ -218,12 +218,13 @@ impl Engine {
         command: &[String],
     ) -> Result<Executed, DockerError> {
         match timeout(self.patience, self.exec_unbounded(container, command)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(DockerError::ExecTimedOut {
+            // The engine's own time for an answer ends with that for the whole: either may be first.
+            Ok(Err(DockerError::TimedOut { .. })) | Err(_) => Err(DockerError::ExecTimedOut {
                 container: container.name.clone(),
                 command: command.join(" "),
                 after: self.patience,
             }),
+            Ok(outcome) => outcome,
         }
     }
 

@@ -355,7 +355,13 @@ fn to_change(work: &Work<'_>, name: &DnsName, configured: &Configured) -> Option
         (true, Some(named)) => format!(
             "the server block at {place} of {container} names {named}: `certd obtain {domain}` orders a certificate of its own, and shows the lines to change"
         ),
-        (_, None) => format!(
+        (true, None) => format!(
+            "`certd obtain {domain}` orders its certificate and lets nginx load it: the server block at {place} of {container} waits for it"
+        ),
+        (false, None) if block.certificates.is_empty() => {
+            lines_to_change(work, block, configured, &[])
+        }
+        (false, None) => format!(
             "the server block at {place} of {container} names the right files: `certd obtain {domain}` lets nginx load them, without an order"
         ),
         (false, Some(_)) => lines_to_change(work, block, configured, &wrong),

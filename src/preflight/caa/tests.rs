@@ -160,6 +160,9 @@ fn parameters_bind_to_a_method_and_to_an_account() {
     check(&[blank], None, "caa.forbidden");
     let no_word = "ca.test; validationmethods=http_01,http-01";
     check(&[no_word], None, "caa.method");
+    // It is read up to the first that fits.
+    let behind = "ca.test; validationmethods=http-01,http_01";
+    check(&[behind], None, "caa.allowed");
     // Of a parameter in other letters Let's Encrypt knows nothing.
     check(&["ca.test; ValidationMethods=dns-01"], None, "caa.allowed");
     check(&[mine], Some(ACCOUNT), "caa.allowed");
@@ -312,6 +315,22 @@ fn a_ca_without_identities_is_judged_where_nobody_may_issue() {
         found.evidence,
         "shop.test has CAA 0 issue \";\": that forbids every CA"
     );
+}
+
+#[test]
+fn a_record_that_is_not_well_formed_is_said_to_be_so() {
+    let check = |value: &str, is_meant: bool| {
+        let records = [(Criticality::NonCritical, "issue", value)];
+        let found = verdict(&[at("shop.test", &records)], &["ca.test"], None);
+        assert_eq!(found.code, "caa.forbidden", "{value}");
+        let says_so = found.evidence.contains("read by the letter");
+        assert_eq!(says_so, is_meant, "{found:?}");
+    };
+    check("ca.test; validationmethods=dns-01, http-01", true);
+    check("ca.test.", true);
+    check("CA.test", true);
+    check("other.test", false);
+    check(";", false);
 }
 
 #[test]

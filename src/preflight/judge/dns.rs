@@ -40,13 +40,7 @@ impl NameFacts {
 
     /// What the servers of the zone say of one family; `None` where none of them said anything
     fn published(&self, kind: RecordKind) -> Option<BTreeSet<IpAddr>> {
-        let said = self.authorities.iter();
-        let said = said.filter_map(|authority| match authority.said(kind)? {
-            Ok(answer) => Some(answer.addresses().collect()),
-            Err(LookupFailure::NoSuchName) => Some(BTreeSet::new()),
-            Err(_) => None,
-        });
-        said.reduce(|mut all, more| {
+        self.sets(kind).reduce(|mut all, more| {
             all.extend(more);
             all
         })
@@ -78,15 +72,16 @@ impl NameFacts {
 
     /// Whether one of the zone's servers says what the resolver says
     fn is_said_by_one(&self, lookup: &Lookup) -> bool {
-        let Ok(here) = &lookup.outcome else {
+        let Some(here) = addresses_in(&lookup.outcome) else {
             return false;
         };
-        let here: BTreeSet<IpAddr> = here.addresses().collect();
-        self.authorities.iter().any(|authority| {
-            let said = authority.said(lookup.kind);
-            let said = said.and_then(|said| said.as_ref().ok());
-            said.is_some_and(|said| said.addresses().collect::<BTreeSet<IpAddr>>() == here)
-        })
+        self.sets(lookup.kind).any(|said| said == here)
+    }
+
+    /// What each server of the zone says of one family, where it says anything
+    fn sets(&self, kind: RecordKind) -> impl Iterator<Item = BTreeSet<IpAddr>> {
+        let said = self.authorities.iter();
+        said.filter_map(move |authority| addresses_in(authority.said(kind)?))
     }
 
     /// The servers that were asked, in words
@@ -99,6 +94,15 @@ impl NameFacts {
             none if none.is_empty() => "DNS".to_owned(),
             servers => servers,
         }
+    }
+}
+
+/// The addresses in an answer; `None` where there is none
+fn addresses_in(outcome: &Result<Answer, LookupFailure>) -> Option<BTreeSet<IpAddr>> {
+    match outcome {
+        Ok(answer) => Some(answer.addresses().collect()),
+        Err(LookupFailure::NoSuchName) => Some(BTreeSet::new()),
+        Err(_) => None,
     }
 }
 
@@ -149,12 +153,12 @@ pub fn judge(facts: &NameFacts, policy: &Policy<'_>) -> Vec<Finding> {
         if view.of == Witness::Zone && !facts.is_said_by_one(lookup) {
             findings.push(other_view(facts, lookup, &view.addresses));
         }
-        findings.extend(elsewhere(&facts.name, lookup, &view.addresses, policy));
+        findings.extend(elsewhere(facts, lookup, &view.addresses, policy));
         addresses.extend(view.addresses);
     }
     findings.extend(lacking(facts, &addresses));
     findings.extend(reserved(&facts.name, &addresses, policy.issuer));
-    findings.extend(disagreement(facts));
+    findings.extend(disagreement(facts, policy));
     if !addresses.is_empty() {
         if answers
             .iter()
@@ -390,12 +394,12 @@ fn scope_v6(address: Ipv6Addr) -> Option<&'static str> {
 
 /// Addresses that are not this host's, judged for each family alone
 fn elsewhere(
-    name: &DnsName,
+    facts: &NameFacts,
     lookup: &Lookup,
     view: &[IpAddr],
     policy: &Policy<'_>,
 ) -> Option<Finding> {
-    let (kind, own) = (lookup.kind, policy.own);
+    let (kind, own, name) = (lookup.kind, policy.own, &facts.name);
     if own.is_empty() {
         return None;
     }
@@ -436,6 +440,13 @@ fn elsewhere(
         };
         return Some(Finding::failure("dns.elsewhere", evidence).with_cure(cure));
     }
+    let here = addresses_in(&lookup.outcome);
+    let mut sets = facts.sets(kind).chain(here);
+    let is_ours = |address: &IpAddr| own.contains(address);
+    if !sets.any(|set| set.iter().any(is_ours) && !set.iter().all(is_ours)) {
+        // No server has both: some have the old and some the new, which is told as such.
+        return None;
+    }
     let evidence = format!(
         "{name} has several {kind} records, and {others} is not this host ({})",
         list(&ours)
@@ -469,14 +480,16 @@ fn join(texts: &[String]) -> String {
 }
 
 /// Servers of one zone that say different things: a change has not reached them all
-fn disagreement(facts: &NameFacts) -> Option<Finding> {
+fn disagreement(facts: &NameFacts, policy: &Policy<'_>) -> Option<Finding> {
     [RecordKind::A, RecordKind::Aaaa]
         .into_iter()
-        .find_map(|kind| disagreement_on(facts, kind))
+        .find_map(|kind| disagreement_on(facts, kind, policy))
 }
 
 /// For each family alone: a server that fails for one of them has said nothing of it
-fn disagreement_on(facts: &NameFacts, kind: RecordKind) -> Option<Finding> {
+///
+/// A failure where one of them leads to another host: the CA may ask that one.
+fn disagreement_on(facts: &NameFacts, kind: RecordKind, policy: &Policy<'_>) -> Option<Finding> {
     let is_alias = [&facts.a, &facts.aaaa]
         .into_iter()
         .filter_map(|lookup| lookup.outcome.as_ref().ok())
@@ -518,7 +531,14 @@ fn disagreement_on(facts: &NameFacts, kind: RecordKind) -> Option<Finding> {
         ),
         None => "a change is not everywhere yet: wait until all servers have it".to_owned(),
     };
-    Some(Finding::warning("dns.disagreement", evidence).with_cure(cure))
+    let is_foreign = |address: &IpAddr| !policy.own.contains(address) && scope(*address).is_none();
+    let leads_away = said.iter().any(|(_, said, _)| said.iter().any(is_foreign));
+    let is_harmful = leads_away && !policy.own.is_empty() && policy.issuer == IssuerKind::Public;
+    let finding = match is_harmful {
+        true => Finding::failure("dns.disagreement", evidence),
+        false => Finding::warning("dns.disagreement", evidence),
+    };
+    Some(finding.with_cure(cure))
 }
 
 fn span(ttl: Duration) -> String {

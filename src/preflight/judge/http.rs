@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use http::Uri;
+
 use crate::facts::ConnectFailure;
 use crate::facts::fetch::{Body, Fetch, FetchFailure, Hop, Whose};
 use crate::finding::{Finding, Severity, excerpt};
@@ -113,10 +115,11 @@ impl Ways {
             Whose::Container | Whose::Loopback => finding,
             Whose::Public if fetch.address.is_ipv6() => match is_blind(site, fetch) {
                 true => no_ipv6(site, fetch),
-                false if self.ipv4 == Served::Nowhere => finding.with_cure(format!(
-                    "publish port 80 on IPv6 too, or point {} to an address of this host alone",
-                    site.name
-                )),
+                false if self.ipv4 == Served::Nowhere && fetch.never_connected() => finding
+                    .with_cure(format!(
+                        "publish port 80 on IPv6 too, or point {} to an address of this host alone",
+                        site.name
+                    )),
                 false => finding,
             },
             // The CA tries IPv6 first, and IPv4 only where that fails.
@@ -192,7 +195,7 @@ fn outside(site: Site<'_>, fetch: &Fetch, finding: Finding) -> Finding {
             ),
         ),
         (true, false) => finding.with_cure(format!(
-            "nginx answers right inside: something else has port 80 of {ip}. Is that port forwarded to nginx?"
+            "nginx answers right inside, so something else has port 80 of {ip}: is that port forwarded to nginx? A router that answers so to this host alone is passed over by leaving `http` out of `[preflight] require`"
         )),
         (false, true) if site.own.is_empty() => finding.with_cure(format!(
             "correct the record of {name} if {ip} is not this host; if it is, behind a router that turns nothing back, set `addresses` in domains.toml"
@@ -263,7 +266,7 @@ fn server(hop: Option<&Hop>) -> String {
 /// What to do where the right file is not found: whose answer it is decides
 fn location(site: Site<'_>, hop: Option<&Hop>) -> String {
     let block = block(site);
-    match stranger(hop) {
+    match stranger(site, hop) {
         Some(server) => format!(
             "{server} answers, not nginx: let nginx have port 80, or let {server} pass /.well-known/acme-challenge/ on to it; then {block}"
         ),
@@ -271,9 +274,13 @@ fn location(site: Site<'_>, hop: Option<&Hop>) -> String {
     }
 }
 
-/// What answered, where it says that it is not nginx
-fn stranger(hop: Option<&Hop>) -> Option<&str> {
-    let server = hop?.server.as_deref()?;
+/// What answered for the name, where it says that it is not nginx
+///
+/// What answers for another name, to which nginx may redirect, can be anything.
+fn stranger<'h>(site: Site<'_>, hop: Option<&'h Hop>) -> Option<&'h str> {
+    let url: Uri = hop?.url.parse().ok()?;
+    let is_of_name = url.host()?.eq_ignore_ascii_case(site.name.as_str());
+    let server = hop?.server.as_deref().filter(|_| is_of_name)?;
     let words = server.to_ascii_lowercase();
     let is_nginx = NGINX.iter().any(|nginx| words.contains(nginx));
     (!is_nginx).then_some(server)
@@ -418,7 +425,7 @@ fn refused(site: Site<'_>, place: &str, status: u16, fetch: &Fetch) -> Finding {
         ),
         _ => ("http.status", location(site, hop)),
     };
-    let cure = match stranger(hop) {
+    let cure = match stranger(site, hop) {
         Some(_) => location(site, hop),
         None => cure,
     };

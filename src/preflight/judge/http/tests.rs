@@ -478,6 +478,18 @@ fn a_host_whose_ipv6_is_dead_cannot_say_that_an_address_is() {
 }
 
 #[test]
+fn what_answers_over_ipv6_is_told_by_its_answer() {
+    let location = |fetches: &[Fetch]| {
+        let finding = judged(fetches).remove(0);
+        assert_eq!(finding.code, "http.not_found");
+        finding.cure.is_some_and(|cure| cure.contains("location /"))
+    };
+    assert!(location(&[wrong(IPV6, Whose::Public)]));
+    let both = [wrong(IPV4, Whose::Public), wrong(IPV6, Whose::Public)];
+    assert!(location(&both));
+}
+
+#[test]
 fn where_the_ca_does_not_go_nothing_fails() {
     #[track_caller]
     fn check(fetches: &[Fetch], expected: &[(&'static str, Severity)]) {
