@@ -18,6 +18,7 @@ use crate::chain::KeyType;
 use crate::finding::one_line;
 use crate::name::DnsName;
 use crate::time::Fraction;
+use crate::time::schedule::Schedule;
 
 mod check;
 pub mod defaults;
@@ -42,6 +43,8 @@ pub struct Config {
     pub state: PathBuf,
     /// Part of the lifetime left at which a certificate is due
     pub renewal_fraction: Fraction,
+    /// When a timer or the daemon looks at what is due
+    pub schedule: Option<Schedule>,
     /// `[verify]`
     pub verify: Verify,
     /// `[dns]`

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
+
+pub mod schedule;
 
 /// The validity period of a certificate (RFC 5280 section 4.1.2.5)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -54,6 +56,30 @@ impl Validity {
     /// Whether `now` lies inside the period
     pub fn contains(&self, now: Timestamp) -> bool {
         self.not_before <= now && now <= self.not_after
+    }
+}
+
+/// A span of time, its end left out
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// First instant in it
+    pub start: Timestamp,
+    /// First instant after it
+    pub end: Timestamp,
+}
+
+impl Window {
+    /// Whether no instant lies in it: it is empty, or reversed
+    pub fn is_empty(&self) -> bool {
+        self.end <= self.start
+    }
+
+    /// The instant that lies at this part of it, from 0.0 up to 1.0
+    #[must_use]
+    pub fn instant_at(&self, part: f64) -> Timestamp {
+        let width = self.end.duration_since(self.start).as_secs_f64();
+        let offset = SignedDuration::from_secs_f64(width.max(0.0) * part.clamp(0.0, 1.0));
+        self.start.saturating_add(offset).unwrap_or(self.start)
     }
 }
 

@@ -42,7 +42,7 @@ const DRIVE: usize = 5;
 const SURFACE: usize = 7;
 
 /// External crates that have one home
-const HOMES: [(&str, &[&str]); 14] = [
+const HOMES: [(&str, &[&str]); 15] = [
     ("instant_acme", &["acme"]),
     ("rcgen", &["acme"]),
     ("hickory_resolver", &["net"]),
@@ -57,6 +57,7 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("clap", &["cli", "telemetry"]),
     ("indicatif", &["cli"]),
     ("toml", &["config"]),
+    ("croner", &["time"]),
 ];
 
 #[test]

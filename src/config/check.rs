@@ -13,9 +13,12 @@ use super::{
     Check, Config, ConfigTest, Dns, Eab, Environment, Issuer, MinRemaining, Mistake, Nginx,
     Preflight, Reload, Selector, Terms, Verify, defaults,
 };
+use jiff::tz::TimeZone;
+
 use crate::chain::KeyType;
 use crate::name::DnsName;
 use crate::time::Fraction;
+use crate::time::schedule::Schedule;
 
 mod domain;
 
@@ -80,6 +83,7 @@ impl<'t> Checker<'_, 't> {
                 .and_then(|table| self.nginx(table, None)),
             addresses: self.addresses(&root).unwrap_or_default(),
         };
+        let (renewal_fraction, schedule) = self.renewal(&root);
         let config = Config {
             path: path.to_owned(),
             email: self.email(&root),
@@ -91,7 +95,8 @@ impl<'t> Checker<'_, 't> {
             key_group: root.string("key_group").map(|group| group.value),
             storage: self.path(root.string("storage"), defaults::STORAGE),
             state: self.path(root.string("state"), defaults::STATE),
-            renewal_fraction: self.renewal(&root),
+            renewal_fraction,
+            schedule,
             verify: self.verify(&root),
             dns: self.dns(&root),
             preflight: self.preflight(&root),
@@ -172,9 +177,10 @@ impl<'t> Checker<'_, 't> {
         found
     }
 
-    fn renewal(&self, root: &Table<'_, 't>) -> Fraction {
+    fn renewal(&self, root: &Table<'_, 't>) -> (Fraction, Option<Schedule>) {
+        let usual = Schedule::parse(defaults::SCHEDULE).ok();
         let Some(table) = root.table("renewal") else {
-            return defaults::RENEWAL_FRACTION;
+            return (defaults::RENEWAL_FRACTION, usual);
         };
         let fraction = table.string("fraction").and_then(|value| {
             let parsed = value.value.parse().ok();
@@ -183,8 +189,27 @@ impl<'t> Checker<'_, 't> {
             }
             parsed
         });
-        table.finish(&["schedule", "timezone", "jitter"]);
-        fraction.unwrap_or(defaults::RENEWAL_FRACTION)
+        let mut schedule = usual;
+        if let Some(value) = table.string("schedule") {
+            match Schedule::parse(&value.value) {
+                Ok(given) => schedule = Some(given),
+                Err(error) => {
+                    let hint = format!(
+                        "minute, hour, day, month, weekday: {:?}",
+                        defaults::SCHEDULE
+                    );
+                    self.mistake(&value, error.to_string(), Some(hint));
+                }
+            }
+        }
+        if let Some(value) = table.string("timezone") {
+            match TimeZone::get(&value.value) {
+                Ok(zone) => schedule = schedule.map(|schedule| schedule.in_zone(zone)),
+                Err(_) => self.mistake(&value, "there is no such time zone on this host", None),
+            }
+        }
+        table.finish(&["jitter"]);
+        (fraction.unwrap_or(defaults::RENEWAL_FRACTION), schedule)
     }
 
     fn verify(&self, root: &Table<'_, 't>) -> Verify {

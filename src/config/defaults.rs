@@ -25,6 +25,8 @@ pub const PORT: u16 = 443;
 pub const DOCKER: &str = "unix:///var/run/docker.sock";
 /// `[renewal] fraction`
 pub const RENEWAL_FRACTION: Fraction = Fraction::new(1, 3);
+/// `[renewal] schedule`
+pub const SCHEDULE: &str = "0 3,15 * * *";
 /// `[verify] min_remaining`: a renewal at a third that failed for a while shows here
 pub const MIN_REMAINING: Fraction = Fraction::new(1, 4);
 /// `[verify] timeout`

@@ -1,0 +1,120 @@
+//! When sweeps come: a cron pattern in a time zone.
+
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use thiserror::Error;
+
+/// A cron pattern of five fields, in a time zone
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    cron: Cron,
+    zone: TimeZone,
+}
+
+impl Schedule {
+    /// The schedule of a pattern such as `0 3,15 * * *`, in the system's time zone
+    ///
+    /// # Errors
+    /// [`ScheduleError`] where the pattern does not read as one, or never matches.
+    pub fn parse(pattern: &str) -> Result<Self, ScheduleError> {
+        let parser = CronParser::builder()
+            .seconds(Seconds::Disallowed)
+            .year(Year::Disallowed)
+            .build();
+        let unusable = |error: croner::errors::CronError| ScheduleError(error.to_string());
+        let schedule = Self {
+            cron: parser.parse(pattern).map_err(unusable)?,
+            zone: TimeZone::system(),
+        };
+        match schedule.next(Timestamp::UNIX_EPOCH) {
+            Some(_) => Ok(schedule),
+            None => Err(ScheduleError("it never comes".to_owned())),
+        }
+    }
+
+    /// The same in another time zone
+    #[must_use]
+    pub fn in_zone(self, zone: TimeZone) -> Self {
+        Self { zone, ..self }
+    }
+
+    /// The first instant after this one that the pattern matches
+    ///
+    /// A time that the clock skips when summer time begins comes right after the gap.
+    pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
+        let after = after.to_zoned(self.zone.clone());
+        let next = self.cron.find_next_occurrence(&after, false).ok()?;
+        Some(next.timestamp())
+    }
+}
+
+/// A text is no cron pattern of five fields
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("it is no cron pattern of five fields: {0}")]
+pub struct ScheduleError(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    #[test]
+    fn the_next_instant_is_found_in_the_zone() {
+        #[track_caller]
+        fn check(pattern: &str, zone: &str, after: &str, expected: &str) {
+            let zone = TimeZone::get(zone).expect("a time zone");
+            let schedule = Schedule::parse(pattern).expect("a pattern").in_zone(zone);
+            assert_eq!(schedule.next(at(after)), Some(at(expected)), "{pattern}");
+        }
+        let twice = "0 3,15 * * *";
+        check(twice, "UTC", "2026-11-20T02:59:59Z", "2026-11-20T03:00:00Z");
+        check(twice, "UTC", "2026-11-20T03:00:00Z", "2026-11-20T15:00:00Z");
+        check(twice, "UTC", "2026-11-20T15:30:00Z", "2026-11-21T03:00:00Z");
+        let berlin = "Europe/Berlin";
+        check(
+            twice,
+            berlin,
+            "2026-11-20T00:00:00Z",
+            "2026-11-20T02:00:00Z",
+        );
+        // Clocks go back an hour at 03:00 on 25 October, and on from 02:00 on 28 March.
+        check(
+            twice,
+            berlin,
+            "2026-10-24T20:00:00Z",
+            "2026-10-25T02:00:00Z",
+        );
+        check(
+            "30 2 * * *",
+            berlin,
+            "2027-03-27T20:00:00Z",
+            "2027-03-28T01:00:00Z",
+        );
+        check(
+            "0 0 29 2 *",
+            "UTC",
+            "2026-11-20T00:00:00Z",
+            "2028-02-29T00:00:00Z",
+        );
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused() {
+        for text in [
+            "",
+            "* * * *",
+            "0 0 3 * * *",
+            "61 * * * *",
+            "0 0 31 2 *",
+            "@x",
+            "\u{1b}",
+        ] {
+            assert!(Schedule::parse(text).is_err(), "{text:?}");
+        }
+    }
+}
