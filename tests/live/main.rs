@@ -31,6 +31,7 @@ mod shared;
 mod signals;
 mod store;
 mod traffic;
+mod units;
 mod verify;
 
 fn main() -> ExitCode {
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         signals::trials(),
         store::trials(),
         traffic::trials(),
+        units::trials(),
         verify::trials(),
     ]
     .into_iter()
