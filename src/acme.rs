@@ -26,6 +26,7 @@ pub mod csr;
 mod cure;
 pub mod order;
 pub mod problem;
+pub mod renewal_info;
 pub mod reply;
 mod transport;
 
@@ -176,6 +177,7 @@ struct Directory {
     _new_nonce: String,
     #[serde(rename = "newOrder")]
     _new_order: String,
+    renewal_info: Option<String>,
     #[serde(default)]
     meta: Meta,
 }

@@ -27,6 +27,7 @@ mod demo;
 mod error;
 mod obtain;
 mod progress;
+mod renew;
 mod status;
 mod verify;
 
@@ -100,6 +101,7 @@ fn run(args: Args) -> Result<Ended, CliError> {
         let command = async {
             match &args.command {
                 Command::Obtain(own) => obtain::run(&args.global, own, &environment).await,
+                Command::Renew(own) => renew::run(&args.global, own, &environment).await,
                 Command::Check(own) => check::run(&args.global, own, &environment).await,
                 Command::Verify(own) => verify::run(&args.global, own, &environment).await,
                 Command::Status => status::run(&args.global, &environment),

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::time::Window;
+
 pub mod dns;
 pub mod fetch;
 
@@ -154,6 +156,26 @@ pub enum FileSystem {
     Memory,
     /// A container's own layer: gone with the container
     ContainerLayer,
+}
+
+/// When a CA would have a certificate renewed (RFC 9773 section 4.2)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suggestion {
+    /// The span in which it should happen
+    pub window: Window,
+    /// A page for people that says why
+    pub explanation: Option<String>,
+    /// When the CA wants to be asked again
+    pub retry_after: Duration,
+}
+
+/// Why a CA suggests nothing (RFC 9773 section 4.3.3)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoSuggestion {
+    /// It does not answer, or with a 5xx: that may be over soon
+    ForNow,
+    /// Anything else: a refusal, an answer that is none
+    LongTerm,
 }
 
 /// A problem document of the CA (RFC 7807, RFC 8555 section 6.7)

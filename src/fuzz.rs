@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Response, Uri};
 use jiff::Timestamp;
 use tokio::runtime::Runtime;
 
-use crate::acme::{self, problem, reply};
+use crate::acme::{self, problem, renewal_info, reply};
 use crate::chain::{Chain, public_key_of};
 use crate::challenge;
 use crate::config::{Config, Environment, MinRemaining, Sharing};
@@ -23,13 +23,14 @@ use crate::facts::{Handshake, KeyProof, Served};
 use crate::finding::{Finding, Severity};
 use crate::name::DnsName;
 use crate::net::{dns, fetch};
-use crate::plan::backoff;
 use crate::plan::budget::{self, Intent, Issuance};
+use crate::plan::{backoff, renewal};
 use crate::preflight::{caa, probe};
 use crate::store::account::StoredAccount;
 use crate::store::ledger::Ledger;
 use crate::store::record::Record;
 use crate::target::{container, dump, endpoint, mount, words};
+use crate::time::Window;
 use crate::verify::judge::{Expectation, judge};
 use crate::verify::path::Trust;
 
@@ -169,6 +170,15 @@ pub fn ca_answer(bytes: &[u8]) {
     assert_printable(hints.link.as_deref().unwrap_or_default());
     let body = parts.next().unwrap_or_default();
     let _ = acme::is_directory(body);
+    if let Ok(suggestion) = renewal_info::suggestion_in(body, hints.retry_after) {
+        let now = Timestamp::UNIX_EPOCH;
+        let kept = renewal::remember(None, Ok(suggestion), 0.5, now);
+        assert!(kept.next_look > now);
+        let within = |window: Window, at| window.start <= at && at < window.end;
+        let is_chosen = kept.window.zip(kept.instant);
+        assert!(is_chosen.is_none_or(|(window, at)| within(window, at)));
+        assert_printable(kept.explanation.as_deref().unwrap_or_default());
+    }
     let mut response = Response::new(Bytes::copy_from_slice(body));
     *response.headers_mut() = headers;
     let refusal = reply::refusal("https://ca.test/order", &response);

@@ -108,6 +108,15 @@
 //! old and new workers accept side by side for a moment. A domain with `shared = true` is also
 //! proven by the live certificate of another lineage that covers the name.
 //!
+//! **Renewal.** A CA that suggests windows (RFC 9773) is asked right after issuance and then when it
+//! says; one instant of a window is chosen at random and kept. A certificate is due when that
+//! instant has come, or when the window has begun and the instant comes before the next run: outside
+//! its window a renewal counts for the CA's limits. No window counts where half of the reserve of
+//! `[renewal] fraction` would be gone, nor for a certificate that is younger than a day. Without a
+//! window the reserve decides, with domains spread over two hundredths of the life. A renewal names
+//! the certificate that it replaces, and is tried once without where the CA says that one is
+//! replaced already. `renew` touches nothing that is not due.
+//!
 //! **Back-off.** Orders that the CA refused, or that were placed and came to nothing, back off for
 //! 1, 10 and 100 minutes, then daily; a `Retry-After` is obeyed. What never reached an order (a CA
 //! that is down, a failed mount) costs the CA nothing and does not back off. A refusal that time does

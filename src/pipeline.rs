@@ -26,6 +26,7 @@ pub mod check;
 pub mod installed;
 pub mod obtain;
 pub mod preflight;
+mod renewal_info;
 pub mod status;
 pub mod verify;
 
@@ -96,6 +97,31 @@ pub struct Options {
     pub mode: Mode,
     /// Checks that stop nothing this once
     pub skip: BTreeSet<Check>,
+    /// What the run is for
+    pub occasion: Occasion,
+    /// When the next run comes; `None` where nobody knows
+    pub next: Option<Timestamp>,
+}
+
+/// What a run is for
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Occasion {
+    /// A person wants these domains served: where nothing is due, that is looked at (`obtain`)
+    #[default]
+    ByHand,
+    /// A timer looks for what is due: CAs are asked for their windows where it is time to ask, and
+    /// what is not due is left alone (`renew`)
+    Timer,
+}
+
+impl Occasion {
+    /// The command that a run stands for
+    const fn command(self) -> &'static str {
+        match self {
+            Self::ByHand => "obtain",
+            Self::Timer => "renew",
+        }
+    }
 }
 
 /// How far `obtain` goes
@@ -178,6 +204,8 @@ struct Work<'c> {
     confirmed: Option<String>,
     /// What was known of it when its names were looked at before the order
     known: Option<preflight::Known>,
+    /// When its newest certificate is renewed
+    renewal_at: Option<Timestamp>,
     progress: Progress,
 }
 
@@ -278,6 +306,7 @@ impl Work<'_> {
             summary: end.summary,
             generation: self.ready.as_ref().map(|ready| ready.generation),
             fingerprint: self.ready.map(|ready| ready.leaf.fingerprint.to_string()),
+            renewal_at: self.renewal_at,
             stages: self.stages,
             findings: self.findings,
         }

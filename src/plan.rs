@@ -10,6 +10,7 @@ use crate::time::Fraction;
 pub mod backoff;
 pub mod budget;
 pub mod due;
+pub mod renewal;
 
 pub use due::Due;
 
@@ -71,6 +72,8 @@ pub struct Demand<'d> {
     pub issuer: Option<&'d str>,
     /// Part of the lifetime left at which a certificate is due
     pub fraction: Fraction,
+    /// When it is looked at next; `None` where nobody knows
+    pub next: Option<Timestamp>,
 }
 
 /// What counts as done for the newest generation

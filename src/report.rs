@@ -33,6 +33,9 @@ pub struct Report {
     pub targets: Vec<TargetReport>,
     /// One entry for each domain, in the order of the configuration
     pub domains: Vec<DomainReport>,
+    /// Domains with a certificate that are not in the configuration: left alone, renewed by nobody
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub orphans: Vec<String>,
 }
 
 impl Report {
@@ -93,6 +96,9 @@ pub struct DomainReport {
     /// SHA-256 of its certificate, in hexadecimal
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
+    /// When it is renewed
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renewal_at: Option<Timestamp>,
     /// What was done, in order
     pub stages: Vec<StageReport>,
     /// What is wrong or worth knowing
@@ -105,7 +111,7 @@ pub struct DomainReport {
 pub enum Outcome {
     /// A generation was deployed and every target was seen to serve it for every name
     Proven,
-    /// Nothing was due, and the live generation was seen served
+    /// Nothing was due; in a run by hand the live generation was seen served
     Unchanged,
     /// Live, and no target was touched (`--no-deploy`)
     Live,

@@ -172,7 +172,9 @@ fn the_readme_names_each_command_and_option_of_obtain() {
         .collect();
     assert_eq!(
         commands,
-        ["obtain", "check", "verify", "status", "demo", "help"]
+        [
+            "obtain", "renew", "check", "verify", "status", "demo", "help"
+        ]
     );
     for command in commands.iter().filter(|command| *command != "help") {
         assert!(readme.contains(&format!("| `certd {command}")), "{command}");

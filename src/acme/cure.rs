@@ -1,9 +1,9 @@
 //! What an operator can do about an error of a CA, under a stable code.
 
 use super::problem::{
-    ACCOUNT, AcmeError, BAD_CSR, BAD_PUBLIC_KEY, CAA, COMPOUND, EAB_REQUIRED, INVALID_CONTACT,
-    INVALID_PROFILE, Invalid, NONCE_REFUSED, RATE_LIMITED, REJECTED, SERVER_INTERNAL, UNAUTHORIZED,
-    UNSUPPORTED, UNSUPPORTED_CONTACT, USER_ACTION, unpause_link,
+    ACCOUNT, ALREADY_REPLACED, AcmeError, BAD_CSR, BAD_PUBLIC_KEY, CAA, COMPOUND, EAB_REQUIRED,
+    INVALID_CONTACT, INVALID_PROFILE, Invalid, NONCE_REFUSED, RATE_LIMITED, REJECTED,
+    SERVER_INTERNAL, UNAUTHORIZED, UNSUPPORTED, UNSUPPORTED_CONTACT, USER_ACTION, unpause_link,
 };
 use super::reply::Hints;
 use crate::facts::Problem;
@@ -246,5 +246,4 @@ fn caa_cure(name: &str) -> String {
 }
 
 const TROUBLE: &str = "the CA is in trouble: run certd again later; what is served is untouched";
-const ALREADY_REPLACED: &str = "alreadyReplaced";
 const DOCUMENTED: &str = "set `directory` to the URL that the CA documents";

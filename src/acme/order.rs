@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::account::Registration;
 use super::problem::{self, AcmeError, Invalid, is_of_validation, problem_of};
+use super::renewal_info::identifier;
 use super::reply::{Hints, RetryAfter};
 use super::transport::Transport;
 use super::{Session, repeat};
@@ -22,6 +23,18 @@ pub struct Pending {
     account_url: String,
     answers: Vec<Answer>,
     deadline: Deadline,
+}
+
+/// What an order asks for beside its names
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wish<'w> {
+    /// ACME profile; `None` for the CA's default
+    pub profile: Option<&'w str>,
+    /// The certificate that it takes the place of (RFC 9773 section 5): the URL of the account that
+    /// ordered it, and its DER
+    ///
+    /// Left out where the account is another one now, or the CA makes no suggestions.
+    pub replaces: Option<(&'w str, &'w [u8])>,
 }
 
 /// What must be served for one name before the order can go on
@@ -47,15 +60,15 @@ impl Session {
     pub async fn begin(
         &self,
         names: &[DnsName],
-        profile: Option<&str>,
+        wish: Wish<'_>,
         registration: Registration<'_>,
     ) -> Result<Pending, AcmeError> {
-        self.check_profile(profile)?;
+        self.check_profile(wish.profile)?;
         let deadline = Deadline::after(self.patience.order);
         bounded(
             deadline,
             "an order",
-            self.place(names, profile, registration, deadline),
+            self.place(names, wish, registration, deadline),
         )
         .await
     }
@@ -63,21 +76,27 @@ impl Session {
     async fn place(
         &self,
         names: &[DnsName],
-        profile: Option<&str>,
+        wish: Wish<'_>,
         registration: Registration<'_>,
         deadline: Deadline,
     ) -> Result<Pending, AcmeError> {
-        let account = self.account(registration).await?;
+        let mut account = self.account(registration).await?;
         let transport = self.transport();
-        let mut account_url = account.url.clone();
-        let order = match self.new_order(&account, names, profile, &transport).await {
-            Err(error) if error.is_account_unknown() => {
-                let account = self.register_again(&account, registration).await?;
-                account_url.clone_from(&account.url);
-                self.new_order(&account, names, profile, &transport).await?
-            }
-            outcome => outcome?,
-        };
+        let mut order = self.new_order(&account, names, wish, &transport).await;
+        if order.as_ref().is_err_and(AcmeError::is_account_unknown) {
+            account = self.register_again(&account, registration).await?;
+            order = self.new_order(&account, names, wish, &transport).await;
+        }
+        // To name it is a courtesy, and must not keep a certificate from being renewed.
+        if wish.replaces.is_some() && order.as_ref().is_err_and(AcmeError::is_of_replacement) {
+            let wish = Wish {
+                replaces: None,
+                ..wish
+            };
+            order = self.new_order(&account, names, wish, &transport).await;
+        }
+        let order = order?;
+        let account_url = account.url.clone();
         let mut pending = Pending {
             order,
             transport,
@@ -93,17 +112,25 @@ impl Session {
         &self,
         account: &crate::store::account::StoredAccount,
         names: &[DnsName],
-        profile: Option<&str>,
+        wish: Wish<'_>,
         transport: &Transport,
     ) -> Result<Order, AcmeError> {
+        let replaces = wish
+            .replaces
+            .filter(|(ordered_by, _)| *ordered_by == account.url);
+        let replaces = replaces.filter(|_| self.suggests());
+        let replaces = replaces.and_then(|(_, certificate)| identifier(certificate));
         let account = self.restore(account, transport).await?;
         let identifiers: Vec<Identifier> = names
             .iter()
             .map(|name| Identifier::Dns(name.to_string()))
             .collect();
         let mut request = NewOrder::new(&identifiers);
-        if let Some(profile) = profile {
+        if let Some(profile) = wish.profile {
             request = request.profile(profile);
+        }
+        if let Some(replaces) = replaces {
+            request = request.replaces(replaces);
         }
         repeat(async || account.new_order(&request).await)
             .await

@@ -259,6 +259,13 @@ impl AcmeError {
         matches!(self, Self::Refused { problem, .. } if problem.kind == ACCOUNT_UNKNOWN)
     }
 
+    /// Whether what is to be replaced may be why an order is refused (RFC 9773 section 5): another
+    /// order does it already, or the CA does not know the certificate
+    pub(super) fn is_of_replacement(&self) -> bool {
+        matches!(self, Self::Refused { problem, .. }
+            if [ALREADY_REPLACED, MALFORMED].contains(&problem.kind.as_str()))
+    }
+
     /// Whether the order is past the state in which it can be finalized
     pub(super) fn is_not_ready(&self) -> bool {
         matches!(self, Self::Refused { problem, .. } if problem.kind == ORDER_NOT_READY)
@@ -406,6 +413,8 @@ pub(super) const INVALID_CONTACT: &str = "invalidContact";
 pub(super) const ORDER: &str = "the order";
 pub(super) const ACCOUNT: &str = "the account";
 pub(super) const CAA: &str = "caa";
+pub(super) const ALREADY_REPLACED: &str = "alreadyReplaced";
+const MALFORMED: &str = "malformed";
 pub(super) const UNAUTHORIZED: &str = "unauthorized";
 pub(super) const BAD_CSR: &str = "badCSR";
 pub(super) const BAD_PUBLIC_KEY: &str = "badPublicKey";

@@ -82,6 +82,16 @@ pub(super) enum Command {
     /// Where nothing is due and the certificate is seen served, nothing is done. A certificate
     /// that was issued and is not proven yet is deployed without a new order.
     Obtain(Obtain),
+    /// Renew what is due: for a timer, safe to run at any time
+    ///
+    /// For every enabled domain: asks its CA when it would have the certificate renewed, where it
+    /// is time to ask again (RFC 9773), and runs the whole loop of `obtain` where a certificate is
+    /// due: at an instant of the CA's window, or with a third of its life left (half of one under
+    /// ten days); where its names, key type, profile or issuer changed; where its files are
+    /// damaged. What is not due is left alone.
+    ///
+    /// A renewal whose instant comes before the next run of `[renewal] schedule` is made now.
+    Renew(Renew),
     /// Look at everything that an order needs, without ordering
     ///
     /// For each name: what DNS says, whether CAA records allow the CA, and whether a token in the
@@ -114,7 +124,7 @@ impl Command {
     /// What else there is to say when a signal has ended the command
     pub(super) const fn after_a_signal(&self) -> &'static str {
         match self {
-            Self::Obtain(_) => "; published tokens are removed",
+            Self::Obtain(_) | Self::Renew(_) => "; published tokens are removed",
             Self::Check(_) => "; what was written to be read back is removed",
             Self::Verify(_) | Self::Status => "",
             #[cfg(feature = "sandbox")]
@@ -166,6 +176,20 @@ pub(super) struct Obtain {
     pub(super) no_deploy: bool,
 }
 
+/// Arguments of `renew`
+#[derive(Arguments, Debug, Default)]
+pub(super) struct Renew {
+    /// Print what is due and when the others will be; ask nobody
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Make certificates live and touch no container
+    #[arg(long)]
+    pub(super) no_deploy: bool,
+    /// Let this check stop no order, this once; may be repeated
+    #[arg(long, value_name = "CHECK", value_enum)]
+    pub(super) skip_check: Vec<SkippedCheck>,
+}
+
 /// Arguments of `check`
 #[derive(Arguments, Debug, Default)]
 pub(super) struct CheckArguments {
@@ -174,7 +198,7 @@ pub(super) struct CheckArguments {
     pub(super) domains: Vec<String>,
     /// Let this check decide nothing; may be repeated
     ///
-    /// What it finds is still shown, except for budget, and does not count for the exit status.
+    /// What it finds is still shown, and does not count for the exit status.
     #[arg(long, value_name = "CHECK", value_enum)]
     pub(super) skip_check: Vec<SkippedCheck>,
 }
@@ -280,9 +304,8 @@ impl AutoChoice {
 }
 
 /// Commands and options of the design that have not landed
-pub(super) const LATER: [&str; 12] = [
+pub(super) const LATER: [&str; 11] = [
     "man",
-    "renew",
     "run",
     "audit",
     "why",

@@ -126,8 +126,8 @@ impl CliError {
                 "for example example.com, example.com:{} or [2001:db8::1]:443",
                 defaults::PORT
             )),
-            Self::NotSupported { what } if what == "renew" || what == "run" => {
-                Some("`certd obtain --all` renews what is due: run it by a timer".to_owned())
+            Self::NotSupported { what } if what == "run" => {
+                Some("`certd renew` renews what is due: run it by a timer".to_owned())
             }
             #[cfg(feature = "sandbox")]
             Self::Demo(error) => error.hint(),

@@ -2,13 +2,15 @@
 
 use std::time::Instant;
 
+use jiff::Timestamp;
+
 use super::args::{Global, Obtain};
 use super::error::CliError;
 use super::progress::Watcher;
 use super::{Ended, crypto_provider, now, print_report};
 use crate::config::{Config, Domain, Environment};
 use crate::name::DnsName;
-use crate::pipeline::{Context, Mode, Options, Patience};
+use crate::pipeline::{Context, Mode, Occasion, Options, Patience};
 use crate::plan::Urgency;
 use crate::report::{Report, Verdict, text};
 use crate::run;
@@ -42,20 +44,31 @@ pub(super) async fn report(
     let config = Config::read(&path, environment)?;
     let domains = select(&config, args)?;
     let options = options(&config, args)?;
+    pass(global, &config, &options, &domains, now()).await
+}
+
+/// One pass over these domains, shown while it runs
+pub(super) async fn pass(
+    global: &Global,
+    config: &Config,
+    options: &Options,
+    domains: &[&Domain],
+    now: Timestamp,
+) -> Result<Report, CliError> {
     let store = match options.mode {
         Mode::DryRun => Store::for_reading(&config.storage, &config.state),
         _ => Store::open(&config.storage, &config.state, config.key_group.as_deref())?,
     };
     let watcher = Watcher::start(global);
     let context = Context {
-        config: &config,
+        config,
         store: &store,
         provider: crypto_provider(),
-        started: (now(), Instant::now()),
+        started: (now, Instant::now()),
         progress: watcher.progress(),
         patience: Patience::USUAL,
     };
-    let report = run::obtain(&context, &options, &domains).await;
+    let report = run::obtain(&context, options, domains).await;
     drop(context);
     watcher.finish().await;
     Ok(report?)
@@ -88,6 +101,8 @@ fn options(config: &Config, args: &Obtain) -> Result<Options, CliError> {
             .iter()
             .map(|skipped| skipped.check())
             .collect(),
+        occasion: Occasion::ByHand,
+        next: None,
     })
 }
 

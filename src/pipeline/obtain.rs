@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::{Context, Mode, Options, Previous, Ready, Work};
+use super::{Context, Mode, Occasion, Options, Previous, Ready, Work, renewal_info};
 use crate::chain::{Certificate, KeyType};
 use crate::config::Domain;
 use crate::facts::{Container, Handshake};
@@ -43,6 +43,12 @@ use target::Target;
 /// live, and the next run goes on from there.
 pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain]) -> Report {
     let begun = Instant::now();
+    let asked = match (options.occasion, options.mode) {
+        (Occasion::Timer, Mode::Deploy | Mode::NoDeploy) => {
+            renewal_info::ask(context, domains).await
+        }
+        _ => 0,
+    };
     let mut works: Vec<Work<'_>> = domains
         .iter()
         .map(|domain| take_stock(context, options, domain))
@@ -76,16 +82,28 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
     }
     Report {
         schema_version: SCHEMA_VERSION,
-        command: "obtain",
+        command: options.occasion.command(),
         started: context.started.0,
         elapsed: begun.elapsed(),
-        ca_requests,
+        ca_requests: asked + ca_requests,
         targets: targets
             .into_iter()
             .filter_map(|target| report_of(target, &works))
             .collect(),
         domains: works.into_iter().map(Work::into_report).collect(),
+        orphans: match options.occasion {
+            Occasion::ByHand => Vec::new(),
+            Occasion::Timer => orphans(context),
+        },
     }
+}
+
+/// Lineages whose domain is no longer in the configuration
+fn orphans(context: &Context<'_>) -> Vec<String> {
+    let known = |name: &DnsName| context.config.domain(name).is_some();
+    let names = context.store.lineage_names().unwrap_or_default();
+    let orphans = names.into_iter().filter(|name| !known(name));
+    orphans.map(|name| name.to_string()).collect()
 }
 
 fn report_of(target: Target, works: &[Work<'_>]) -> Option<TargetReport> {
@@ -208,6 +226,7 @@ fn take_stock<'c>(context: &Context<'c>, options: &Options, domain: &'c Domain) 
         is_known: false,
         confirmed: None,
         known: None,
+        renewal_at: None,
         progress: context.progress.clone(),
     };
     let begun = work.begin(Stage::Plan);
@@ -257,6 +276,7 @@ fn make_plan(
         },
         issuer: options.issuer.as_deref(),
         fraction: context.config.renewal_fraction,
+        next: options.next,
     };
     plan::plan(subject, demand, context.now())
 }
@@ -278,7 +298,9 @@ fn apply_plan(
         return work.fail_with(Stage::Plan, begun, finding);
     }
     if let (Plan::Deploy { .. } | Plan::Confirm { .. }, Some(Ok(newest))) = (&work.plan, newest) {
-        work.ready = Some(ready(context, &work.lineage, newest));
+        let ready = ready(context, &work.lineage, newest);
+        work.renewal_at = Some(renewal_time(context, work, &ready));
+        work.ready = Some(ready);
     }
     if let Plan::Wait { until, .. } = work.plan {
         let reason = work.lineage.record.order_failures.reason.as_deref();
@@ -303,6 +325,12 @@ fn apply_plan(
         (Mode::DryRun, _) => {
             let summary = intention(context, options, work);
             work.end(Outcome::Planned, summary);
+        }
+        (Mode::Deploy | Mode::NoDeploy, Plan::Confirm { .. })
+            if options.occasion == Occasion::Timer =>
+        {
+            let at = work.renewal_at.map(display).unwrap_or_default();
+            work.end(Outcome::Unchanged, format!("renewed at {at}"));
         }
         (Mode::NoDeploy, Plan::Confirm { generation }) => {
             let summary = format!("generation {generation} is live, nothing is due");
@@ -348,9 +376,12 @@ fn intention(context: &Context<'_>, options: &Options, work: &Work<'_>) -> Strin
             let due = work
                 .ready
                 .as_ref()
-                .map(|ready| renewal_time(context, ready));
+                .map(|ready| renewal_time(context, work, ready));
             let due = due.map(display).unwrap_or_default();
-            format!("would look whether it is served; due from {due}")
+            match options.occasion {
+                Occasion::ByHand => format!("would look whether it is served; due from {due}"),
+                Occasion::Timer => format!("renewed at {due}"),
+            }
         }
     }
 }
@@ -378,8 +409,12 @@ fn plan_in_words(plan: &Plan) -> String {
 }
 
 /// When a generation will be due
-fn renewal_time(context: &Context<'_>, ready: &Ready) -> Timestamp {
-    due::renewal_time(&ready.leaf.validity, context.config.renewal_fraction)
+fn renewal_time(context: &Context<'_>, work: &Work<'_>, ready: &Ready) -> Timestamp {
+    let generations = &work.lineage.record.generations;
+    let renewal = generations.get(&ready.generation);
+    let renewal = renewal.and_then(|generation| generation.renewal.as_ref());
+    let fraction = context.config.renewal_fraction;
+    due::moment(renewal, &ready.leaf, fraction, work.name().as_str()).at()
 }
 
 /// A generation of the archive, ready to be made live
@@ -443,6 +478,10 @@ fn keep_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
     let Some(end) = work.end.clone() else { return };
     // What is another program's, or cannot be read, is left as it is.
     if !work.is_known || options.mode.is_trial() {
+        return;
+    }
+    // That a timer found nothing to do is no news.
+    if options.occasion == Occasion::Timer && end.outcome == Outcome::Unchanged {
         return;
     }
     match end.outcome {

@@ -92,6 +92,7 @@ fn lineage(
         not_after: None,
         remaining_secs: None,
         renewal_at: None,
+        explanation: None,
         last_result: record.last_result.as_ref().map(|last| LastRun {
             at: last.at,
             outcome: last.outcome.clone(),
@@ -168,8 +169,12 @@ fn describe(
     status.fingerprint = Some(leaf.fingerprint.to_string());
     status.not_after = Some(leaf.validity.not_after);
     status.remaining_secs = Some(leaf.validity.remaining(now).as_secs());
-    status.renewal_at = Some(due::renewal_time(&leaf.validity, config.renewal_fraction));
-    if let Some(origin) = record.generations.get(&number) {
+    let origin = record.generations.get(&number);
+    let renewal = origin.and_then(|origin| origin.renewal.as_ref());
+    let moment = due::moment(renewal, leaf, config.renewal_fraction, name.as_str());
+    status.renewal_at = Some(moment.at());
+    status.explanation = renewal.and_then(|renewal| renewal.explanation.clone());
+    if let Some(origin) = origin {
         status.issuer.clone_from(&origin.issuer);
     }
 }

@@ -4,9 +4,11 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::renewal::{self, Moment};
 use super::{Demand, Subject};
-use crate::chain::{Certificate, KeyType};
-use crate::time::{Fraction, Validity, in_words};
+use crate::chain::{Certificate, Fingerprint, KeyType};
+use crate::store::record::Renewal;
+use crate::time::{Fraction, Validity, display, in_words};
 
 /// Why a certificate is ordered
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +54,13 @@ pub enum Due {
         /// How much
         left: SignedDuration,
     },
+    /// The CA would have it renewed now
+    Suggested {
+        /// When its window ends
+        until: Timestamp,
+        /// A page that says why
+        explanation: Option<String>,
+    },
     /// The operator asked for it
     Forced,
     /// The operator asked for a rehearsal
@@ -70,7 +79,8 @@ pub fn due(subject: Subject<'_>, demand: Demand<'_>, now: Timestamp) -> Option<D
     };
     let leaf = generation.chain.leaf();
     names(subject, leaf)
-        .or_else(|| lifetime(&leaf.validity, demand.fraction, now))
+        .or_else(|| expired(&leaf.validity, now))
+        .or_else(|| moment_has_come(subject, demand, generation.number, leaf, now))
         .or_else(|| key_type(subject, leaf))
         .or_else(|| issuer(subject, demand, generation.number))
         .or_else(|| profile(subject, generation.number))
@@ -97,27 +107,56 @@ fn names(subject: Subject<'_>, leaf: &Certificate) -> Option<Due> {
     (!added.is_empty() || !removed.is_empty()).then_some(Due::Names { added, removed })
 }
 
-fn lifetime(validity: &Validity, fraction: Fraction, now: Timestamp) -> Option<Due> {
+fn expired(validity: &Validity, now: Timestamp) -> Option<Due> {
     let left = validity.remaining(now);
-    if left <= SignedDuration::ZERO {
-        return Some(Due::Expired { ago: left });
-    }
-    (renewal_time(validity, fraction) <= now).then_some(Due::Lifetime { left })
+    (left <= SignedDuration::ZERO).then_some(Due::Expired { ago: left })
 }
 
-/// The instant from which a certificate with this validity is due
+fn moment_has_come(
+    subject: Subject<'_>,
+    demand: Demand<'_>,
+    number: u32,
+    leaf: &Certificate,
+    now: Timestamp,
+) -> Option<Due> {
+    let generation = subject.lineage.record.generations.get(&number);
+    let renewal = generation.and_then(|generation| generation.renewal.as_ref());
+    let moment = moment(renewal, leaf, demand.fraction, subject.domain.name.as_str());
+    if !moment.has_come(now, demand.next) || is_too_young(moment, &leaf.validity, now) {
+        return None;
+    }
+    Some(match moment {
+        Moment::Suggested { window, .. } => Due::Suggested {
+            until: window.end,
+            explanation: renewal.and_then(|renewal| renewal.explanation.clone()),
+        },
+        Moment::Lifetime { .. } | Moment::Emergency { .. } => Due::Lifetime {
+            left: leaf.validity.remaining(now),
+        },
+    })
+}
+
+/// Whether a certificate is so new that its CA's wish for another must wait
 ///
-/// Half of a lifetime under ten days is kept in reserve, so that a 6-day certificate has three
-/// days for retries (Let's Encrypt's integration guide).
+/// A CA whose windows are always past would get an order with each look.
+fn is_too_young(moment: Moment, validity: &Validity, now: Timestamp) -> bool {
+    let tenth = validity.lifetime() / 10;
+    let age = now.duration_since(validity.not_before);
+    matches!(moment, Moment::Suggested { .. }) && age < tenth.min(SignedDuration::from_hours(24))
+}
+
+/// When the certificate of a domain is renewed
 #[must_use]
-pub fn renewal_time(validity: &Validity, fraction: Fraction) -> Timestamp {
-    let short = validity.lifetime() < SHORT_LIFE;
-    let reserve = if short && fraction.as_f64() < SHORT_RESERVE.as_f64() {
-        SHORT_RESERVE
-    } else {
-        fraction
-    };
-    validity.instant_with_left(reserve)
+pub fn moment(
+    renewal: Option<&Renewal>,
+    leaf: &Certificate,
+    fraction: Fraction,
+    domain: &str,
+) -> Moment {
+    // A number of its own for each domain, and the same on every host.
+    let digest = Fingerprint::of(domain.as_bytes()).to_string();
+    let seed = u64::from_str_radix(&digest[..16.min(digest.len())], 16).unwrap_or_default();
+    renewal::moment(renewal, &leaf.validity, fraction, seed)
 }
 
 fn key_type(subject: Subject<'_>, leaf: &Certificate) -> Option<Due> {
@@ -174,11 +213,15 @@ impl fmt::Display for Due {
             Self::Issuer { found, wanted } => write!(f, "issuer changed from {found} to {wanted}"),
             Self::Expired { ago } => write!(f, "expired {} ago", in_words(*ago)),
             Self::Lifetime { left } => write!(f, "{} left", in_words(*left)),
+            Self::Suggested { until, explanation } => {
+                write!(f, "the CA asks for it before {}", display(*until))?;
+                match explanation {
+                    Some(url) => write!(f, ", see {url}"),
+                    None => Ok(()),
+                }
+            }
             Self::Rehearsal => f.write_str("a rehearsal"),
             Self::Forced => f.write_str("asked for with --force"),
         }
     }
 }
-
-const SHORT_LIFE: SignedDuration = SignedDuration::from_hours(240);
-const SHORT_RESERVE: Fraction = Fraction::new(1, 2);

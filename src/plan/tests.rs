@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use jiff::SignedDuration;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P384_SHA384, date_time_ymd};
 
 use super::*;
@@ -55,6 +56,7 @@ fn lineage() -> Lineage {
         profile: None,
         issued_at: "2027-01-01T00:00:00Z".parse().unwrap(),
         proven_at: Some("2027-01-01T00:00:00Z".parse().unwrap()),
+        renewal: None,
     };
     record.generations.insert(2, generation);
     Lineage {
@@ -66,7 +68,7 @@ fn lineage() -> Lineage {
 }
 
 const EARLY: &str = "2027-01-02T00:00:00Z";
-const DUE: &str = "2027-03-02T00:00:01Z";
+const DUE: &str = "2027-03-04T00:00:01Z";
 
 fn demand() -> Demand<'static> {
     Demand {
@@ -74,6 +76,7 @@ fn demand() -> Demand<'static> {
         goal: Goal::Proven,
         issuer: None,
         fraction: Fraction::new(1, 3),
+        next: None,
     }
 }
 
@@ -276,21 +279,14 @@ fn a_third_of_the_lifetime_left_is_due_and_a_second_earlier_is_not() {
         };
         assert_eq!(reason.as_deref(), expected, "{now}");
     }
-    check("2027-03-01T23:59:59Z", None);
-    check("2027-03-02T00:00:00Z", Some("30 days left"));
+    let leaf = good().unwrap().chain.leaf().clone();
+    let due = due::moment(None, &leaf, Fraction::new(1, 3), "a.test").at();
+    // Domains are spread over the two days after it.
+    let third = "2027-03-02T00:00:00Z".parse().unwrap();
+    assert!(due >= third && due < third + SignedDuration::from_hours(44));
+    check(&(due - SignedDuration::from_secs(1)).to_string(), None);
+    check(&due.to_string(), Some("28 days left"));
     check("2027-04-03T00:00:00Z", Some("expired 48 h ago"));
-}
-
-#[test]
-fn a_short_life_keeps_half_in_reserve() {
-    let week = crate::time::Validity {
-        not_before: "2027-01-01T00:00:00Z".parse().unwrap(),
-        not_after: "2027-01-07T16:00:00Z".parse().unwrap(),
-    };
-    assert_eq!(
-        due::renewal_time(&week, Fraction::new(1, 3)),
-        "2027-01-04T08:00:00Z".parse().unwrap()
-    );
 }
 
 #[test]
@@ -371,10 +367,10 @@ fn a_refused_order_waits_and_force_does_not() {
         &lineage,
         Some(&good()),
         demand(),
-        "2027-03-02T00:10:00Z",
+        "2027-03-04T00:10:00Z",
     );
     assert!(
-        matches!(plan, Plan::Wait { until, failures: 2, .. } if until == "2027-03-02T00:10:01Z".parse().unwrap()),
+        matches!(plan, Plan::Wait { until, failures: 2, .. } if until == "2027-03-04T00:10:01Z".parse().unwrap()),
         "{plan:?}"
     );
     let later = planned(
@@ -382,7 +378,7 @@ fn a_refused_order_waits_and_force_does_not() {
         &lineage,
         Some(&good()),
         demand(),
-        "2027-03-02T00:10:01Z",
+        "2027-03-04T00:10:01Z",
     );
     assert!(matches!(later, Plan::Order { .. }), "{later:?}");
     let force = Demand {

@@ -52,6 +52,8 @@ pub struct LineageStatus {
     /// When it is due for renewal
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renewal_at: Option<Timestamp>,
+    /// A page of the CA that says why it would have it renewed then
+    pub explanation: Option<String>,
     /// How the last run ended
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_result: Option<LastRun>,

@@ -27,7 +27,36 @@ pub use check::check;
 /// # Errors
 /// Those of the stream.
 pub fn obtain(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    for domain in &report.domains {
+    write_all(report.domains.iter(), report, out)?;
+    writeln!(out, "{}", summary(report))
+}
+
+/// Writes a report of `renew`: what is not due is counted
+///
+/// # Errors
+/// Those of the stream.
+pub fn renew(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let is_idle = |domain: &&DomainReport| domain.outcome == Outcome::Unchanged;
+    let told = report.domains.iter().filter(|domain| !is_idle(domain));
+    write_all(told, report, out)?;
+    let idle = report.domains.iter().filter(is_idle);
+    let next = idle.filter_map(|domain| Some((domain.renewal_at?, domain.name.as_str())));
+    if let Some((at, name)) = next.min() {
+        writeln!(out, "next: {name} at {}", display(at))?;
+    }
+    for orphan in &report.orphans {
+        let words = format!("{orphan} is not in the configuration: nobody renews it");
+        write_wrapped("", &words, out)?;
+    }
+    writeln!(out, "{}", summary(report))
+}
+
+fn write_all<'r>(
+    domains: impl Iterator<Item = &'r DomainReport>,
+    report: &Report,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    for domain in domains {
         write_domain(domain, out)?;
         writeln!(out)?;
     }
@@ -38,7 +67,7 @@ pub fn obtain(report: &Report, out: &mut impl Write) -> io::Result<()> {
         }
         writeln!(out)?;
     }
-    writeln!(out, "{}", summary(report))
+    Ok(())
 }
 
 fn write_domain(domain: &DomainReport, out: &mut impl Write) -> io::Result<()> {

@@ -361,6 +361,13 @@ impl Ca {
         lock(&self.shared.state).orders.len()
     }
 
+    /// How many orders take the place of a certificate (RFC 9773 section 5)
+    pub fn replacements(&self) -> usize {
+        let state = lock(&self.shared.state);
+        let orders = state.orders.values();
+        orders.filter(|order| order.replaces.is_some()).count()
+    }
+
     /// How many names were validated, well or not
     pub fn validations(&self) -> usize {
         lock(&self.shared.state).validations

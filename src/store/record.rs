@@ -14,6 +14,7 @@ use thiserror::Error;
 use super::Store;
 use super::files::{self, Access, FileError};
 use crate::name::DnsName;
+use crate::time::Window;
 
 /// The memory of one domain, `domains/<name>.json`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +56,29 @@ pub struct GenerationRecord {
     /// When every target was last seen to serve it for every name
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven_at: Option<Timestamp>,
+    /// When its CA would have it renewed; `None` where the CA was not asked yet
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal: Option<Renewal>,
+}
+
+/// What a CA suggested for a renewal (RFC 9773), and what was made of it
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewal {
+    /// The span in which it should happen; `None` where there was no usable answer yet
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
+    /// The instant in it that was chosen at random
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instant: Option<Timestamp>,
+    /// A page for people that says why
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<String>,
+    /// When the CA is to be asked again
+    #[serde(default)]
+    pub next_look: Timestamp,
+    /// Looks in a row that brought no answer
+    #[serde(default)]
+    pub failures: u32,
 }
 
 /// The end of a run for one domain

@@ -19,6 +19,7 @@ mod demo;
 mod docker;
 mod faults;
 mod obtain;
+mod renew;
 mod sights;
 mod status;
 mod usage;

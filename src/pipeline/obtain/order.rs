@@ -12,6 +12,7 @@ use tracing::Instrument;
 use super::{certificate_in_words, check, ready};
 use crate::acme::account::Registration;
 use crate::acme::csr::{self, KeyAndCsr};
+use crate::acme::order::Wish;
 use crate::acme::problem::Consequence;
 use crate::acme::reply::RetryAfter;
 use crate::acme::{AcmeError, Session};
@@ -20,7 +21,7 @@ use crate::config::defaults;
 use crate::finding::{Explain, Finding, Severity, chain_of_causes};
 use crate::install;
 use crate::net::http::Meter;
-use crate::pipeline::{Context, Mode, Options, Work};
+use crate::pipeline::{Context, Mode, Options, Work, renewal_info};
 use crate::plan::budget::Issuance;
 use crate::plan::due::Due;
 use crate::plan::{self, Plan, backoff};
@@ -248,7 +249,14 @@ async fn issue(
     let profile = work.domain.profile.as_deref();
     let account = context.store.account(session.issuer(), session.directory());
     let is_registered = matches!(account, Ok(Some(_)));
-    let pending = session.begin(&work.names, profile, registration).await?;
+    let replaced = replaced(context, session, work);
+    let wish = Wish {
+        profile,
+        replaces: replaced
+            .as_ref()
+            .map(|(account, der)| (account.as_str(), der.as_slice())),
+    };
+    let pending = session.begin(&work.names, wish, registration).await?;
     let spend = |spent| spend(context, session, pending.account_url(), spent);
     if !is_registered {
         spend(Spent::Account);
@@ -291,6 +299,25 @@ async fn issue(
         account_url,
         validated,
     })
+}
+
+/// The newest certificate of the domain from this CA, with the account that ordered it
+fn replaced(
+    context: &Context<'_>,
+    session: &Session,
+    work: &Work<'_>,
+) -> Option<(String, Vec<u8>)> {
+    let newest = work.lineage.newest()?;
+    let generation = work.lineage.record.generations.get(&newest)?;
+    if generation.issuer.as_deref() != Some(session.issuer()) {
+        return None;
+    }
+    let certificate = context.store.certificate(work.name(), newest).ok()?;
+    let leaf = certificate.chain.leaf();
+    // One that shares no name, or is over, is replaced by nothing.
+    let is_shared = work.names.iter().any(|name| leaf.lists(name));
+    let counts = is_shared && leaf.validity.contains(context.now());
+    counts.then(|| Some((generation.account.clone()?, leaf.der.clone())))?
 }
 
 /// Notes what a CA counts; where that cannot be kept, limits are foretold less well
@@ -346,6 +373,13 @@ async fn accept(
                 begun,
                 format!("generation {}, {words}", generation.number),
             );
+            let leaf = &generation.chain.leaf().der;
+            let suggested = renewal_info::suggestion(session, leaf).await;
+            let records = &mut work.lineage.record.generations;
+            if let (true, Some(record)) = (session.suggests(), records.get_mut(&generation.number))
+            {
+                record.renewal = Some(renewal_info::remembered(None, suggested, context.now()));
+            }
             work.ready = Some(ready(context, &work.lineage, generation));
         }
         Err(error) => fail_spent(context, work, Stage::Install, begun, &error),
@@ -372,6 +406,7 @@ async fn archive(
         profile: work.domain.profile.clone(),
         issued_at: context.now(),
         proven_at: None,
+        renewal: None,
     };
     let chosen = options
         .issuer

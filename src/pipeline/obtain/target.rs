@@ -262,7 +262,7 @@ fn confirm(context: &Context<'_>, target: &Target, work: &mut Work<'_>) {
     let summary = format!(
         "nothing to do: generation {generation} is served for {}, due from {}",
         names_in_words(work.names.len()),
-        display(renewal_time(context, ready))
+        display(renewal_time(context, work, ready))
     );
     work.confirmed = Some(summary);
 }

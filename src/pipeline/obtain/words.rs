@@ -111,6 +111,7 @@ pub(super) fn unknown_origin(now: Timestamp) -> GenerationRecord {
         profile: None,
         issued_at: now,
         proven_at: None,
+        renewal: None,
     }
 }
 

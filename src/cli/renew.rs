@@ -1,0 +1,50 @@
+//! `certd renew`.
+
+use super::args::{Global, Renew, SkippedCheck};
+use super::error::CliError;
+use super::obtain::{enabled, pass};
+use super::{Ended, now, print_report};
+use crate::config::{Config, Environment};
+use crate::pipeline::{Mode, Occasion, Options};
+use crate::report::{Verdict, text};
+
+pub(super) async fn run(
+    global: &Global,
+    args: &Renew,
+    environment: &Environment,
+) -> Result<Ended, CliError> {
+    let path = Config::locate(global.config.as_deref(), environment)?;
+    let config = Config::read(&path, environment)?;
+    let domains = enabled(&config)?;
+    let now = now();
+    let options = Options {
+        mode: match (args.dry_run, args.no_deploy) {
+            (true, _) => Mode::DryRun,
+            (_, true) => Mode::NoDeploy,
+            _ => Mode::Deploy,
+        },
+        occasion: Occasion::Timer,
+        next: config
+            .schedule
+            .as_ref()
+            .and_then(|schedule| schedule.next(now)),
+        skip: args
+            .skip_check
+            .iter()
+            .copied()
+            .map(SkippedCheck::check)
+            .collect(),
+        ..Options::default()
+    };
+    let report = pass(global, &config, &options, &domains, now).await?;
+    if !(global.quiet && report.verdict() == Verdict::Well && !report.warns()) {
+        print_report(&report, global.format, global.color, |report, out| {
+            text::renew(report, out)
+        })?;
+    }
+    Ok(match report.verdict() {
+        Verdict::Well => Ended::Well,
+        Verdict::Later => Ended::Later,
+        Verdict::Failed => Ended::Failed,
+    })
+}

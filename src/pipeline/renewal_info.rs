@@ -1,0 +1,121 @@
+//! Asking CAs when they would have certificates renewed (RFC 9773), and keeping what they say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream;
+use jiff::Timestamp;
+use tokio::time::timeout;
+
+use super::Context;
+use crate::acme::Session;
+use crate::config::Domain;
+use crate::facts::{NoSuggestion, Suggestion};
+use crate::net::http::Meter;
+use crate::plan::renewal;
+use crate::store::lineage::Lineage;
+use crate::store::record::Renewal;
+
+/// A certificate whose CA is to be asked
+struct Question {
+    lineage: Lineage,
+    number: u32,
+    issuer: String,
+    leaf: Vec<u8>,
+}
+
+/// Asks the CAs of these domains where it is time to ask, and keeps the answers
+///
+/// Gives the number of HTTP requests; none where nothing is to be asked.
+pub(super) async fn ask(context: &Context<'_>, domains: &[&Domain]) -> u64 {
+    let questions: Vec<Question> = domains
+        .iter()
+        .filter_map(|domain| question(context, domain))
+        .collect();
+    let meter = Meter::default();
+    let issuers: BTreeSet<&str> = questions.iter().map(|one| one.issuer.as_str()).collect();
+    let opening = issuers.into_iter().map(async |name| {
+        let issuer = context.config.issuers.get(name)?;
+        let provider = context.provider.clone();
+        let patience = context.patience.ca;
+        let session = Session::open(name, issuer, provider, meter.clone(), patience).await;
+        Some((name.to_owned(), session.ok()?))
+    });
+    let sessions: BTreeMap<String, Session> =
+        join_all(opening).await.into_iter().flatten().collect();
+    stream::iter(questions)
+        .map(|question| async {
+            let answer = match sessions.get(&question.issuer) {
+                Some(session) => suggestion(session, &question.leaf).await,
+                None => Err(NoSuggestion::ForNow),
+            };
+            keep(context, question, answer);
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect::<Vec<()>>()
+        .await;
+    meter.requests()
+}
+
+/// The certificate of a domain that its CA is to be asked about now; never one that is over
+fn question(context: &Context<'_>, domain: &Domain) -> Option<Question> {
+    let now = context.now();
+    let lineage = context.store.lineage(&domain.name).ok()?;
+    let number = lineage.newest()?;
+    let generation = lineage.record.generations.get(&number)?;
+    let issuer = generation.issuer.clone()?;
+    let is_asked = |renewal: &Renewal| renewal.next_look > now;
+    if generation.renewal.as_ref().is_some_and(is_asked) {
+        return None;
+    }
+    let certificate = context.store.certificate(&domain.name, number).ok()?;
+    let leaf = certificate.chain.leaf();
+    (leaf.validity.not_after > now).then(|| Question {
+        issuer,
+        number,
+        leaf: leaf.der.clone(),
+        lineage,
+    })
+}
+
+/// What a CA says of a certificate, without much patience: another run asks again
+pub(super) async fn suggestion(session: &Session, leaf: &[u8]) -> Result<Suggestion, NoSuggestion> {
+    let answer = timeout(PATIENCE, session.suggestion(leaf)).await;
+    answer.unwrap_or(Err(NoSuggestion::ForNow))
+}
+
+fn keep(context: &Context<'_>, question: Question, answer: Result<Suggestion, NoSuggestion>) {
+    let Question {
+        mut lineage,
+        number,
+        ..
+    } = question;
+    let Some(generation) = lineage.record.generations.get_mut(&number) else {
+        return;
+    };
+    let known = generation.renewal.take();
+    generation.renewal = Some(remembered(known.as_ref(), answer, context.now()));
+    if let Err(error) = context.store.save_record(&lineage.name, &lineage.record) {
+        tracing::warn!(domain = %lineage.name, %error, "what the CA suggests is not kept");
+    }
+}
+
+/// What is remembered of an answer, with an instant that is chosen at random
+pub(super) fn remembered(
+    known: Option<&Renewal>,
+    answer: Result<Suggestion, NoSuggestion>,
+    now: Timestamp,
+) -> Renewal {
+    let mut bytes = [0; 4];
+    // The library documents no failure of its generator that it survives.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    let chance = f64::from(u32::from_be_bytes(bytes)) / (f64::from(u32::MAX) + 1.0);
+    renewal::remember(known, answer, chance, now)
+}
+
+/// Certificates that are asked about at once
+const AT_ONCE: usize = 16;
+/// Time for one answer
+const PATIENCE: Duration = Duration::from_secs(10);
