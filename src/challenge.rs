@@ -63,6 +63,18 @@ impl Published {
         })
     }
 
+    /// Removes tokens that an earlier run published, as far as they are there
+    pub fn withdraw(webroot: &Path, tokens: &[String]) {
+        let Ok(directory) = Beneath::open(webroot, &WELL_KNOWN) else {
+            return;
+        };
+        for token in tokens.iter().filter(|token| check_token(token).is_ok()) {
+            if let Err(error) = directory.remove(token) {
+                tracing::warn!(%error, "token left behind");
+            }
+        }
+    }
+
     /// Removes what a killed certd left in a webroot of its own looks
     ///
     /// That are files with a name that begins so, written before an instant.

@@ -120,10 +120,15 @@
 //! **Back-off.** Orders that the CA refused, or that were placed and came to nothing, back off for
 //! 1, 10 and 100 minutes, then daily; a `Retry-After` is obeyed. What never reached an order (a CA
 //! that is down, a failed mount) costs the CA nothing and does not back off. A refusal that time does
-//! not mend (a paused account, a forbidden name, a profile that is not offered, terms) stops: the
-//! same is not asked again until issuer, profile or names change, or with `--force`. Failed deployments are
-//! counted apart and are tried again by every `obtain`: the operator has just mended something. A
-//! running order is not resumed after a crash yet: it is abandoned and expires at the CA.
+//! not mend (a paused account, a forbidden name, a key or contact that it will not have) stops: the
+//! same is not asked again until issuer, profile, names, key type, contact or account change, or
+//! with `--force`. Failed deployments are counted apart and are tried again by every run: the
+//! operator has just mended something.
+//!
+//! **After a crash.** A running order is kept in the domain's record before anything is published,
+//! its key in `orders/<name>.key`. The next run takes it up where it is still what is wanted, and
+//! the CA still has it: a finalized order is downloaded, never ordered again; its tokens are
+//! withdrawn. A key whose certificate is in the archive already belongs to an order that is over.
 //!
 //! **Exit status.** 0 all is well; 1 a domain failed, or something it needs is unusable; 2 usage
 //! or configuration; 75 nothing failed but something must be tried later; 129, 130 and 143 after

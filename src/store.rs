@@ -26,6 +26,7 @@ pub mod files;
 pub mod ledger;
 pub mod lineage;
 pub mod lock;
+mod order_key;
 pub mod record;
 pub mod space;
 
@@ -80,7 +81,7 @@ impl Store {
             files::create_directory(&ancestor, Entry::Everyone)
                 .map_err(StoreError::StateNotWritable)?;
         }
-        let below = [self.state.join(ACCOUNTS), self.state.join(DOMAINS)];
+        let below = [ACCOUNTS, DOMAINS, ORDERS].map(|name| self.state.join(name));
         for directory in std::iter::once(&self.state).chain(&below) {
             files::create_directory(directory, Entry::Owner)
                 .map_err(StoreError::StateNotWritable)?;
@@ -246,6 +247,7 @@ const LIVE: &str = "live";
 const ARCHIVE: &str = "archive";
 const ACCOUNTS: &str = "accounts";
 const DOMAINS: &str = "domains";
+const ORDERS: &str = "orders";
 const LOCK: &str = "lock";
 
 #[cfg(test)]

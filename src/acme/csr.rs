@@ -32,6 +32,18 @@ pub fn generate(names: &[DnsName], key_type: KeyType) -> Result<KeyAndCsr, rcgen
         KeyType::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?,
         KeyType::Rsa4096 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_4096)?,
     };
+    request(names, &key)
+}
+
+/// The same with a key that is there already
+///
+/// # Errors
+/// [`rcgen::Error`] where the text is no private key.
+pub fn with_key(names: &[DnsName], key_pem: &str) -> Result<KeyAndCsr, rcgen::Error> {
+    request(names, &KeyPair::from_pem(key_pem)?)
+}
+
+fn request(names: &[DnsName], key: &KeyPair) -> Result<KeyAndCsr, rcgen::Error> {
     let sans: Vec<String> = names.iter().map(ToString::to_string).collect();
     let mut params = CertificateParams::new(sans)?;
     params.distinguished_name = DistinguishedName::new();
@@ -43,7 +55,7 @@ pub fn generate(names: &[DnsName], key_type: KeyType) -> Result<KeyAndCsr, rcgen
             .distinguished_name
             .push(DnType::CommonName, primary.as_str());
     }
-    let csr = params.serialize_request(&key)?.der().to_vec();
+    let csr = params.serialize_request(key)?.der().to_vec();
     Ok(KeyAndCsr {
         key_pem: Zeroizing::new(key.serialize_pem()),
         csr,

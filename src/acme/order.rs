@@ -73,6 +73,51 @@ impl Session {
         .await
     }
 
+    /// Takes up an order that was placed before; `None` where the CA has it no more, or it failed
+    ///
+    /// # Errors
+    /// [`AcmeError`] where the CA cannot be asked: the order may still be there.
+    pub async fn resume(
+        &self,
+        url: &str,
+        account_url: Option<&str>,
+        registration: Registration<'_>,
+    ) -> Result<Option<Pending>, AcmeError> {
+        let account = self.account(registration).await?;
+        if account_url != Some(account.url.as_str()) {
+            return Ok(None);
+        }
+        let deadline = Deadline::after(self.patience.order);
+        bounded(deadline, "an order", async move {
+            let transport = self.transport();
+            let restored = self.restore(&account, &transport).await?;
+            let order = match repeat(async || restored.order(url.to_owned()).await).await {
+                Ok(order) => order,
+                Err(error) => {
+                    let error = problem::explain(problem::ORDER, error, transport.hints());
+                    return match error.is_transient() {
+                        true => Err(error),
+                        false => Ok(None),
+                    };
+                }
+            };
+            let mut pending = Pending {
+                order,
+                transport,
+                account_url: account.url,
+                answers: Vec::new(),
+                deadline,
+            };
+            match pending.order.state().status {
+                OrderStatus::Invalid => return Ok(None),
+                OrderStatus::Pending => pending.fetch_challenges().await?,
+                _ => {}
+            }
+            Ok(Some(pending))
+        })
+        .await
+    }
+
     async fn place(
         &self,
         names: &[DnsName],
@@ -142,6 +187,11 @@ impl Pending {
     /// What must be published; empty where the CA still holds every authorization valid
     pub fn answers(&self) -> &[Answer] {
         &self.answers
+    }
+
+    /// URL of the order
+    pub fn url(&self) -> &str {
+        self.order.url()
     }
 
     /// URL of the account that ordered

@@ -281,6 +281,11 @@ impl AcmeError {
         asked.is_some_and(|RetryAfter(wait)| wait > time)
     }
 
+    /// Whether an order that ended so may still be there, and go on later
+    pub fn is_passing(&self) -> bool {
+        self.is_transient() || matches!(self, Self::Deadline { .. })
+    }
+
     /// Whether asking again soon may help: a broken connection, a 5xx
     pub(super) fn is_transient(&self) -> bool {
         match self {

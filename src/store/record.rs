@@ -28,6 +28,9 @@ pub struct Record {
     /// Issuer that `--issuer` chose for the newest generation, against the configuration
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer_override: Option<String>,
+    /// The order that is under way, or was when certd was stopped
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<RunningOrder>,
     /// How the last run ended
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_result: Option<LastResult>,
@@ -79,6 +82,20 @@ pub struct Renewal {
     /// Looks in a row that brought no answer
     #[serde(default)]
     pub failures: u32,
+}
+
+/// An order at a CA; its key lies in a file of its own
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningOrder {
+    /// Its URL
+    pub url: String,
+    /// When it was placed
+    pub began: Timestamp,
+    /// Tokens that were published for it, which a killed certd leaves in the webroot
+    #[serde(default)]
+    pub tokens: Vec<String>,
+    /// What it asks for
+    pub asked: Asked,
 }
 
 /// The end of a run for one domain

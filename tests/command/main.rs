@@ -20,6 +20,7 @@ mod docker;
 mod faults;
 mod obtain;
 mod renew;
+mod resume;
 mod sights;
 mod status;
 mod usage;

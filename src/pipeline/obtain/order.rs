@@ -5,17 +5,18 @@ use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, FuturesUnordered};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::task::spawn_blocking;
 use tracing::Instrument;
 
 use super::{certificate_in_words, check, ready};
 use crate::acme::account::Registration;
 use crate::acme::csr::{self, KeyAndCsr};
-use crate::acme::order::Wish;
+use crate::acme::order::{Pending, Wish};
 use crate::acme::problem::Consequence;
 use crate::acme::reply::RetryAfter;
 use crate::acme::{AcmeError, Session};
+use crate::chain::public_key_of;
 use crate::challenge::{ChallengeError, Published};
 use crate::config::defaults;
 use crate::finding::{Explain, Finding, Severity, chain_of_causes};
@@ -29,7 +30,7 @@ use crate::report::{Outcome, Stage, StageResult};
 use crate::store::files::FileError;
 use crate::store::ledger::{Entry, Spent};
 use crate::store::lineage::{Issued, LineageError};
-use crate::store::record::{Asked, GenerationRecord, RecordError};
+use crate::store::record::{Asked, GenerationRecord, RecordError, RunningOrder};
 use crate::time::display;
 
 /// The CAs of a run, each with one session; a failure is kept for its domains
@@ -194,6 +195,10 @@ async fn place(context: &Context<'_>, options: &Options, session: &Session, work
             check::look_again(context, &error, work).await;
         }
         Err(OrderError::Unfinished { error, account_url }) => {
+            // What only broke off is taken up by the next run.
+            if !error.is_passing() {
+                forget(context, work);
+            }
             for name in error.invalid_names() {
                 let failure = Spent::Failure(name.to_owned());
                 spend(context, session, &account_url, failure);
@@ -208,6 +213,15 @@ async fn place(context: &Context<'_>, options: &Options, session: &Session, work
         }
         Err(OrderError::Webroot(error)) => work.fail(Stage::Order, begun, &error),
         Err(OrderError::Publish(error)) => fail_spent(context, work, Stage::Order, begun, &error),
+        Err(OrderError::Keep(error)) => {
+            fail_spent(
+                context,
+                work,
+                Stage::Order,
+                begun,
+                &LineageError::Record(error),
+            );
+        }
         Err(error @ OrderError::Interrupted) => {
             let finding = Finding::failure("order.interrupted", error.to_string());
             work.fail_with(Stage::Order, begun, finding);
@@ -234,37 +248,14 @@ async fn issue(
     context: &Context<'_>,
     options: &Options,
     session: &Session,
-    work: &Work<'_>,
+    work: &mut Work<'_>,
 ) -> Result<FromCa, OrderError> {
     // A webroot that cannot be written is found out before the CA is asked for anything.
     drop(Published::publish(&work.domain.webroot, [(PROBE, "")])?);
-    let registration = Registration {
-        store: context.store,
-        email: context.config.email.as_deref(),
-        terms: context.config.terms,
+    let (pending, key) = match take_up(context, options, session, work).await? {
+        Some(resumed) => resumed,
+        None => place_anew(context, options, session, work).await?,
     };
-    let names = work.names.clone();
-    let key_type = work.domain.key_type;
-    let key = spawn_blocking(move || csr::generate(&names, key_type));
-    let profile = work.domain.profile.as_deref();
-    let account = context.store.account(session.issuer(), session.directory());
-    let is_registered = matches!(account, Ok(Some(_)));
-    let replaced = replaced(context, session, work);
-    let wish = Wish {
-        profile,
-        replaces: replaced
-            .as_ref()
-            .map(|(account, der)| (account.as_str(), der.as_slice())),
-    };
-    let pending = session.begin(&work.names, wish, registration).await?;
-    let spend = |spent| spend(context, session, pending.account_url(), spent);
-    if !is_registered {
-        spend(Spent::Account);
-    }
-    let issuance = issuance(options, work);
-    if issuance == Issuance::First {
-        spend(Spent::order(&work.names));
-    }
     let answers = pending
         .answers()
         .iter()
@@ -276,10 +267,6 @@ async fn issue(
         challenges => format!("{challenges} validated by http-01"),
     };
     let account_url = pending.account_url().to_owned();
-    let key = key
-        .await
-        .map_err(|_| OrderError::Interrupted)?
-        .map_err(AcmeError::from)?;
     let chain_pem = pending
         .finish(&key.csr)
         .await
@@ -288,17 +275,134 @@ async fn issue(
             account_url: account_url.clone(),
         })?;
     drop(published);
-    let issued = match issuance {
+    let issued = match issuance(options, work) {
         Issuance::First => Spent::certificate(&work.names),
         Issuance::Renewal => Spent::renewal(&work.names),
     };
-    self::spend(context, session, &account_url, issued);
+    spend(context, session, &account_url, issued);
     Ok(FromCa {
         chain_pem,
         key,
         account_url,
         validated,
     })
+}
+
+fn registration<'c>(context: &Context<'c>) -> Registration<'c> {
+    Registration {
+        store: context.store,
+        email: context.config.email.as_deref(),
+        terms: context.config.terms,
+    }
+}
+
+/// Places an order, and keeps what it takes to go on with it after a crash
+async fn place_anew(
+    context: &Context<'_>,
+    options: &Options,
+    session: &Session,
+    work: &mut Work<'_>,
+) -> Result<(Pending, KeyAndCsr), OrderError> {
+    let names = work.names.clone();
+    let key_type = work.domain.key_type;
+    let key = spawn_blocking(move || csr::generate(&names, key_type));
+    let account = context.store.account(session.issuer(), session.directory());
+    let is_registered = matches!(account, Ok(Some(_)));
+    let replaced = replaced(context, session, work);
+    let wish = Wish {
+        profile: work.domain.profile.as_deref(),
+        replaces: replaced
+            .as_ref()
+            .map(|(account, der)| (account.as_str(), der.as_slice())),
+    };
+    let registration = registration(context);
+    let pending = session.begin(&work.names, wish, registration).await?;
+    let spend = |spent| spend(context, session, pending.account_url(), spent);
+    if !is_registered {
+        spend(Spent::Account);
+    }
+    if issuance(options, work) == Issuance::First {
+        spend(Spent::order(&work.names));
+    }
+    let key = key
+        .await
+        .map_err(|_| OrderError::Interrupted)?
+        .map_err(AcmeError::from)?;
+    if options.mode != Mode::Rehearse {
+        let tokens = pending.answers().iter().map(|answer| answer.token.clone());
+        let saved = context.store.save_order_key(work.name(), &key.key_pem);
+        saved.map_err(|error| OrderError::Keep(error.into()))?;
+        work.lineage.record.order = Some(RunningOrder {
+            url: pending.url().to_owned(),
+            began: context.now(),
+            tokens: tokens.collect(),
+            asked: asked(context, options, work),
+        });
+        let record = &work.lineage.record;
+        let saved = context.store.save_record(work.name(), record);
+        saved.map_err(OrderError::Keep)?;
+    }
+    Ok((pending, key))
+}
+
+/// Takes up the order that was under way when certd was stopped, if it is still what is wanted
+async fn take_up(
+    context: &Context<'_>,
+    options: &Options,
+    session: &Session,
+    work: &mut Work<'_>,
+) -> Result<Option<(Pending, KeyAndCsr)>, OrderError> {
+    if options.mode == Mode::Rehearse {
+        return Ok(None);
+    }
+    let Some(running) = work.lineage.record.order.clone() else {
+        return Ok(None);
+    };
+    let resumed = match usable_key(context, options, work, &running) {
+        Some(key) => {
+            let account = running.asked.account.as_deref();
+            let registration = registration(context);
+            let pending = session.resume(&running.url, account, registration).await?;
+            pending.map(|pending| (pending, key))
+        }
+        None => None,
+    };
+    if resumed.is_none() {
+        forget(context, work);
+    }
+    Ok(resumed)
+}
+
+/// The kept key of a running order that is still what is wanted
+fn usable_key(
+    context: &Context<'_>,
+    options: &Options,
+    work: &Work<'_>,
+    running: &RunningOrder,
+) -> Option<KeyAndCsr> {
+    let age = context.now().duration_since(running.began);
+    if age > OLDEST_ORDER || running.asked != asked(context, options, work) {
+        return None;
+    }
+    let key_pem = context.store.order_key(work.name())?;
+    let public_key = public_key_of(key_pem.as_bytes()).ok()?;
+    // Stopped after the certificate was put into the archive: that is deployed, not had again.
+    let newest = work.lineage.newest();
+    let newest = newest.and_then(|newest| context.store.certificate(work.name(), newest).ok());
+    let is_there = newest.is_some_and(|newest| newest.chain.leaf().public_key == public_key);
+    csr::with_key(&work.names, &key_pem)
+        .ok()
+        .filter(|_| !is_there)
+}
+
+/// Forgets the order that was under way: it is over
+fn forget(context: &Context<'_>, work: &mut Work<'_>) {
+    if let Some(order) = work.lineage.record.order.take() {
+        Published::withdraw(&work.domain.webroot, &order.tokens);
+    }
+    if let Err(error) = context.store.forget_order_key(work.name()) {
+        tracing::warn!(domain = %work.name(), %error, "the key of an order that is over stays");
+    }
 }
 
 /// The newest certificate of the domain from this CA, with the account that ordered it
@@ -350,7 +454,10 @@ async fn accept(
     );
     let chain = match inspected {
         Ok(chain) => chain,
-        Err(unfit) => return fail_spent(context, work, Stage::Install, begun, &unfit),
+        Err(unfit) => {
+            forget(context, work);
+            return fail_spent(context, work, Stage::Install, begun, &unfit);
+        }
     };
     let words = certificate_in_words(chain.leaf(), context.now());
     if options.mode == Mode::Rehearse {
@@ -418,7 +525,9 @@ async fn archive(
         lineage.record.generations.insert(number, record);
         lineage.record.issuer_override = chosen;
         lineage.record.order_failures.clear();
+        let order = lineage.record.order.take();
         store.save_record(&lineage.name, &lineage.record)?;
+        lineage.record.order = order;
         Ok::<_, LineageError>((number, lineage))
     });
     let (number, lineage) = match written.await {
@@ -426,6 +535,7 @@ async fn archive(
         Err(_) => return Err(interrupted()),
     };
     work.lineage = lineage;
+    forget(context, work);
     Ok(number)
 }
 
@@ -539,9 +649,14 @@ enum OrderError {
         error: AcmeError,
         account_url: String,
     },
+    /// After the order was placed: what it takes to go on with it cannot be kept
+    #[error(transparent)]
+    Keep(RecordError),
     #[error("certd is being stopped")]
     Interrupted,
 }
 
+/// Age at which an order is not taken up any more: Let's Encrypt keeps one for seven days at most
+const OLDEST_ORDER: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Name of the empty file that shows that the webroot can be written
 const PROBE: &str = "certd-probe";

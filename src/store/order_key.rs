@@ -1,0 +1,47 @@
+//! The key of an order that is under way: what a certificate that was issued just before a crash
+//! is worth nothing without.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use zeroize::Zeroizing;
+
+use super::Store;
+use super::files::{self, Access, FileError};
+use crate::name::DnsName;
+
+impl Store {
+    /// Keeps the key of a running order, for its owner alone
+    ///
+    /// # Errors
+    /// [`FileError`]; the order should not go on without.
+    pub fn save_order_key(&self, name: &DnsName, key_pem: &str) -> Result<(), FileError> {
+        files::write(
+            &self.order_key_file(name),
+            key_pem.as_bytes(),
+            Access::Owner,
+        )
+    }
+
+    /// The key of a running order; `None` where there is none that can be read
+    pub fn order_key(&self, name: &DnsName) -> Option<Zeroizing<String>> {
+        let text = fs::read_to_string(self.order_key_file(name)).ok()?;
+        Some(Zeroizing::new(text))
+    }
+
+    /// Removes the key of an order that is over
+    ///
+    /// # Errors
+    /// [`FileError`] for one that is there and stays.
+    pub fn forget_order_key(&self, name: &DnsName) -> Result<(), FileError> {
+        match files::remove(&self.order_key_file(name)) {
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    fn order_key_file(&self, name: &DnsName) -> PathBuf {
+        self.state.join(super::ORDERS).join(format!("{name}.key"))
+    }
+}

@@ -1,0 +1,156 @@
+//! Killed in the middle: the next run goes on with the order that was under way.
+
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use certd::sandbox::acme::{Call, Problem, Reuse};
+use certd::sandbox::fault::{Answer, Fault, Times};
+use serde_json::Value;
+
+use crate::support::{Host, Setting};
+
+const SHOP: &str = "rare-books.test";
+const OBTAIN: [&str; 3] = ["obtain", SHOP, "--force"];
+
+fn host() -> Host {
+    Host::new(&Setting {
+        reuse: Reuse::Never,
+        ..Setting::default()
+    })
+}
+
+/// Starts certd, and waits until the CA, which says nothing to this call, is asked no more
+fn stuck_at(host: &Host, call: Call) -> Child {
+    host.ca.fault(call, Times::Always, Fault::Silent);
+    let asked = || host.ca.requests().len();
+    let before = asked();
+    let child = host.place.certd(&OBTAIN).spawn().expect("certd starts");
+    let mut last = (asked(), Instant::now());
+    while last.0 == before || last.1.elapsed() < QUIET {
+        std::thread::sleep(Duration::from_millis(20));
+        if asked() != last.0 {
+            last = (asked(), Instant::now());
+        }
+    }
+    child
+}
+
+/// Time without a request after which certd is taken to wait
+const QUIET: Duration = Duration::from_millis(700);
+
+fn kill(mut child: Child) {
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+}
+
+fn record(host: &Host) -> Value {
+    let text = host.place.read(&format!("state/domains/{SHOP}.json"));
+    serde_json::from_str(&text).expect("JSON")
+}
+
+fn keys(host: &Host) -> usize {
+    let tree = host.place.tree("state/orders");
+    tree.iter().filter(|(path, _)| path.is_file()).count()
+}
+
+#[test]
+fn a_killed_run_is_gone_on_with_without_another_order() {
+    for call in [
+        Call::Challenge,
+        Call::Order,
+        Call::Finalize,
+        Call::Certificate,
+    ] {
+        for earlier in [0, 1] {
+            let host = host();
+            for _ in 0..earlier {
+                host.certd(&OBTAIN).exits(0);
+            }
+            kill(stuck_at(&host, call));
+            assert_eq!(keys(&host), 1, "{call:?}");
+            let url = record(&host)["order"]["url"].clone();
+            assert!(url.is_string(), "{call:?}");
+            host.ca.behave();
+            let run = host.certd(&OBTAIN).exits(0);
+            assert!(run.stdout.contains("1 proven"), "{call:?}: {run}");
+            assert_eq!(host.ca.orders(), earlier + 1, "{call:?}: {run}");
+            assert_eq!(host.ca.issued().len(), earlier + 1, "{call:?}");
+            assert_eq!((keys(&host), &record(&host)["order"]), (0, &Value::Null));
+            assert_eq!(host.leftovers(), [""; 0]);
+        }
+    }
+}
+
+#[test]
+fn an_order_that_asks_for_something_else_is_not_gone_on_with() {
+    let host = host();
+    kill(stuck_at(&host, Call::Finalize));
+    host.ca.behave();
+    let config = host.place.read("domains.toml");
+    host.place
+        .write("domains.toml", format!("key_type = \"p384\"\n{config}"));
+    let run = host.certd(&OBTAIN).exits(0);
+    // A new order is asked for: that a CA gives the same one for the same names is its affair.
+    let asked = host.ca.requests();
+    let orders = asked.iter().filter(|line| *line == "POST /new-order");
+    assert_eq!(orders.count(), 2, "{asked:?}");
+    assert!(run.stdout.contains("p384"), "{run}");
+    assert_eq!(keys(&host), 0);
+}
+
+#[test]
+fn an_order_that_the_ca_has_no_more_is_placed_anew() {
+    let host = host();
+    kill(stuck_at(&host, Call::Certificate));
+    host.ca.behave();
+    let gone = Problem::new(404, "malformed", "order not found");
+    host.ca.fault(Call::Order, Times::Next(1), gone);
+    host.certd(&OBTAIN).exits(0);
+    assert_eq!((host.ca.orders(), keys(&host)), (2, 0));
+}
+
+#[test]
+fn a_certificate_whose_announcement_was_lost_is_downloaded() {
+    let host = host();
+    host.ca
+        .fault(Call::Finalize, Times::Always, Fault::CutShort);
+    host.ca.fault(Call::Order, Times::Always, Fault::CutShort);
+    host.certd(&OBTAIN).exits(1);
+    assert_eq!(keys(&host), 1);
+    host.ca.behave();
+    host.certd(&OBTAIN).exits(0);
+    assert_eq!((host.ca.orders(), host.ca.issued().len()), (1, 1));
+}
+
+#[test]
+fn a_ca_that_is_down_keeps_the_order_for_later() {
+    let host = host();
+    kill(stuck_at(&host, Call::Certificate));
+    host.ca.behave();
+    host.ca
+        .fault(Call::Order, Times::Always, Answer::status(503));
+    host.certd(&OBTAIN).exits(1);
+    assert_eq!(keys(&host), 1);
+    host.ca.behave();
+    host.certd(&OBTAIN).exits(0);
+    assert_eq!((host.ca.orders(), keys(&host)), (1, 0));
+}
+
+#[test]
+fn a_certificate_that_was_kept_just_before_the_end_is_not_had_again() {
+    let host = host();
+    kill(stuck_at(&host, Call::Certificate));
+    host.ca.behave();
+    let before = host.place.read(&format!("state/domains/{SHOP}.json"));
+    let key = host.place.read(&format!("state/orders/{SHOP}.key"));
+    host.certd(&OBTAIN).exits(0);
+    // As if certd had been killed between the archive and its record.
+    host.place
+        .write(&format!("state/domains/{SHOP}.json"), before);
+    host.place.write(&format!("state/orders/{SHOP}.key"), key);
+    let run = host.certd(&["obtain", SHOP]).exits(0);
+    assert_eq!(host.ca.orders(), 1, "{run}");
+    // And a renewal does not take up what is over.
+    host.certd(&OBTAIN).exits(0);
+    assert_eq!((host.ca.orders(), host.ca.issued().len()), (2, 2));
+}
