@@ -4,10 +4,12 @@
 use std::error::Error as StdError;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::header::{ACCEPT, HOST, LOCATION, SERVER, USER_AGENT};
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, Request, Response, Uri};
@@ -18,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use rustls::crypto::CryptoProvider;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
 use super::http::AGENT;
@@ -116,14 +118,22 @@ where
         .header(ACCEPT, "*/*")
         .body(Empty::<Bytes>::new())
         .map_err(|error| FetchFailure::NotHttp(error.to_string()))?;
-    let mut response = match sender.send_request(request).await {
+    let mut sending = pin!(sender.send_request(request));
+    let sent = tokio::select! {
+        biased;
+        sent = &mut sending => sent,
+        // A server that speaks or closes before it is asked ends the connection, and a request
+        // that comes in just then is never answered.
+        ended = connections.join_next() => match (&mut sending).now_or_never() {
+            Some(sent) => sent,
+            None => return Err(lost(url, ended)),
+        },
+    };
+    let mut response = match sent {
         Ok(response) => response,
-        // The server spoke or closed before it was asked. Where the error does not say which of
-        // them, the connection has ended and does.
+        // Where the error does not say why, the connection has ended and does.
         Err(error) if error.is_canceled() && cause_of(&error).is_none() => {
-            let ended = connections.join_next().await;
-            let cause = ended.and_then(Result::ok).and_then(Result::err);
-            return Err(failed(cause.unwrap_or(error)));
+            return Err(lost(url, connections.join_next().await));
         }
         Err(error) => return Err(failed(error)),
     };
@@ -160,6 +170,14 @@ async fn beginning(response: &mut Response<Incoming>) -> Result<Vec<u8>, hyper::
         }
     }
     Ok(body)
+}
+
+/// What a connection ended with under a request
+fn lost(url: &Uri, ended: Option<Result<Result<(), hyper::Error>, JoinError>>) -> FetchFailure {
+    match ended {
+        Some(Ok(Err(cause))) => broken(url, &cause),
+        _ => FetchFailure::Closed(url.to_string()),
+    }
 }
 
 /// What ended the connection under a request that was cancelled, where the error says so

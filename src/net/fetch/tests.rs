@@ -63,6 +63,8 @@ impl Server {
                     }
                     Manner::Greets(greeting) => {
                         let _ = stream.write_all(greeting).await;
+                        // A process may have few files open, and those before are over.
+                        silent.clear();
                         silent.push(stream);
                     }
                     Manner::HangsUp => drop(read(&mut stream).await),
