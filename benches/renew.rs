@@ -16,6 +16,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use rcgen::{CertificateParams, KeyPair};
@@ -88,7 +89,7 @@ fn write_lineages(home: &Path, lineages: usize) {
         "renewal": {
             "window": {"start": "3999-01-01T00:00:00Z", "end": "3999-01-02T00:00:00Z"},
             "instant": "3999-01-01T12:00:00Z",
-            "next_look": "3998-01-01T00:00:00Z",
+            "next_look": Timestamp::now() + SignedDuration::from_hours(12),
             "failures": 0,
         },
     }}});

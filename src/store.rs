@@ -103,7 +103,7 @@ impl Store {
         for name in files::directories(&archive)? {
             files::sweep(&name)?;
         }
-        for directory in [ACCOUNTS, DOMAINS] {
+        for directory in [ACCOUNTS, DOMAINS, ORDERS] {
             files::sweep(&self.state.join(directory))?;
         }
         Ok(())

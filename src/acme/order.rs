@@ -95,9 +95,9 @@ impl Session {
                 Ok(order) => order,
                 Err(error) => {
                     let error = problem::explain(problem::ORDER, error, transport.hints());
-                    return match error.is_transient() {
-                        true => Err(error),
-                        false => Ok(None),
+                    return match error.ends_order() {
+                        true => Ok(None),
+                        false => Err(error),
                     };
                 }
             };
@@ -110,7 +110,10 @@ impl Session {
             };
             match pending.order.state().status {
                 OrderStatus::Invalid => return Ok(None),
-                OrderStatus::Pending => pending.fetch_challenges().await?,
+                OrderStatus::Pending => match pending.fetch_challenges().await {
+                    Err(error) if error.ends_order() => return Ok(None),
+                    outcome => outcome?,
+                },
                 _ => {}
             }
             Ok(Some(pending))
@@ -127,6 +130,10 @@ impl Session {
     ) -> Result<Pending, AcmeError> {
         let mut account = self.account(registration).await?;
         let transport = self.transport();
+        let replaces = wish
+            .replaces
+            .filter(|(ordered_by, _)| self.suggests() && *ordered_by == account.url);
+        let wish = Wish { replaces, ..wish };
         let mut order = self.new_order(&account, names, wish, &transport).await;
         if order.as_ref().is_err_and(AcmeError::is_account_unknown) {
             account = self.register_again(&account, registration).await?;
@@ -160,10 +167,7 @@ impl Session {
         wish: Wish<'_>,
         transport: &Transport,
     ) -> Result<Order, AcmeError> {
-        let replaces = wish
-            .replaces
-            .filter(|(ordered_by, _)| *ordered_by == account.url);
-        let replaces = replaces.filter(|_| self.suggests());
+        let replaces = wish.replaces;
         let replaces = replaces.and_then(|(_, certificate)| identifier(certificate));
         let account = self.restore(account, transport).await?;
         let identifiers: Vec<Identifier> = names

@@ -281,9 +281,17 @@ impl AcmeError {
         asked.is_some_and(|RetryAfter(wait)| wait > time)
     }
 
-    /// Whether an order that ended so may still be there, and go on later
-    pub fn is_passing(&self) -> bool {
-        self.is_transient() || matches!(self, Self::Deadline { .. })
+    /// Whether an order that met this is over: another try of the same would meet it again
+    ///
+    /// Not where the CA is down, busy or slow: then it may have issued already.
+    pub fn ends_order(&self) -> bool {
+        match self {
+            Self::Validation(_) | Self::NoHttp01 { .. } => true,
+            Self::Refused { problem, .. } => {
+                ![RATE_LIMITED, SERVER_INTERNAL, NONCE_REFUSED].contains(&problem.kind.as_str())
+            }
+            _ => false,
+        }
     }
 
     /// Whether asking again soon may help: a broken connection, a 5xx

@@ -66,8 +66,7 @@ fn question(context: &Context<'_>, domain: &Domain) -> Option<Question> {
     let number = lineage.newest()?;
     let generation = lineage.record.generations.get(&number)?;
     let issuer = generation.issuer.clone()?;
-    let is_asked = |renewal: &Renewal| renewal.next_look > now;
-    if generation.renewal.as_ref().is_some_and(is_asked) {
+    if !renewal::may_ask(generation.renewal.as_ref(), now) {
         return None;
     }
     let certificate = context.store.certificate(&domain.name, number).ok()?;

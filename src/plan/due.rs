@@ -138,11 +138,12 @@ fn moment_has_come(
 
 /// Whether a certificate is so new that its CA's wish for another must wait
 ///
-/// A CA whose windows are always past would get an order with each look.
+/// A CA whose windows are always past would get an order with each look, and Let's Encrypt issues
+/// five a week for the same names.
 fn is_too_young(moment: Moment, validity: &Validity, now: Timestamp) -> bool {
     let tenth = validity.lifetime() / 10;
     let age = now.duration_since(validity.not_before);
-    matches!(moment, Moment::Suggested { .. }) && age < tenth.min(SignedDuration::from_hours(24))
+    matches!(moment, Moment::Suggested { .. }) && age < tenth.min(SignedDuration::from_hours(36))
 }
 
 /// When the certificate of a domain is renewed

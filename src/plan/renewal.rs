@@ -50,6 +50,15 @@ pub fn remember(
     }
 }
 
+/// Whether a CA may be asked again
+///
+/// A look that lies further ahead than any answer allows was noted by a clock that was wrong.
+#[must_use]
+pub fn may_ask(known: Option<&Renewal>, now: Timestamp) -> bool {
+    let latest = now.saturating_add(LATEST).unwrap_or(Timestamp::MAX);
+    known.is_none_or(|known| known.next_look <= now || known.next_look > latest)
+}
+
 /// When a certificate is renewed, and by whose word
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
@@ -115,7 +124,7 @@ pub fn moment(
     let suggested = renewal.and_then(|renewal| Some((renewal.window?, renewal.instant?)));
     let Some((window, at)) = suggested else {
         let share = f64::from(u16::try_from(seed % STEPS).unwrap_or_default()) / STEPS as f64;
-        let at = with_left((reserve - JITTER * share).max(reserve * EMERGENCY));
+        let at = with_left(reserve * (1.0 - JITTER * share));
         return Moment::Lifetime { at };
     };
     let emergency = with_left(reserve * EMERGENCY);
@@ -146,8 +155,8 @@ const SHORT_LIFE: SignedDuration = SignedDuration::from_hours(240);
 const SHORT_RESERVE: f64 = 0.5;
 /// The part of the reserve at which no window counts any more
 const EMERGENCY: f64 = 0.5;
-/// The part of the lifetime over which domains without a window are spread
-const JITTER: f64 = 0.02;
+/// The part of the reserve over which domains without a window are spread
+const JITTER: f64 = 0.06;
 const STEPS: u64 = 1_000;
 
 #[cfg(test)]

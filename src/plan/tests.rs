@@ -7,7 +7,8 @@ use super::*;
 use crate::chain::{Chain, ChainError, KeyType};
 use crate::config::{Domain, Environment, Sharing};
 use crate::name::DnsName;
-use crate::store::record::{Failures, GenerationRecord, Record};
+use crate::store::record::{Failures, GenerationRecord, Record, Renewal};
+use crate::time::Window;
 
 fn name(text: &str) -> DnsName {
     DnsName::parse(text).unwrap()
@@ -393,4 +394,31 @@ fn a_refused_order_waits_and_force_does_not() {
         "2027-03-02T00:00:02Z",
     );
     assert!(matches!(now, Plan::Order { .. }), "{now:?}");
+}
+
+#[test]
+fn a_certificate_is_not_replaced_for_a_window_in_its_first_hours() {
+    #[track_caller]
+    fn check(now: &str, is_due: bool) {
+        let mut lineage = lineage();
+        let past = Window {
+            start: "2026-01-01T00:00:00Z".parse().unwrap(),
+            end: "2026-01-02T00:00:00Z".parse().unwrap(),
+        };
+        let generation = lineage.record.generations.get_mut(&2).unwrap();
+        generation.renewal = Some(Renewal {
+            window: Some(past),
+            instant: Some(past.start),
+            ..Renewal::default()
+        });
+        let plan = planned(&domain(), &lineage, Some(&good()), demand(), now);
+        assert_eq!(
+            matches!(plan, Plan::Order { .. }),
+            is_due,
+            "{now}: {plan:?}"
+        );
+    }
+    check("2027-01-01T12:00:00Z", false);
+    check("2027-01-02T11:59:59Z", false);
+    check("2027-01-02T12:00:00Z", true);
 }

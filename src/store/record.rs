@@ -94,6 +94,9 @@ pub struct RunningOrder {
     /// Tokens that were published for it, which a killed certd leaves in the webroot
     #[serde(default)]
     pub tokens: Vec<String>,
+    /// How often it was taken up again
+    #[serde(default)]
+    pub tries: u32,
     /// What it asks for
     pub asked: Asked,
 }

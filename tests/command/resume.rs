@@ -1,7 +1,7 @@
 //! Killed in the middle: the next run goes on with the order that was under way.
 
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use certd::sandbox::acme::{Call, Problem, Reuse};
 use certd::sandbox::fault::{Answer, Fault, Times};
@@ -19,24 +19,32 @@ fn host() -> Host {
     })
 }
 
-/// Starts certd, and waits until the CA, which says nothing to this call, is asked no more
+/// Starts certd, and waits until it waits for the CA, which says nothing to this call
 fn stuck_at(host: &Host, call: Call) -> Child {
     host.ca.fault(call, Times::Always, Fault::Silent);
-    let asked = || host.ca.requests().len();
+    let is_asked = |line: &String| match call {
+        Call::Challenge => line.starts_with("POST /challenge/"),
+        Call::Order => line.starts_with("POST /order/") && !line.ends_with("/finalize"),
+        Call::Finalize => line.ends_with("/finalize"),
+        Call::Certificate => line.starts_with("POST /certificate/"),
+        call => panic!("no path is known for {call:?}"),
+    };
+    let asked = || {
+        host.ca
+            .requests()
+            .iter()
+            .filter(|line| is_asked(line))
+            .count()
+    };
     let before = asked();
-    let child = host.place.certd(&OBTAIN).spawn().expect("certd starts");
-    let mut last = (asked(), Instant::now());
-    while last.0 == before || last.1.elapsed() < QUIET {
-        std::thread::sleep(Duration::from_millis(20));
-        if asked() != last.0 {
-            last = (asked(), Instant::now());
-        }
+    let mut child = host.place.certd(&OBTAIN).spawn().expect("certd starts");
+    while asked() == before {
+        let ended = child.try_wait().expect("it can be asked");
+        assert_eq!(ended, None, "it ended before {call:?}");
+        std::thread::sleep(Duration::from_millis(10));
     }
     child
 }
-
-/// Time without a request after which certd is taken to wait
-const QUIET: Duration = Duration::from_millis(700);
 
 fn kill(mut child: Child) {
     child.kill().expect("it runs");
@@ -120,6 +128,56 @@ fn a_certificate_whose_announcement_was_lost_is_downloaded() {
     host.ca.behave();
     host.certd(&OBTAIN).exits(0);
     assert_eq!((host.ca.orders(), host.ca.issued().len()), (1, 1));
+}
+
+#[test]
+fn a_ca_that_is_busy_is_not_asked_for_another_certificate() {
+    for call in [Call::Certificate, Call::Order] {
+        let host = host();
+        let busy = Problem::new(503, "rateLimited", "Service busy; retry later.");
+        kill(stuck_at(&host, call));
+        host.ca.behave();
+        host.ca.fault(call, Times::Always, busy);
+        host.certd(&OBTAIN).exits(75);
+        assert_eq!(keys(&host), 1, "{call:?}");
+        host.ca.behave();
+        host.certd(&OBTAIN).exits(0);
+        assert_eq!(
+            (host.ca.orders(), host.ca.issued().len()),
+            (1, 1),
+            "{call:?}"
+        );
+    }
+}
+
+#[test]
+fn an_order_that_leads_nowhere_is_given_up_after_a_few_tries() {
+    let host = host();
+    kill(stuck_at(&host, Call::Certificate));
+    host.ca.behave();
+    host.ca
+        .fault(Call::Certificate, Times::Always, Answer::status(502));
+    for _ in 0..3 {
+        host.certd(&OBTAIN).exits(1);
+        assert_eq!(host.ca.orders(), 1);
+    }
+    host.certd(&OBTAIN).exits(1);
+    assert_eq!(host.ca.orders(), 2);
+}
+
+#[test]
+fn a_rehearsal_leaves_the_order_alone() {
+    let host = host();
+    kill(stuck_at(&host, Call::Certificate));
+    host.ca.behave();
+    let before = host.place.read(&format!("state/orders/{SHOP}.key"));
+    let refused = Problem::new(400, "badCSR", "a key that it will not have");
+    host.ca.fault(Call::Finalize, Times::Always, refused);
+    host.certd(&["obtain", SHOP, "--staging", "--issuer", "test"])
+        .exits(1);
+    let after = host.place.read(&format!("state/orders/{SHOP}.key"));
+    assert_eq!(before, after);
+    assert!(record(&host)["order"]["url"].is_string());
 }
 
 #[test]

@@ -196,8 +196,8 @@ async fn place(context: &Context<'_>, options: &Options, session: &Session, work
         }
         Err(OrderError::Unfinished { error, account_url }) => {
             // What only broke off is taken up by the next run.
-            if !error.is_passing() {
-                forget(context, work);
+            if error.ends_order() {
+                forget(context, options, work);
             }
             for name in error.invalid_names() {
                 let failure = Spent::Failure(name.to_owned());
@@ -212,7 +212,12 @@ async fn place(context: &Context<'_>, options: &Options, session: &Session, work
             check::look_again(context, &error, work).await;
         }
         Err(OrderError::Webroot(error)) => work.fail(Stage::Order, begun, &error),
-        Err(OrderError::Publish(error)) => fail_spent(context, work, Stage::Order, begun, &error),
+        Err(OrderError::Publish(error)) => {
+            if matches!(error, ChallengeError::Token { .. }) {
+                forget(context, options, work);
+            }
+            fail_spent(context, work, Stage::Order, begun, &error);
+        }
         Err(OrderError::Keep(error)) => {
             fail_spent(
                 context,
@@ -336,6 +341,7 @@ async fn place_anew(
             url: pending.url().to_owned(),
             began: context.now(),
             tokens: tokens.collect(),
+            tries: 0,
             asked: asked(context, options, work),
         });
         let record = &work.lineage.record;
@@ -355,11 +361,15 @@ async fn take_up(
     if options.mode == Mode::Rehearse {
         return Ok(None);
     }
-    let Some(running) = work.lineage.record.order.clone() else {
+    let Some(mut running) = work.lineage.record.order.clone() else {
         return Ok(None);
     };
     let resumed = match usable_key(context, options, work, &running) {
         Some(key) => {
+            // One that leads nowhere must not keep the domain from another.
+            running.tries += 1;
+            work.lineage.record.order = Some(running.clone());
+            save(context, work);
             let account = running.asked.account.as_deref();
             let registration = registration(context);
             let pending = session.resume(&running.url, account, registration).await?;
@@ -368,7 +378,7 @@ async fn take_up(
         None => None,
     };
     if resumed.is_none() {
-        forget(context, work);
+        forget(context, options, work);
     }
     Ok(resumed)
 }
@@ -380,8 +390,11 @@ fn usable_key(
     work: &Work<'_>,
     running: &RunningOrder,
 ) -> Option<KeyAndCsr> {
-    let age = context.now().duration_since(running.began);
-    if age > OLDEST_ORDER || running.asked != asked(context, options, work) {
+    let age = context.now().duration_since(running.began).abs();
+    if age > OLDEST_ORDER
+        || running.tries >= MOST_TRIES
+        || running.asked != asked(context, options, work)
+    {
         return None;
     }
     let key_pem = context.store.order_key(work.name())?;
@@ -396,7 +409,12 @@ fn usable_key(
 }
 
 /// Forgets the order that was under way: it is over
-fn forget(context: &Context<'_>, work: &mut Work<'_>) {
+///
+/// A rehearsal is at another CA, and has none that is kept.
+fn forget(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
+    if options.mode == Mode::Rehearse {
+        return;
+    }
     if let Some(order) = work.lineage.record.order.take() {
         Published::withdraw(&work.domain.webroot, &order.tokens);
     }
@@ -455,7 +473,7 @@ async fn accept(
     let chain = match inspected {
         Ok(chain) => chain,
         Err(unfit) => {
-            forget(context, work);
+            forget(context, options, work);
             return fail_spent(context, work, Stage::Install, begun, &unfit);
         }
     };
@@ -535,7 +553,7 @@ async fn archive(
         Err(_) => return Err(interrupted()),
     };
     work.lineage = lineage;
-    forget(context, work);
+    forget(context, options, work);
     Ok(number)
 }
 
@@ -656,7 +674,9 @@ enum OrderError {
     Interrupted,
 }
 
-/// Age at which an order is not taken up any more: Let's Encrypt keeps one for seven days at most
-const OLDEST_ORDER: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// Age at which an order is not taken up any more: short lives leave no time for one that hangs
+const OLDEST_ORDER: SignedDuration = SignedDuration::from_hours(24);
+/// How often an order is taken up
+const MOST_TRIES: u32 = 3;
 /// Name of the empty file that shows that the webroot can be written
 const PROBE: &str = "certd-probe";

@@ -79,6 +79,20 @@ fn a_ca_is_asked_again_within_bounds() {
 }
 
 #[test]
+fn a_look_that_a_wrong_clock_noted_silences_nobody() {
+    let known = |next_look: &str| Renewal {
+        next_look: at(next_look),
+        ..Renewal::default()
+    };
+    let may_ask = |next_look: &str| may_ask(Some(&known(next_look)), at(NOW));
+    assert!(super::may_ask(None, at(NOW)));
+    assert!(may_ask("2027-02-28T00:00:00Z"));
+    assert!(!may_ask("2027-03-01T06:00:00Z"));
+    assert!(!may_ask("2027-03-02T00:00:00Z"));
+    assert!(may_ask("2030-01-01T00:00:00Z"));
+}
+
+#[test]
 fn no_answer_leaves_what_is_known() {
     let known = Renewal {
         window: Some(window("2027-03-02T00:00:00Z", "2027-03-04T00:00:00Z")),
