@@ -186,6 +186,22 @@ pub enum News {
     Ended,
 }
 
+/// Random bytes, for names that nobody else uses and for chances: no secret depends on them
+fn random<const LENGTH: usize>() -> [u8; LENGTH] {
+    let mut bytes = [0; LENGTH];
+    // The library documents no failure of its generator that it survives.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    bytes
+}
+
+/// The account at an issuer, if there is one that can be read
+fn account_url(config: &Config, store: &Store, issuer: &str) -> Option<String> {
+    let directory = &config.issuers.get(issuer)?.directory;
+    // One that cannot be read is told of when it is needed.
+    let account = store.account(issuer, directory).ok()??;
+    Some(account.url)
+}
+
 /// A domain on its way through a journey
 #[derive(Debug)]
 struct Work<'c> {

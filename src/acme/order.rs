@@ -101,13 +101,7 @@ impl Session {
                     };
                 }
             };
-            let mut pending = Pending {
-                order,
-                transport,
-                account_url: account.url,
-                answers: Vec::new(),
-                deadline,
-            };
+            let mut pending = Pending::new(order, transport, account.url, deadline);
             match pending.order.state().status {
                 OrderStatus::Invalid => return Ok(None),
                 OrderStatus::Pending => match pending.fetch_challenges().await {
@@ -147,15 +141,7 @@ impl Session {
             };
             order = self.new_order(&account, names, wish, &transport).await;
         }
-        let order = order?;
-        let account_url = account.url.clone();
-        let mut pending = Pending {
-            order,
-            transport,
-            account_url,
-            answers: Vec::new(),
-            deadline,
-        };
+        let mut pending = Pending::new(order?, transport, account.url, deadline);
         pending.fetch_challenges().await?;
         Ok(pending)
     }
@@ -188,6 +174,16 @@ impl Session {
 }
 
 impl Pending {
+    fn new(order: Order, transport: Transport, account_url: String, deadline: Deadline) -> Self {
+        Self {
+            order,
+            transport,
+            account_url,
+            answers: Vec::new(),
+            deadline,
+        }
+    }
+
     /// What must be published; empty where the CA still holds every authorization valid
     pub fn answers(&self) -> &[Answer] {
         &self.answers

@@ -1,5 +1,6 @@
 //! `certd obtain`.
 
+use std::io;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -7,7 +8,7 @@ use jiff::Timestamp;
 use super::args::{Global, Obtain};
 use super::error::CliError;
 use super::progress::Watcher;
-use super::{Ended, crypto_provider, now, print_report};
+use super::{Ended, Out, crypto_provider, now, print_report};
 use crate::config::{Config, Domain, Environment};
 use crate::name::DnsName;
 use crate::pipeline::{Context, Mode, Occasion, Options, Patience};
@@ -22,10 +23,17 @@ pub(super) async fn run(
     environment: &Environment,
 ) -> Result<Ended, CliError> {
     let report = report(global, args, environment).await?;
+    conclude(global, &report, text::obtain)
+}
+
+/// Prints what came of a pass, if anybody wants to know, and says how the process ends
+pub(super) fn conclude(
+    global: &Global,
+    report: &Report,
+    text: impl FnOnce(&Report, &mut Out) -> io::Result<()>,
+) -> Result<Ended, CliError> {
     if !(global.quiet && report.verdict() == Verdict::Well && !report.warns()) {
-        print_report(&report, global.format, global.color, |report, out| {
-            text::obtain(report, out)
-        })?;
+        print_report(report, global.format, global.color, text)?;
     }
     Ok(match report.verdict() {
         Verdict::Well => Ended::Well,

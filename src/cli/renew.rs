@@ -2,11 +2,11 @@
 
 use super::args::{Global, Renew, SkippedCheck};
 use super::error::CliError;
-use super::obtain::{enabled, pass};
-use super::{Ended, now, print_report};
+use super::obtain::{conclude, enabled, pass};
+use super::{Ended, now};
 use crate::config::{Config, Environment};
 use crate::pipeline::{Mode, Occasion, Options};
-use crate::report::{Verdict, text};
+use crate::report::text;
 
 pub(super) async fn run(
     global: &Global,
@@ -37,14 +37,5 @@ pub(super) async fn run(
         ..Options::default()
     };
     let report = pass(global, &config, &options, &domains, now).await?;
-    if !(global.quiet && report.verdict() == Verdict::Well && !report.warns()) {
-        print_report(&report, global.format, global.color, |report, out| {
-            text::renew(report, out)
-        })?;
-    }
-    Ok(match report.verdict() {
-        Verdict::Well => Ended::Well,
-        Verdict::Later => Ended::Later,
-        Verdict::Failed => Ended::Failed,
-    })
+    conclude(global, &report, text::renew)
 }

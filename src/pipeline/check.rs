@@ -12,7 +12,7 @@ use super::Context;
 use super::budget::{self, Planned};
 use super::installed::{expected_of, known_certificates};
 use super::obtain::{Host, look_at_targets, no_issuer};
-use super::preflight::{Known, Scout, directory_of, issuer_kind, required};
+use super::preflight::{Known, Scout, required};
 use crate::acme::{AcmeError, Session};
 use crate::config::{Check, Domain};
 use crate::finding::{Finding, Severity, chain_of_causes};
@@ -21,7 +21,7 @@ use crate::net::http::Meter;
 use crate::plan::budget::Issuance;
 use crate::preflight::judge::host::{self, Purpose};
 use crate::report::SCHEMA_VERSION;
-use crate::report::check::{CheckReport, DomainCheck, Group, NameFindings};
+use crate::report::check::{CheckReport, DomainCheck, Group};
 use crate::store::{self, space};
 use crate::verify::judge::{Expectation, Known as Installable, judge};
 use crate::verify::path::Trust;
@@ -65,25 +65,20 @@ async fn examine(
     host: Host,
     issuer: Option<&Issuer>,
 ) -> DomainCheck {
-    let known = Known {
-        containers: host.doors.clone(),
-        identities: issuer
-            .map(|issuer| issuer.identities.clone())
-            .unwrap_or_default(),
-        account: issuer.and_then(|issuer| issuer.account.clone()),
-        issuer: issuer_kind(context, &domain.issuer),
-        directory: directory_of(context, &domain.issuer),
-        root: host.root.clone(),
-    };
+    let identities = issuer.map(|issuer| issuer.identities.clone());
+    let known = Known::new(
+        context,
+        &domain.issuer,
+        identities.unwrap_or_default(),
+        issuer.and_then(|issuer| issuer.account.clone()),
+        host.place.clone(),
+    );
     let names = scout.examine(domain, &known).await;
     let mut ca = issuer
         .map(|issuer| issuer.findings.clone())
         .unwrap_or_default();
     ca.extend(issuer.and_then(|issuer| issuer.profile(domain)));
     let is_required = |check| required(context, skip, check);
-    let names = names
-        .into_iter()
-        .map(|name| without_force(name, is_required));
     let groups = vec![
         Group::new("files", files(context, domain)),
         Group::new("docker", containers(domain, &host)),
@@ -93,29 +88,7 @@ async fn examine(
         Group::new("ca", ca),
         Group::new("budget", spent(context, domain, &known)),
     ];
-    DomainCheck::new(
-        domain.name.to_string(),
-        groups,
-        names.collect(),
-        is_required,
-    )
-}
-
-/// The same findings, those of checks that are not required as warnings: they stop no order
-fn without_force(mut name: NameFindings, is_required: impl Fn(Check) -> bool) -> NameFindings {
-    let idle = name
-        .checks
-        .iter_mut()
-        .filter(|(check, _)| !is_required(**check));
-    for finding in idle.flat_map(|(_, findings)| findings) {
-        if finding.severity == Severity::Failure {
-            finding.severity = Severity::Warning;
-            finding
-                .evidence
-                .push_str(" (not required, so it stops no order)");
-        }
-    }
-    name
+    DomainCheck::new(domain.name.to_string(), groups, names, is_required)
 }
 
 /// The directories that certd writes to for a domain

@@ -3,8 +3,6 @@
 //! Orders run `jobs` at a time and only fill the archive. Then each target is closed in one step:
 //! all its domains are made live, tested together, reloaded once, and proven name by name.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -12,27 +10,28 @@ use jiff::Timestamp;
 use super::{Context, Mode, Occasion, Options, Previous, Ready, Work, renewal_info};
 use crate::chain::{Certificate, KeyType};
 use crate::config::Domain;
-use crate::facts::{Container, Handshake};
 use crate::finding::{Finding, chain_of_causes};
 use crate::name::DnsName;
 use crate::plan::{self, Demand, Due, Goal, Plan, Subject, due};
-use crate::preflight::probe::Doors;
-use crate::report::check::BACKS_OFF;
 use crate::report::{Outcome, Report, SCHEMA_VERSION, Stage, TargetReport};
 use crate::store::files::FileError;
 use crate::store::lineage::{Generation, GenerationError, Lineage, LineageError};
 use crate::store::record::{Failures, LastResult, Record};
 use crate::time::{display, display_date, in_words};
 
+mod changes;
 mod check;
 mod close;
+mod look;
 mod mounts;
 mod order;
 mod prove;
+mod resume;
 mod target;
 mod words;
 
 use check::Counting;
+pub(super) use look::{Host, look_at_targets};
 use order::Desk;
 pub(super) use order::no_issuer;
 use target::Target;
@@ -119,91 +118,6 @@ fn report_of(target: Target, works: &[Work<'_>]) -> Option<TargetReport> {
             .collect(),
         stages: target.stages,
     })
-}
-
-/// What obtain would find of the containers before it orders for these domains
-pub(super) async fn look_at_targets(context: &Context<'_>, domains: &[&Domain]) -> Vec<Host> {
-    let options = Options {
-        mode: Mode::Check,
-        ..Options::default()
-    };
-    let mut works: Vec<Work<'_>> = domains
-        .iter()
-        .map(|domain| take_stock(context, &options, domain))
-        .collect();
-    let mut targets = target::find(context, &mut works).await;
-    for target in &mut targets {
-        target::make_ready(context, &options, target, &mut works).await;
-    }
-    let mut changes = BTreeMap::new();
-    for target in &targets {
-        changes.extend(words::changes(context, target, &works).await);
-    }
-    let hosts = works.into_iter().enumerate().map(|(position, work)| {
-        let obstacle = obstacle(context, &work);
-        let names = work.names.iter().map(DnsName::as_str);
-        let changes = names.filter_map(|name| Some((name.to_owned(), changes.get(name)?.clone())));
-        let changes = changes.collect();
-        let target = targets
-            .iter()
-            .find(|target| target.members.contains(&position));
-        let handshakes = target.map(|target| target.handshakes(&work));
-        let last = work.stages.last();
-        Host {
-            doors: target.map(Target::doors).unwrap_or_default(),
-            root: target
-                .and_then(|target| target.seen_at(&work.domain.webroot))
-                .unwrap_or_else(|| work.domain.webroot.clone()),
-            containers: target
-                .map(|target| target.containers.clone())
-                .unwrap_or_default(),
-            handshakes: handshakes.unwrap_or_default(),
-            detail: last.map(|stage| stage.detail.clone()).unwrap_or_default(),
-            findings: work.findings,
-            changes,
-            obstacle,
-        }
-    });
-    hosts.collect()
-}
-
-/// Why an order that is due would not be placed now, as failed orders before it tell
-fn obstacle(context: &Context<'_>, work: &Work<'_>) -> Option<Finding> {
-    let failures = &work.lineage.record.order_failures;
-    if failures.count == 0 {
-        return None;
-    }
-    let newest = work.lineage.newest();
-    let newest = newest.map(|number| context.store.generation(work.name(), number));
-    let plan = make_plan(context, &Options::default(), work, newest.as_ref());
-    match plan {
-        Plan::Stop { .. } => Some(stopped(failures, &plan_in_words(&plan))),
-        Plan::Wait { until, .. } => {
-            let reason = failures.reason.as_deref().unwrap_or_default();
-            let until = display(until);
-            let evidence = format!("no order is placed before {until}: {reason}");
-            let cure = "once that is mended, --force orders at once";
-            Some(Finding::warning(BACKS_OFF, evidence).with_cure(cure))
-        }
-        _ => None,
-    }
-}
-
-/// What was found of the containers of one domain
-pub(super) struct Host {
-    pub(super) doors: Vec<Doors>,
-    /// The webroot as nginx sees it
-    pub(super) root: PathBuf,
-    pub(super) containers: Vec<Container>,
-    /// With each name at each place
-    pub(super) handshakes: Vec<Handshake>,
-    /// What was done, in a few words
-    pub(super) detail: String,
-    pub(super) findings: Vec<Finding>,
-    /// What to change so that a name is served with its own certificate
-    pub(super) changes: BTreeMap<String, String>,
-    /// Why no order would be placed now
-    pub(super) obstacle: Option<Finding>,
 }
 
 /// What there is of a domain, and what is to be done for it

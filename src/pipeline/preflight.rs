@@ -56,6 +56,26 @@ pub struct Known {
     pub root: PathBuf,
 }
 
+impl Known {
+    /// What there is to know of a domain whose certificate is to come from this issuer
+    pub(super) fn new(
+        context: &Context<'_>,
+        issuer: &str,
+        identities: Vec<String>,
+        account: Option<String>,
+        (containers, root): (Vec<Doors>, PathBuf),
+    ) -> Self {
+        Self {
+            containers,
+            identities,
+            account,
+            issuer: issuer_kind(context, issuer),
+            directory: directory_of(context, issuer),
+            root,
+        }
+    }
+}
+
 impl Scout {
     /// A scout that looks as the configuration says
     pub fn new(context: &Context<'_>) -> Self {
@@ -270,8 +290,8 @@ impl Token {
         if let Err(error) = Published::sweep(&domain.webroot, PREFIX, before.into()) {
             tracing::debug!(%error, "tokens left behind stay");
         }
-        let name = format!("{PREFIX}check-{}", random());
-        let content = format!("{name}.{}", random());
+        let name = format!("{PREFIX}check-{}", random_word());
+        let content = format!("{name}.{}", random_word());
         let published = Published::publish(&domain.webroot, [(name.as_str(), content.as_str())]);
         Self {
             published: published.map_err(|error| Finding::from_error(&error)),
@@ -282,11 +302,8 @@ impl Token {
 }
 
 /// 64 random bits as text
-fn random() -> String {
-    let mut bytes = [0; 8];
-    // The library documents no failure of its generator that it survives.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    format!("{:016x}", u64::from_be_bytes(bytes))
+fn random_word() -> String {
+    format!("{:016x}", u64::from_be_bytes(super::random()))
 }
 
 /// Without DNS nothing of a name can be checked
@@ -306,7 +323,7 @@ pub(super) fn required(context: &Context<'_>, skip: &BTreeSet<Check>, check: Che
 }
 
 /// Directory URL of an issuer; empty where there is none
-pub(super) fn directory_of(context: &Context<'_>, issuer: &str) -> String {
+fn directory_of(context: &Context<'_>, issuer: &str) -> String {
     let issuer = context.config.issuers.get(issuer);
     issuer
         .map(|issuer| issuer.directory.clone())
@@ -314,7 +331,7 @@ pub(super) fn directory_of(context: &Context<'_>, issuer: &str) -> String {
 }
 
 /// Whether the CA of this name looks from the internet
-pub(super) fn issuer_kind(context: &Context<'_>, issuer: &str) -> IssuerKind {
+fn issuer_kind(context: &Context<'_>, issuer: &str) -> IssuerKind {
     let directory = directory_of(context, issuer);
     let mut built_in = defaults::ISSUERS.iter();
     match built_in.any(|(_, known)| directory == *known) {

@@ -62,6 +62,12 @@ pub(super) async fn ask(context: &Context<'_>, domains: &[&Domain]) -> u64 {
 /// The certificate of a domain that its CA is to be asked about now; never one that is over
 fn question(context: &Context<'_>, domain: &Domain) -> Option<Question> {
     let now = context.now();
+    // The record alone says so of most, and costs one file.
+    let record = context.store.record(&domain.name).ok()?;
+    let mut known = record.generations.values();
+    if !known.any(|generation| renewal::may_ask(generation.renewal.as_ref(), now)) {
+        return None;
+    }
     let lineage = context.store.lineage(&domain.name).ok()?;
     let number = lineage.newest()?;
     let generation = lineage.record.generations.get(&number)?;
@@ -107,10 +113,7 @@ pub(super) fn remembered(
     answer: Result<Suggestion, NoSuggestion>,
     now: Timestamp,
 ) -> Renewal {
-    let mut bytes = [0; 4];
-    // The library documents no failure of its generator that it survives.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    let chance = f64::from(u32::from_be_bytes(bytes)) / (f64::from(u32::MAX) + 1.0);
+    let chance = f64::from(u32::from_be_bytes(super::random())) / (f64::from(u32::MAX) + 1.0);
     renewal::remember(known, answer, chance, now)
 }
 

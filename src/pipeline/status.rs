@@ -126,11 +126,7 @@ fn is_stopped(config: &Config, store: &Store, domain: Option<&Domain>, record: &
     let (Some(refused), Some(domain)) = (&record.order_failures.refused, domain) else {
         return false;
     };
-    let issuer = config.issuers.get(&domain.issuer);
-    let account = issuer.and_then(|issuer| {
-        let account = store.account(&domain.issuer, &issuer.directory);
-        account.ok().flatten().map(|account| account.url)
-    });
+    let account = super::account_url(config, store, &domain.issuer);
     plan::asked(config, domain, &domain.issuer, account) == *refused
 }
 

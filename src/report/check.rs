@@ -101,6 +101,21 @@ pub struct NameFindings {
 }
 
 impl NameFindings {
+    /// Makes warnings of failures of checks that are not required
+    fn lower(&mut self, is_required: impl Fn(Check) -> bool) {
+        let checks = self.checks.iter_mut();
+        let idle = checks.filter(|(check, _)| !is_required(**check));
+        let failed = idle
+            .flat_map(|(_, findings)| findings)
+            .filter(|finding| finding.severity == Severity::Failure);
+        for finding in failed {
+            finding.severity = Severity::Warning;
+            finding
+                .evidence
+                .push_str(" (not required, so it stops no order)");
+        }
+    }
+
     /// What is wrong by these checks
     pub fn failures(&self, of: impl Fn(Check) -> bool) -> impl Iterator<Item = &Finding> {
         self.checks
@@ -132,18 +147,21 @@ impl Group {
 
 impl DomainCheck {
     /// What was found, and what it comes to when these checks of names are required
+    ///
+    /// Failures of the others become warnings: they stop no order.
     pub fn new(
         name: String,
         groups: Vec<Group>,
-        names: Vec<NameFindings>,
-        is_required: impl Fn(Check) -> bool + Copy,
+        mut names: Vec<NameFindings>,
+        is_required: impl Fn(Check) -> bool,
     ) -> Self {
+        for name in &mut names {
+            name.lower(&is_required);
+        }
         let failure = |finding: &Finding| finding.severity == Severity::Failure;
         let of_domain = groups.iter().flat_map(|group| &group.findings);
-        let fails = of_domain.clone().any(failure)
-            || names
-                .iter()
-                .any(|name| name.failures(is_required).next().is_some());
+        let of_names = names.iter().flat_map(NameFindings::all);
+        let fails = of_domain.clone().chain(of_names).any(failure);
         let is_exhausted = of_domain.clone().any(|finding| finding.code == EXHAUSTED);
         let backs_off = of_domain.clone().any(|finding| finding.code == BACKS_OFF);
         let waits = backs_off || is_exhausted && is_required(Check::Budget);

@@ -1,5 +1,6 @@
 //! Before an order: what a CA would find, and whether its limits leave room.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use futures_util::future::join_all;
@@ -13,9 +14,10 @@ use crate::finding::{Finding, Severity};
 use crate::name::DnsName;
 use crate::pipeline::budget::{self, Planned};
 use crate::pipeline::check::directories;
-use crate::pipeline::preflight::{Known, Scout, directory_of, issuer_kind, required};
+use crate::pipeline::preflight::{Known, Scout, required};
 use crate::pipeline::{Context, Options, Work};
 use crate::preflight::judge::host;
+use crate::preflight::probe::Doors;
 use crate::report::check::NameFindings;
 use crate::report::{Outcome, Stage, StageResult};
 use crate::store::ledger::{Entry, Spent};
@@ -56,17 +58,24 @@ fn known(
     let target = targets
         .iter()
         .find(|target| target.members.contains(&position));
-    let issuer = issuer_of(options, work);
-    Known {
-        containers: target.map(Target::doors).unwrap_or_default(),
-        identities: desk.caa_identities(options, work),
-        account: account_url(context, options, work),
-        issuer: issuer_kind(context, issuer),
-        directory: directory_of(context, issuer),
-        root: target
-            .and_then(|target| target.seen_at(&work.domain.webroot))
-            .unwrap_or_else(|| work.domain.webroot.clone()),
-    }
+    let identities = desk.caa_identities(options, work);
+    let account = account_url(context, options, work);
+    let place = where_served(target, work);
+    Known::new(
+        context,
+        issuer_of(options, work),
+        identities,
+        account,
+        place,
+    )
+}
+
+/// Where the containers of a target answer, and the webroot as nginx sees it there
+pub(super) fn where_served(target: Option<&Target>, work: &Work<'_>) -> (Vec<Doors>, PathBuf) {
+    let webroot = &work.domain.webroot;
+    let seen = target.and_then(|target| target.seen_at(webroot));
+    let doors = target.map(Target::doors).unwrap_or_default();
+    (doors, seen.unwrap_or_else(|| webroot.clone()))
 }
 
 /// `ahead` is how far this host's clock is before the CA's

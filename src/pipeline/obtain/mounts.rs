@@ -361,8 +361,5 @@ fn not_the_same(container: &Container, probe: &Probe, path: &Path, words: &str) 
 
 /// A file name that nobody can guess and that a token may have
 fn random_name() -> String {
-    let mut bytes = [0; 16];
-    // Without randomness the name is merely guessable, which a proof can live with.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:032x}", u128::from_be_bytes(crate::pipeline::random()))
 }

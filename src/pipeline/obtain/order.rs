@@ -5,18 +5,17 @@ use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, FuturesUnordered};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 use tracing::Instrument;
 
-use super::{certificate_in_words, check, ready};
+use super::{certificate_in_words, check, ready, resume};
 use crate::acme::account::Registration;
 use crate::acme::csr::{self, KeyAndCsr};
 use crate::acme::order::{Pending, Wish};
 use crate::acme::problem::Consequence;
 use crate::acme::reply::RetryAfter;
 use crate::acme::{AcmeError, Session};
-use crate::chain::public_key_of;
 use crate::challenge::{ChallengeError, Published};
 use crate::config::defaults;
 use crate::finding::{Explain, Finding, Severity, chain_of_causes};
@@ -30,7 +29,7 @@ use crate::report::{Outcome, Stage, StageResult};
 use crate::store::files::FileError;
 use crate::store::ledger::{Entry, Spent};
 use crate::store::lineage::{Issued, LineageError};
-use crate::store::record::{Asked, GenerationRecord, RecordError, RunningOrder};
+use crate::store::record::{Asked, GenerationRecord, RecordError};
 use crate::time::display;
 
 /// The CAs of a run, each with one session; a failure is kept for its domains
@@ -95,11 +94,8 @@ pub(super) fn account_url(
     options: &Options,
     work: &Work<'_>,
 ) -> Option<String> {
-    let name = issuer_of(options, work);
-    let issuer = context.config.issuers.get(name)?;
-    // One that cannot be read is told of when it is needed.
-    let account = context.store.account(name, &issuer.directory).ok()??;
-    Some(account.url)
+    let issuer = issuer_of(options, work);
+    crate::pipeline::account_url(context.config, context.store, issuer)
 }
 
 /// What an order for the domain asks for now
@@ -197,7 +193,7 @@ async fn place(context: &Context<'_>, options: &Options, session: &Session, work
         Err(OrderError::Unfinished { error, account_url }) => {
             // What only broke off is taken up by the next run.
             if error.ends_order() {
-                forget(context, options, work);
+                resume::forget(context, options, work);
             }
             for name in error.invalid_names() {
                 let failure = Spent::Failure(name.to_owned());
@@ -214,7 +210,7 @@ async fn place(context: &Context<'_>, options: &Options, session: &Session, work
         Err(OrderError::Webroot(error)) => work.fail(Stage::Order, begun, &error),
         Err(OrderError::Publish(error)) => {
             if matches!(error, ChallengeError::Token { .. }) {
-                forget(context, options, work);
+                resume::forget(context, options, work);
             }
             fail_spent(context, work, Stage::Order, begun, &error);
         }
@@ -257,7 +253,7 @@ async fn issue(
 ) -> Result<FromCa, OrderError> {
     // A webroot that cannot be written is found out before the CA is asked for anything.
     drop(Published::publish(&work.domain.webroot, [(PROBE, "")])?);
-    let (pending, key) = match take_up(context, options, session, work).await? {
+    let (pending, key) = match resume::take_up(context, options, session, work).await? {
         Some(resumed) => resumed,
         None => place_anew(context, options, session, work).await?,
     };
@@ -293,7 +289,7 @@ async fn issue(
     })
 }
 
-fn registration<'c>(context: &Context<'c>) -> Registration<'c> {
+pub(super) fn registration<'c>(context: &Context<'c>) -> Registration<'c> {
     Registration {
         store: context.store,
         email: context.config.email.as_deref(),
@@ -333,94 +329,8 @@ async fn place_anew(
         .await
         .map_err(|_| OrderError::Interrupted)?
         .map_err(AcmeError::from)?;
-    if options.mode != Mode::Rehearse {
-        let tokens = pending.answers().iter().map(|answer| answer.token.clone());
-        let saved = context.store.save_order_key(work.name(), &key.key_pem);
-        saved.map_err(|error| OrderError::Keep(error.into()))?;
-        work.lineage.record.order = Some(RunningOrder {
-            url: pending.url().to_owned(),
-            began: context.now(),
-            tokens: tokens.collect(),
-            tries: 0,
-            asked: asked(context, options, work),
-        });
-        let record = &work.lineage.record;
-        let saved = context.store.save_record(work.name(), record);
-        saved.map_err(OrderError::Keep)?;
-    }
+    resume::keep(context, options, work, &pending, &key).map_err(OrderError::Keep)?;
     Ok((pending, key))
-}
-
-/// Takes up the order that was under way when certd was stopped, if it is still what is wanted
-async fn take_up(
-    context: &Context<'_>,
-    options: &Options,
-    session: &Session,
-    work: &mut Work<'_>,
-) -> Result<Option<(Pending, KeyAndCsr)>, OrderError> {
-    if options.mode == Mode::Rehearse {
-        return Ok(None);
-    }
-    let Some(mut running) = work.lineage.record.order.clone() else {
-        return Ok(None);
-    };
-    let resumed = match usable_key(context, options, work, &running) {
-        Some(key) => {
-            // One that leads nowhere must not keep the domain from another.
-            running.tries += 1;
-            work.lineage.record.order = Some(running.clone());
-            save(context, work);
-            let account = running.asked.account.as_deref();
-            let registration = registration(context);
-            let pending = session.resume(&running.url, account, registration).await?;
-            pending.map(|pending| (pending, key))
-        }
-        None => None,
-    };
-    if resumed.is_none() {
-        forget(context, options, work);
-    }
-    Ok(resumed)
-}
-
-/// The kept key of a running order that is still what is wanted
-fn usable_key(
-    context: &Context<'_>,
-    options: &Options,
-    work: &Work<'_>,
-    running: &RunningOrder,
-) -> Option<KeyAndCsr> {
-    let age = context.now().duration_since(running.began).abs();
-    if age > OLDEST_ORDER
-        || running.tries >= MOST_TRIES
-        || running.asked != asked(context, options, work)
-    {
-        return None;
-    }
-    let key_pem = context.store.order_key(work.name())?;
-    let public_key = public_key_of(key_pem.as_bytes()).ok()?;
-    // Stopped after the certificate was put into the archive: that is deployed, not had again.
-    let newest = work.lineage.newest();
-    let newest = newest.and_then(|newest| context.store.certificate(work.name(), newest).ok());
-    let is_there = newest.is_some_and(|newest| newest.chain.leaf().public_key == public_key);
-    csr::with_key(&work.names, &key_pem)
-        .ok()
-        .filter(|_| !is_there)
-}
-
-/// Forgets the order that was under way: it is over
-///
-/// A rehearsal is at another CA, and has none that is kept.
-fn forget(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
-    if options.mode == Mode::Rehearse {
-        return;
-    }
-    if let Some(order) = work.lineage.record.order.take() {
-        Published::withdraw(&work.domain.webroot, &order.tokens);
-    }
-    if let Err(error) = context.store.forget_order_key(work.name()) {
-        tracing::warn!(domain = %work.name(), %error, "the key of an order that is over stays");
-    }
 }
 
 /// The newest certificate of the domain from this CA, with the account that ordered it
@@ -473,7 +383,7 @@ async fn accept(
     let chain = match inspected {
         Ok(chain) => chain,
         Err(unfit) => {
-            forget(context, options, work);
+            resume::forget(context, options, work);
             return fail_spent(context, work, Stage::Install, begun, &unfit);
         }
     };
@@ -553,7 +463,7 @@ async fn archive(
         Err(_) => return Err(interrupted()),
     };
     work.lineage = lineage;
-    forget(context, options, work);
+    resume::forget(context, options, work);
     Ok(number)
 }
 
@@ -625,7 +535,7 @@ fn no_order_before(until: Timestamp) -> String {
 }
 
 /// Keeps the record now: a run that is stopped must not forget what it cost the CA
-fn save(context: &Context<'_>, work: &mut Work<'_>) {
+pub(super) fn save(context: &Context<'_>, work: &mut Work<'_>) {
     if let Err(error) = context.store.save_record(work.name(), &work.lineage.record) {
         let evidence = chain_of_causes(&error);
         work.findings
@@ -674,9 +584,5 @@ enum OrderError {
     Interrupted,
 }
 
-/// Age at which an order is not taken up any more: short lives leave no time for one that hangs
-const OLDEST_ORDER: SignedDuration = SignedDuration::from_hours(24);
-/// How often an order is taken up
-const MOST_TRIES: u32 = 3;
 /// Name of the empty file that shows that the webroot can be written
 const PROBE: &str = "certd-probe";

@@ -1,6 +1,5 @@
 //! What is said when a certificate is not proven: what is served instead, and what to change.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +7,7 @@ use jiff::Timestamp;
 
 use super::target::Target;
 use crate::chain::{Chain, Fingerprint};
-use crate::config::{Sharing, defaults};
+use crate::config::defaults;
 use crate::facts::{ConnectFailure, Container, Published};
 use crate::finding::Finding;
 use crate::name::DnsName;
@@ -117,9 +116,9 @@ pub(super) fn unknown_origin(now: Timestamp) -> GenerationRecord {
 
 /// What nginx's configuration says of a name
 pub(super) struct Configured {
-    container: String,
+    pub(super) container: String,
     /// The live directory as the container sees it
-    live: PathBuf,
+    pub(super) live: PathBuf,
     pub(super) blocks: Vec<ServerBlock>,
     published: Vec<Published>,
 }
@@ -267,7 +266,7 @@ fn no_server_block(work: &Work<'_>, name: &DnsName, configured: &Configured) -> 
 }
 
 /// The server block that a domain lacks
-fn block_to_add(work: &Work<'_>, configured: &Configured) -> String {
+pub(super) fn block_to_add(work: &Work<'_>, configured: &Configured) -> String {
     let names: Vec<&str> = work.names.iter().map(DnsName::as_str).collect();
     let port = work.domain.ports.first().copied().unwrap_or(defaults::PORT);
     // nginx listens in the container, and the port may be another one on the host.
@@ -286,87 +285,6 @@ fn block_to_add(work: &Work<'_>, configured: &Configured) -> String {
         "server {{\n    listen {port} ssl;\n    server_name {};\n{lines}\n    # locations of the site\n}}",
         names.join(" ")
     )
-}
-
-/// What to change for each name that is served with another certificate than its domain's live one
-///
-/// Empty where every name has its own, or nginx's configuration cannot be read.
-pub(super) async fn changes(
-    context: &Context<'_>,
-    target: &Target,
-    works: &[Work<'_>],
-) -> BTreeMap<String, String> {
-    let mut strange: Vec<(&Work<'_>, DnsName, SocketAddr)> = Vec::new();
-    for work in target.members.iter().map(|member| &works[*member]) {
-        if work.domain.sharing == Sharing::Shared {
-            continue;
-        }
-        let live = work.lineage.live;
-        let live = live.and_then(|live| context.store.certificate(work.name(), live).ok());
-        let live = live.map(|generation| generation.chain.leaf().fingerprint);
-        for (name, address) in target.places(work) {
-            let seen = target.baseline.get(&(name.clone(), address));
-            let served = seen.and_then(|seen| seen.outcome.as_ref().ok());
-            let shown = served.and_then(|served| served.chain.first());
-            if shown.is_some_and(|leaf| live != Some(Fingerprint::of(leaf))) {
-                strange.push((work, name, address));
-            }
-        }
-    }
-    let Some((_, _, address)) = strange.first() else {
-        return BTreeMap::new();
-    };
-    let Some(configured) = configured(context, target, works, *address).await else {
-        return BTreeMap::new();
-    };
-    let changes = strange.into_iter();
-    changes
-        .filter_map(|(work, name, _)| {
-            let change = to_change(work, &name, &configured)?;
-            Some((name.to_string(), change))
-        })
-        .collect()
-}
-
-/// What makes nginx serve a name with its domain's certificate; `None` where that cannot be told
-fn to_change(work: &Work<'_>, name: &DnsName, configured: &Configured) -> Option<String> {
-    let (domain, container) = (work.name(), &configured.container);
-    let is_first = work.lineage.newest().is_none();
-    let block = match block_for(&configured.blocks, name) {
-        Some(block) => block,
-        None if has_patterns(&configured.blocks) => return None,
-        None if is_first => {
-            return Some(format!(
-                "no server block of {container} serves {name} yet: `certd obtain {domain}` orders its certificate, and shows the one to add"
-            ));
-        }
-        None => {
-            return Some(format!(
-                "no server block of {container} serves {name}: add this one, then run `certd obtain {domain}`; it deploys without an order\n{}",
-                block_to_add(work, configured)
-            ));
-        }
-    };
-    let place = format!("{}:{}", block.file, block.line);
-    let own = configured.live.join(domain.as_str());
-    let wrong = |line: &&CertificateLine| !line.path.starts_with(&own);
-    let wrong: Vec<&CertificateLine> = block.certificates.iter().filter(wrong).collect();
-    let named = wrong.first().map(|line| line.path.display().to_string());
-    Some(match (is_first, named) {
-        (true, Some(named)) => format!(
-            "the server block at {place} of {container} names {named}: `certd obtain {domain}` orders a certificate of its own, and shows the lines to change"
-        ),
-        (true, None) => format!(
-            "`certd obtain {domain}` orders its certificate and lets nginx load it: the server block at {place} of {container} waits for it"
-        ),
-        (false, None) if block.certificates.is_empty() => {
-            lines_to_change(work, block, configured, &[])
-        }
-        (false, None) => format!(
-            "the server block at {place} of {container} names the right files: `certd obtain {domain}` lets nginx load them, without an order"
-        ),
-        (false, Some(_)) => lines_to_change(work, block, configured, &wrong),
-    })
 }
 
 fn certificate_lines(live: &Path, name: &DnsName, indent: &str) -> String {
@@ -412,7 +330,7 @@ fn with_lines(
 }
 
 /// The lines of a server block that must be others; without any the right ones are missing
-fn lines_to_change(
+pub(super) fn lines_to_change(
     work: &Work<'_>,
     block: &ServerBlock,
     configured: &Configured,

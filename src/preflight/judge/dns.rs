@@ -498,11 +498,9 @@ fn disagreement_on(facts: &NameFacts, kind: RecordKind, policy: &Policy<'_>) -> 
         .authorities
         .iter()
         .filter_map(|authority| {
-            let (addresses, ttl) = match authority.said(kind)? {
-                Ok(answer) => (answer.addresses().collect(), answer.ttl),
-                Err(LookupFailure::NoSuchName) => (BTreeSet::new(), None),
-                Err(_) => return None,
-            };
+            let said = authority.said(kind)?;
+            let addresses = addresses_in(said)?;
+            let ttl = said.as_ref().ok().and_then(|answer| answer.ttl);
             // Of an alias that leads out of the zone, its servers know no address.
             let counts = !is_alias || !addresses.is_empty();
             counts.then_some((authority.server.as_str(), addresses, ttl))

@@ -1,0 +1,93 @@
+//! What to change in nginx's configuration, told before an order.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::target::Target;
+use super::words::{Configured, block_to_add, configured, lines_to_change};
+use crate::chain::Fingerprint;
+use crate::config::Sharing;
+use crate::name::DnsName;
+use crate::pipeline::{Context, Work};
+use crate::target::dump::{CertificateLine, block_for, has_patterns};
+
+/// What to change for each name that is served with another certificate than its domain's live one
+///
+/// Empty where every name has its own, or nginx's configuration cannot be read.
+pub(super) async fn changes(
+    context: &Context<'_>,
+    target: &Target,
+    works: &[Work<'_>],
+) -> BTreeMap<String, String> {
+    let mut strange: Vec<(&Work<'_>, DnsName, SocketAddr)> = Vec::new();
+    for work in target.members.iter().map(|member| &works[*member]) {
+        if work.domain.sharing == Sharing::Shared {
+            continue;
+        }
+        let live = work.lineage.live;
+        let live = live.and_then(|live| context.store.certificate(work.name(), live).ok());
+        let live = live.map(|generation| generation.chain.leaf().fingerprint);
+        for (name, address) in target.places(work) {
+            let seen = target.baseline.get(&(name.clone(), address));
+            let served = seen.and_then(|seen| seen.outcome.as_ref().ok());
+            let shown = served.and_then(|served| served.chain.first());
+            if shown.is_some_and(|leaf| live != Some(Fingerprint::of(leaf))) {
+                strange.push((work, name, address));
+            }
+        }
+    }
+    let Some((_, _, address)) = strange.first() else {
+        return BTreeMap::new();
+    };
+    let Some(configured) = configured(context, target, works, *address).await else {
+        return BTreeMap::new();
+    };
+    let changes = strange.into_iter();
+    changes
+        .filter_map(|(work, name, _)| {
+            let change = to_change(work, &name, &configured)?;
+            Some((name.to_string(), change))
+        })
+        .collect()
+}
+
+/// What makes nginx serve a name with its domain's certificate; `None` where that cannot be told
+fn to_change(work: &Work<'_>, name: &DnsName, configured: &Configured) -> Option<String> {
+    let (domain, container) = (work.name(), &configured.container);
+    let is_first = work.lineage.newest().is_none();
+    let block = match block_for(&configured.blocks, name) {
+        Some(block) => block,
+        None if has_patterns(&configured.blocks) => return None,
+        None if is_first => {
+            return Some(format!(
+                "no server block of {container} serves {name} yet: `certd obtain {domain}` orders its certificate, and shows the one to add"
+            ));
+        }
+        None => {
+            return Some(format!(
+                "no server block of {container} serves {name}: add this one, then run `certd obtain {domain}`; it deploys without an order\n{}",
+                block_to_add(work, configured)
+            ));
+        }
+    };
+    let place = format!("{}:{}", block.file, block.line);
+    let own = configured.live.join(domain.as_str());
+    let wrong = |line: &&CertificateLine| !line.path.starts_with(&own);
+    let wrong: Vec<&CertificateLine> = block.certificates.iter().filter(wrong).collect();
+    let named = wrong.first().map(|line| line.path.display().to_string());
+    Some(match (is_first, named) {
+        (true, Some(named)) => format!(
+            "the server block at {place} of {container} names {named}: `certd obtain {domain}` orders a certificate of its own, and shows the lines to change"
+        ),
+        (true, None) => format!(
+            "`certd obtain {domain}` orders its certificate and lets nginx load it: the server block at {place} of {container} waits for it"
+        ),
+        (false, None) if block.certificates.is_empty() => {
+            lines_to_change(work, block, configured, &[])
+        }
+        (false, None) => format!(
+            "the server block at {place} of {container} names the right files: `certd obtain {domain}` lets nginx load them, without an order"
+        ),
+        (false, Some(_)) => lines_to_change(work, block, configured, &wrong),
+    })
+}
