@@ -23,15 +23,13 @@ impl Schedule {
             .seconds(Seconds::Disallowed)
             .year(Year::Disallowed)
             .build();
-        let unusable = |error: croner::errors::CronError| ScheduleError(error.to_string());
+        let unusable = |error: croner::errors::CronError| ScheduleError::Pattern(error.to_string());
         let schedule = Self {
             cron: parser.parse(pattern).map_err(unusable)?,
             zone: TimeZone::system(),
         };
-        match schedule.next(Timestamp::UNIX_EPOCH) {
-            Some(_) => Ok(schedule),
-            None => Err(ScheduleError("it never comes".to_owned())),
-        }
+        let first = schedule.next(Timestamp::UNIX_EPOCH);
+        first.map(|_| schedule).ok_or(ScheduleError::Never)
     }
 
     /// The same in another time zone
@@ -50,10 +48,16 @@ impl Schedule {
     }
 }
 
-/// A text is no cron pattern of five fields
+/// Why a text is no schedule
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("it is no cron pattern of five fields: {0}")]
-pub struct ScheduleError(String);
+pub enum ScheduleError {
+    /// It does not read as five fields of cron
+    #[error("it is no cron pattern of five fields: {0}")]
+    Pattern(String),
+    /// No day has such a date
+    #[error("no such time ever comes")]
+    Never,
+}
 
 #[cfg(test)]
 mod tests {
@@ -105,16 +109,13 @@ mod tests {
 
     #[test]
     fn what_is_no_pattern_is_refused() {
-        for text in [
-            "",
-            "* * * *",
-            "0 0 3 * * *",
-            "61 * * * *",
-            "0 0 31 2 *",
-            "@x",
-            "\u{1b}",
-        ] {
-            assert!(Schedule::parse(text).is_err(), "{text:?}");
+        for text in ["", "* * * *", "0 0 3 * * *", "61 * * * *", "@x", "\u{1b}"] {
+            let refused = Schedule::parse(text);
+            assert!(
+                matches!(refused, Err(ScheduleError::Pattern(_))),
+                "{text:?}"
+            );
         }
+        assert_eq!(Schedule::parse("0 0 31 2 *"), Err(ScheduleError::Never));
     }
 }
