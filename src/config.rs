@@ -45,6 +45,8 @@ pub struct Config {
     pub renewal_fraction: Fraction,
     /// When a timer or the daemon looks at what is due
     pub schedule: Option<Schedule>,
+    /// How much later than that the daemon looks at most
+    pub jitter: Duration,
     /// `[verify]`
     pub verify: Verify,
     /// `[dns]`

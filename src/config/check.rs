@@ -83,7 +83,7 @@ impl<'t> Checker<'_, 't> {
                 .and_then(|table| self.nginx(table, None)),
             addresses: self.addresses(&root).unwrap_or_default(),
         };
-        let (renewal_fraction, schedule) = self.renewal(&root);
+        let (renewal_fraction, schedule, jitter) = self.renewal(&root);
         let config = Config {
             path: path.to_owned(),
             email: self.email(&root),
@@ -97,6 +97,7 @@ impl<'t> Checker<'_, 't> {
             state: self.path(root.string("state"), defaults::STATE),
             renewal_fraction,
             schedule,
+            jitter,
             verify: self.verify(&root),
             dns: self.dns(&root),
             preflight: self.preflight(&root),
@@ -177,10 +178,10 @@ impl<'t> Checker<'_, 't> {
         found
     }
 
-    fn renewal(&self, root: &Table<'_, 't>) -> (Fraction, Option<Schedule>) {
+    fn renewal(&self, root: &Table<'_, 't>) -> (Fraction, Option<Schedule>, Duration) {
         let usual = Schedule::parse(defaults::SCHEDULE).ok();
         let Some(table) = root.table("renewal") else {
-            return (defaults::RENEWAL_FRACTION, usual);
+            return (defaults::RENEWAL_FRACTION, usual, defaults::JITTER);
         };
         let fraction = table.string("fraction").and_then(|value| {
             let parsed = value.value.parse().ok();
@@ -208,8 +209,21 @@ impl<'t> Checker<'_, 't> {
                 Err(_) => self.mistake(&value, "there is no such time zone on this host", None),
             }
         }
-        table.finish(&["jitter"]);
-        (fraction.unwrap_or(defaults::RENEWAL_FRACTION), schedule)
+        let jitter = self.jitter(&table).unwrap_or(defaults::JITTER);
+        table.finish(&[]);
+        let fraction = fraction.unwrap_or(defaults::RENEWAL_FRACTION);
+        (fraction, schedule, jitter)
+    }
+
+    fn jitter(&self, table: &Table<'_, 't>) -> Option<Duration> {
+        let value = table.string("jitter")?;
+        let parsed = humantime::parse_duration(&value.value).ok();
+        let jitter = parsed.filter(|jitter| *jitter <= defaults::MAX_JITTER);
+        if jitter.is_none() {
+            let message = "expected a duration of at most a day, such as \"1h\"";
+            self.mistake(&value, message, None);
+        }
+        jitter
     }
 
     fn verify(&self, root: &Table<'_, 't>) -> Verify {

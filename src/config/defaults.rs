@@ -27,6 +27,10 @@ pub const DOCKER: &str = "unix:///var/run/docker.sock";
 pub const RENEWAL_FRACTION: Fraction = Fraction::new(1, 3);
 /// `[renewal] schedule`
 pub const SCHEDULE: &str = "0 3,15 * * *";
+/// `[renewal] jitter`
+pub const JITTER: Duration = Duration::from_secs(3_600);
+/// Longest `jitter` that may be asked for
+pub const MAX_JITTER: Duration = Duration::from_secs(86_400);
 /// `[verify] min_remaining`: a renewal at a third that failed for a while shows here
 pub const MIN_REMAINING: Fraction = Fraction::new(1, 4);
 /// `[verify] timeout`
