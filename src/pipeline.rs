@@ -112,6 +112,8 @@ pub enum Occasion {
     /// A timer looks for what is due: CAs are asked for their windows where it is time to ask, and
     /// what is not due is left alone (`renew`)
     Timer,
+    /// The daemon looks: as for a timer, and at what is served too (`run`)
+    Sweep,
 }
 
 impl Occasion {
@@ -120,6 +122,7 @@ impl Occasion {
         match self {
             Self::ByHand => "obtain",
             Self::Timer => "renew",
+            Self::Sweep => "run",
         }
     }
 }
@@ -222,6 +225,8 @@ struct Work<'c> {
     known: Option<preflight::Known>,
     /// When its newest certificate is renewed
     renewal_at: Option<Timestamp>,
+    /// When something can be done for it again
+    next_at: Option<Timestamp>,
     progress: Progress,
 }
 
@@ -323,6 +328,7 @@ impl Work<'_> {
             generation: self.ready.as_ref().map(|ready| ready.generation),
             fingerprint: self.ready.map(|ready| ready.leaf.fingerprint.to_string()),
             renewal_at: self.renewal_at,
+            next_at: self.next_at,
             stages: self.stages,
             findings: self.findings,
         }

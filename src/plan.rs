@@ -7,6 +7,7 @@ use crate::store::lineage::{Generation, GenerationError, Lineage};
 use crate::store::record::Asked;
 use crate::time::Fraction;
 
+pub mod agenda;
 pub mod backoff;
 pub mod budget;
 pub mod due;

@@ -99,6 +99,10 @@ pub struct DomainReport {
     /// When it is renewed
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renewal_at: Option<Timestamp>,
+    /// When something can be done for it again: its renewal, a question to its CA, another try;
+    /// absent where only a person can do something
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<Timestamp>,
     /// What was done, in order
     pub stages: Vec<StageReport>,
     /// What is wrong or worth knowing
@@ -121,6 +125,8 @@ pub enum Outcome {
     Rehearsed,
     /// Nothing was done (`--dry-run`)
     Planned,
+    /// Nothing was due, and something else is served than what is live
+    Drifted,
     /// It must be tried later
     Later,
     /// It failed
@@ -137,18 +143,20 @@ impl Outcome {
             Self::NotServed => "not_served",
             Self::Rehearsed => "rehearsed",
             Self::Planned => "planned",
+            Self::Drifted => "drifted",
             Self::Later => "later",
             Self::Failed => "failed",
         }
     }
 
-    const fn verdict(self) -> Verdict {
+    /// What the outcome means for the whole run
+    pub const fn verdict(self) -> Verdict {
         match self {
             Self::Proven | Self::Unchanged | Self::Live | Self::Rehearsed | Self::Planned => {
                 Verdict::Well
             }
             Self::Later => Verdict::Later,
-            Self::NotServed | Self::Failed => Verdict::Failed,
+            Self::NotServed | Self::Drifted | Self::Failed => Verdict::Failed,
         }
     }
 }

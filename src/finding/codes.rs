@@ -161,6 +161,7 @@ pub const CODES: &[Code] = &[
     bad("proof.no_tls", "the name is not served with TLS", "open and publish nginx's TLS port"),
     bad("proof.not_served_yet", "issued, and no server block serves the name", "add the server block shown, then run certd again"),
     bad("proof.other_lineage", "another domain's certificate is served", "change the lines shown, then run certd again"),
+    bad("proof.outdated", "an older certificate was served, though nothing was changed", "see whether another process restarts nginx or copies its files"),
     bad("proof.previous_generation", "the previous certificate is still served", "write `reload = \"exec\"` in `[nginx]`"),
     good("proof.proven", "the new certificate is served"),
     bad("proof.unknown_certificate", "a certificate unknown to certd is served", "change the lines shown, then run certd again"),

@@ -22,6 +22,7 @@ use crate::time::{display, display_date, in_words};
 mod changes;
 mod check;
 mod close;
+mod drift;
 mod look;
 mod mounts;
 mod order;
@@ -43,7 +44,7 @@ use target::Target;
 pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain]) -> Report {
     let begun = Instant::now();
     let asked = match (options.occasion, options.mode) {
-        (Occasion::Timer, Mode::Deploy | Mode::NoDeploy) => {
+        (Occasion::Timer | Occasion::Sweep, Mode::Deploy | Mode::NoDeploy) => {
             renewal_info::ask(context, domains).await
         }
         _ => 0,
@@ -79,6 +80,7 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
             .iter_mut()
             .for_each(|work| keep_result(context, options, work));
     }
+    works.iter_mut().for_each(|work| look_ahead(context, work));
     Report {
         schema_version: SCHEMA_VERSION,
         command: options.occasion.command(),
@@ -92,7 +94,7 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
         domains: works.into_iter().map(Work::into_report).collect(),
         orphans: match options.occasion {
             Occasion::ByHand => Vec::new(),
-            Occasion::Timer => orphans(context),
+            Occasion::Timer | Occasion::Sweep => orphans(context),
         },
     }
 }
@@ -141,6 +143,7 @@ fn take_stock<'c>(context: &Context<'c>, options: &Options, domain: &'c Domain) 
         confirmed: None,
         known: None,
         renewal_at: None,
+        next_at: None,
         progress: context.progress.clone(),
     };
     let begun = work.begin(Stage::Plan);
@@ -240,9 +243,7 @@ fn apply_plan(
             let summary = intention(context, options, work);
             work.end(Outcome::Planned, summary);
         }
-        (Mode::Deploy | Mode::NoDeploy, Plan::Confirm { .. })
-            if options.occasion == Occasion::Timer =>
-        {
+        (Mode::Deploy | Mode::NoDeploy, Plan::Confirm { .. }) if leaves_alone(options, work) => {
             let at = work.renewal_at.map(display).unwrap_or_default();
             work.end(Outcome::Unchanged, format!("renewed at {at}"));
         }
@@ -254,6 +255,16 @@ fn apply_plan(
             work.fail_with(Stage::Plan, begun, no_target());
         }
         _ => {}
+    }
+}
+
+/// Whether what is served does not matter where nothing is due: a timer looks at nothing, and a
+/// sweep has no place to look at without a target
+fn leaves_alone(options: &Options, work: &Work<'_>) -> bool {
+    match options.occasion {
+        Occasion::ByHand => false,
+        Occasion::Timer => true,
+        Occasion::Sweep => work.domain.nginx.is_none(),
     }
 }
 
@@ -294,7 +305,7 @@ fn intention(context: &Context<'_>, options: &Options, work: &Work<'_>) -> Strin
             let due = due.map(display).unwrap_or_default();
             match options.occasion {
                 Occasion::ByHand => format!("would look whether it is served; due from {due}"),
-                Occasion::Timer => format!("renewed at {due}"),
+                Occasion::Timer | Occasion::Sweep => format!("renewed at {due}"),
             }
         }
     }
@@ -329,6 +340,19 @@ fn renewal_time(context: &Context<'_>, work: &Work<'_>, ready: &Ready) -> Timest
     let renewal = renewal.and_then(|generation| generation.renewal.as_ref());
     let fraction = context.config.renewal_fraction;
     due::moment(renewal, &ready.leaf, fraction, work.name().as_str()).at()
+}
+
+/// Reckons when the domain needs something again
+fn look_ahead(context: &Context<'_>, work: &mut Work<'_>) {
+    if let Some(ready) = &work.ready {
+        work.renewal_at = Some(renewal_time(context, work, ready));
+    }
+    let generation = work.ready.as_ref().map(|ready| ready.generation);
+    work.next_at = plan::agenda::next(
+        &work.lineage.record,
+        generation.zip(work.renewal_at),
+        context.now(),
+    );
 }
 
 /// A generation of the archive, ready to be made live
@@ -394,8 +418,8 @@ fn keep_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
     if !work.is_known || options.mode.is_trial() {
         return;
     }
-    // That a timer found nothing to do is no news.
-    if options.occasion == Occasion::Timer && end.outcome == Outcome::Unchanged {
+    // That a timer or a sweep found nothing to do is no news.
+    if options.occasion != Occasion::ByHand && end.outcome == Outcome::Unchanged {
         return;
     }
     match end.outcome {

@@ -13,15 +13,21 @@ use crate::store::record::Failures;
 #[must_use]
 pub fn next_try(failures: &Failures) -> Option<Timestamp> {
     let last = failures.last?;
-    let step = usize::try_from(failures.count.saturating_sub(1)).unwrap_or(usize::MAX);
-    let delay = STEPS.get(step).copied().unwrap_or(LAST_STEP);
-    let own = last.saturating_add(delay).unwrap_or(Timestamp::MAX);
+    let own = last.saturating_add(pause(failures.count));
+    let own = own.unwrap_or(Timestamp::MAX);
     let cap = last.saturating_add(CAP).unwrap_or(Timestamp::MAX);
     Some(
         failures
             .not_before
             .map_or(own, |asked| own.max(asked.min(cap))),
     )
+}
+
+/// The pause after so many failures in a row, from 1
+#[must_use]
+pub fn pause(failures: u32) -> Duration {
+    let step = usize::try_from(failures.saturating_sub(1)).unwrap_or(usize::MAX);
+    STEPS.get(step).copied().unwrap_or(LAST_STEP)
 }
 
 const STEPS: [Duration; 3] = [

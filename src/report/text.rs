@@ -441,7 +441,7 @@ const fn outcome_style(outcome: Outcome) -> Style {
         Outcome::Proven | Outcome::Unchanged | Outcome::Rehearsed => GREEN,
         Outcome::Live | Outcome::Planned => Style::new(),
         Outcome::Later => YELLOW,
-        Outcome::NotServed | Outcome::Failed => RED,
+        Outcome::NotServed | Outcome::Drifted | Outcome::Failed => RED,
     }
 }
 

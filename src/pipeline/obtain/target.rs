@@ -9,13 +9,13 @@ use std::time::Instant;
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use super::{mounts, renewal_time};
+use super::{drift, mounts, renewal_time};
 use crate::config::{ConfigTest, Nginx};
 use crate::facts::{Container, Handshake};
 use crate::finding::{Finding, one_line};
 use crate::name::DnsName;
 use crate::pipeline::installed;
-use crate::pipeline::{Context, Mode, Options, Work};
+use crate::pipeline::{Context, Mode, Occasion, Options, Ready, Work};
 use crate::plan::Plan;
 use crate::preflight::probe::Doors;
 use crate::report::{Stage, StageReport, StageResult};
@@ -196,7 +196,13 @@ pub(super) async fn make_ready(
         if target.endpoints(work).is_empty() {
             work.fail_with(Stage::Target, begun, no_endpoint(target));
         }
-        confirm(context, target, work);
+        confirm(context, options, target, work);
+    }
+    if options.occasion == Occasion::Sweep {
+        drift::look(context, target, works).await;
+    }
+    for member in target.members.clone() {
+        let work = &mut works[member];
         if options.mode != Mode::Check {
             share_keys(context, work);
         }
@@ -237,10 +243,11 @@ fn no_endpoint(target: &Target) -> Finding {
         .with_cure("publish its TLS port, or set `connect` for the domain")
 }
 
-/// Where nothing is due, the baseline is the proof; what is not served is deployed again
+/// Where nothing is due, the baseline is the proof; what is not served is deployed again, unless
+/// it is a sweep that finds it
 ///
 /// A reload for another domain may still change what is served: then it is proven once more.
-fn confirm(context: &Context<'_>, target: &Target, work: &mut Work<'_>) {
+fn confirm(context: &Context<'_>, options: &Options, target: &Target, work: &mut Work<'_>) {
     let (Plan::Confirm { generation }, true) = (&work.plan, work.is_open()) else {
         return;
     };
@@ -255,16 +262,21 @@ fn confirm(context: &Context<'_>, target: &Target, work: &mut Work<'_>) {
         handshake
             .is_some_and(|handshake| matches!(judge(handshake, &wanted), Verdict::Proven { .. }))
     });
-    if !served {
-        work.plan = Plan::Deploy { generation };
-        return;
+    match options.occasion {
+        _ if served => work.confirmed = Some(nothing_to_do(context, work, ready)),
+        Occasion::Sweep => {}
+        Occasion::ByHand | Occasion::Timer => work.plan = Plan::Deploy { generation },
     }
-    let summary = format!(
-        "nothing to do: generation {generation} is served for {}, due from {}",
+}
+
+/// What is said of a domain whose live generation is served
+pub(super) fn nothing_to_do(context: &Context<'_>, work: &Work<'_>, ready: &Ready) -> String {
+    format!(
+        "nothing to do: generation {} is served for {}, due from {}",
+        ready.generation,
         names_in_words(work.names.len()),
         display(renewal_time(context, work, ready))
-    );
-    work.confirmed = Some(summary);
+    )
 }
 
 /// Gives `key_group` the keys that were written before it was set
