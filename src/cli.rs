@@ -28,6 +28,7 @@ mod error;
 mod obtain;
 mod progress;
 mod renew;
+mod run;
 mod status;
 mod verify;
 
@@ -41,9 +42,9 @@ pub fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return refuse(&error),
     };
-    telemetry::start(args.global.log_level(), args.global.log_format);
+    telemetry::start(args.log_level(), args.global.log_format);
     let color = args.global.color;
-    match run(args) {
+    match run_command(args) {
         Ok(ended) => ended.into(),
         Err(error) => {
             // When stderr is gone there is nobody left to tell.
@@ -80,7 +81,7 @@ impl From<Ended> for ExitCode {
     }
 }
 
-fn run(args: Args) -> Result<Ended, CliError> {
+fn run_command(args: Args) -> Result<Ended, CliError> {
     let environment = Environment {
         config: std::env::var_os("CERTD_CONFIG")
             .filter(|path| !path.is_empty())
@@ -102,6 +103,7 @@ fn run(args: Args) -> Result<Ended, CliError> {
             match &args.command {
                 Command::Obtain(own) => obtain::run(&args.global, own, &environment).await,
                 Command::Renew(own) => renew::run(&args.global, own, &environment).await,
+                Command::Run => run::run(&args.global, &environment).await,
                 Command::Check(own) => check::run(&args.global, own, &environment).await,
                 Command::Verify(own) => verify::run(&args.global, own, &environment).await,
                 Command::Status => status::run(&args.global, &environment),
@@ -110,11 +112,11 @@ fn run(args: Args) -> Result<Ended, CliError> {
             }
         };
         // Dropping the command removes what it published. A command that waits for the same
-        // signals itself comes first.
+        // signals itself comes first; the daemon does not end by all of them.
         tokio::select! {
             biased;
             ended = command => ended,
-            number = signals.next() => Err(CliError::Stopped {
+            number = signals.next(), if !args.command.takes_signals() => Err(CliError::Stopped {
                 number,
                 after: args.command.after_a_signal(),
             }),

@@ -39,7 +39,7 @@
 //! | 3 net | [`net`] | bounded, timed access to the network, no decisions |
 //! | 4 stages | [`acme`], [`challenge`], [`install`], [`preflight`], [`target`], [`verify`] | one step of the loop each; [`preflight::judge`] and [`preflight::caa`] are pure functions of [`facts`] |
 //! | 5 drive | [`pipeline`], [`report`] | the order of the stages; what came of them |
-//! | 6 run | [`run`] | one pass at a given `now`, under the lock |
+//! | 6 run | [`run`], [`schedule`], [`systemd`] | one pass at a given `now`, under the lock; the daemon; what systemd is told |
 //! | 7 surface | [`cli`], [`telemetry`] | arguments, stdout, exit statuses, the log |
 //! | aside | [`sandbox`] | a CA, DNS, a web server and a Docker API for `certd demo` and for tests; uses layer 0 alone, so that it cannot mirror certd's own mistakes |
 //!
@@ -117,6 +117,19 @@
 //! the certificate that it replaces, and is tried once without where the CA says that one is
 //! replaced already. `renew` touches nothing that is not due.
 //!
+//! **Daemon.** `run` decides when a domain is looked at; what is done for it is decided by the pass,
+//! from the state on disk, as `renew` does. Every pass also looks at what is served: an older
+//! generation of the same lineage is mended by a reload; anything else is told
+//! ([`report::Outcome::Drifted`]) and nothing is touched, for a reload would make an edit real that
+//! its author has not finished. After a pass each domain has an instant of its own
+//! ([`plan::agenda`]): its renewal, the next question to its CA, the end of a back-off; what could
+//! be done already and was not is tried after 1 and 10 minutes, then every 100, which costs no
+//! order. Every domain is looked at in a sweep, at the times of `[renewal] schedule` and up to
+//! `jitter` later. The wall clock is looked at hourly at least. The lock is held during a pass
+//! alone. SIGHUP reads domains.toml again, and one with mistakes changes nothing; SIGTERM gives a
+//! pass [`schedule::DRAIN`], then ends it as any signal does, with exit status 0: it is how a
+//! daemon ends well.
+//!
 //! **Back-off.** Orders that the CA refused, or that were placed and came to nothing, back off for
 //! 1, 10 and 100 minutes, then daily; a `Retry-After` is obeyed. What never reached an order (a CA
 //! that is down, a failed mount) costs the CA nothing and does not back off. A refusal that time does
@@ -132,7 +145,7 @@
 //!
 //! **Exit status.** 0 all is well; 1 a domain failed, or something it needs is unusable; 2 usage
 //! or configuration; 75 nothing failed but something must be tried later; 129, 130 and 143 after
-//! SIGHUP, SIGINT and SIGTERM.
+//! SIGHUP, SIGINT and SIGTERM (`run`: see Daemon).
 
 pub mod acme;
 pub mod chain;
@@ -154,7 +167,9 @@ pub mod report;
 pub mod run;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+pub mod schedule;
 pub mod store;
+pub mod systemd;
 pub mod target;
 pub mod telemetry;
 pub mod time;

@@ -22,6 +22,8 @@ pub enum LogLevel {
     Error,
     /// Look at this
     Warn,
+    /// What a daemon tells of what it does
+    News,
     /// State changed
     Info,
     /// Every step
@@ -35,6 +37,7 @@ pub fn start(level: LogLevel, format: LogFormat) {
     let level = match level {
         LogLevel::Error => "error",
         LogLevel::Warn => "warn",
+        LogLevel::News => "certd::schedule=info,warn",
         LogLevel::Info => "certd=info,warn",
         // hickory-server tells of every question at info.
         LogLevel::Debug => "certd=debug,hickory_server=warn,info",

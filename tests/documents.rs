@@ -173,7 +173,7 @@ fn the_readme_names_each_command_and_option_of_obtain() {
     assert_eq!(
         commands,
         [
-            "obtain", "renew", "check", "verify", "status", "demo", "help"
+            "obtain", "renew", "run", "check", "verify", "status", "demo", "help"
         ]
     );
     for command in commands.iter().filter(|command| *command != "help") {

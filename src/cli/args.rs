@@ -55,16 +55,20 @@ pub(super) struct Global {
     pub(super) log_format: LogFormat,
 }
 
-impl Global {
+impl Args {
     pub(super) fn log_level(&self) -> LogLevel {
-        match (self.quiet, self.verbose) {
-            (true, _) => LogLevel::Error,
-            (false, 0) => LogLevel::Warn,
-            (false, 1) => LogLevel::Info,
-            (false, _) => LogLevel::Debug,
+        match (self.global.quiet, self.global.verbose, &self.command) {
+            (true, _, _) => LogLevel::Error,
+            // It has no other way to say what it does.
+            (false, 0, Command::Run) => LogLevel::News,
+            (false, 0, _) => LogLevel::Warn,
+            (false, 1, _) => LogLevel::Info,
+            (false, _, _) => LogLevel::Debug,
         }
     }
+}
 
+impl Global {
     /// Whether live progress is shown: on a terminal, for people, unless a log takes its place
     pub(super) fn shows_progress(&self) -> bool {
         self.format == Format::Text && !self.quiet && self.verbose == 0 && stderr().is_terminal()
@@ -92,6 +96,19 @@ pub(super) enum Command {
     ///
     /// A renewal whose instant comes before the next run of `[renewal] schedule` is made now.
     Renew(Renew),
+    /// Obtain, renew and look at what is served, as a daemon
+    ///
+    /// Obtains what is missing, then waits. Every certificate is renewed at its own instant: at one
+    /// in its CA's window, or with a third of its life left. At each time of `[renewal] schedule`,
+    /// and up to `jitter` later, it looks at every domain as `renew` does, and at what is served:
+    /// where an older certificate is, nginx is reloaded; where it is somebody else's, that is told.
+    /// When a container of `[nginx]` starts, its domains are looked at again.
+    ///
+    /// HUP: domains.toml is read again; one with mistakes is refused, and the old one stays in
+    /// force. TERM: a pass under way has 4 s to come to its end, then published tokens are removed;
+    /// exit status 0. The log on stderr tells what changed and what is wrong; systemd is told when
+    /// it is ready, what comes next, and that it is alive.
+    Run,
     /// Look at everything that an order needs, without ordering
     ///
     /// For each name: what DNS says, whether CAA records allow the CA, and whether a token in the
@@ -121,12 +138,17 @@ pub(super) enum Command {
 }
 
 impl Command {
+    /// Whether it decides itself what a signal means
+    pub(super) const fn takes_signals(&self) -> bool {
+        matches!(self, Self::Run)
+    }
+
     /// What else there is to say when a signal has ended the command
     pub(super) const fn after_a_signal(&self) -> &'static str {
         match self {
             Self::Obtain(_) | Self::Renew(_) => "; published tokens are removed",
             Self::Check(_) => "; what was written to be read back is removed",
-            Self::Verify(_) | Self::Status => "",
+            Self::Run | Self::Verify(_) | Self::Status => "",
             #[cfg(feature = "sandbox")]
             Self::Demo(_) => "; nothing runs any more",
         }
@@ -304,9 +326,8 @@ impl AutoChoice {
 }
 
 /// Commands and options of the design that have not landed
-pub(super) const LATER: [&str; 11] = [
+pub(super) const LATER: [&str; 10] = [
     "man",
-    "run",
     "audit",
     "why",
     "rollback",

@@ -12,6 +12,7 @@ use crate::finding::Explain;
 use crate::name::{DnsName, NameError};
 use crate::net::roots::TrustError;
 use crate::run::RunError;
+use crate::schedule::sweeps::SweepError;
 use crate::store::StoreError;
 
 /// Why a command ended without a report
@@ -49,6 +50,8 @@ pub(super) enum CliError {
     Demo(#[from] super::demo::DemoError),
     #[error("stopped by a signal{after}")]
     Stopped { number: u8, after: &'static str },
+    #[error(transparent)]
+    Daemon(SweepError),
     #[error("the process cannot be set up")]
     Runtime(#[source] io::Error),
     #[error("the result cannot be written")]
@@ -72,7 +75,11 @@ impl CliError {
             Self::Stopped { number, .. } => Ended::Signal(*number),
             #[cfg(feature = "sandbox")]
             Self::Demo(error) => error.ended(),
-            Self::Store(_) | Self::Run(_) | Self::Runtime(_) | Self::Output(_) => Ended::Failed,
+            Self::Store(_)
+            | Self::Run(_)
+            | Self::Daemon(_)
+            | Self::Runtime(_)
+            | Self::Output(_) => Ended::Failed,
         }
     }
 
@@ -126,9 +133,6 @@ impl CliError {
                 "for example example.com, example.com:{} or [2001:db8::1]:443",
                 defaults::PORT
             )),
-            Self::NotSupported { what } if what == "run" => {
-                Some("`certd renew` renews what is due: run it by a timer".to_owned())
-            }
             #[cfg(feature = "sandbox")]
             Self::Demo(error) => error.hint(),
             Self::Store(error) => error.cure(),

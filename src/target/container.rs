@@ -12,10 +12,11 @@ use bollard::errors::Error as ApiError;
 use bollard::exec::{CreateExecOptions, StartExecResults};
 use bollard::models::{ContainerInspectResponse, MountPoint, PortMap};
 use bollard::query_parameters::{
-    KillContainerOptionsBuilder, ListContainersOptionsBuilder, RestartContainerOptionsBuilder,
+    EventsOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
+    RestartContainerOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
-use futures_util::TryStreamExt;
+use futures_util::{Stream, TryStreamExt};
 use tokio::time::timeout;
 
 use crate::config::{Reload, Selector};
@@ -117,16 +118,7 @@ impl Engine {
     pub async fn find(&self, selector: &Selector) -> Result<Vec<Container>, DockerError> {
         let ids = match selector {
             Selector::Container(name) => vec![name.clone()],
-            Selector::Label(label) => self.labelled(vec![label.clone()]).await?,
-            Selector::Service { service, project } => {
-                let mut labels = vec![format!("{COMPOSE_SERVICE}={service}")];
-                labels.extend(
-                    project
-                        .iter()
-                        .map(|project| format!("{COMPOSE_PROJECT}={project}")),
-                );
-                self.labelled(labels).await?
-            }
+            selector => self.labelled(labels(selector)).await?,
         };
         let mut containers = Vec::new();
         for id in ids {
@@ -174,6 +166,32 @@ impl Engine {
             }
         }
         gone
+    }
+
+    /// Names of containers that start from now on, of those that a selector names
+    ///
+    /// The stream ends when the engine ends it. Nothing bounds the time between two of them.
+    pub fn starts(
+        &self,
+        selector: &Selector,
+    ) -> impl Stream<Item = Result<String, DockerError>> + use<'_> {
+        let mut filters = HashMap::from([
+            ("type", vec!["container".to_owned()]),
+            ("event", vec!["start".to_owned()]),
+        ]);
+        match selector {
+            Selector::Container(name) => filters.insert("container", vec![name.clone()]),
+            selector => filters.insert("label", labels(selector)),
+        };
+        let options = EventsOptionsBuilder::new().filters(&filters).build();
+        let events = self.docker.events(Some(options));
+        events
+            .map_ok(|event| {
+                let attributes = event.actor.and_then(|actor| actor.attributes);
+                let name = attributes.and_then(|mut attributes| attributes.remove("name"));
+                one_line(&name.unwrap_or_default())
+            })
+            .map_err(|error| self.failed("follow the engine's events", error))
     }
 
     async fn labelled(&self, labels: Vec<String>) -> Result<Vec<String>, DockerError> {
@@ -334,6 +352,20 @@ impl Engine {
                     reason: root_cause(&error),
                 },
             },
+        }
+    }
+}
+
+/// The labels by which a selector finds containers; none where it names one
+fn labels(selector: &Selector) -> Vec<String> {
+    match selector {
+        Selector::Container(_) => Vec::new(),
+        Selector::Label(label) => vec![label.clone()],
+        Selector::Service { service, project } => {
+            let project = project.iter();
+            let project = project.map(|project| format!("{COMPOSE_PROJECT}={project}"));
+            let service = format!("{COMPOSE_SERVICE}={service}");
+            std::iter::once(service).chain(project).collect()
         }
     }
 }

@@ -15,6 +15,7 @@ mod support;
 mod acme;
 mod check;
 mod config;
+mod daemon;
 mod demo;
 mod docker;
 mod faults;

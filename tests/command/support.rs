@@ -2,6 +2,7 @@
 
 mod ca;
 mod certificates;
+mod daemon;
 mod docker;
 mod host;
 mod http;
@@ -10,6 +11,7 @@ mod server;
 
 pub(crate) use ca::Ca;
 pub(crate) use certificates::{Authority, Leaf, Wish};
+pub(crate) use daemon::Daemon;
 pub(crate) use docker::{Behaviour, Engine, Executed, inspected};
 pub(crate) use host::{Host, Setting, sites};
 pub(crate) use http::{Reply, Request};

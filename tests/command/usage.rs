@@ -27,7 +27,7 @@ fn help_of_every_command_fits_80_columns() {
 fn help_needs_no_configuration_and_names_no_feature_to_come() {
     let place = Place::with("not TOML");
     let help = place.run(&["--help"]).exits(0).stdout;
-    for later in ["run ", "audit", "rollback", "notify", "preflight"] {
+    for later in ["audit", "rollback", "notify", "preflight"] {
         assert!(!help.contains(&format!("  {later}")), "{later}");
     }
 }
@@ -44,20 +44,11 @@ fn the_version_is_that_of_the_package() {
     }
 }
 
-/// What does the work of a command that is to come
-fn hint(command: &str) -> &'static str {
-    match command {
-        "run" => "hint: `certd renew` renews what is due: run it by a timer\n",
-        _ => "",
-    }
-}
-
 #[test]
 fn commands_to_come_are_not_supported_yet() {
     let place = Place::with(CONFIG);
     // The commands of the design that have not landed.
     for command in [
-        "run",
         "audit",
         "why",
         "rollback",
@@ -72,7 +63,7 @@ fn commands_to_come_are_not_supported_yet() {
         let run = place.run(&[command]).exits(2);
         assert_eq!(
             run.stderr,
-            format!("error: `{command}` is not supported yet\n{}", hint(command))
+            format!("error: `{command}` is not supported yet\n")
         );
         assert_eq!(run.stdout, "");
     }

@@ -26,7 +26,7 @@ fn units(directory: &Path) -> Vec<PathBuf> {
             copy
         })
         .collect();
-    assert!(units.len() >= 2, "{units:?}");
+    assert!(units.len() >= 3, "{units:?}");
     units
 }
 

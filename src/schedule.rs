@@ -1,0 +1,407 @@
+//! The daemon: sweeps by the clock, each domain at its own instant, and what happens in between.
+//!
+//! One loop decides what is looked at next; a pass runs beside it, so that signals, systemd's
+//! watchdog and Docker's events are heard meanwhile. What is to be done for a domain is decided by
+//! the pass, from the state on disk: the daemon only knows when.
+
+use std::collections::BTreeSet;
+use std::mem;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio::time::{self, MissedTickBehavior, sleep, timeout};
+
+use crate::config::{Config, ConfigError, Domain, Environment};
+use crate::name::DnsName;
+use crate::pipeline::{Context, Occasion, Options, Patience, Progress};
+use crate::report::Report;
+use crate::run::{self, RunError};
+use crate::store::{Store, StoreError};
+use crate::systemd;
+use crate::time::display;
+
+pub mod agenda;
+mod log;
+pub mod sweeps;
+mod watch;
+
+use agenda::Agenda;
+use sweeps::{SweepError, Sweeps};
+use watch::Watch;
+
+/// What the daemon is started with
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// domains.toml
+    pub path: PathBuf,
+    /// What that file leaves to the process environment
+    pub environment: Environment,
+    /// Cryptography for TLS
+    pub provider: Arc<CryptoProvider>,
+    /// The wall clock
+    pub clock: fn() -> Timestamp,
+    /// How long it waits for others
+    pub patience: Patience,
+}
+
+/// What the daemon is told to do
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Read domains.toml again
+    Reload,
+    /// End once the pass that runs has ended, [`DRAIN`] later at most
+    Drain,
+    /// End at once
+    Stop,
+}
+
+/// Runs until it is told to stop
+///
+/// Dropping the future ends a pass as [`crate::pipeline::obtain::obtain`] says.
+///
+/// # Errors
+/// [`DaemonError`] where it cannot begin; what fails later is logged, and tried again.
+pub async fn run(setup: Setup, orders: mpsc::UnboundedReceiver<Order>) -> Result<(), DaemonError> {
+    let daemon = Daemon::start(setup).await?;
+    daemon.work(orders).await;
+    Ok(())
+}
+
+/// A configuration, and the store that it names
+struct Settings {
+    config: Config,
+    store: Store,
+}
+
+impl Settings {
+    fn read(setup: &Setup) -> Result<Self, DaemonError> {
+        let config = Config::read(&setup.path, &setup.environment)?;
+        if enabled(&config).next().is_none() {
+            return Err(DaemonError::NoDomain);
+        }
+        let store = Store::open(&config.storage, &config.state, config.key_group.as_deref())?;
+        Ok(Self { config, store })
+    }
+}
+
+fn enabled(config: &Config) -> impl Iterator<Item = &Domain> {
+    config.domains.iter().filter(|domain| domain.enabled)
+}
+
+/// A pass that runs, and the domains that it is about
+struct Pass {
+    domains: BTreeSet<DnsName>,
+    ending: Pin<Box<dyn Future<Output = Result<Report, RunError>>>>,
+}
+
+struct Daemon {
+    setup: Setup,
+    settings: Arc<Settings>,
+    agenda: Agenda,
+    sweeps: Sweeps,
+    watch: Watch,
+    /// Whether every domain is to be looked at next
+    wants_sweep: bool,
+    /// Domains whose container started while a pass ran
+    started: BTreeSet<DnsName>,
+}
+
+impl Daemon {
+    async fn start(setup: Setup) -> Result<Self, DaemonError> {
+        let settings = Arc::new(Settings::read(&setup)?);
+        let mut daemon = Self {
+            watch: Watch::start(&settings.config, setup.patience.engine),
+            settings,
+            setup,
+            agenda: Agenda::default(),
+            sweeps: Sweeps::start().await?,
+            wants_sweep: true,
+            started: BTreeSet::new(),
+        };
+        daemon.plan_sweep().await;
+        let domains = enabled(&daemon.settings.config).count();
+        tracing::info!(domains, config = %daemon.setup.path.display(), "certd runs");
+        systemd::ready(&daemon.outlook());
+        Ok(daemon)
+    }
+
+    async fn work(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
+        let mut watchdog = Watchdog::new();
+        let mut pass: Option<Pass> = None;
+        let order = loop {
+            if pass.is_none() {
+                pass = self.next_pass();
+            }
+            let idle = self.idle_time();
+            tokio::select! {
+                biased;
+                order = orders.recv() => match order {
+                    Some(Order::Reload) => self.reload().await,
+                    order => break order.unwrap_or(Order::Stop),
+                },
+                report = ending(&mut pass) => self.conclude(&mut pass, report).await,
+                () = self.sweeps.next() => self.sweep().await,
+                nginx = self.watch.next() => self.note_start(&nginx, pass.as_ref()),
+                () = watchdog.tick() => systemd::alive(),
+                () = sleep(idle), if pass.is_none() => self.check_clock().await,
+            }
+        };
+        systemd::stopping();
+        if let (Order::Drain, Some(pass)) = (order, pass) {
+            drain(pass, orders).await;
+        }
+        tracing::info!("certd ends");
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.setup.clock)()
+    }
+
+    /// The next pass, if its time has come
+    fn next_pass(&mut self) -> Option<Pass> {
+        let now = self.now();
+        let domains: BTreeSet<DnsName> = match mem::take(&mut self.wants_sweep) {
+            true => enabled(&self.settings.config)
+                .map(|domain| domain.name.clone())
+                .collect(),
+            false => self.agenda.due(now).into_iter().collect(),
+        };
+        if domains.is_empty() {
+            return None;
+        }
+        systemd::status(&format!("looking at {}", count(domains.len())));
+        let work = look(self.setup.clone(), self.settings.clone(), domains.clone());
+        Some(Pass {
+            domains,
+            ending: Box::pin(work),
+        })
+    }
+
+    /// Notes what came of a pass
+    async fn conclude(&mut self, pass: &mut Option<Pass>, result: Result<Report, RunError>) {
+        let now = self.now();
+        let domains = pass.take().map(|pass| pass.domains).unwrap_or_default();
+        match result {
+            Ok(report) => {
+                log::tell(&report);
+                self.agenda.note(&report, now);
+            }
+            Err(error) => {
+                tracing::warn!(error = %log::with_causes(&error), "the pass is put off");
+                self.agenda.postpone(domains, now);
+            }
+        }
+        let config = &self.settings.config;
+        self.agenda
+            .keep(|name| config.domain(name).is_some_and(|domain| domain.enabled));
+        for name in mem::take(&mut self.started) {
+            self.agenda.bring_forward(name, soon(now));
+        }
+        self.plan_sweep().await;
+        systemd::status(&self.outlook());
+    }
+
+    /// It is time for a sweep
+    async fn sweep(&mut self) {
+        self.wants_sweep = true;
+        self.plan_sweep().await;
+    }
+
+    /// Compares the wall clock with what was planned by it
+    async fn check_clock(&mut self) {
+        self.plan_sweep().await;
+    }
+
+    /// Plans a sweep where none is planned, or one by a clock that was ahead
+    async fn plan_sweep(&mut self) {
+        let config = &self.settings.config;
+        let Some(schedule) = &config.schedule else {
+            return;
+        };
+        let now = (self.setup.clock)();
+        let planned = self.sweeps.planned();
+        if planned.is_some_and(|at| !sweeps::is_misplaced(at, schedule, config.jitter, now)) {
+            return;
+        }
+        let at = sweeps::after(schedule, config.jitter, chance(), now);
+        if let Err(error) = self.sweeps.plan(at, now).await {
+            tracing::error!(error = %log::with_causes(&error), "no sweep is planned");
+        }
+    }
+
+    /// Reads domains.toml again; one with mistakes changes nothing
+    async fn reload(&mut self) {
+        systemd::reloading();
+        match Settings::read(&self.setup) {
+            Ok(settings) => {
+                self.watch = Watch::start(&settings.config, self.setup.patience.engine);
+                self.settings = Arc::new(settings);
+                self.wants_sweep = true;
+                // By the new schedule.
+                if let Err(error) = self.sweeps.plan(None, self.now()).await {
+                    tracing::error!(error = %log::with_causes(&error), "no sweep is planned");
+                }
+                self.plan_sweep().await;
+                let domains = enabled(&self.settings.config).count();
+                tracing::info!(domains, "domains.toml is read again");
+            }
+            Err(error) => {
+                let error = log::with_causes(&error);
+                tracing::error!(%error, "domains.toml is refused, the old one stays in force");
+            }
+        }
+        systemd::ready(&self.outlook());
+    }
+
+    /// A container has started: what its domains are served with may have changed
+    fn note_start(&mut self, nginx: &crate::config::Nginx, pass: Option<&Pass>) {
+        let at = soon(self.now());
+        let served = enabled(&self.settings.config)
+            .filter(|domain| domain.nginx.as_ref() == Some(nginx))
+            .map(|domain| domain.name.clone());
+        for name in served {
+            match pass {
+                Some(_) => drop(self.started.insert(name)),
+                None => self.agenda.bring_forward(name, at),
+            }
+        }
+    }
+
+    /// Time until something is to be done, as far as the clock tells
+    fn idle_time(&self) -> Duration {
+        let next = self.agenda.next().map(|(at, _)| at);
+        let wait = next.map(|at| at.duration_since(self.now()));
+        let wait = wait.map(|wait| Duration::try_from(wait).unwrap_or_default());
+        wait.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
+    }
+
+    /// What comes next, in a line
+    fn outlook(&self) -> String {
+        let domains = count(enabled(&self.settings.config).count());
+        let next = self.agenda.next();
+        let next = next.map(|(at, name)| format!("; {name} at {}", display(at)));
+        let sweep = self.sweeps.planned().map(display);
+        let sweep = sweep.map(|at| format!("; sweep at {at}"));
+        format!(
+            "{domains}{}{}",
+            next.unwrap_or_default(),
+            sweep.unwrap_or_default()
+        )
+    }
+}
+
+/// One pass over these domains
+async fn look(
+    setup: Setup,
+    settings: Arc<Settings>,
+    names: BTreeSet<DnsName>,
+) -> Result<Report, RunError> {
+    let Settings { config, store } = &*settings;
+    let context = Context {
+        config,
+        store,
+        provider: setup.provider,
+        started: ((setup.clock)(), Instant::now()),
+        progress: Progress::default(),
+        patience: setup.patience,
+    };
+    let options = Options {
+        occasion: Occasion::Sweep,
+        ..Options::default()
+    };
+    let domains: Vec<&Domain> = enabled(config)
+        .filter(|domain| names.contains(&domain.name))
+        .collect();
+    run::obtain(&context, &options, &domains).await
+}
+
+/// Waits for the end of the pass that runs, if one does
+async fn ending(pass: &mut Option<Pass>) -> Result<Report, RunError> {
+    match pass {
+        Some(pass) => pass.ending.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Lets a pass come to its end, for a while, unless it is told to stop at once
+async fn drain(pass: Pass, mut orders: mpsc::UnboundedReceiver<Order>) {
+    tokio::select! {
+        biased;
+        _ = orders.recv() => {}
+        ended = timeout(DRAIN, pass.ending) => match ended {
+            Ok(Ok(report)) => log::tell(&report),
+            Ok(Err(error)) => tracing::warn!(error = %log::with_causes(&error), "the pass failed"),
+            Err(_) => tracing::info!("a pass is broken off; the next start goes on with it"),
+        },
+    }
+}
+
+/// systemd's watchdog, where there is one
+struct Watchdog(Option<time::Interval>);
+
+impl Watchdog {
+    fn new() -> Self {
+        Self(systemd::watchdog().map(|period| {
+            let mut interval = time::interval(period);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            interval
+        }))
+    }
+
+    /// Waits until systemd is to be told that the daemon is alive
+    async fn tick(&mut self) {
+        match &mut self.0 {
+            Some(interval) => drop(interval.tick().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn count(domains: usize) -> String {
+    match domains {
+        1 => "1 domain".to_owned(),
+        domains => format!("{domains} domains"),
+    }
+}
+
+/// When a container that has started is looked at: nginx needs a moment
+fn soon(now: Timestamp) -> Timestamp {
+    now.saturating_add(SETTLING).unwrap_or(now)
+}
+
+/// A random number from 0.0 up to 1.0
+fn chance() -> f64 {
+    let mut bytes = [0; 4];
+    // The library documents no failure of its generator that it survives.
+    let _ = aws_lc_rs::default_provider().secure_random.fill(&mut bytes);
+    f64::from(u32::from_be_bytes(bytes)) / (f64::from(u32::MAX) + 1.0)
+}
+
+/// Why the daemon did not begin
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// domains.toml cannot be used
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// It has no domain that is enabled
+    #[error("no enabled domain is configured")]
+    NoDomain,
+    /// The directories that it names cannot be used
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Sweeps cannot be planned
+    #[error(transparent)]
+    Sweep(#[from] SweepError),
+}
+
+/// Time that a pass has to come to its end
+pub const DRAIN: Duration = Duration::from_secs(4);
+/// How often the wall clock is looked at, at least: a host may sleep, and clocks are set
+const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
+const SETTLING: SignedDuration = SignedDuration::from_secs(2);

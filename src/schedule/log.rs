@@ -1,0 +1,83 @@
+//! What came of a pass, in the daemon's log: what changed and what is wrong, nothing else.
+
+use std::error::Error;
+
+use crate::finding::{Finding, Severity, chain_of_causes, one_line};
+use crate::report::{DomainReport, Outcome, Report, StageResult, TargetReport, Verdict};
+
+/// Logs a pass
+pub(super) fn tell(report: &Report) {
+    for domain in &report.domains {
+        tell_domain(domain);
+    }
+    for target in &report.targets {
+        tell_target(target);
+    }
+    for orphan in &report.orphans {
+        tracing::debug!(
+            domain = orphan,
+            "not in the configuration: nobody renews it"
+        );
+    }
+    tracing::debug!(
+        domains = report.domains.len(),
+        ca_requests = report.ca_requests,
+        elapsed = ?report.elapsed,
+        "a pass has ended"
+    );
+}
+
+fn tell_domain(domain: &DomainReport) {
+    let DomainReport {
+        name: domain,
+        outcome,
+        summary,
+        findings,
+        ..
+    } = domain;
+    for finding in findings {
+        tell_finding(domain, finding);
+    }
+    let is_said = findings.iter().any(|finding| finding.evidence == *summary);
+    match outcome.verdict() {
+        _ if *outcome == Outcome::Unchanged || is_said => {}
+        Verdict::Well => tracing::info!(domain, outcome = outcome.as_str(), "{summary}"),
+        Verdict::Later => tracing::warn!(domain, outcome = outcome.as_str(), "{summary}"),
+        Verdict::Failed => tracing::error!(domain, outcome = outcome.as_str(), "{summary}"),
+    }
+}
+
+fn tell_finding(domain: &str, finding: &Finding) {
+    let code = finding.code;
+    let mut words = in_a_line(&finding.evidence);
+    if let Some(cure) = &finding.cure {
+        words = format!("{words} -> {}", in_a_line(cure));
+    }
+    match finding.severity {
+        Severity::Failure => tracing::error!(domain, code, "{words}"),
+        Severity::Warning => tracing::warn!(domain, code, "{words}"),
+        Severity::Note => tracing::info!(domain, code, "{words}"),
+        Severity::Ok => {}
+    }
+}
+
+/// Words of several lines as one: a log is searched by the line
+fn in_a_line(words: &str) -> String {
+    let lines: Vec<&str> = words.lines().map(str::trim).collect();
+    one_line(&lines.join("; "))
+}
+
+fn tell_target(target: &TargetReport) {
+    for stage in &target.stages {
+        let (container, step, detail) = (&target.name, stage.stage.as_str(), &stage.detail);
+        match stage.result {
+            StageResult::Done => tracing::info!(container, step, "{detail}"),
+            StageResult::Failed => tracing::error!(container, step, "{detail}"),
+        }
+    }
+}
+
+/// An error and what caused it, in a line
+pub(super) fn with_causes(error: &(dyn Error + 'static)) -> String {
+    chain_of_causes(error)
+}

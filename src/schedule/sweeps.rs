@@ -1,0 +1,181 @@
+//! When sweeps come, by the wall clock.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
+
+use crate::time::schedule::Schedule;
+
+/// Tells when it is time for a sweep
+///
+/// Each sweep is a job of its own, at an instant that [`Schedule`] reckons: the scheduler's own cron
+/// jobs keep the offset from UTC that held when they were added, and come an hour off after the
+/// clocks change. Its jobs are held against the wall clock twice a second, so that one whose time
+/// passed while the host slept comes as it wakes.
+pub struct Sweeps {
+    scheduler: JobScheduler,
+    /// The job, and the instant for which it was added
+    planned: Option<(Job, Timestamp)>,
+    fired: mpsc::UnboundedReceiver<()>,
+    fire: mpsc::UnboundedSender<()>,
+}
+
+impl Sweeps {
+    /// Starts without a sweep
+    ///
+    /// # Errors
+    /// [`SweepError`] when the scheduler cannot be started.
+    pub async fn start() -> Result<Self, SweepError> {
+        let scheduler = JobScheduler::new().await?;
+        scheduler.start().await?;
+        let (fire, fired) = mpsc::unbounded_channel();
+        Ok(Self {
+            scheduler,
+            planned: None,
+            fired,
+            fire,
+        })
+    }
+
+    /// The instant of the next one
+    pub fn planned(&self) -> Option<Timestamp> {
+        self.planned.as_ref().map(|(_, at)| *at)
+    }
+
+    /// Plans the next one, in place of the one that was planned
+    ///
+    /// # Errors
+    /// [`SweepError`] when the scheduler does not take it; then none is planned.
+    pub async fn plan(&mut self, at: Option<Timestamp>, now: Timestamp) -> Result<(), SweepError> {
+        if let Some((job, _)) = self.planned.take() {
+            self.scheduler.remove(&job.guid()).await?;
+        }
+        let Some(at) = at else { return Ok(()) };
+        let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+        let fire = self.fire.clone();
+        let job = Job::new_one_shot_async(wait, move |_, _| {
+            // Where nobody waits any more the daemon has ended.
+            let _ = fire.send(());
+            Box::pin(async {})
+        })?;
+        self.scheduler.add(job.clone()).await?;
+        self.planned = Some((job, at));
+        Ok(())
+    }
+
+    /// Waits for it; a dropped future loses none
+    pub async fn next(&mut self) {
+        self.fired.recv().await;
+        self.planned = None;
+    }
+}
+
+/// The instant of the next sweep: that of the schedule, and a part of the jitter
+///
+/// `chance` is a random number from 0.0 up to 1.0.
+#[must_use]
+pub fn after(
+    schedule: &Schedule,
+    jitter: Duration,
+    chance: f64,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let next = schedule.next(now)?;
+    Some(next.saturating_add(jitter.mul_f64(chance)).unwrap_or(next))
+}
+
+/// Whether a sweep was planned by a clock that was ahead: the schedule has one sooner
+#[must_use]
+pub fn is_misplaced(
+    planned: Timestamp,
+    schedule: &Schedule,
+    jitter: Duration,
+    now: Timestamp,
+) -> bool {
+    let latest = after(schedule, jitter, 1.0, now);
+    latest.is_some_and(|latest| planned > latest)
+}
+
+/// Sweeps cannot be planned
+#[derive(Debug, Error)]
+#[error("the scheduler of sweeps fails")]
+pub struct SweepError(#[from] JobSchedulerError);
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_sweep_comes_after_the_hour_of_its_schedule_also_when_clocks_change() {
+        let berlin = TimeZone::get("Europe/Berlin").unwrap();
+        let schedule = Schedule::parse("0 3,15 * * *").unwrap().in_zone(berlin);
+        #[track_caller]
+        fn check(schedule: &Schedule, now: &str, chance: f64, expected: &str) {
+            let next = after(schedule, Duration::from_secs(3_600), chance, at(now));
+            assert_eq!(next, Some(at(expected)));
+        }
+        check(
+            &schedule,
+            "2026-11-20T00:00:00Z",
+            0.0,
+            "2026-11-20T02:00:00Z",
+        );
+        check(
+            &schedule,
+            "2026-11-20T00:00:00Z",
+            0.5,
+            "2026-11-20T02:30:00Z",
+        );
+        // Summer time: the same hour of the day is another of UTC.
+        check(
+            &schedule,
+            "2027-03-27T14:30:00Z",
+            0.0,
+            "2027-03-28T01:00:00Z",
+        );
+        check(
+            &schedule,
+            "2027-10-31T00:30:00Z",
+            0.0,
+            "2027-10-31T02:00:00Z",
+        );
+    }
+
+    #[test]
+    fn a_sweep_that_a_wrong_clock_planned_is_noticed() {
+        let schedule = Schedule::parse("0 3,15 * * *")
+            .unwrap()
+            .in_zone(TimeZone::UTC);
+        let now = at("2027-01-01T04:00:00Z");
+        let hour = Duration::from_secs(3_600);
+        let misplaced = |planned| is_misplaced(at(planned), &schedule, hour, now);
+        assert!(!misplaced("2027-01-01T15:59:59Z"));
+        assert!(misplaced("2027-01-01T16:00:01Z"));
+        assert!(misplaced("2037-01-01T15:00:00Z"));
+        // One that is past comes at once, by itself.
+        assert!(!misplaced("2026-12-31T15:00:00Z"));
+    }
+
+    #[tokio::test]
+    async fn the_sweep_that_was_planned_last_comes_and_comes_once() {
+        let now = at("2027-01-01T00:00:00Z");
+        let mut sweeps = Sweeps::start().await.unwrap();
+        let later = now.checked_add(Duration::from_secs(3_600)).unwrap();
+        sweeps.plan(Some(later), now).await.unwrap();
+        assert_eq!(sweeps.planned(), Some(later));
+        sweeps.plan(Some(now), now).await.unwrap();
+        sweeps.next().await;
+        assert_eq!(sweeps.planned(), None);
+        sweeps.plan(None, now).await.unwrap();
+        assert!(sweeps.fired.try_recv().is_err());
+    }
+}

@@ -1,0 +1,271 @@
+//! `certd run`: what the daemon does by itself, and what it is told.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use certd::sandbox::Clock;
+use certd::sandbox::acme::{Call, Reuse, Window};
+use certd::sandbox::fault::{Answer, Fault, Times};
+use certd::sandbox::web::Site;
+use jiff::{SignedDuration, Timestamp};
+use nix::sys::signal::Signal;
+
+use crate::support::{Daemon, Host, Setting, sites};
+
+const SHOP: &str = "rare-books.test";
+const MESSENGER: &str = "messenger.rare-books.test";
+
+/// A host with two domains, whose CA looks at each name again
+fn host() -> Host {
+    Host::new(&Setting {
+        reuse: Reuse::Never,
+        // The CA's clock is slow, so that its certificates are two days old.
+        clock: Clock::new(|| Timestamp::now() - SignedDuration::from_hours(48)),
+        ..Setting::two_domains()
+    })
+}
+
+/// A host whose certificates are proven already
+fn proven() -> Host {
+    let host = host();
+    host.obtain(&[]).exits(0);
+    host
+}
+
+/// The CA suggests the time between so many seconds from now
+fn suggest(host: &Host, from: i64, until: i64) {
+    let seconds = |seconds| Timestamp::now() + SignedDuration::from_secs(seconds);
+    host.ca.set_window(Some(Window {
+        start: seconds(from),
+        end: seconds(until),
+        explanation: None,
+        retry_after: Some(Duration::from_secs(3_600)),
+    }));
+}
+
+/// Restarts nginx's container, as an operator would
+fn restart(host: &Host) {
+    let mut docker = UnixStream::connect(host.engine.socket()).expect("the engine listens");
+    let request = "POST /containers/web/restart HTTP/1.1\r\nhost: docker\r\n\
+                   content-length: 0\r\nconnection: close\r\n\r\n";
+    docker.write_all(request.as_bytes()).expect("it listens");
+    let mut answer = String::new();
+    docker.read_to_string(&mut answer).expect("it answers");
+    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+}
+
+/// nginx serves this domain with the certificate of that lineage, from its next start on
+fn misconfigure(host: &Host, name: &str, lineage: &str) {
+    let sites = [SHOP, MESSENGER].map(|site| Site {
+        names: match site {
+            SHOP => vec![SHOP.to_owned(), format!("www.{SHOP}")],
+            site => vec![site.to_owned()],
+        },
+        lineage: if site == name { lineage } else { site }.to_owned(),
+    });
+    host.web.configure(&sites).expect("files can be written");
+}
+
+/// Waits until the daemon has nothing to do
+fn wait_until_idle(daemon: &Daemon) {
+    daemon.wait_until("it waits", || daemon.status().starts_with("2 domains; "));
+}
+
+#[test]
+fn what_is_missing_is_obtained_at_once_and_then_it_waits() {
+    let host = host();
+    let mut daemon = Daemon::start(&host);
+    daemon.wait_for("generation 1 is served for its name");
+    daemon.wait_for("generation 1 is served for both names");
+    wait_until_idle(&daemon);
+    assert_eq!(host.ca.orders(), 2);
+    let status = daemon.status();
+    assert!(status.contains("; sweep at 20"), "{status}");
+    assert!(status.contains("rare-books.test at 20"), "{status}");
+    assert!(daemon.ends_by(Signal::SIGTERM).success(), "{daemon}");
+    assert_eq!(daemon.told("STOPPING=1"), 1);
+    assert_eq!(host.leftovers(), [""; 0]);
+}
+
+#[test]
+fn each_certificate_is_renewed_at_its_own_instant() {
+    let host = host();
+    suggest(&host, 2, 4);
+    let daemon = Daemon::start(&host);
+    daemon.wait_for("generation 2 is served for its name");
+    daemon.wait_for("generation 2 is served for both names");
+    assert_eq!((host.ca.orders(), host.ca.replacements()), (4, 2));
+}
+
+#[test]
+fn a_window_that_is_past_for_good_is_no_reason_to_order_without_end() {
+    let host = proven();
+    suggest(&host, -3_600, -1_800);
+    let daemon = Daemon::start(&host);
+    wait_until_idle(&daemon);
+    let orders = host.ca.orders();
+    // Each look that follows is a minute off, at least.
+    let status = daemon.status();
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_until("it has read again", || daemon.told("READY=1") > 1);
+    wait_until_idle(&daemon);
+    assert!(host.ca.orders() <= orders + 2, "{status}\n{daemon}");
+}
+
+#[test]
+fn a_hangup_reads_the_configuration_and_mistakes_change_nothing() {
+    let host = Host::new(&Setting::two_domains());
+    let both = host.place.read("domains.toml");
+    let second = both.rfind("[[domain]]").expect("two domains");
+    let one = &both[..second];
+    host.place.write("domains.toml", one);
+    let sites = |setting: &Setting| {
+        let sites = sites(setting);
+        host.web.configure(&sites).expect("files can be written");
+    };
+    sites(&Setting::default());
+    let daemon = Daemon::start(&host);
+    daemon.wait_for("generation 1 is served for both names");
+
+    host.place
+        .write("domains.toml", format!("jobbs = 1\n{one}"));
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for("domains.toml is refused, the old one stays in force");
+    daemon.wait_for("did you mean `jobs`?");
+    assert_eq!(daemon.told("RELOADING=1"), 1);
+    daemon.wait_until("it is ready again", || daemon.told("READY=1") == 2);
+    assert_eq!(host.ca.orders(), 1);
+
+    host.place.write("domains.toml", &both);
+    sites(&Setting::two_domains());
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for("generation 1 is served for its name");
+    assert_eq!(host.ca.orders(), 2);
+    let no_domain = &one[..one.find("[[domain]]").expect("a domain")];
+    host.place.write("domains.toml", no_domain);
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for("has a mistake");
+}
+
+#[test]
+fn somebody_elses_certificate_is_told_and_nothing_is_reloaded() {
+    let host = proven();
+    let daemon = Daemon::start(&host);
+    wait_until_idle(&daemon);
+    misconfigure(&host, MESSENGER, SHOP);
+    restart(&host);
+    daemon.wait_for("a container has started");
+    daemon.wait_for("code=\"proof.other_lineage\"");
+    let log = daemon.log();
+    assert!(log.contains("ERROR"), "{log}");
+    assert!(log.contains("ssl_certificate"), "{log}");
+    let requests = host.engine.requests();
+    let reloads = requests.iter().filter(|line| line.contains("/kill"));
+    assert_eq!(reloads.count(), 1, "{requests:?}");
+    assert_eq!(host.ca.orders(), 2);
+}
+
+#[test]
+fn an_older_generation_that_is_served_is_mended_by_a_reload() {
+    let host = proven();
+    host.certd(&["obtain", MESSENGER, "--force"]).exits(0);
+    let live = host.place.path("storage/live").join(MESSENGER);
+    let point_at = |generation: u32| {
+        std::fs::remove_file(&live).expect("a link");
+        let target = format!("../archive/{MESSENGER}/{generation}");
+        std::os::unix::fs::symlink(target, &live).expect("it is writable");
+    };
+    point_at(1);
+    host.web.restart().expect("it starts");
+    point_at(2);
+    let daemon = Daemon::start(&host);
+    daemon.wait_for("was still served with generation 1");
+    daemon.wait_for("generation 2 is served for its name");
+    assert_eq!(host.ca.orders(), 3);
+}
+
+#[test]
+fn a_command_beside_an_idle_daemon_just_works() {
+    let host = proven();
+    let daemon = Daemon::start(&host);
+    wait_until_idle(&daemon);
+    let run = host.certd(&["obtain", SHOP, "--force"]).exits(0);
+    assert!(run.stdout.contains("1 proven"), "{run}");
+    let run = host.certd(&["renew"]).exits(0);
+    assert!(run.stdout.contains("2 unchanged"), "{run}");
+}
+
+#[test]
+fn a_command_beside_a_pass_gives_up_and_the_daemon_drains() {
+    let host = host();
+    host.ca.fault(Call::Challenge, Times::Always, Fault::Silent);
+    let mut daemon = Daemon::start(&host);
+    let asked = || {
+        let requests = host.ca.requests();
+        requests
+            .iter()
+            .any(|line| line.starts_with("POST /challenge/"))
+    };
+    daemon.wait_until("the CA is asked to look", asked);
+    let run = host.certd(&["obtain", SHOP]).exits(75);
+    assert!(run.stderr.contains("another certd is at work"), "{run}");
+    assert!(daemon.ends_by(Signal::SIGTERM).success(), "{daemon}");
+    daemon.wait_for("the next start goes on with it");
+    assert_eq!(host.leftovers(), [""; 0]);
+    host.ca.behave();
+    let orders = host.ca.orders();
+    let daemon = Daemon::start(&host);
+    wait_until_idle(&daemon);
+    assert_eq!((host.ca.orders(), host.ca.issued().len()), (orders, 2));
+}
+
+#[test]
+fn a_ca_that_is_down_is_tried_again_and_the_daemon_stays() {
+    let host = host();
+    host.ca
+        .fault(Call::Directory, Times::Always, Answer::status(503));
+    let daemon = Daemon::start(&host);
+    wait_until_idle(&daemon);
+    assert!(daemon.log().contains("acme."), "{daemon}");
+    assert_eq!(host.ca.orders(), 0);
+    host.ca.behave();
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for("generation 1 is served for its name");
+}
+
+#[test]
+fn an_interrupt_ends_it_at_once() {
+    let host = proven();
+    let mut daemon = Daemon::start(&host);
+    assert_eq!(daemon.ends_by(Signal::SIGINT).code(), Some(130));
+}
+
+#[test]
+fn systemd_is_told_that_it_is_alive() {
+    let host = proven();
+    let daemon = Daemon::start_with(&host, |command| {
+        command.env("WATCHDOG_USEC", "100000");
+    });
+    daemon.wait_until("three signs of life", || daemon.told("WATCHDOG=1") >= 3);
+    assert_eq!(daemon.told("READY=1"), 1);
+}
+
+#[test]
+fn it_does_not_start_without_what_it_needs() {
+    let host = host();
+    host.place
+        .write("domains.toml", "terms_of_service_agreed = 1\n");
+    host.certd(&["run"]).exits(2);
+    host.place.write(
+        "domains.toml",
+        "[[domain]]\nname = \"a.test\"\nenabled = false\n",
+    );
+    let run = host.certd(&["run"]).exits(2);
+    assert!(run.stderr.contains("no enabled domain"), "{run}");
+    host.place.write(
+        "domains.toml",
+        "state = \"domains.toml\"\nstorage = \"storage\"\n[[domain]]\nname = \"a.test\"\n",
+    );
+    host.certd(&["run"]).exits(1);
+}
