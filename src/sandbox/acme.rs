@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{MethodRouter, get, post};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rcgen::KeyPair;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
@@ -66,6 +66,8 @@ pub struct Options {
     pub accounts: Accounts,
     /// Whether a name that was validated once is validated again
     pub reuse: Reuse,
+    /// Lifetime of certificates; `None` for that of their profile
+    pub lifetime: Option<SignedDuration>,
     /// Time that it takes before it looks
     pub validation_pause: Duration,
     /// How long a client should wait between two looks
@@ -83,6 +85,7 @@ impl Options {
             https_port: 443,
             accounts: Accounts::Open,
             reuse: Reuse::WhileValid,
+            lifetime: None,
             validation_pause: Duration::ZERO,
             poll_pause: None,
         }

@@ -26,3 +26,4 @@ mod sights;
 mod status;
 mod usage;
 mod verify;
+mod year;

@@ -122,14 +122,15 @@ impl Shared {
     }
 
     fn validity(&self, order: &Order, mishap: Option<&Mishap>) -> Validity {
+        let lifetime = self.options.lifetime.unwrap_or(order.profile.validity);
         // As Let's Encrypt does, for clients whose clocks are slow.
         let mut not_before = self.now() - BACKDATED;
         if matches!(mishap, Some(Mishap::Expired)) {
-            not_before -= order.profile.validity;
+            not_before -= lifetime;
         }
         Validity {
             not_before,
-            not_after: not_before + order.profile.validity,
+            not_after: not_before + lifetime,
         }
     }
 

@@ -12,7 +12,7 @@ use certd::sandbox::dns::{self, Record, Zone};
 use certd::sandbox::docker::{Container, Engine};
 use certd::sandbox::web::{self, Site, Web};
 use certd::sandbox::{Clock, SandboxError};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rcgen::{KeyPair, PublicKeyData};
 use tokio::runtime::Runtime;
 use x509_parser::pem::parse_x509_pem;
@@ -30,6 +30,8 @@ pub(crate) struct Setting {
     pub(crate) clock: Clock,
     /// Whether the CA validates a name again that it validated before
     pub(crate) reuse: Reuse,
+    /// Lifetime of certificates; `None` for 90 days
+    pub(crate) lifetime: Option<SignedDuration>,
     /// Checks that stop a domain before an order, as in `[preflight]`
     pub(crate) require: &'static [&'static str],
 }
@@ -41,6 +43,7 @@ impl Default for Setting {
             nginx: "container = \"web\"",
             clock: Clock::new(Timestamp::now),
             reuse: Reuse::WhileValid,
+            lifetime: None,
             // What the CA says is to be seen.
             require: &[],
         }
@@ -190,6 +193,7 @@ async fn parts(setting: &Setting) -> Result<Parts, SandboxError> {
     let dns = dns::Server::start(anywhere, zone.clone()).await?;
     let mut options = acme::Options::new(setting.clock.clone(), dns.address(), web.http().port());
     options.reuse = setting.reuse;
+    options.lifetime = setting.lifetime;
     options.https_port = web.https().port();
     let ca = Ca::start(options).await?;
     Ok((place, zone, dns, web, engine, ca))
