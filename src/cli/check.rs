@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use jiff::Timestamp;
+
 use super::args::{CheckArguments, Global, SkippedCheck};
 use super::error::CliError;
 use super::obtain::{enabled, named_by};
@@ -19,7 +21,7 @@ pub(super) async fn run(
     args: &CheckArguments,
     environment: &Environment,
 ) -> Result<Ended, CliError> {
-    let report = report(global, args, environment).await?;
+    let report = report(global, args, environment, now()).await?;
     let is_well = report.readiness() == Readiness::Ready && report.severity() < Severity::Warning;
     if !(global.quiet && is_well) {
         print_report(&report, global.format, global.color, |report, out| {
@@ -38,6 +40,7 @@ pub(super) async fn report(
     global: &Global,
     args: &CheckArguments,
     environment: &Environment,
+    now: Timestamp,
 ) -> Result<CheckReport, CliError> {
     let path = Config::locate(global.config.as_deref(), environment)?;
     let config = Config::read(&path, environment)?;
@@ -50,7 +53,7 @@ pub(super) async fn report(
         config: &config,
         store: &store,
         provider: crypto_provider(),
-        started: (now(), Instant::now()),
+        started: (now, Instant::now()),
         progress: Progress::default(),
         patience: Patience::USUAL,
     };

@@ -22,7 +22,7 @@ pub(super) async fn run(
     args: &Obtain,
     environment: &Environment,
 ) -> Result<Ended, CliError> {
-    let report = report(global, args, environment).await?;
+    let report = report(global, args, environment, now()).await?;
     conclude(global, &report, text::obtain)
 }
 
@@ -47,12 +47,13 @@ pub(super) async fn report(
     global: &Global,
     args: &Obtain,
     environment: &Environment,
+    now: Timestamp,
 ) -> Result<Report, CliError> {
     let path = Config::locate(global.config.as_deref(), environment)?;
     let config = Config::read(&path, environment)?;
     let domains = select(&config, args)?;
     let options = options(&config, args)?;
-    pass(global, &config, &options, &domains, now()).await
+    pass(global, &config, &options, &domains, now).await
 }
 
 /// One pass over these domains, shown while it runs

@@ -1,22 +1,34 @@
 //! `certd renew`.
 
+use jiff::Timestamp;
+
 use super::args::{Global, Renew, SkippedCheck};
 use super::error::CliError;
 use super::obtain::{conclude, enabled, pass};
 use super::{Ended, now};
 use crate::config::{Config, Environment};
 use crate::pipeline::{Mode, Occasion, Options};
-use crate::report::text;
+use crate::report::{Report, text};
 
 pub(super) async fn run(
     global: &Global,
     args: &Renew,
     environment: &Environment,
 ) -> Result<Ended, CliError> {
+    let report = report(global, args, environment, now()).await?;
+    conclude(global, &report, text::renew)
+}
+
+/// What the command does, without printing what came of it
+pub(super) async fn report(
+    global: &Global,
+    args: &Renew,
+    environment: &Environment,
+    now: Timestamp,
+) -> Result<Report, CliError> {
     let path = Config::locate(global.config.as_deref(), environment)?;
     let config = Config::read(&path, environment)?;
     let domains = enabled(&config)?;
-    let now = now();
     let options = Options {
         mode: match (args.dry_run, args.no_deploy) {
             (true, _) => Mode::DryRun,
@@ -36,6 +48,5 @@ pub(super) async fn run(
             .collect(),
         ..Options::default()
     };
-    let report = pass(global, &config, &options, &domains, now).await?;
-    conclude(global, &report, text::renew)
+    pass(global, &config, &options, &domains, now).await
 }

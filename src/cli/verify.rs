@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
 use super::args::{Global, Verify};
 use super::error::CliError;
 use super::{Ended, crypto_provider, now, print_report};
@@ -24,7 +26,7 @@ pub(super) async fn run(
     args: &Verify,
     environment: &Environment,
 ) -> Result<Ended, CliError> {
-    let report = report(global, args, environment).await?;
+    let report = report(global, args, environment, now()).await?;
     if !(global.quiet && report.severity() < Severity::Warning) {
         print_report(&report, global.format, global.color, |report, out| {
             text::verify(report, out)
@@ -41,11 +43,12 @@ pub(super) async fn report(
     global: &Global,
     args: &Verify,
     environment: &Environment,
+    now: Timestamp,
 ) -> Result<VerifyReport, CliError> {
     let config = config(global, args, environment)?;
     let subjects = subjects(config.as_ref(), &args.targets)?;
     let means = means(config.as_ref())?;
-    Ok(verify(&means, &subjects, now()).await)
+    Ok(verify(&means, &subjects, now).await)
 }
 
 /// The configuration; `None` where none is needed and none was found

@@ -77,7 +77,7 @@ fn its_report_shows_a_certificate_of_its_own_for_each_domain_and_new_ones_after_
             "certd obtain --all",
             "certd verify messenger.rare-books.test",
             "certd obtain messenger.rare-books.test",
-            "certd obtain --all --force",
+            "certd renew",
         ]
     );
     let domains = &steps[0]["report"]["domains"];

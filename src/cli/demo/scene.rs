@@ -5,9 +5,12 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anstyle::Style;
+use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
 use super::{DemoError, MOST_SOCKET, Rubbish};
@@ -34,7 +37,25 @@ pub(super) struct Scene {
     dns: dns::Server,
     zone: Zone,
     sites: Vec<Site>,
+    calendar: Calendar,
     directory: Directory,
+}
+
+/// The time on this host: the story begins two months ago, and ends today
+///
+/// Certificates that are renewed in its last act are therefore good for whoever looks at them
+/// afterwards.
+#[derive(Clone)]
+struct Calendar(Arc<AtomicBool>);
+
+impl Calendar {
+    fn now(&self) -> Timestamp {
+        let today = now();
+        match self.0.load(Ordering::Relaxed) {
+            true => today,
+            false => today.saturating_sub(BEFORE).unwrap_or(today),
+        }
+    }
 }
 
 /// What serves the sites
@@ -137,7 +158,10 @@ impl Scene {
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let dns = dns::Server::start(anywhere, zone.clone()).await?;
         let (http, https) = nginx.addresses();
-        let mut options = acme::Options::new(Clock::new(now), dns.address(), http.port());
+        let calendar = Calendar(Arc::new(AtomicBool::new(false)));
+        let clock = calendar.clone();
+        let clock = Clock::new(move || clock.now());
+        let mut options = acme::Options::new(clock, dns.address(), http.port());
         options.https_port = https.port();
         let ca = Ca::start(options).await?;
         let scene = Self {
@@ -146,8 +170,10 @@ impl Scene {
             dns,
             zone,
             sites: Vec::new(),
+            calendar,
             directory,
         };
+        scene.ca.tell_time(Some(scene.now()));
         scene.write("root.pem", &scene.ca.root_pem())?;
         scene.write("domains.toml", &scene.domains_toml())?;
         Ok(scene)
@@ -159,6 +185,17 @@ impl Scene {
 
     pub(super) fn configuration(&self) -> PathBuf {
         self.directory().join("domains.toml")
+    }
+
+    /// The time on this host
+    pub(super) fn now(&self) -> Timestamp {
+        self.calendar.now()
+    }
+
+    /// Two months go by
+    pub(super) fn let_time_pass(&self) {
+        self.calendar.0.store(true, Ordering::Relaxed);
+        self.ca.tell_time(None);
     }
 
     /// Writes nginx's configuration, which serves nothing else until nginx is told
@@ -436,6 +473,9 @@ fn difference(
     })
 }
 
+/// What lies between the first acts and the last, which comes two minutes before the window of a
+/// certificate of 90 days ends: 60.9 days after its date, an hour before it was issued
+const BEFORE: SignedDuration = SignedDuration::from_mins((60 * 24 + 20) * 60 + 34);
 const WEBROOT: &str = "webroot";
 const STORAGE: &str = "letsencrypt";
 const NGINX: &str = "nginx";

@@ -4,9 +4,9 @@ use std::io::Write;
 
 use super::Teller;
 use super::scene::Scene;
-use crate::cli::args::{CheckArguments, Global, Obtain, Verify};
+use crate::cli::args::{CheckArguments, Global, Obtain, Renew, Verify};
 use crate::cli::error::CliError;
-use crate::cli::{check, obtain, verify};
+use crate::cli::{check, obtain, renew, verify};
 use crate::config::Environment;
 use crate::report::demo::{
     Act, Edit, EditKind, Ending, Step, StepReport, write_edit, write_step, write_title,
@@ -41,6 +41,7 @@ enum Command {
     ObtainAll,
     ObtainMessenger,
     VerifyMessenger,
+    /// Two months later
     Renew,
 }
 
@@ -121,7 +122,7 @@ impl Command {
             Self::ObtainAll => "obtain --all",
             Self::ObtainMessenger => "obtain messenger.rare-books.test",
             Self::VerifyMessenger => "verify messenger.rare-books.test",
-            Self::Renew => "obtain --all --force",
+            Self::Renew => "renew",
         }
     }
 
@@ -132,16 +133,18 @@ impl Command {
             ..global.clone()
         };
         let environment = Environment::default();
+        let now = scene.now();
         let messenger = || vec![MESSENGER.to_owned()];
         let obtain = match self {
             Self::Check => {
                 let arguments = CheckArguments::default();
-                let report = check::report(&global, &arguments, &environment).await?;
+                let report = check::report(&global, &arguments, &environment, now).await?;
                 return Ok(StepReport::Check(report));
             }
             Self::VerifyMessenger => {
                 let targets = messenger();
-                let report = verify::report(&global, &Verify { targets }, &environment).await?;
+                let report =
+                    verify::report(&global, &Verify { targets }, &environment, now).await?;
                 return Ok(StepReport::Verify(report));
             }
             Self::ObtainMessenger => Obtain {
@@ -152,13 +155,14 @@ impl Command {
                 all: true,
                 ..Obtain::default()
             },
-            Self::Renew => Obtain {
-                all: true,
-                force: true,
-                ..Obtain::default()
-            },
+            Self::Renew => {
+                scene.let_time_pass();
+                let (arguments, now) = (Renew::default(), scene.now());
+                let report = renew::report(&global, &arguments, &environment, now).await?;
+                return Ok(StepReport::Obtain(report));
+            }
         };
-        let report = obtain::report(&global, &obtain, &environment).await?;
+        let report = obtain::report(&global, &obtain, &environment, now).await?;
         Ok(StepReport::Obtain(report))
     }
 }
@@ -194,7 +198,7 @@ pub(super) const ACTS: [Script; 4] = [
         ],
     },
     Script {
-        title: "Mended, and renewed: the new certificates are the ones that are served",
+        title: "Mended. Two months later, in the window that the CA suggests: renewed",
         nginx: Configured::Mended,
         commands: &[(Command::Renew, Expected::Well)],
     },
