@@ -17,6 +17,7 @@ mod authority;
 mod check;
 mod complaints;
 mod containers;
+mod daemon;
 mod demo;
 mod deploy;
 mod failures;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         check::trials(),
         complaints::trials(),
         containers::trials(),
+        daemon::trials(),
         demo::trials(),
         deploy::trials(),
         failures::trials(),

@@ -156,6 +156,11 @@ impl Nginx {
         process::stdout_of(docker("stop").args(["--time", "2", &self.name]));
     }
 
+    /// Stops the container and starts it again, as an operator would
+    pub(crate) fn restart(&self) {
+        process::stdout_of(docker("restart").args(["--time", "2", &self.name]));
+    }
+
     /// Removes the container, which frees its ports
     pub(crate) fn remove(&self) {
         process::stdout_of(docker("rm").args(["--force", "--volumes", &self.name]));
