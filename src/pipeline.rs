@@ -197,6 +197,11 @@ fn random<const LENGTH: usize>() -> [u8; LENGTH] {
     bytes
 }
 
+/// A random number from 0.0 up to 1.0
+pub(crate) fn chance() -> f64 {
+    f64::from(u32::from_be_bytes(random())) / (f64::from(u32::MAX) + 1.0)
+}
+
 /// The account at an issuer, if there is one that can be read
 fn account_url(config: &Config, store: &Store, issuer: &str) -> Option<String> {
     let directory = &config.issuers.get(issuer)?.directory;

@@ -12,14 +12,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::CryptoProvider;
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::{self, MissedTickBehavior, sleep, timeout};
 
-use crate::config::{Config, ConfigError, Domain, Environment};
+use crate::config::{Config, ConfigError, Domain, Environment, Nginx};
+use crate::finding::chain_of_causes;
 use crate::name::DnsName;
-use crate::pipeline::{Context, Occasion, Options, Patience, Progress};
+use crate::pipeline::{Context, Occasion, Options, Patience, Progress, chance};
 use crate::report::Report;
 use crate::run::{self, RunError};
 use crate::store::{Store, StoreError};
@@ -149,7 +150,7 @@ impl Daemon {
                 () = self.sweeps.next() => self.sweep().await,
                 nginx = self.watch.next() => self.note_start(&nginx, pass.as_ref()),
                 () = watchdog.tick() => systemd::alive(),
-                () = sleep(idle), if pass.is_none() => self.check_clock().await,
+                () = sleep(idle), if pass.is_none() => self.plan_sweep().await,
             }
         };
         systemd::stopping();
@@ -193,13 +194,14 @@ impl Daemon {
                 self.agenda.note(&report, now);
             }
             Err(error) => {
-                tracing::warn!(error = %log::with_causes(&error), "the pass is put off");
+                tracing::warn!(error = %chain_of_causes(&error), "the pass is put off");
                 self.agenda.postpone(domains, now);
             }
         }
-        let config = &self.settings.config;
-        self.agenda
-            .keep(|name| config.domain(name).is_some_and(|domain| domain.enabled));
+        let known: BTreeSet<&DnsName> = enabled(&self.settings.config)
+            .map(|domain| &domain.name)
+            .collect();
+        self.agenda.keep(|name| known.contains(name));
         for name in mem::take(&mut self.started) {
             self.agenda.bring_forward(name, soon(now));
         }
@@ -210,11 +212,6 @@ impl Daemon {
     /// It is time for a sweep
     async fn sweep(&mut self) {
         self.wants_sweep = true;
-        self.plan_sweep().await;
-    }
-
-    /// Compares the wall clock with what was planned by it
-    async fn check_clock(&mut self) {
         self.plan_sweep().await;
     }
 
@@ -231,7 +228,7 @@ impl Daemon {
         }
         let at = sweeps::after(schedule, config.jitter, chance(), now);
         if let Err(error) = self.sweeps.plan(at, now).await {
-            tracing::error!(error = %log::with_causes(&error), "no sweep is planned");
+            tracing::error!(error = %chain_of_causes(&error), "no sweep is planned");
         }
     }
 
@@ -245,14 +242,14 @@ impl Daemon {
                 self.wants_sweep = true;
                 // By the new schedule.
                 if let Err(error) = self.sweeps.plan(None, self.now()).await {
-                    tracing::error!(error = %log::with_causes(&error), "no sweep is planned");
+                    tracing::error!(error = %chain_of_causes(&error), "no sweep is planned");
                 }
                 self.plan_sweep().await;
                 let domains = enabled(&self.settings.config).count();
                 tracing::info!(domains, "domains.toml is read again");
             }
             Err(error) => {
-                let error = log::with_causes(&error);
+                let error = chain_of_causes(&error);
                 tracing::error!(%error, "domains.toml is refused, the old one stays in force");
             }
         }
@@ -260,7 +257,7 @@ impl Daemon {
     }
 
     /// A container has started: what its domains are served with may have changed
-    fn note_start(&mut self, nginx: &crate::config::Nginx, pass: Option<&Pass>) {
+    fn note_start(&mut self, nginx: &Nginx, pass: Option<&Pass>) {
         let at = soon(self.now());
         let served = enabled(&self.settings.config)
             .filter(|domain| domain.nginx.as_ref() == Some(nginx))
@@ -336,7 +333,7 @@ async fn drain(pass: Pass, mut orders: mpsc::UnboundedReceiver<Order>) {
         _ = orders.recv() => {}
         ended = timeout(DRAIN, pass.ending) => match ended {
             Ok(Ok(report)) => log::tell(&report),
-            Ok(Err(error)) => tracing::warn!(error = %log::with_causes(&error), "the pass failed"),
+            Ok(Err(error)) => tracing::warn!(error = %chain_of_causes(&error), "the pass failed"),
             Err(_) => tracing::info!("a pass is broken off; the next start goes on with it"),
         },
     }
@@ -373,14 +370,6 @@ fn count(domains: usize) -> String {
 /// When a container that has started is looked at: nginx needs a moment
 fn soon(now: Timestamp) -> Timestamp {
     now.saturating_add(SETTLING).unwrap_or(now)
-}
-
-/// A random number from 0.0 up to 1.0
-fn chance() -> f64 {
-    let mut bytes = [0; 4];
-    // The library documents no failure of its generator that it survives.
-    let _ = aws_lc_rs::default_provider().secure_random.fill(&mut bytes);
-    f64::from(u32::from_be_bytes(bytes)) / (f64::from(u32::MAX) + 1.0)
 }
 
 /// Why the daemon did not begin

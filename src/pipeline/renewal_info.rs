@@ -113,8 +113,7 @@ pub(super) fn remembered(
     answer: Result<Suggestion, NoSuggestion>,
     now: Timestamp,
 ) -> Renewal {
-    let chance = f64::from(u32::from_be_bytes(super::random())) / (f64::from(u32::MAX) + 1.0);
-    renewal::remember(known, answer, chance, now)
+    renewal::remember(known, answer, super::chance(), now)
 }
 
 /// Certificates that are asked about at once

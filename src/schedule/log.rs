@@ -1,8 +1,6 @@
 //! What came of a pass, in the daemon's log: what changed and what is wrong, nothing else.
 
-use std::error::Error;
-
-use crate::finding::{Finding, Severity, chain_of_causes, one_line};
+use crate::finding::{Finding, Severity, one_line};
 use crate::report::{DomainReport, Outcome, Report, StageResult, TargetReport, Verdict};
 
 /// Logs a pass
@@ -75,9 +73,4 @@ fn tell_target(target: &TargetReport) {
             StageResult::Failed => tracing::error!(container, step, "{detail}"),
         }
     }
-}
-
-/// An error and what caused it, in a line
-pub(super) fn with_causes(error: &(dyn Error + 'static)) -> String {
-    chain_of_causes(error)
 }

@@ -309,7 +309,6 @@ fn check_days(
     least: SignedDuration,
 ) {
     let year = World::new(lifetime, driver, trouble).live_through(days(span));
-    println!("{span} days, {driver:?}, {lifetime}, {trouble:?}: {year:?}");
     assert!(year.lapses.is_empty(), "{year:?}");
     assert!(year.least >= least, "{year:?}");
     // At a third of its life, at a half of a short one, or at a quarter after a recall.
