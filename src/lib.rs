@@ -44,7 +44,8 @@
 //! | aside | [`sandbox`] | a CA, DNS, a web server and a Docker API for `certd demo` and for tests; uses layer 0 alone, so that it cannot mirror certd's own mistakes |
 //!
 //! In builds for tests there is `fuzz` too: each parser of bytes from outside, for the targets in
-//! `fuzz/`.
+//! `fuzz/`. And every layer passes the points of `crash`, at which a test kills a run: empty
+//! functions but for builds with the feature `failpoints`.
 //!
 //! ACME interleaves order and challenge; it stays one-way by two typed steps:
 //! [`acme::Session::begin`] gives a pending order with its key authorizations, the pipeline has
@@ -152,6 +153,7 @@ pub mod chain;
 pub mod challenge;
 pub mod cli;
 pub mod config;
+mod crash;
 pub mod facts;
 pub mod finding;
 #[cfg(any(test, fuzzing))]

@@ -19,6 +19,7 @@ use rustls::{CertificateError, ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::time::timeout;
 
+use crate::crash;
 use crate::finding::root_cause;
 
 /// Limits of one request
@@ -117,6 +118,7 @@ impl Client {
         request: Request<Full<Bytes>>,
         url: &str,
     ) -> Result<Response<Bytes>, HttpError> {
+        crash::point("ask", url);
         let response = self
             .pool
             .request(request)
@@ -127,6 +129,7 @@ impl Client {
             .collect()
             .await
             .map_err(|source| self.body_error(url, source))?;
+        crash::point("answered", url);
         Ok(Response::from_parts(parts, body.to_bytes()))
     }
 

@@ -15,6 +15,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use tempfile::Builder;
 use thiserror::Error;
 
+use crate::crash::step;
 use crate::finding::Explain;
 
 /// Who may read a file
@@ -53,19 +54,18 @@ impl Entry {
 pub fn write(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
     let directory = parent(path);
     let failed = |source| FileError::new("write", path, source);
-    step().map_err(failed)?;
     let mut file = Builder::new()
         .prefix(UNFINISHED)
         .disable_cleanup(LEAVE_BEHIND)
         .tempfile_in(directory)
         .map_err(failed)?;
+    step("begun", path).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
     give(file.as_file(), directory, access).map_err(failed)?;
-    step().map_err(failed)?;
+    step("written", path).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
-    step().map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
-    step().map_err(failed)?;
+    step("renamed", path).map_err(failed)?;
     sync_directory(directory).map_err(failed)
 }
 
@@ -75,7 +75,6 @@ pub fn write(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError>
 /// [`FileError`] with the path.
 pub fn create_directory(path: &Path, entry: Entry) -> Result<(), FileError> {
     let failed = |source| FileError::new("create", path, source);
-    step().map_err(failed)?;
     match fs::create_dir(path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
@@ -83,8 +82,10 @@ pub fn create_directory(path: &Path, entry: Entry) -> Result<(), FileError> {
         }
         Err(error) => return Err(failed(error)),
     }
+    step("made", path).map_err(failed)?;
     finish_directory(path, entry).map_err(failed)?;
-    sync_directory(parent(path)).map_err(failed)
+    sync_directory(parent(path)).map_err(failed)?;
+    step("finished", path).map_err(failed)
 }
 
 /// A file to be written: its name, its bytes, and who may read it
@@ -97,7 +98,6 @@ pub type NewFile<'f> = (&'f str, &'f [u8], Access);
 pub fn create_complete(path: &Path, files: &[NewFile<'_>]) -> Result<(), FileError> {
     let above = parent(path);
     let failed = |source| FileError::new("write", path, source);
-    step().map_err(failed)?;
     let unfinished = Builder::new()
         .prefix(UNFINISHED)
         .disable_cleanup(LEAVE_BEHIND)
@@ -106,21 +106,19 @@ pub fn create_complete(path: &Path, files: &[NewFile<'_>]) -> Result<(), FileErr
     finish_directory_like(unfinished.path(), above, Entry::Everyone).map_err(failed)?;
     for (name, bytes, access) in files {
         create_synced(&unfinished.path().join(name), bytes, *access).map_err(failed)?;
+        step("written", &path.join(name)).map_err(failed)?;
     }
     sync_directory(unfinished.path()).map_err(failed)?;
-    step().map_err(failed)?;
     // After the rename the guard has nothing left to remove.
     rename(unfinished.path(), path).map_err(failed)?;
-    step().map_err(failed)?;
+    step("renamed", path).map_err(failed)?;
     sync_directory(above).map_err(failed)
 }
 
 fn create_synced(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
-    step()?;
     let mut file = create_new(path)?;
     file.write_all(bytes)?;
     give(&file, parent(path), access)?;
-    step()?;
     file.sync_all()
 }
 
@@ -133,15 +131,14 @@ pub fn point(link: &Path, target: &Path) -> Result<(), FileError> {
     let directory = parent(link);
     let name = link.file_name().unwrap_or_default().to_string_lossy();
     let unfinished = directory.join(format!("{UNFINISHED}{name}"));
-    step().map_err(failed)?;
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
     symlink(target, &unfinished).map_err(failed)?;
-    step().map_err(failed)?;
+    step("linked", link).map_err(failed)?;
     rename(&unfinished, link).map_err(failed)?;
-    step().map_err(failed)?;
+    step("pointed", link).map_err(failed)?;
     sync_directory(directory).map_err(failed)
 }
 
@@ -184,10 +181,11 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     let failed = |source| FileError::new("remove", path, source);
     let kind = fs::symlink_metadata(path).map_err(failed)?;
     if kind.is_dir() {
-        fs::remove_dir_all(path).map_err(failed)
+        fs::remove_dir_all(path).map_err(failed)?;
     } else {
-        fs::remove_file(path).map_err(failed)
+        fs::remove_file(path).map_err(failed)?;
     }
+    step("removed", path).map_err(failed)
 }
 
 /// Lets a group read a file that is there already; its owner keeps it
@@ -208,8 +206,10 @@ pub fn share(path: &Path, group: u32) -> Result<(), FileError> {
         return Ok(());
     }
     fchown(&file, None, Some(group)).map_err(failed)?;
+    step("given", path).map_err(failed)?;
     file.set_permissions(Permissions::from_mode(0o640))
-        .map_err(failed)
+        .map_err(failed)?;
+    step("shared", path).map_err(failed)
 }
 
 /// A file that is made for the lock, or opened if it is there
@@ -226,6 +226,7 @@ pub fn open_lock(path: &Path) -> Result<File, FileError> {
         .truncate(false)
         .open(path)
         .map_err(failed)?;
+    step("opened", path).map_err(failed)?;
     give(&file, parent(path), Access::Owner).map_err(failed)?;
     Ok(file)
 }
@@ -270,8 +271,10 @@ impl Beneath {
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
         let directory = openat(&self.directory, part, flags, Mode::empty())?;
         if made {
+            step("made", &self.path.join(part))?;
             fchmod(&directory, Mode::from_bits_truncate(0o755))?;
             own_like(&directory, owner)?;
+            step("finished", &self.path.join(part))?;
         }
         Ok(Self {
             directory,
@@ -291,7 +294,8 @@ impl Beneath {
     /// # Errors
     /// [`FileError`] with the path.
     pub fn create(&self, name: &str, bytes: &[u8]) -> Result<(), FileError> {
-        let failed = |source| FileError::new("write", &self.path.join(name), source);
+        let path = self.path.join(name);
+        let failed = |source| FileError::new("write", &path, source);
         self.remove(name)?;
         let flags =
             OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_WRONLY;
@@ -307,10 +311,12 @@ impl Beneath {
         let owner = File::from(self.directory.try_clone().map_err(failed)?)
             .metadata()
             .map_err(failed)?;
+        step("begun", &path).map_err(failed)?;
         file.write_all(bytes).map_err(failed)?;
         file.set_permissions(Permissions::from_mode(0o644))
             .map_err(failed)?;
-        own_like(&file, &owner).map_err(failed)
+        own_like(&file, &owner).map_err(failed)?;
+        step("written", &path).map_err(failed)
     }
 
     /// Removes a file; one that is gone already is fine
@@ -318,13 +324,12 @@ impl Beneath {
     /// # Errors
     /// [`FileError`] with the path.
     pub fn remove(&self, name: &str) -> Result<(), FileError> {
+        let path = self.path.join(name);
+        let failed = |source| FileError::new("remove", &path, source);
         match unlinkat(&self.directory, name, UnlinkatFlags::NoRemoveDir) {
-            Ok(()) | Err(nix::Error::ENOENT) => Ok(()),
-            Err(error) => Err(FileError::new(
-                "remove",
-                &self.path.join(name),
-                error.into(),
-            )),
+            Ok(()) => step("removed", &path).map_err(failed),
+            Err(nix::Error::ENOENT) => Ok(()),
+            Err(error) => Err(failed(error.into())),
         }
     }
 }
@@ -472,44 +477,3 @@ const UNFINISHED: &str = ".certd-";
 
 /// Tests stop between two writes and must find what a killed process would leave.
 const LEAVE_BEHIND: bool = cfg!(test);
-
-#[cfg(not(test))]
-#[expect(clippy::unnecessary_wraps, reason = "in tests a step can fail")]
-fn step() -> io::Result<()> {
-    Ok(())
-}
-
-#[cfg(test)]
-pub(super) use crash::step;
-
-/// Stopping a writer between two writes
-#[cfg(test)]
-pub(super) mod crash {
-    use std::cell::Cell;
-    use std::io;
-
-    thread_local! {
-        static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
-    }
-
-    /// Lets `steps` steps pass on this thread and fails every one after them
-    pub(crate) fn after(steps: usize) {
-        LEFT.set(Some(steps));
-    }
-
-    /// Lets everything pass again
-    pub(crate) fn never() {
-        LEFT.set(None);
-    }
-
-    pub(crate) fn step() -> io::Result<()> {
-        match LEFT.get() {
-            None => Ok(()),
-            Some(0) => Err(io::Error::other("stopped here")),
-            Some(left) => {
-                LEFT.set(Some(left - 1));
-                Ok(())
-            }
-        }
-    }
-}

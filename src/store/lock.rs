@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::Store;
 use super::files::{self, FileError};
+use crate::crash;
 
 /// The lock, held until it is dropped or the process ends
 #[derive(Debug)]
@@ -38,6 +39,7 @@ impl Store {
             Ok(()) => {
                 // The holder's identifier is a help for people; without it the lock holds too.
                 let _ = note_holder(&mut file);
+                crash::point("locked", path.display());
                 Ok(Attempt::Taken(Lock { _file: file }))
             }
             Err(TryLockError::WouldBlock) => {

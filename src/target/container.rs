@@ -20,6 +20,7 @@ use futures_util::{Stream, TryStreamExt};
 use tokio::time::timeout;
 
 use crate::config::{Reload, Selector};
+use crate::crash;
 use crate::facts::{Container, Mount, Network, Published};
 use crate::finding::{one_line, root_cause};
 
@@ -235,7 +236,9 @@ impl Engine {
         container: &Container,
         command: &[String],
     ) -> Result<Executed, DockerError> {
-        match timeout(self.patience, self.exec_unbounded(container, command)).await {
+        let outcome = timeout(self.patience, self.exec_unbounded(container, command)).await;
+        crash::point("ran", format_args!("{command:?}"));
+        match outcome {
             // The engine's own time for an answer ends with that for the whole: either may be first.
             Ok(Err(DockerError::TimedOut { .. })) | Err(_) => Err(DockerError::ExecTimedOut {
                 container: container.name.clone(),

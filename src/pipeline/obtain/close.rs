@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use super::target::{Target, Untested, is_file_of, open, test};
 use super::{prove, words};
 use crate::config::{ConfigTest, Reload};
+use crate::crash;
 use crate::finding::Finding;
 use crate::pipeline::{Context, Work};
 use crate::report::{Stage, StageResult};
@@ -229,6 +230,7 @@ pub(super) async fn reload_containers(target: &mut Target) -> Result<(), Finding
     let mut failure = None;
     for container in &target.containers {
         let told = target.engine.reload(container, target.nginx.reload).await;
+        crash::point("reloaded", &container.name);
         if let Err(error) = told {
             failure = failure.or_else(|| Some(Finding::from_error(&error)));
         }

@@ -1,0 +1,108 @@
+//! Points at which a test ends a run: before and after an exchange with a CA, after each change in
+//! the file system and each command in a container. Before a change all is as at the last point,
+//! and a sync makes no difference to what a killed process leaves.
+//!
+//! Without the feature `failpoints`, which is for tests alone, a point is an empty function. With
+//! it a run writes down the points that it passes, and kills itself at one of them as the kernel
+//! would: nothing is cleaned up. A unit test stops the writer of files on its own thread instead.
+
+#[cfg(not(feature = "failpoints"))]
+use std::fmt::Display;
+use std::io;
+use std::path::Path;
+
+/// Passes a point: `what` has just happened to something, or is about to
+#[cfg(not(feature = "failpoints"))]
+pub(crate) fn point(_what: &str, _to: impl Display) {}
+
+#[cfg(feature = "failpoints")]
+pub(crate) use killed::point;
+
+/// Passes a point between two changes to files
+///
+/// # Errors
+/// None but in a unit test that stops the writer here.
+pub(crate) fn step(what: &str, path: &Path) -> io::Result<()> {
+    point(what, path.display());
+    stopped()
+}
+
+#[cfg(not(test))]
+const fn stopped() -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+use writer::stopped;
+
+/// Killing the process
+#[cfg(feature = "failpoints")]
+mod killed {
+    use std::env;
+    use std::fmt::Display;
+    use std::fs::File;
+    use std::io::Write;
+    use std::sync::{Mutex, PoisonError};
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    /// Names of the points passed so far
+    static PASSED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+    pub(crate) fn point(what: &str, to: impl Display) {
+        let Some(log) = env::var_os(LOG) else { return };
+        let mut passed = PASSED.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = format!("{what} {to}");
+        // How often a CA is polled is chance: a pair that only repeats the last one is no other.
+        if passed.iter().rev().take(2).any(|last| *last == name) {
+            return;
+        }
+        #[expect(clippy::disallowed_methods, reason = "no file of the store's")]
+        let log = File::options().append(true).create(true).open(log);
+        let noted = log.and_then(|mut log| writeln!(log, "{name}"));
+        noted.expect("the test gives a file that can be written");
+        passed.push(name);
+        if env::var(AT).is_ok_and(|at| at == passed.len().to_string()) {
+            // Whoever waits for the lock meanwhile must not pass another point.
+            kill(Pid::this(), Signal::SIGKILL).expect("a process may kill itself");
+        }
+    }
+
+    /// File to which each point that is passed adds its name, a line each; without it none counts
+    const LOG: &str = "CERTD_CRASH_LOG";
+    /// Number of the point, from 1, at which the process kills itself
+    const AT: &str = "CERTD_CRASH_AT";
+}
+
+/// Stopping a writer with an error
+#[cfg(test)]
+pub(crate) mod writer {
+    use std::cell::Cell;
+    use std::io;
+
+    thread_local! {
+        static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+
+    /// Lets `steps` steps pass on this thread and fails every one after them
+    pub(crate) fn stop_after(steps: usize) {
+        LEFT.set(Some(steps));
+    }
+
+    /// Lets everything pass again
+    pub(crate) fn never_stop() {
+        LEFT.set(None);
+    }
+
+    pub(super) fn stopped() -> io::Result<()> {
+        match LEFT.get() {
+            None => Ok(()),
+            Some(0) => Err(io::Error::other("stopped here")),
+            Some(left) => {
+                LEFT.set(Some(left - 1));
+                Ok(())
+            }
+        }
+    }
+}
