@@ -97,16 +97,17 @@ impl Store {
     /// [`FileError`] with what could not be removed.
     pub fn sweep(&self, _lock: &Lock) -> Result<(), FileError> {
         let archive = self.storage.join(ARCHIVE);
-        for directory in [&self.storage.join(LIVE), &archive] {
+        for directory in [&self.storage, &self.storage.join(LIVE), &archive] {
             files::sweep(directory)?;
         }
         for name in files::directories(&archive)? {
             files::sweep(&name)?;
         }
+        files::sweep(&self.state)?;
         for directory in [ACCOUNTS, DOMAINS, ORDERS] {
             files::sweep(&self.state.join(directory))?;
         }
-        Ok(())
+        self.sweep_order_keys()
     }
 
     /// Directory of `live/` and `archive/`, with symlinks resolved

@@ -128,9 +128,7 @@ fn create_synced(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
 /// [`FileError`] with the link; it still names its old target then.
 pub fn point(link: &Path, target: &Path) -> Result<(), FileError> {
     let failed = |source| FileError::new("switch", link, source);
-    let directory = parent(link);
-    let name = link.file_name().unwrap_or_default().to_string_lossy();
-    let unfinished = directory.join(format!("{UNFINISHED}{name}"));
+    let unfinished = unfinished(link);
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
@@ -139,7 +137,7 @@ pub fn point(link: &Path, target: &Path) -> Result<(), FileError> {
     step("linked", link).map_err(failed)?;
     rename(&unfinished, link).map_err(failed)?;
     step("pointed", link).map_err(failed)?;
-    sync_directory(directory).map_err(failed)
+    sync_directory(parent(link)).map_err(failed)
 }
 
 /// Removes what an interrupted run left unfinished in a directory
@@ -155,6 +153,19 @@ pub fn sweep(directory: &Path) -> Result<(), FileError> {
         }
     }
     Ok(())
+}
+
+/// The names in a directory, those left out that are not UTF-8
+///
+/// # Errors
+/// [`FileError`] with the path that could not be read.
+pub fn names(directory: &Path) -> Result<Vec<String>, FileError> {
+    let failed = |source| FileError::new("read", directory, source);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        names.extend(entry.map_err(failed)?.file_name().into_string());
+    }
+    Ok(names)
 }
 
 /// The directories in a directory, symlinks left out
@@ -175,13 +186,18 @@ pub fn directories(directory: &Path) -> Result<Vec<PathBuf>, FileError> {
 
 /// Removes a file, a symlink, or a directory with all that is in it
 ///
+/// A directory loses its name first: it is there whole, or not at all.
+///
 /// # Errors
 /// [`FileError`] with the path.
 pub fn remove(path: &Path) -> Result<(), FileError> {
     let failed = |source| FileError::new("remove", path, source);
     let kind = fs::symlink_metadata(path).map_err(failed)?;
     if kind.is_dir() {
-        fs::remove_dir_all(path).map_err(failed)?;
+        let nameless = unfinished(path);
+        rename(path, &nameless).map_err(failed)?;
+        step("nameless", path).map_err(failed)?;
+        fs::remove_dir_all(nameless).map_err(failed)?;
     } else {
         fs::remove_file(path).map_err(failed)?;
     }
@@ -387,6 +403,15 @@ fn open_itself(path: &Path, flags: OFlag) -> io::Result<File> {
 
 fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+/// What has this name soon, or had it until now: a sweep removes it
+fn unfinished(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match name.starts_with(UNFINISHED) {
+        true => path.to_owned(),
+        false => parent(path).join(format!("{UNFINISHED}{name}")),
+    }
 }
 
 /// The directory that holds `path`; the working directory for a bare file name

@@ -41,7 +41,27 @@ impl Store {
         }
     }
 
+    /// Removes the keys of orders that are not on record: certd was killed between the two
+    pub(super) fn sweep_order_keys(&self) -> Result<(), FileError> {
+        for file in files::names(&self.state.join(super::ORDERS))? {
+            let name = file.strip_suffix(SUFFIX).map(DnsName::parse);
+            let Some(Ok(name)) = name else { continue };
+            // A record that cannot be read may speak of the order.
+            if self
+                .record(&name)
+                .is_ok_and(|record| record.order.is_none())
+            {
+                self.forget_order_key(&name)?;
+            }
+        }
+        Ok(())
+    }
+
     fn order_key_file(&self, name: &DnsName) -> PathBuf {
-        self.state.join(super::ORDERS).join(format!("{name}.key"))
+        self.state
+            .join(super::ORDERS)
+            .join(format!("{name}{SUFFIX}"))
     }
 }
+
+const SUFFIX: &str = ".key";

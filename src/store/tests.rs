@@ -6,6 +6,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use rcgen::{CertificateParams, KeyPair};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
@@ -278,6 +279,7 @@ fn sweeping_takes_the_unfinished_and_leaves_the_rest() {
     }
     symlink("nowhere", place.path("storage/live/.certd-a.test")).unwrap();
     fs::write(place.path("state/domains/.certd-xyz"), "half").unwrap();
+    fs::write(place.path("state/.certd-xyz"), "half").unwrap();
     fs::write(place.path("storage/live/README"), "certbot's").unwrap();
     let Attempt::Taken(lock) = place.store.try_lock().unwrap() else {
         panic!("the lock is free");
@@ -286,6 +288,29 @@ fn sweeping_takes_the_unfinished_and_leaves_the_rest() {
     assert_eq!(leftovers(place.directory.path()), Vec::<PathBuf>::new());
     assert!(place.path("storage/live/README").exists());
     assert_eq!(place.lineage().live, Some(1));
+}
+
+#[test]
+fn the_key_of_an_order_that_is_not_on_record_is_swept() {
+    let place = Place::new();
+    let Attempt::Taken(lock) = place.store.try_lock().unwrap() else {
+        panic!("the lock is free");
+    };
+    let record = |order: Value| {
+        let record = serde_json::from_value(json!({"order": order})).unwrap();
+        place.store.save_record(&place.name, &record).unwrap();
+    };
+    place.store.save_order_key(&place.name, "a key").unwrap();
+    record(json!({
+        "url": "https://ca.test/order/1",
+        "began": "2027-01-01T00:00:00Z",
+        "asked": {"issuer": "letsencrypt", "names": ["a.test"]},
+    }));
+    place.store.sweep(&lock).unwrap();
+    assert!(place.store.order_key(&place.name).is_some());
+    record(Value::Null);
+    place.store.sweep(&lock).unwrap();
+    assert!(place.store.order_key(&place.name).is_none());
 }
 
 #[test]
