@@ -1,8 +1,7 @@
 //! HTTP-01 answers in a webroot (RFC 8555 section 8.3): published, and removed whatever happens.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
-use std::time::SystemTime;
 
 use nix::errno::Errno;
 use thiserror::Error;
@@ -16,6 +15,8 @@ use crate::store::files::{Beneath, FileError};
 pub struct Published {
     directory: Beneath,
     tokens: Vec<String>,
+    /// Their files, held so that no other run takes them for abandoned
+    held: Vec<File>,
 }
 
 impl Published {
@@ -32,14 +33,16 @@ impl Published {
         let mut published = Self {
             directory: Beneath::open(webroot, &WELL_KNOWN)?,
             tokens: Vec::new(),
+            held: Vec::new(),
         };
         for (token, key_authorization) in answers {
             check_token(token)?;
             // Noted first, so that a file that a full disk cut short is removed too.
             published.tokens.push(token.to_owned());
-            published
+            let file = published
                 .directory
                 .create(token, key_authorization.as_bytes())?;
+            published.held.push(file);
         }
         Ok(published)
     }
@@ -56,10 +59,11 @@ impl Published {
         content: &str,
     ) -> Result<Self, ChallengeError> {
         let directory = Beneath::open(directory, &[])?;
-        directory.create(name, content.as_bytes())?;
+        let file = directory.create(name, content.as_bytes())?;
         Ok(Self {
             directory,
             tokens: vec![name.to_owned()],
+            held: vec![file],
         })
     }
 
@@ -75,30 +79,24 @@ impl Published {
         }
     }
 
-    /// Removes what a killed certd left in a webroot of its own looks
+    /// Removes what a killed certd left in a webroot of its own looks, as far as that can be done
     ///
-    /// That are files with a name that begins so, written before an instant.
-    ///
-    /// # Errors
-    /// [`ChallengeError::Webroot`].
-    pub fn sweep(webroot: &Path, prefix: &str, before: SystemTime) -> Result<(), ChallengeError> {
-        let directory = Beneath::open(webroot, &WELL_KNOWN)?;
+    /// That are files whose name begins with [`OWN`], and that no process holds.
+    pub fn sweep(webroot: &Path) {
+        let Ok(directory) = Beneath::open(webroot, &WELL_KNOWN) else {
+            return;
+        };
         let Ok(entries) = fs::read_dir(directory.path()) else {
-            return Ok(());
+            return;
         };
         for entry in entries.flatten() {
-            let name = entry.file_name();
-            let written = entry.metadata().and_then(|metadata| metadata.modified());
-            let is_old = written.is_ok_and(|written| written < before);
-            if let Some(name) = name
-                .to_str()
-                .filter(|name| is_old && name.starts_with(prefix))
+            if let Some(name) = entry.file_name().to_str()
+                && name.starts_with(OWN)
+                && let Err(error) = directory.remove_abandoned(name)
             {
-                // One that cannot be removed keeps no other from it.
-                let _ = directory.remove(name);
+                tracing::debug!(%error, "a file left behind stays");
             }
         }
-        Ok(())
     }
 
     /// Directory that the tokens lie in
@@ -180,6 +178,8 @@ fn symlink_cure(error: &FileError) -> String {
 }
 
 const WELL_KNOWN: [&str; 2] = [".well-known", "acme-challenge"];
+/// How a file in a webroot begins that certd writes to read it back, and that no CA asks for
+pub const OWN: &str = "certd-";
 /// What a file may be called, in bytes
 const MAX_TOKEN: usize = 255;
 
@@ -191,17 +191,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn old_tokens_of_ones_own_are_swept_and_no_others() {
+    fn abandoned_files_of_ones_own_are_swept_and_no_others() {
         let webroot = tempfile::tempdir().expect("a directory");
-        let tokens = [
+        let files = [
             ("certd-check-1", "a"),
             ("certd-check-2", "b"),
             ("order", "c"),
         ];
-        let published = Published::publish(webroot.path(), tokens).expect("published");
+        let mut published = Published::publish(webroot.path(), files).expect("published");
         let directory = published.directory().to_owned();
-        std::mem::forget(published);
-        let left = || {
+        let left_by_a_sweep = || {
+            Published::sweep(webroot.path());
             let entries = fs::read_dir(&directory).expect("a directory");
             let mut names: Vec<_> = entries
                 .map(|entry| entry.expect("an entry").file_name())
@@ -209,15 +209,13 @@ mod tests {
             names.sort();
             names
         };
-        let sweep = |before: SystemTime| {
-            Published::sweep(webroot.path(), "certd-", before).expect("it can be swept");
-            left().len()
-        };
-        let written = fs::metadata(directory.join("order")).and_then(|file| file.modified());
-        let written = written.expect("a time");
-        assert_eq!(sweep(written - std::time::Duration::from_secs(60)), 3);
-        assert_eq!(sweep(written + std::time::Duration::from_secs(60)), 1);
-        assert_eq!(left(), ["order"]);
+        assert_eq!(left_by_a_sweep(), files.map(|(name, _)| name));
+        published.held.remove(0);
+        assert_eq!(left_by_a_sweep(), ["certd-check-2", "order"]);
+        // As the kernel leaves it where a process is killed.
+        published.held.clear();
+        std::mem::forget(published);
+        assert_eq!(left_by_a_sweep(), ["order"]);
     }
 
     #[test]

@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use ::http::Uri;
 use futures_util::future::join_all;
-use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::Context;
-use crate::challenge::Published;
+use crate::challenge::{OWN, Published};
 use crate::config::{Check, Domain, defaults};
 use crate::facts::Handshake;
 use crate::facts::dns::{Lookup, LookupFailure, RecordKind};
@@ -34,7 +33,6 @@ pub struct Scout {
     resolver: Result<Resolver, DnsError>,
     fetcher: Fetcher,
     ports: Ports,
-    now: Timestamp,
     room: Arc<Semaphore>,
     ipv6: Arc<OnceCell<Ipv6>>,
 }
@@ -87,7 +85,6 @@ impl Scout {
                 http: preflight.http_port,
                 https: preflight.https_port,
             },
-            now: context.now(),
             room: Arc::new(Semaphore::new(AT_ONCE)),
             ipv6: Arc::default(),
         }
@@ -99,7 +96,7 @@ impl Scout {
             Ok(resolver) => resolver,
             Err(error) => return domain.names().map(|name| unusable(name, error)).collect(),
         };
-        let token = Token::new(domain, self.now);
+        let token = Token::new(domain);
         let policy = Policy {
             own: &domain.addresses,
             issuer: known.issuer,
@@ -285,12 +282,9 @@ struct Token {
 }
 
 impl Token {
-    fn new(domain: &Domain, now: Timestamp) -> Self {
-        let before = now - MOST_AGE;
-        if let Err(error) = Published::sweep(&domain.webroot, PREFIX, before.into()) {
-            tracing::debug!(%error, "tokens left behind stay");
-        }
-        let name = format!("{PREFIX}check-{}", random_word());
+    fn new(domain: &Domain) -> Self {
+        Published::sweep(&domain.webroot);
+        let name = format!("{OWN}check-{}", random_word());
         let content = format!("{name}.{}", random_word());
         let published = Published::publish(&domain.webroot, [(name.as_str(), content.as_str())]);
         Self {
@@ -340,10 +334,6 @@ fn issuer_kind(context: &Context<'_>, issuer: &str) -> IssuerKind {
     }
 }
 
-/// What certd calls its own files in a webroot
-const PREFIX: &str = "certd-";
-/// Time after which such a file is nobody's any more
-const MOST_AGE: SignedDuration = SignedDuration::from_hours(1);
 const CHALLENGES: &str = "/.well-known/acme-challenge/";
 /// Names of all domains that are looked at at once: each needs a few dozen sockets
 const AT_ONCE: usize = 16;

@@ -3,7 +3,7 @@
 //! A file is complete and on disk before it has its name. New files take owner and group of the
 //! directory that they are made in, so that a storage owned by a service stays its own.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown, symlink};
@@ -142,17 +142,24 @@ pub fn point(link: &Path, target: &Path) -> Result<(), FileError> {
 
 /// Removes what an interrupted run left unfinished in a directory
 ///
+/// What another process holds is its own: `certd check` takes no lock.
+///
 /// # Errors
 /// [`FileError`] with the path that could not be read or removed.
 pub fn sweep(directory: &Path) -> Result<(), FileError> {
     let failed = |source| FileError::new("clean", directory, source);
     for entry in fs::read_dir(directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) && !is_held(&entry.path()) {
             remove(&entry.path())?;
         }
     }
     Ok(())
+}
+
+fn is_held(path: &Path) -> bool {
+    let file = open_itself(path, OFlag::O_NONBLOCK);
+    file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 /// The names in a directory, those left out that are not UTF-8
@@ -305,11 +312,12 @@ impl Beneath {
 
     /// Writes a new file with mode 0644; a file or symlink of that name is replaced, not followed
     ///
-    /// Tokens are not synced: after a power cut nobody asks for them.
+    /// The file is given open and locked, so that [`Beneath::remove_abandoned`] leaves it until its
+    /// holder drops it or ends. Tokens are not synced: after a power cut nobody asks for them.
     ///
     /// # Errors
     /// [`FileError`] with the path.
-    pub fn create(&self, name: &str, bytes: &[u8]) -> Result<(), FileError> {
+    pub fn create(&self, name: &str, bytes: &[u8]) -> Result<File, FileError> {
         let path = self.path.join(name);
         let failed = |source| FileError::new("write", &path, source);
         self.remove(name)?;
@@ -324,6 +332,8 @@ impl Beneath {
             )
             .map_err(|error| failed(error.into()))?,
         );
+        // A file system without locks never lets it be taken for abandoned.
+        let _ = file.try_lock();
         let owner = File::from(self.directory.try_clone().map_err(failed)?)
             .metadata()
             .map_err(failed)?;
@@ -332,7 +342,24 @@ impl Beneath {
         file.set_permissions(Permissions::from_mode(0o644))
             .map_err(failed)?;
         own_like(&file, &owner).map_err(failed)?;
-        step("written", &path).map_err(failed)
+        step("written", &path).map_err(failed)?;
+        Ok(file)
+    }
+
+    /// Removes a file that nobody holds any more: its writer was killed
+    ///
+    /// # Errors
+    /// [`FileError`] with the path; a file that cannot be opened or locked stays.
+    pub fn remove_abandoned(&self, name: &str) -> Result<(), FileError> {
+        let failed = |source| FileError::new("remove", &self.path.join(name), source);
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
+        let file = openat(&self.directory, name, flags, Mode::empty())
+            .map_err(|error| failed(error.into()))?;
+        match File::from(file).try_lock() {
+            Ok(()) => self.remove(name),
+            Err(TryLockError::WouldBlock) => Ok(()),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
     }
 
     /// Removes a file; one that is gone already is fine

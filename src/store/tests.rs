@@ -281,9 +281,16 @@ fn sweeping_takes_the_unfinished_and_leaves_the_rest() {
     fs::write(place.path("state/domains/.certd-xyz"), "half").unwrap();
     fs::write(place.path("state/.certd-xyz"), "half").unwrap();
     fs::write(place.path("storage/live/README"), "certbot's").unwrap();
+    let held = place.path("storage/archive/.certd-held");
+    fs::write(&held, "a probe of `certd check`").unwrap();
+    let holder = fs::File::open(&held).unwrap();
+    holder.lock().unwrap();
     let Attempt::Taken(lock) = place.store.try_lock().unwrap() else {
         panic!("the lock is free");
     };
+    place.store.sweep(&lock).unwrap();
+    assert_eq!(leftovers(place.directory.path()), [held]);
+    drop(holder);
     place.store.sweep(&lock).unwrap();
     assert_eq!(leftovers(place.directory.path()), Vec::<PathBuf>::new());
     assert!(place.path("storage/live/README").exists());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::target::Target;
-use crate::challenge::{ChallengeError, Published};
+use crate::challenge::{ChallengeError, OWN, Published};
 use crate::config::Reload;
 use crate::facts::Container;
 use crate::finding::Finding;
@@ -192,7 +192,7 @@ fn place(
     container: &Container,
     needed: Needed,
 ) -> Result<Probe, (Vec<usize>, Finding)> {
-    let (name, content) = (format!("certd-{}", random_name()), random_name());
+    let (name, content) = (format!("{OWN}{}", random_name()), random_name());
     let storage = context.store.storage();
     // Before the first generation, and before `check` as well, there is no archive.
     let archive = Some(storage.join("archive")).filter(|archive| archive.is_dir());
