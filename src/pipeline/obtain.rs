@@ -151,6 +151,7 @@ fn take_stock<'c>(context: &Context<'c>, options: &Options, domain: &'c Domain) 
         Ok(lineage) => {
             work.lineage = lineage;
             work.is_known = true;
+            resume::settle(context, options, &mut work);
         }
         Err(error) => {
             work.fail(Stage::Plan, begun, &error);

@@ -172,6 +172,21 @@ impl Failures {
 }
 
 impl Record {
+    /// Enters a generation that has come into the archive: its order is over, and succeeded
+    ///
+    /// `issuer_override` as in [`Record::issuer_override`].
+    pub fn enter(
+        &mut self,
+        number: u32,
+        generation: GenerationRecord,
+        issuer_override: Option<String>,
+    ) {
+        self.generations.insert(number, generation);
+        self.issuer_override = issuer_override;
+        self.order_failures.clear();
+        self.order = None;
+    }
+
     /// Whether a generation was ever seen served for every name
     pub fn is_proven(&self, generation: u32) -> bool {
         self.generations

@@ -451,10 +451,8 @@ async fn archive(
     let written = spawn_blocking(move || {
         let number = store.add_generation(&lineage, &issued)?;
         lineage.generations.push(number);
-        lineage.record.generations.insert(number, record);
-        lineage.record.issuer_override = chosen;
-        lineage.record.order_failures.clear();
-        let order = lineage.record.order.take();
+        let order = lineage.record.order.clone();
+        lineage.record.enter(number, record, chosen);
         store.save_record(&lineage.name, &lineage.record)?;
         lineage.record.order = order;
         Ok::<_, LineageError>((number, lineage))

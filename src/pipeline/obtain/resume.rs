@@ -9,7 +9,7 @@ use crate::acme::{AcmeError, Session};
 use crate::chain::public_key_of;
 use crate::challenge::Published;
 use crate::pipeline::{Context, Mode, Options, Work};
-use crate::store::record::{RecordError, RunningOrder};
+use crate::store::record::{GenerationRecord, RecordError, RunningOrder};
 
 /// Keeps what it takes to go on with an order after a crash
 ///
@@ -35,6 +35,45 @@ pub(super) fn keep(
     });
     let record = &work.lineage.record;
     context.store.save_record(work.name(), record)
+}
+
+/// Ends the order of a run that was killed after it had put the certificate into the archive
+///
+/// Without what the order tells of it nobody would know who issued it, nor name it to the CA as
+/// the one that is replaced.
+pub(super) fn settle(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
+    if !matches!(options.mode, Mode::Deploy | Mode::NoDeploy) {
+        return;
+    }
+    let record = &work.lineage.record;
+    let (Some(newest), Some(running)) = (work.lineage.newest(), record.order.clone()) else {
+        return;
+    };
+    if !is_of_order(context, work, newest) {
+        return;
+    }
+    let asked = running.asked.clone();
+    let chosen = Some(asked.issuer.clone()).filter(|issuer| *issuer != work.domain.issuer);
+    let generation = GenerationRecord {
+        issuer: Some(asked.issuer),
+        account: asked.account,
+        profile: asked.profile,
+        issued_at: running.began,
+        proven_at: None,
+        renewal: None,
+    };
+    work.lineage.record.enter(newest, generation, chosen);
+    save(context, work);
+    work.lineage.record.order = Some(running);
+    forget(context, options, work);
+}
+
+/// Whether a generation has the key of the order that is under way
+fn is_of_order(context: &Context<'_>, work: &Work<'_>, generation: u32) -> bool {
+    let key = context.store.order_key(work.name());
+    let key = key.and_then(|key| public_key_of(key.as_bytes()).ok());
+    let generation = context.store.certificate(work.name(), generation);
+    key.is_some_and(|key| generation.is_ok_and(|known| known.chain.leaf().public_key == key))
 }
 
 /// Takes up the order that was under way when certd was stopped, if it is still what is wanted
@@ -84,14 +123,7 @@ fn usable_key(
         return None;
     }
     let key_pem = context.store.order_key(work.name())?;
-    let public_key = public_key_of(key_pem.as_bytes()).ok()?;
-    // Stopped after the certificate was put into the archive: that is deployed, not had again.
-    let newest = work.lineage.newest();
-    let newest = newest.and_then(|newest| context.store.certificate(work.name(), newest).ok());
-    let is_there = newest.is_some_and(|newest| newest.chain.leaf().public_key == public_key);
-    csr::with_key(&work.names, &key_pem)
-        .ok()
-        .filter(|_| !is_there)
+    csr::with_key(&work.names, &key_pem).ok()
 }
 
 /// Forgets the order that was under way: it is over
