@@ -449,9 +449,15 @@ fn keep_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
 fn prune(context: &Context<'_>, work: &mut Work<'_>) {
     match context.store.prune(&work.lineage) {
         Ok(removed) => {
-            for number in removed {
-                work.lineage.record.generations.remove(&number);
-            }
+            let Lineage {
+                generations,
+                record,
+                ..
+            } = &mut work.lineage;
+            generations.retain(|number| !removed.contains(number));
+            // A run that was killed may have removed one that the record still speaks of.
+            let is_there = |number: &u32| generations.contains(number);
+            record.generations.retain(|number, _| is_there(number));
         }
         Err(error) => work.findings.push(prune_warning(&error)),
     }
