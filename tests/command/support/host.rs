@@ -147,16 +147,24 @@ impl Host {
                 }
             }
         }
+        left.extend(self.broken());
+        left
+    }
+
+    /// What not even a run that was killed may leave: a generation that is not whole, or whose key
+    /// is another's; a live link to nowhere
+    pub(crate) fn broken(&self) -> Vec<String> {
+        let mut broken = Vec::new();
         for generation in self.generations() {
-            left.extend(flaw(&generation));
+            broken.extend(flaw(&generation));
         }
         for (name, target) in self.live() {
             let live = self.place.path("storage/live").join(&target);
             if !live.is_dir() {
-                left.push(format!("live/{name} points to nothing"));
+                broken.push(format!("live/{name} points to nothing"));
             }
         }
-        left
+        broken
     }
 
     /// Directories of all generations
@@ -165,6 +173,8 @@ impl Host {
         for lineage in entries(&self.place.path("storage/archive")) {
             found.extend(entries(&lineage));
         }
+        // What is unfinished is no generation, and nothing names it.
+        found.retain(|path| !file_name(path).starts_with('.'));
         found.sort();
         found
     }
