@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 
+use crate::chain::KeyType;
 use crate::config::{Config, Domain};
 use crate::store::lineage::{Generation, GenerationError, Lineage};
 use crate::store::record::Asked;
-use crate::time::Fraction;
+use crate::time::{Fraction, Validity};
 
 pub mod agenda;
 pub mod backoff;
@@ -58,8 +59,33 @@ pub struct Subject<'d> {
     pub lineage: &'d Lineage,
     /// What an order would ask for now; needed only where the CA has refused one for good
     pub asks: Option<&'d Asked>,
-    /// The newest generation's files; `None` where there is no generation
-    pub newest: Option<&'d Result<Generation, GenerationError>>,
+    /// The newest generation, or why its files are of no use; `None` where there is none
+    pub newest: Option<Result<Newest<'d>, &'d GenerationError>>,
+}
+
+/// What a plan needs of the newest generation
+#[derive(Clone, Copy, Debug)]
+pub struct Newest<'g> {
+    /// Its number
+    pub number: u32,
+    /// The names in its certificate
+    pub names: &'g [String],
+    /// Validity period of its certificate
+    pub validity: Validity,
+    /// Kind of its key; `None` for kinds that certd does not order
+    pub key_type: Option<KeyType>,
+}
+
+impl<'g> From<&'g Generation> for Newest<'g> {
+    fn from(generation: &'g Generation) -> Self {
+        let leaf = generation.chain.leaf();
+        Self {
+            number: generation.number,
+            names: &leaf.names,
+            validity: leaf.validity,
+            key_type: leaf.key_type,
+        }
+    }
 }
 
 /// What the operator asks for beyond the configuration

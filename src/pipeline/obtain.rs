@@ -12,7 +12,7 @@ use crate::chain::{Certificate, KeyType};
 use crate::config::Domain;
 use crate::finding::{Finding, chain_of_causes};
 use crate::name::DnsName;
-use crate::plan::{self, Demand, Due, Goal, Plan, Subject, due};
+use crate::plan::{self, Demand, Due, Goal, Newest, Plan, Subject, due};
 use crate::report::{Outcome, Report, SCHEMA_VERSION, Stage, TargetReport};
 use crate::store::files::FileError;
 use crate::store::lineage::{Generation, GenerationError, Lineage, LineageError};
@@ -183,7 +183,7 @@ fn make_plan(
     let subject = Subject {
         domain: work.domain,
         lineage: &work.lineage,
-        newest,
+        newest: newest.map(|newest| newest.as_ref().map(Newest::from)),
         asks: asks.as_ref(),
     };
     let demand = Demand {
@@ -340,7 +340,8 @@ fn renewal_time(context: &Context<'_>, work: &Work<'_>, ready: &Ready) -> Timest
     let renewal = generations.get(&ready.generation);
     let renewal = renewal.and_then(|generation| generation.renewal.as_ref());
     let fraction = context.config.renewal_fraction;
-    due::moment(renewal, &ready.leaf, fraction, work.name().as_str()).at()
+    let validity = &ready.leaf.validity;
+    due::moment(renewal, validity, fraction, work.name().as_str()).at()
 }
 
 /// Reckons when the domain needs something again

@@ -167,7 +167,8 @@ fn describe(
     status.remaining_secs = Some(leaf.validity.remaining(now).as_secs());
     let origin = record.generations.get(&number);
     let renewal = origin.and_then(|origin| origin.renewal.as_ref());
-    let moment = due::moment(renewal, leaf, config.renewal_fraction, name.as_str());
+    let fraction = config.renewal_fraction;
+    let moment = due::moment(renewal, &leaf.validity, fraction, name.as_str());
     status.renewal_at = Some(moment.at());
     status.explanation = renewal.and_then(|renewal| renewal.explanation.clone());
     if let Some(origin) = origin {

@@ -5,8 +5,9 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 
 use super::renewal::{self, Moment};
-use super::{Demand, Subject};
-use crate::chain::{Certificate, Fingerprint, KeyType};
+use super::{Demand, Newest, Subject};
+use crate::chain::{Fingerprint, KeyType};
+use crate::name::DnsName;
 use crate::store::record::Renewal;
 use crate::time::{Fraction, Validity, display, in_words};
 
@@ -69,31 +70,34 @@ pub enum Due {
 
 /// Why the subject's newest generation must be replaced; `None` if it need not be
 pub fn due(subject: Subject<'_>, demand: Demand<'_>, now: Timestamp) -> Option<Due> {
-    let generation = match subject.newest? {
-        Ok(generation) => generation,
+    let newest = match subject.newest? {
+        Ok(newest) => newest,
         Err(error) => {
             return Some(Due::Damaged {
                 reason: error.to_string(),
             });
         }
     };
-    let leaf = generation.chain.leaf();
-    names(subject, leaf)
-        .or_else(|| expired(&leaf.validity, now))
-        .or_else(|| moment_has_come(subject, demand, generation.number, leaf, now))
-        .or_else(|| key_type(subject, leaf))
-        .or_else(|| issuer(subject, demand, generation.number))
-        .or_else(|| profile(subject, generation.number))
+    names(subject, newest)
+        .or_else(|| expired(&newest.validity, now))
+        .or_else(|| moment_has_come(subject, demand, newest, now))
+        .or_else(|| key_type(subject, newest))
+        .or_else(|| issuer(subject, demand, newest.number))
+        .or_else(|| profile(subject, newest.number))
 }
 
-fn names(subject: Subject<'_>, leaf: &Certificate) -> Option<Due> {
+fn names(subject: Subject<'_>, newest: Newest<'_>) -> Option<Due> {
+    let lists = |name: &DnsName| {
+        let mut listed = newest.names.iter();
+        listed.any(|listed| listed.eq_ignore_ascii_case(name.as_str()))
+    };
     let added: Vec<String> = subject
         .domain
         .names()
-        .filter(|name| !leaf.lists(name))
+        .filter(|name| !lists(name))
         .map(ToString::to_string)
         .collect();
-    let removed: Vec<String> = leaf
+    let removed: Vec<String> = newest
         .names
         .iter()
         .filter(|listed| {
@@ -115,14 +119,14 @@ fn expired(validity: &Validity, now: Timestamp) -> Option<Due> {
 fn moment_has_come(
     subject: Subject<'_>,
     demand: Demand<'_>,
-    number: u32,
-    leaf: &Certificate,
+    newest: Newest<'_>,
     now: Timestamp,
 ) -> Option<Due> {
-    let generation = subject.lineage.record.generations.get(&number);
+    let (name, validity) = (subject.domain.name.as_str(), &newest.validity);
+    let generation = subject.lineage.record.generations.get(&newest.number);
     let renewal = generation.and_then(|generation| generation.renewal.as_ref());
-    let moment = moment(renewal, leaf, demand.fraction, subject.domain.name.as_str());
-    if !moment.has_come(now, demand.next) || is_too_young(moment, &leaf.validity, now) {
+    let moment = moment(renewal, validity, demand.fraction, name);
+    if !moment.has_come(now, demand.next) || is_too_young(moment, validity, now) {
         return None;
     }
     Some(match moment {
@@ -131,7 +135,7 @@ fn moment_has_come(
             explanation: renewal.and_then(|renewal| renewal.explanation.clone()),
         },
         Moment::Lifetime { .. } | Moment::Emergency { .. } => Due::Lifetime {
-            left: leaf.validity.remaining(now),
+            left: validity.remaining(now),
         },
     })
 }
@@ -150,19 +154,19 @@ fn is_too_young(moment: Moment, validity: &Validity, now: Timestamp) -> bool {
 #[must_use]
 pub fn moment(
     renewal: Option<&Renewal>,
-    leaf: &Certificate,
+    validity: &Validity,
     fraction: Fraction,
     domain: &str,
 ) -> Moment {
     // A number of its own for each domain, and the same on every host.
     let digest = Fingerprint::of(domain.as_bytes()).to_string();
     let seed = u64::from_str_radix(&digest[..16.min(digest.len())], 16).unwrap_or_default();
-    renewal::moment(renewal, &leaf.validity, fraction, seed)
+    renewal::moment(renewal, validity, fraction, seed)
 }
 
-fn key_type(subject: Subject<'_>, leaf: &Certificate) -> Option<Due> {
+fn key_type(subject: Subject<'_>, newest: Newest<'_>) -> Option<Due> {
     let wanted = subject.domain.key_type;
-    (leaf.key_type != Some(wanted)).then_some(Due::KeyType { wanted })
+    (newest.key_type != Some(wanted)).then_some(Due::KeyType { wanted })
 }
 
 fn issuer(subject: Subject<'_>, demand: Demand<'_>, number: u32) -> Option<Due> {

@@ -105,7 +105,7 @@ fn planned(
     let subject = Subject {
         domain,
         lineage,
-        newest,
+        newest: newest.map(|newest| newest.as_ref().map(Newest::from)),
         asks: Some(&asks),
     };
     plan(subject, demand, now.parse().unwrap())
@@ -280,8 +280,8 @@ fn a_third_of_the_lifetime_left_is_due_and_a_second_earlier_is_not() {
         };
         assert_eq!(reason.as_deref(), expected, "{now}");
     }
-    let leaf = good().unwrap().chain.leaf().clone();
-    let due = due::moment(None, &leaf, Fraction::new(1, 3), "a.test").at();
+    let validity = good().unwrap().chain.leaf().validity;
+    let due = due::moment(None, &validity, Fraction::new(1, 3), "a.test").at();
     // Domains are spread over the two days after it.
     let third = "2027-03-02T00:00:00Z".parse().unwrap();
     assert!(due >= third && due < third + SignedDuration::from_hours(44));
