@@ -23,7 +23,7 @@ use crate::facts::{Handshake, KeyProof, Served};
 use crate::finding::{Finding, Severity};
 use crate::name::DnsName;
 use crate::net::{dns, fetch};
-use crate::plan::budget::{self, Intent, Issuance};
+use crate::plan::budget::{Balance, Intent, Issuance};
 use crate::plan::{backoff, renewal};
 use crate::preflight::{caa, probe};
 use crate::store::account::StoredAccount;
@@ -275,14 +275,13 @@ pub fn state(bytes: &[u8]) {
     let directory = "https://acme-v02.api.letsencrypt.org/directory";
     let names = ["shop.test".to_owned()];
     let intent = Intent {
-        directory,
         account: Some("https://acme-v02.api.letsencrypt.org/acme/acct/1"),
         names: &names,
         issuance: Issuance::First,
     };
     for now in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {
-        let limits = budget::limits_of(directory).expect("they are known");
-        for usage in budget::usage(&ledger, &limits, intent, now) {
+        let balance = Balance::of(&ledger, directory, now).expect("its limits are known");
+        for usage in balance.usage(intent, now) {
             assert!(usage.used <= usage.limit.most, "{usage:?}");
         }
     }

@@ -4,15 +4,14 @@ use jiff::Timestamp;
 
 use crate::finding::{Finding, chain_of_causes};
 use crate::name::DnsName;
-use crate::plan::budget::{self, Intent, Issuance, Usage};
+use crate::plan::budget::{Balance, Intent, Issuance, Usage};
 use crate::report::check::EXHAUSTED;
-use crate::store::ledger::{Entry, Ledger, Spent, sorted};
+use crate::store::ledger::{Spent, sorted};
 use crate::store::record::RecordError;
 use crate::time::{display, in_words};
 
 /// An order that would be placed
 pub(super) struct Planned<'p> {
-    pub(super) directory: &'p str,
     pub(super) account: Option<&'p str>,
     pub(super) names: &'p [DnsName],
     pub(super) issuance: Issuance,
@@ -20,37 +19,26 @@ pub(super) struct Planned<'p> {
 
 impl Planned<'_> {
     /// How much of each limit is used that the order would count for
-    ///
-    /// Empty for a CA whose limits are not known.
-    pub(super) fn usage(&self, ledger: &Ledger, now: Timestamp) -> Vec<Usage> {
-        let Some(limits) = budget::limits_of(self.directory) else {
-            return Vec::new();
-        };
+    pub(super) fn usage(&self, balance: &Balance, now: Timestamp) -> Vec<Usage> {
         let intent = Intent {
-            directory: self.directory,
             account: self.account,
             names: &sorted(self.names),
             issuance: self.issuance,
         };
-        budget::usage(ledger, &limits, intent, now)
+        balance.usage(intent, now)
     }
 
-    /// What the order will have spent if it succeeds
-    pub(super) fn entries(&self, now: Timestamp) -> Vec<Entry> {
+    /// Counts what the order will have spent if it succeeds
+    pub(super) fn spend(&self, balance: &mut Balance, now: Timestamp) {
         let names = self.names;
         let spent = match self.issuance {
             Issuance::First => vec![Spent::order(names), Spent::certificate(names)],
             Issuance::Renewal => vec![Spent::renewal(names)],
         };
         let registration = self.account.is_none().then_some(Spent::Account);
-        let all = registration.into_iter().chain(spent);
-        all.map(|spent| Entry {
-            at: now,
-            directory: self.directory.to_owned(),
-            account: self.account.unwrap_or_default().to_owned(),
-            spent,
-        })
-        .collect()
+        for spent in registration.into_iter().chain(spent) {
+            balance.spend(self.account.unwrap_or_default(), &spent, now);
+        }
     }
 }
 

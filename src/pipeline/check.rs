@@ -18,7 +18,7 @@ use crate::config::{Check, Domain};
 use crate::finding::{Finding, Severity, chain_of_causes};
 use crate::name::DnsName;
 use crate::net::http::Meter;
-use crate::plan::budget::Issuance;
+use crate::plan::budget::{Balance, Issuance};
 use crate::preflight::judge::host::{self, Purpose};
 use crate::report::SCHEMA_VERSION;
 use crate::report::check::{CheckReport, DomainCheck, Group};
@@ -216,14 +216,17 @@ fn spent(context: &Context<'_>, domain: &Domain, known: &Known) -> Vec<Finding> 
         _ => Issuance::First,
     };
     let planned = Planned {
-        directory: &issuer.directory,
         account,
         names: &names,
         issuance,
     };
     match context.store.ledger() {
         Ok(ledger) => {
-            let usages = planned.usage(&ledger, context.now());
+            let balance = Balance::of(&ledger, &issuer.directory, context.now());
+            let balance = balance.iter();
+            let usages: Vec<_> = balance
+                .flat_map(|balance| planned.usage(balance, context.now()))
+                .collect();
             match usages.iter().all(|usage| usage.used == 0) {
                 true if usages.is_empty() => Vec::new(),
                 true => vec![budget::unused(usages.len())],

@@ -1,5 +1,6 @@
 //! Before an order: what a CA would find, and whether its limits leave room.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -16,11 +17,11 @@ use crate::pipeline::budget::{self, Planned};
 use crate::pipeline::check::directories;
 use crate::pipeline::preflight::{Known, Scout, required};
 use crate::pipeline::{Context, Options, Work};
+use crate::plan::budget::{Balance, blocking};
 use crate::preflight::judge::host;
 use crate::preflight::probe::Doors;
 use crate::report::check::NameFindings;
 use crate::report::{Outcome, Stage, StageResult};
-use crate::store::ledger::{Entry, Spent};
 use crate::store::space;
 use crate::time::display;
 
@@ -151,13 +152,15 @@ pub(super) fn check_budgets(
     works: &mut [Work<'_>],
 ) {
     let now = context.now();
-    let mut ledger = context.store.ledger();
+    let ledger = context.store.ledger();
+    let mut balances: BTreeMap<&str, Option<Balance>> = BTreeMap::new();
+    let mut registering: BTreeSet<&str> = BTreeSet::new();
     for work in works.iter_mut().filter(|work| must_order(work)) {
         let begun = Instant::now();
         let Some(issuer) = context.config.issuers.get(issuer_of(options, work)) else {
             continue;
         };
-        let ledger = match &mut ledger {
+        let ledger = match &ledger {
             Ok(ledger) => ledger,
             Err(error) => {
                 if matches!(counting, Counting::Alone) {
@@ -166,25 +169,22 @@ pub(super) fn check_budgets(
                 continue;
             }
         };
+        let directory = issuer.directory.as_str();
+        let balance = balances.entry(directory);
+        let Some(balance) = balance.or_insert_with(|| Balance::of(ledger, directory, now)) else {
+            continue;
+        };
         let account = account_url(context, options, work);
         // The first order of a run registers for all.
-        let registers = |entry: &Entry| {
-            entry.at == now && entry.directory == issuer.directory && entry.spent == Spent::Account
-        };
-        let registered = ledger.entries.iter().any(registers).then(String::new);
+        let registered = registering.contains(directory).then(String::new);
         let (account, names) = (account.or(registered), work.names.clone());
         let planned = Planned {
-            directory: &issuer.directory,
             account: account.as_deref(),
             names: &names,
             issuance: issuance(options, work),
         };
-        let usages = planned.usage(ledger, now);
-        let blocked = usages
-            .iter()
-            .filter_map(|usage| Some((usage, usage.next?)))
-            .max_by_key(|(_, next)| *next);
-        match blocked {
+        let usages = planned.usage(balance, now);
+        match blocking(&usages) {
             Some((usage, next)) if required(context, &options.skip, Check::Budget) => {
                 let finding = budget::finding(usage, now);
                 let code = finding.code.to_owned();
@@ -199,7 +199,8 @@ pub(super) fn check_budgets(
                 if let Counting::InTurn(desk) = counting
                     && desk.is_open(options, work)
                 {
-                    ledger.entries.extend(planned.entries(now));
+                    planned.spend(balance, now);
+                    registering.insert(directory);
                 }
             }
         }

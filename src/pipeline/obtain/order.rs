@@ -23,7 +23,6 @@ use crate::install;
 use crate::net::http::Meter;
 use crate::pipeline::{Context, Mode, Options, Work, renewal_info};
 use crate::plan::budget::Issuance;
-use crate::plan::due::Due;
 use crate::plan::{self, Plan, backoff};
 use crate::report::{Outcome, Stage, StageResult};
 use crate::store::files::FileError;
@@ -154,15 +153,8 @@ pub(super) fn issuer_of<'o>(options: &'o Options, work: &'o Work<'_>) -> &'o str
 
 /// Whether the CA issued for the same names before, as the reason of the order tells
 pub(super) fn issuance(options: &Options, work: &Work<'_>) -> Issuance {
-    let newest = work.lineage.newest();
-    let newest = newest.and_then(|newest| work.lineage.record.generations.get(&newest));
-    let issuer = newest.and_then(|generation| generation.issuer.as_deref());
-    let is_other = issuer.is_some_and(|issuer| issuer != issuer_of(options, work));
     match &work.plan {
-        _ if is_other => Issuance::First,
-        Plan::Order {
-            reason: Due::First | Due::Names { .. } | Due::Issuer { .. } | Due::Rehearsal,
-        } => Issuance::First,
+        Plan::Order { reason } => Issuance::of(reason, &work.lineage, issuer_of(options, work)),
         _ => Issuance::Renewal,
     }
 }

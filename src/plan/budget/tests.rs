@@ -42,19 +42,28 @@ fn usage_of(
     };
     let wanted = names(wanted);
     let intent = Intent {
-        directory: PRODUCTION_URL,
         account,
         names: &wanted,
         issuance,
     };
-    let limits = limits_of(PRODUCTION_URL).expect("known limits");
-    usage(&ledger, &limits, intent, at(NOW))
-        .into_iter()
-        .map(|usage| {
-            let next = usage.next.map(|next| next.to_string());
-            (usage.limit.name, usage.of, usage.used, next)
-        })
-        .collect()
+    let balance = Balance::of(&ledger, PRODUCTION_URL, at(NOW)).expect("known limits");
+    let used = balance.usage(intent, at(NOW)).into_iter();
+    used.map(|usage| {
+        let next = usage.next.map(|next| next.to_string());
+        (usage.limit.name, usage.of, usage.used, next)
+    })
+    .collect()
+}
+
+/// Tokens used of a bucket from which one was taken at each of these times
+fn drain(limit: Limit, times: &[Timestamp], now: Timestamp) -> (u32, Option<Timestamp>) {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    let mut bucket = Bucket::default();
+    for at in times {
+        bucket.take(limit, at);
+    }
+    bucket.used(limit, now)
 }
 
 #[test]
