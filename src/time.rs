@@ -74,6 +74,11 @@ impl Window {
         self.end <= self.start
     }
 
+    /// Whether `now` lies in it
+    pub fn contains(&self, now: Timestamp) -> bool {
+        self.start <= now && now < self.end
+    }
+
     /// The instant that lies at this part of it, from 0.0 up to 1.0
     #[must_use]
     pub fn instant_at(&self, part: f64) -> Timestamp {

@@ -89,6 +89,14 @@ impl Moment {
         }
     }
 
+    /// The first instant at which it can have come, whenever it is looked at next
+    pub fn earliest(self) -> Timestamp {
+        match self {
+            Self::Suggested { window, at } => at.min(window.start),
+            Self::Lifetime { at } | Self::Emergency { at } => at,
+        }
+    }
+
     /// Whether it has come at `now`, when it is looked at next at `next`
     ///
     /// Outside its window a renewal counts for the CA's limits, so that one whose instant would

@@ -46,6 +46,13 @@ impl Schedule {
         let next = self.cron.find_next_occurrence(&after, false).ok()?;
         Some(next.timestamp())
     }
+
+    /// The last instant up to this one that the pattern matches
+    pub fn last(&self, until: Timestamp) -> Option<Timestamp> {
+        let until = until.to_zoned(self.zone.clone());
+        let last = self.cron.find_previous_occurrence(&until, true).ok()?;
+        Some(last.timestamp())
+    }
 }
 
 /// Why a text is no schedule
@@ -61,6 +68,8 @@ pub enum ScheduleError {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     fn at(text: &str) -> Timestamp {
@@ -105,6 +114,31 @@ mod tests {
             "2026-11-20T00:00:00Z",
             "2028-02-29T00:00:00Z",
         );
+    }
+
+    #[test]
+    fn the_last_instant_is_the_one_whose_next_lies_ahead() {
+        for (zone, day) in [
+            ("UTC", "2026-11-20"),
+            ("Europe/Berlin", "2026-10-25"),
+            ("Europe/Berlin", "2027-03-28"),
+        ] {
+            for pattern in ["0 3,15 * * *", "30 2 * * *", "*/20 * * * *", "0 0 1 * *"] {
+                let zone = TimeZone::get(zone).expect("a time zone");
+                let schedule = Schedule::parse(pattern).expect("a pattern").in_zone(zone);
+                for minutes in 0..1440 {
+                    let midnight = at(&format!("{day}T00:00:00Z"));
+                    let until = midnight + SignedDuration::from_mins(minutes);
+                    let last = schedule.last(until).expect("it came");
+                    assert!(last <= until, "{pattern}: {last} is after {until}");
+                    let next = schedule.next(last).expect("it comes");
+                    assert!(
+                        next > until,
+                        "{pattern}: {next} lies between {last} and {until}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]
