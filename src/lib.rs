@@ -131,6 +131,12 @@
 //! pass [`schedule::DRAIN`], then ends it as any signal does, with exit status 0: it is how a
 //! daemon ends well.
 //!
+//! **Simulation.** `renew --simulate` plays the runs of a timer over virtual time
+//! ([`plan::simulation`]): what is done in each is decided by the functions that decide for real.
+//! Made up are the certificates, the windows and limits of the CA as Let's Encrypt has published
+//! them, and orders that fail by a seeded chance. It reads without the lock, asks nobody and writes
+//! nothing.
+//!
 //! **Back-off.** Orders that the CA refused, or that were placed and came to nothing, back off for
 //! 1, 10 and 100 minutes, then daily; a `Retry-After` is obeyed. What never reached an order (a CA
 //! that is down, a failed mount) costs the CA nothing and does not back off. A refusal that time does

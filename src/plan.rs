@@ -13,6 +13,7 @@ pub mod backoff;
 pub mod budget;
 pub mod due;
 pub mod renewal;
+pub mod simulation;
 
 pub use due::Due;
 

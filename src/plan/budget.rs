@@ -261,6 +261,11 @@ impl Bucket {
 }
 
 impl Limit {
+    /// Whether it is that of all new orders of an account, whatever their names
+    pub fn is_of_orders(&self) -> bool {
+        self.name == PRODUCTION.orders.name
+    }
+
     /// Time in which one token comes back, in nanoseconds
     fn token(&self) -> i128 {
         self.period.as_nanos() / i128::from(self.most)
