@@ -29,6 +29,7 @@ mod obtain;
 mod progress;
 mod renew;
 mod run;
+mod simulated;
 mod status;
 mod verify;
 

@@ -27,6 +27,7 @@ pub mod installed;
 pub mod obtain;
 pub mod preflight;
 mod renewal_info;
+pub mod simulate;
 pub mod status;
 pub mod verify;
 

@@ -11,6 +11,7 @@ use crate::time::serialize_millis;
 pub mod check;
 #[cfg(feature = "sandbox")]
 pub mod demo;
+pub mod simulation;
 pub mod status;
 pub mod text;
 pub mod verify;

@@ -63,6 +63,16 @@ fn what_the_readme_shows_of_a_check_is_what_it_prints() {
     );
 }
 
+#[test]
+fn what_the_readme_shows_of_a_play_is_what_it_prints() {
+    let blocks = blocks(&file("README.md"), "text");
+    let shown = blocks.iter().find(|block| block.contains("made-up"));
+    assert_is_told(
+        shown.expect("the block is there"),
+        "tests/command/snapshots/command__simulate__ten_thousand.snap",
+    );
+}
+
 /// The lines are lines of a snapshot, in its order
 #[track_caller]
 fn assert_is_told(shown: &str, snapshot: &str) {

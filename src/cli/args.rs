@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use anstream::ColorChoice;
 use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
+use jiff::{SignedDuration, Timestamp};
 
+use super::simulated;
 use crate::config::Check;
 use crate::telemetry::{LogFormat, LogLevel};
 
@@ -146,6 +148,7 @@ impl Command {
     /// What else there is to say when a signal has ended the command
     pub(super) const fn after_a_signal(&self) -> &'static str {
         match self {
+            Self::Renew(own) if own.simulate.is_some() => "",
             Self::Obtain(_) | Self::Renew(_) => "; published tokens are removed",
             Self::Check(_) => "; what was written to be read back is removed",
             Self::Run | Self::Verify(_) | Self::Status => "",
@@ -210,6 +213,49 @@ pub(super) struct Renew {
     /// Let this check stop no order, this once; may be repeated
     #[arg(long, value_name = "CHECK", value_enum)]
     pub(super) skip_check: Vec<SkippedCheck>,
+    /// Play renewals forward over this time, such as 365d; ask nobody, write nothing
+    ///
+    /// Begins with what is configured and installed, and plays every run of `[renewal] schedule`
+    /// with the limits and lifetimes of Let's Encrypt as it has published them. Shows the least
+    /// life that any certificate had left and how the orders spread. Exit status 1 if a certificate
+    /// expires, 75 if a domain has none at the end.
+    #[arg(
+        long,
+        value_name = "SPAN",
+        value_parser = simulated::span,
+        conflicts_with_all = ["dry_run", "no_deploy", "skip_check"]
+    )]
+    pub(super) simulate: Option<SignedDuration>,
+    /// Play so many made-up domains, without certificates
+    ///
+    /// Each has a registered domain of its own, and issuer and profile of the first enabled one of
+    /// domains.toml.
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        requires = "simulate",
+        value_parser = clap::value_parser!(u32).range(1..=simulated::MOST_DOMAINS)
+    )]
+    pub(super) domains: Option<u32>,
+    /// Let this part of the orders fail [default: 0%]
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        requires = "simulate",
+        value_parser = simulated::percent
+    )]
+    pub(super) failure_rate: Option<f64>,
+    /// Begin at this instant, such as 2027-01-31T03:00:00Z [default: now]
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "simulate",
+        value_parser = simulated::instant
+    )]
+    pub(super) from: Option<Timestamp>,
+    /// Where chance begins; the same seed and instant give the same report [default: 1]
+    #[arg(long, value_name = "NUMBER", requires = "simulate")]
+    pub(super) seed: Option<u64>,
 }
 
 /// Arguments of `check`

@@ -37,6 +37,8 @@ pub(super) enum CliError {
     NotSupported { what: String },
     #[error("no enabled domain is configured")]
     NoDomain,
+    #[error("nothing says when renewals run")]
+    NoSchedule,
     #[error("`{text}` is neither a domain nor HOST:PORT")]
     Target { text: String },
     #[error(transparent)]
@@ -68,6 +70,7 @@ impl CliError {
             | Self::UnknownIssuer { .. }
             | Self::NotSupported { .. }
             | Self::NoDomain
+            | Self::NoSchedule
             | Self::Target { .. }
             | Self::Store(StoreError::KeyGroup { .. })
             | Self::Trust(_) => Ended::Usage,
@@ -129,6 +132,7 @@ impl CliError {
             }
             Self::UnknownIssuer { known, .. } => Some(format!("known are {}", known.join(", "))),
             Self::NoDomain => Some("a domain with enabled = false is left out by --all".to_owned()),
+            Self::NoSchedule => Some("`[renewal] schedule` of domains.toml does".to_owned()),
             Self::Target { .. } => Some(format!(
                 "for example example.com, example.com:{} or [2001:db8::1]:443",
                 defaults::PORT

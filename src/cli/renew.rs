@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::args::{Global, Renew, SkippedCheck};
 use super::error::CliError;
 use super::obtain::{conclude, enabled, pass};
-use super::{Ended, now};
+use super::{Ended, now, simulated};
 use crate::config::{Config, Environment};
 use crate::pipeline::{Mode, Occasion, Options};
 use crate::report::{Report, text};
@@ -15,6 +15,9 @@ pub(super) async fn run(
     args: &Renew,
     environment: &Environment,
 ) -> Result<Ended, CliError> {
+    if let Some(span) = args.simulate {
+        return simulated::run(global, args, span, environment).await;
+    }
     let report = report(global, args, environment, now()).await?;
     conclude(global, &report, text::renew)
 }

@@ -17,10 +17,12 @@ use crate::finding::{Finding, Severity};
 use crate::time::{display, display_date, elapsed_in_words, in_words};
 
 mod check;
+mod simulation;
 
 #[cfg(feature = "sandbox")]
 pub(super) use check::brief_check;
 pub use check::check;
+pub use simulation::simulation;
 
 /// Writes a report of `obtain`
 ///
@@ -200,7 +202,6 @@ pub(super) fn brief_verify(report: &VerifyReport, out: &mut impl Write) -> io::R
     Ok(())
 }
 
-#[cfg(feature = "sandbox")]
 fn widest(lengths: impl Iterator<Item = usize>) -> usize {
     lengths.max().unwrap_or_default()
 }

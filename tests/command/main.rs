@@ -23,6 +23,7 @@ mod obtain;
 mod renew;
 mod resume;
 mod sights;
+mod simulate;
 mod status;
 mod usage;
 mod verify;
