@@ -41,6 +41,13 @@ pub struct Client {
     meter: Meter,
 }
 
+/// What a client may be asked for
+#[derive(Clone, Copy, Debug)]
+enum Schemes {
+    Https,
+    Any,
+}
+
 /// Counts requests; clones share the count
 #[derive(Clone, Debug, Default)]
 pub struct Meter(Arc<AtomicU64>);
@@ -53,11 +60,34 @@ impl Meter {
 }
 
 impl Client {
-    /// A client that trusts these roots
+    /// A client that trusts these roots, for https:// alone
     ///
     /// # Errors
     /// [`HttpError::Tls`] if the crypto provider lacks TLS 1.2 and 1.3.
     pub fn new(
+        provider: Arc<CryptoProvider>,
+        roots: RootCertStore,
+        limits: Limits,
+        meter: Meter,
+    ) -> Result<Self, HttpError> {
+        Self::with(Schemes::Https, provider, roots, limits, meter)
+    }
+
+    /// A client that trusts these roots, for https:// and http://
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn for_any_scheme(
+        provider: Arc<CryptoProvider>,
+        roots: RootCertStore,
+        limits: Limits,
+        meter: Meter,
+    ) -> Result<Self, HttpError> {
+        Self::with(Schemes::Any, provider, roots, limits, meter)
+    }
+
+    fn with(
+        schemes: Schemes,
         provider: Arc<CryptoProvider>,
         roots: RootCertStore,
         limits: Limits,
@@ -73,11 +103,12 @@ impl Client {
         tcp.set_connect_timeout(Some(limits.connect));
         // Without it a POST costs 40 ms: Nagle waits for a delayed acknowledgement.
         tcp.set_nodelay(true);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_only()
-            .enable_all_versions()
-            .wrap_connector(tcp);
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls);
+        let connector = match schemes {
+            Schemes::Https => connector.https_only(),
+            Schemes::Any => connector.https_or_http(),
+        };
+        let connector = connector.enable_all_versions().wrap_connector(tcp);
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
@@ -99,9 +130,8 @@ impl Client {
     /// [`HttpError`] with the URL; an error status of the server is an answer, not an error.
     pub async fn send(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let url = request.uri().to_string();
-        request
-            .headers_mut()
-            .insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        let own = HeaderValue::from_static(AGENT);
+        request.headers_mut().insert(USER_AGENT, own);
         self.meter.0.fetch_add(1, Ordering::Relaxed);
         let exchange = self.exchange(request.map(Full::new), &url);
         match timeout(self.limits.request, exchange).await {
@@ -234,6 +264,25 @@ pub enum HttpError {
     /// No TLS client can be made
     #[error("TLS is not usable")]
     Tls(#[source] rustls::Error),
+}
+
+impl HttpError {
+    /// What went wrong, without the URL, which may hold a secret
+    pub fn without_url(&self) -> String {
+        match self {
+            Self::Unreachable { reason, .. } => format!("cannot be reached: {reason}"),
+            Self::UnknownIssuer { .. } => {
+                "its certificate is from a CA that is not trusted here".to_owned()
+            }
+            Self::Untrusted { reason, .. } => format!("its certificate is not trusted: {reason}"),
+            Self::TimedOut { after, .. } => format!("no answer within {} s", after.as_secs()),
+            Self::TooLarge { limit, .. } => {
+                format!("its answer is larger than {} KiB", limit / 1024)
+            }
+            Self::Truncated { reason, .. } => format!("its answer broke off: {reason}"),
+            Self::Tls(_) => "TLS is not usable".to_owned(),
+        }
+    }
 }
 
 pub(super) const AGENT: &str = concat!("certd/", env!("CARGO_PKG_VERSION"));

@@ -20,22 +20,25 @@ pub fn system() -> RootCertStore {
 /// # Errors
 /// [`TrustError`] for a file that cannot be read, holds no certificate, or holds a broken one.
 pub fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), TrustError> {
-    let unusable = |reason: String| TrustError {
-        path: path.to_owned(),
-        reason,
-    };
-    let pem = fs::read(path).map_err(|error| unusable(error.to_string()))?;
-    let before = roots.len();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-        roots
-            .add(certificate)
-            .map_err(|_| unusable("it holds something that is no certificate".to_owned()))?;
-    }
-    if roots.len() == before {
-        return Err(unusable("it holds no certificate".to_owned()));
+    for certificate in certificates(path)? {
+        let added = roots.add(certificate);
+        added.map_err(|_| TrustError::new(path, "it holds something that is no certificate"))?;
     }
     Ok(())
+}
+
+/// The certificates of a PEM file, at least one
+///
+/// # Errors
+/// [`TrustError`] for a file that cannot be read, or holds none.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    let pem = fs::read(path).map_err(|error| TrustError::new(path, error.to_string()))?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let certificates = certificates.map_err(|error| TrustError::new(path, error.to_string()))?;
+    match certificates.is_empty() {
+        true => Err(TrustError::new(path, "it holds no certificate")),
+        false => Ok(certificates),
+    }
 }
 
 /// A trust file that is of no use
@@ -46,4 +49,13 @@ pub struct TrustError {
     pub path: PathBuf,
     /// Why
     pub reason: String,
+}
+
+impl TrustError {
+    fn new(path: &Path, reason: impl Into<String>) -> Self {
+        Self {
+            path: path.to_owned(),
+            reason: reason.into(),
+        }
+    }
 }
