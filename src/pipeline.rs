@@ -20,6 +20,7 @@ use crate::plan::{Plan, Urgency};
 use crate::report::{DomainReport, Outcome, Stage, StageReport, StageResult};
 use crate::store::Store;
 use crate::store::lineage::Lineage;
+use crate::time::Validity;
 
 mod budget;
 pub mod check;
@@ -229,6 +230,8 @@ struct Work<'c> {
     confirmed: Option<String>,
     /// What was known of it when its names were looked at before the order
     known: Option<preflight::Known>,
+    /// Validity of the generation that was the newest when the run began
+    newest: Option<Validity>,
     /// When its newest certificate is renewed
     renewal_at: Option<Timestamp>,
     /// When something can be done for it again
@@ -252,6 +255,7 @@ struct Ready {
 struct Previous {
     generation: u32,
     fingerprint: crate::chain::Fingerprint,
+    validity: Validity,
 }
 
 #[derive(Clone, Debug)]
@@ -321,7 +325,21 @@ impl Work<'_> {
         self.end = Some(End { outcome, summary });
     }
 
+    /// Validity of what is live, of the newest generation where nothing is known to be
+    fn validity(&self) -> Option<Validity> {
+        let live = self.lineage.live;
+        match &self.ready {
+            Some(ready) if live == Some(ready.generation) => Some(ready.leaf.validity),
+            Some(Ready {
+                previous: Some(previous),
+                ..
+            }) if live == Some(previous.generation) => Some(previous.validity),
+            _ => self.newest,
+        }
+    }
+
     fn into_report(self) -> DomainReport {
+        let validity = self.validity();
         let end = self.end.unwrap_or_else(|| End {
             outcome: Outcome::Failed,
             summary: "the run ended without a result".to_owned(),
@@ -333,6 +351,7 @@ impl Work<'_> {
             summary: end.summary,
             generation: self.ready.as_ref().map(|ready| ready.generation),
             fingerprint: self.ready.map(|ready| ready.leaf.fingerprint.to_string()),
+            validity,
             renewal_at: self.renewal_at,
             next_at: self.next_at,
             stages: self.stages,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::finding::{Finding, Severity};
-use crate::time::serialize_millis;
+use crate::time::{Validity, serialize_millis};
 
 pub mod check;
 #[cfg(feature = "sandbox")]
@@ -97,6 +97,10 @@ pub struct DomainReport {
     /// SHA-256 of its certificate, in hexadecimal
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
+    /// `not_before` and `not_after` of what is live after the run, of the newest generation where
+    /// nothing is; `None` where there is none that can be read
+    #[serde(flatten)]
+    pub validity: Option<Validity>,
     /// When it is renewed
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renewal_at: Option<Timestamp>,

@@ -142,6 +142,7 @@ fn take_stock<'c>(context: &Context<'c>, options: &Options, domain: &'c Domain) 
         is_known: false,
         confirmed: None,
         known: None,
+        newest: None,
         renewal_at: None,
         next_at: None,
         progress: context.progress.clone(),
@@ -162,6 +163,10 @@ fn take_stock<'c>(context: &Context<'c>, options: &Options, domain: &'c Domain) 
         .lineage
         .newest()
         .map(|number| context.store.generation(&domain.name, number));
+    work.newest = match &newest {
+        Some(Ok(newest)) => Some(newest.chain.leaf().validity),
+        _ => None,
+    };
     work.plan = match options.mode {
         Mode::Rehearse | Mode::Check => Plan::Order {
             reason: Due::Rehearsal,
@@ -386,6 +391,7 @@ fn previous(context: &Context<'_>, lineage: &Lineage, number: u32) -> Option<Pre
     leaf.validity.contains(context.now()).then_some(Previous {
         generation: before,
         fingerprint: leaf.fingerprint,
+        validity: leaf.validity,
     })
 }
 

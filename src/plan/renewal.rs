@@ -123,23 +123,31 @@ pub fn moment(
     seed: u64,
 ) -> Moment {
     let reserve = reserve(validity, fraction);
-    let lifetime = validity.lifetime().as_secs_f64();
-    let with_left = |part: f64| {
-        let left = SignedDuration::from_secs_f64(lifetime * part);
-        let at = validity.not_after.saturating_sub(left);
-        at.unwrap_or(validity.not_after)
-    };
     let suggested = renewal.and_then(|renewal| Some((renewal.window?, renewal.instant?)));
     let Some((window, at)) = suggested else {
         let share = f64::from(u16::try_from(seed % STEPS).unwrap_or_default()) / STEPS as f64;
-        let at = with_left(reserve * (1.0 - JITTER * share));
+        let at = with_left(validity, reserve * (1.0 - JITTER * share));
         return Moment::Lifetime { at };
     };
-    let emergency = with_left(reserve * EMERGENCY);
+    let emergency = emergency(validity, fraction);
     match at <= emergency {
         true => Moment::Suggested { window, at },
         false => Moment::Emergency { at: emergency },
     }
+}
+
+/// The instant at which half of the reserve is gone: from then on no window counts, and who could
+/// not renew until then is told
+#[must_use]
+pub fn emergency(validity: &Validity, fraction: Fraction) -> Timestamp {
+    with_left(validity, reserve(validity, fraction) * EMERGENCY)
+}
+
+/// The instant with this part of the lifetime left
+fn with_left(validity: &Validity, part: f64) -> Timestamp {
+    let left = SignedDuration::from_secs_f64(validity.lifetime().as_secs_f64() * part);
+    let at = validity.not_after.saturating_sub(left);
+    at.unwrap_or(validity.not_after)
 }
 
 /// The part of the lifetime that is kept in reserve
