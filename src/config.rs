@@ -19,9 +19,11 @@ use crate::finding::one_line;
 use crate::name::DnsName;
 use crate::time::Fraction;
 use crate::time::schedule::Schedule;
+use notify::{Channel, SecretUrl};
 
 mod check;
 pub mod defaults;
+pub mod notify;
 mod raw;
 
 /// What domains.toml says, complete with defaults
@@ -57,6 +59,10 @@ pub struct Config {
     pub issuers: BTreeMap<String, Issuer>,
     /// Every `[[domain]]`, in the order of the file
     pub domains: Vec<Domain>,
+    /// Every `[[notify]]`, in the order of the file
+    pub notify: Vec<Channel>,
+    /// URL that is called after every good sweep
+    pub heartbeat: Option<SecretUrl>,
 }
 
 impl Config {

@@ -16,11 +16,11 @@ use super::{
 use jiff::tz::TimeZone;
 
 use crate::chain::KeyType;
-use crate::name::DnsName;
 use crate::time::Fraction;
 use crate::time::schedule::Schedule;
 
 mod domain;
+mod notify;
 
 /// The configuration in `text`, or every mistake in it
 pub(super) fn config(
@@ -102,6 +102,8 @@ impl<'t> Checker<'_, 't> {
             dns: self.dns(&root),
             preflight: self.preflight(&root),
             domains: self.domains(&root, &inherited, &issuers),
+            notify: self.channels(&root),
+            heartbeat: self.heartbeat(&root),
             issuers,
         };
         let is_given = !config.storage.as_os_str().is_empty();
@@ -111,7 +113,7 @@ impl<'t> Checker<'_, 't> {
             self.source
                 .report(&root.span_of("state"), "state", message, Some(hint));
         }
-        root.finish(&["target", "status", "notify", "heartbeat"]);
+        root.finish(&["target", "status"]);
         config
     }
 
@@ -121,14 +123,7 @@ impl<'t> Checker<'_, 't> {
 
     fn email(&self, root: &Table<'_, 't>) -> Option<String> {
         let email = root.string("email")?;
-        let plausible = email
-            .value
-            .split_once('@')
-            .is_some_and(|(user, host)| !user.is_empty() && DnsName::parse(host).is_ok());
-        if !plausible || email.value.contains(char::is_whitespace) {
-            let message = format!("\"{}\" is not an e-mail address", email.value);
-            self.mistake(&email, message, None);
-        }
+        self.mailbox(&email);
         Some(email.value)
     }
 

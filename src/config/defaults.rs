@@ -49,6 +49,14 @@ pub const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const REQUIRE: [Check; 4] = Check::ALL;
 /// Most names in one certificate that any profile of Let's Encrypt allows
 pub const MAX_NAMES: usize = 100;
+/// `[notify] api` of Telegram
+pub const TELEGRAM: &str = "https://api.telegram.org";
+/// Port of an SMTP server that takes mail with STARTTLS (RFC 6409)
+pub const SUBMISSION_PORT: u16 = 587;
+/// Port of one that speaks TLS from the first byte (RFC 8314)
+pub const SUBMISSIONS_PORT: u16 = 465;
+/// Port of one on this host
+pub const SMTP_PORT: u16 = 25;
 
 /// Built-in issuers: their names and directory URLs
 pub const ISSUERS: [(&str, &str); 4] = [

@@ -167,6 +167,14 @@ impl<'s, 't> Table<'s, 't> {
         self.read(key, "a number", integer)
     }
 
+    /// A string, or a number as it is written in decimals
+    pub(super) fn string_or_integer(&self, key: &'static str) -> Option<Value<String>> {
+        self.read(key, "a string or a number", |value| match value.as_str() {
+            Some(text) => Some(text.to_owned()),
+            None => integer(value).map(|number| number.to_string()),
+        })
+    }
+
     /// A list of strings, each with its own place
     pub(super) fn strings(&self, key: &'static str) -> Option<Vec<Value<String>>> {
         self.list(key, "a list of strings", "a string", |value| {
@@ -241,7 +249,7 @@ impl<'s, 't> Table<'s, 't> {
     pub(super) fn tables(&self, key: &'static str) -> Vec<Self> {
         let hint = || {
             Some(format!(
-                "a domain is written as a table of its own:\n[[{key}]]"
+                "a {key} is written as a table of its own:\n[[{key}]]"
             ))
         };
         let Some(found) = self.take(key) else {

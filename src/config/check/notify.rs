@@ -1,0 +1,357 @@
+//! `[[notify]]` and `heartbeat`.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use http::uri::Authority;
+
+use super::Checker;
+use crate::config::defaults;
+use crate::config::notify::{
+    Channel, Command, Event, Login, Mail, MailTls, Means, SecretUrl, Server, Telegram, UrlSource,
+    Webhook,
+};
+use crate::config::raw::{Table, Value, closest};
+use crate::name::DnsName;
+
+impl<'t> Checker<'_, 't> {
+    pub(super) fn heartbeat(&self, root: &Table<'_, 't>) -> Option<SecretUrl> {
+        self.url(&root.string("heartbeat")?)
+    }
+
+    pub(super) fn channels(&self, root: &Table<'_, 't>) -> Vec<Channel> {
+        let mut channels: Vec<Channel> = Vec::new();
+        for table in root.tables("notify") {
+            let (span, path) = (table.span().clone(), table.path().to_owned());
+            let Some(channel) = self.channel(table) else {
+                continue;
+            };
+            let identity = channel.identity();
+            // What was told is remembered for each, and two would share a memory.
+            if channels.iter().any(|known| known.identity() == identity) {
+                let message = "tells the same as another [[notify]]: join their `on`";
+                self.source.report(&span, &path, message, None);
+            }
+            channels.push(channel);
+        }
+        channels
+    }
+
+    fn channel(&self, table: Table<'_, 't>) -> Option<Channel> {
+        let on = self.events(&table);
+        let means = match self.kind(&table)? {
+            Kind::Webhook => self.webhook(&table).map(Means::Webhook),
+            Kind::Mail => self.mail(&table).map(Means::Mail),
+            Kind::Telegram => self.telegram(&table).map(Means::Telegram),
+            Kind::Command => self.command(&table).map(Means::Command),
+        };
+        table.finish(&[]);
+        Some(Channel { on, means: means? })
+    }
+
+    fn kind(&self, table: &Table<'_, 't>) -> Option<Kind> {
+        let Some(value) = table.string("kind") else {
+            if !table.has("kind") {
+                self.missing(table, "kind", &format!("one of {}", kinds()));
+            }
+            return None;
+        };
+        let known = KINDS.iter().find(|(word, _)| *word == value.value);
+        if known.is_none() {
+            let hint = closest(&value.value, KINDS.iter().map(|(word, _)| *word));
+            let hint = hint.map(|close| format!("did you mean \"{close}\"?"));
+            let message = format!("\"{}\" is not one of {}", value.value, kinds());
+            self.mistake(&value, message, hint);
+        }
+        known.map(|(_, kind)| *kind)
+    }
+
+    fn events(&self, table: &Table<'_, 't>) -> BTreeSet<Event> {
+        let Some(words) = table.strings("on") else {
+            return Event::ALL.into();
+        };
+        if words.is_empty() {
+            let message = "names no event, so that nothing would be told";
+            let hint = "leave it out to be told of all".to_owned();
+            let key = table.key("on");
+            self.source
+                .report(&table.span_of("on"), &key, message, Some(hint));
+        }
+        let mut events = BTreeSet::new();
+        for word in words {
+            match Event::ALL.iter().find(|event| event.as_str() == word.value) {
+                Some(event) => drop(events.insert(*event)),
+                None => {
+                    let all = Event::ALL.map(Event::as_str);
+                    let hint = closest(&word.value, all);
+                    let hint = hint.map(|close| format!("did you mean \"{close}\"?"));
+                    let message = format!("\"{}\" is not one of {}", word.value, all.join(", "));
+                    self.mistake(&word, message, hint);
+                }
+            }
+        }
+        events
+    }
+
+    fn webhook(&self, table: &Table<'_, 't>) -> Option<Webhook> {
+        let file = table.string("url_file");
+        let url = match (table.string("url"), file) {
+            (Some(url), None) => self.url(&url).map(UrlSource::Given),
+            (None, Some(file)) => Some(UrlSource::File(self.path(Some(file), ""))),
+            (Some(_), Some(file)) => {
+                self.mistake(&file, "`url` is there too: one of them is enough", None);
+                None
+            }
+            (None, None) => {
+                if !table.has("url") && !table.has("url_file") {
+                    self.missing(table, "url", "where to send to, or `url_file`");
+                }
+                None
+            }
+        };
+        let (headers_file, trust) = (self.file(table, "headers_file"), self.file(table, "trust"));
+        Some(Webhook {
+            url: url?,
+            headers_file,
+            trust,
+        })
+    }
+
+    fn mail(&self, table: &Table<'_, 't>) -> Option<Mail> {
+        let server = self.required(table, "server", "the SMTP server, as host or host:port");
+        let server = server.and_then(|value| Some((self.server(&value)?, value)));
+        let tls = self.mail_tls(table, server.as_ref().and_then(|((_, port), _)| *port));
+        let from = self.required(table, "from", "the sender's address");
+        from.iter().for_each(|from| self.mailbox(from));
+        let to = self.recipients(table);
+        let login = self.login(table);
+        let trust = self.file(table, "trust");
+        let ((host, port), value) = server?;
+        let tls = tls?;
+        if tls == MailTls::None && !is_this_host(&host) {
+            let message = "without TLS mail is sent to this host alone: localhost or 127.0.0.1";
+            self.mistake(&value, message, None);
+        }
+        Some(Mail {
+            server: Server {
+                host,
+                port: port.unwrap_or_else(|| usual_port(tls)),
+            },
+            tls,
+            from: from?.value,
+            to: to?,
+            login,
+            trust,
+        })
+    }
+
+    /// Host and port of `host[:port]`
+    fn server(&self, value: &Value<String>) -> Option<(String, Option<u16>)> {
+        let authority = value.value.parse::<Authority>().ok();
+        let parsed = authority.filter(|authority| !authority.as_str().contains('@'));
+        let parsed = parsed.and_then(|authority| {
+            let host = authority.host().trim_matches(['[', ']']).to_owned();
+            let is_host = host.parse::<IpAddr>().is_ok()
+                || host == "localhost"
+                || DnsName::parse(&host).is_ok();
+            let port = authority.port_u16().filter(|port| *port > 0);
+            let names_port = authority.as_str().len() > authority.host().len();
+            (is_host && names_port == port.is_some()).then_some((host, port))
+        });
+        if parsed.is_none() {
+            let message = format!("\"{}\" is neither a host nor host:port", value.value);
+            self.mistake(value, message, None);
+        }
+        parsed
+    }
+
+    fn mail_tls(&self, table: &Table<'_, 't>, port: Option<u16>) -> Option<MailTls> {
+        let Some(value) = table.string("tls") else {
+            return (!table.has("tls")).then_some(match port {
+                Some(defaults::SUBMISSIONS_PORT) => MailTls::Implicit,
+                _ => MailTls::StartTls,
+            });
+        };
+        match value.value.as_str() {
+            "starttls" => Some(MailTls::StartTls),
+            "tls" => Some(MailTls::Implicit),
+            "none" => Some(MailTls::None),
+            other => {
+                let message = format!("\"{other}\" is not one of starttls, tls, none");
+                self.mistake(&value, message, None);
+                None
+            }
+        }
+    }
+
+    fn recipients(&self, table: &Table<'_, 't>) -> Option<Vec<String>> {
+        let Some(to) = table.strings("to") else {
+            if !table.has("to") {
+                self.missing(table, "to", "a list of addresses");
+            }
+            return None;
+        };
+        if to.is_empty() {
+            let key = table.key("to");
+            self.source
+                .report(&table.span_of("to"), &key, "names nobody", None);
+        }
+        to.iter().for_each(|address| self.mailbox(address));
+        Some(to.into_iter().map(|address| address.value).collect())
+    }
+
+    fn login(&self, table: &Table<'_, 't>) -> Option<Login> {
+        let file = table.string("password_file");
+        match (table.string("username"), file) {
+            (Some(username), Some(file)) => Some(Login {
+                username: username.value,
+                password_file: self.path(Some(file), ""),
+            }),
+            (Some(given), None) if !table.has("password_file") => {
+                self.mistake(&given, "`password_file` is missing beside it", None);
+                None
+            }
+            (None, Some(given)) if !table.has("username") => {
+                self.mistake(&given, "`username` is missing beside it", None);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn telegram(&self, table: &Table<'_, 't>) -> Option<Telegram> {
+        let api = match table.string("api") {
+            Some(value) => self.url(&value),
+            None => SecretUrl::parse(defaults::TELEGRAM),
+        };
+        let token_file = self.required(table, "token_file", "the file with the bot's token");
+        let chat = match table.string_or_integer("chat") {
+            Some(chat) => Some(chat.value),
+            None if table.has("chat") => None,
+            None => {
+                self.missing(table, "chat", "the chat's identifier, or \"@channel\"");
+                None
+            }
+        };
+        Some(Telegram {
+            api: api?,
+            token_file: self.path(Some(token_file?), ""),
+            chat: chat?,
+        })
+    }
+
+    fn command(&self, table: &Table<'_, 't>) -> Option<Command> {
+        let Some(arguments) = table.strings("command") else {
+            if !table.has("command") {
+                let what = "the program and its arguments: [\"/usr/local/bin/tell\", \"-x\"]";
+                self.missing(table, "command", what);
+            }
+            return None;
+        };
+        match arguments.first() {
+            Some(program) if program.value.is_empty() => {
+                self.mistake(program, "is empty", None);
+            }
+            Some(program)
+                if !program.value.starts_with('/') && program.value.contains(['/', ' ']) =>
+            {
+                let message = "expected an absolute path, or a name that is found in $PATH";
+                let hint = "each argument is a string of its own: no shell reads them".to_owned();
+                self.mistake(program, message, Some(hint));
+            }
+            Some(_) => {}
+            None => {
+                let key = table.key("command");
+                self.source
+                    .report(&table.span_of("command"), &key, "names no program", None);
+            }
+        }
+        let arguments = arguments.into_iter().map(|argument| argument.value);
+        Some(Command {
+            arguments: arguments.collect(),
+        })
+    }
+
+    /// Notes what is no e-mail address
+    pub(super) fn mailbox(&self, email: &Value<String>) {
+        let plausible = email
+            .value
+            .split_once('@')
+            .is_some_and(|(user, host)| !user.is_empty() && DnsName::parse(host).is_ok());
+        if !plausible || email.value.contains(char::is_whitespace) {
+            let message = format!("\"{}\" is not an e-mail address", email.value);
+            self.mistake(email, message, None);
+        }
+    }
+
+    /// A URL; what is wrong with one is said without showing it
+    fn url(&self, value: &Value<String>) -> Option<SecretUrl> {
+        let url = SecretUrl::parse(&value.value);
+        if url.is_none() {
+            let message = "expected an http:// or https:// URL, without a user in it";
+            self.mistake(value, message, None);
+        }
+        url
+    }
+
+    fn file(&self, table: &Table<'_, 't>, key: &'static str) -> Option<PathBuf> {
+        let value = table.string(key)?;
+        Some(self.path(Some(value), ""))
+    }
+
+    /// A string that must be there
+    fn required(
+        &self,
+        table: &Table<'_, 't>,
+        key: &'static str,
+        what: &str,
+    ) -> Option<Value<String>> {
+        let value = table.string(key);
+        if value.is_none() && !table.has(key) {
+            self.missing(table, key, what);
+        }
+        value
+    }
+
+    fn missing(&self, table: &Table<'_, 't>, key: &str, what: &str) {
+        let message = format!("missing: {what}");
+        self.source
+            .report(table.span(), &table.key(key), message, None);
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Webhook,
+    Mail,
+    Telegram,
+    Command,
+}
+
+fn kinds() -> String {
+    KINDS.map(|(word, _)| word).join(", ")
+}
+
+fn usual_port(tls: MailTls) -> u16 {
+    match tls {
+        MailTls::StartTls => defaults::SUBMISSION_PORT,
+        MailTls::Implicit => defaults::SUBMISSIONS_PORT,
+        MailTls::None => defaults::SMTP_PORT,
+    }
+}
+
+/// Whether no packet for it leaves this host
+fn is_this_host(host: &str) -> bool {
+    host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+const KINDS: [(&str, Kind); 4] = [
+    ("webhook", Kind::Webhook),
+    ("mail", Kind::Mail),
+    ("telegram", Kind::Telegram),
+    ("command", Kind::Command),
+];
