@@ -17,16 +17,19 @@ use tokio::runtime::Runtime;
 use crate::acme::{self, problem, renewal_info, reply};
 use crate::chain::{Chain, public_key_of};
 use crate::challenge;
+use crate::config::notify::Event;
 use crate::config::{Config, Environment, MinRemaining, Sharing};
 use crate::facts::dns::{Answer, Lookup, RecordKind};
 use crate::facts::{Handshake, KeyProof, Served};
 use crate::finding::{Finding, Severity};
 use crate::name::DnsName;
 use crate::net::{dns, fetch};
+use crate::plan::alert::{self, Channels};
 use crate::plan::budget::{Balance, Intent, Issuance};
 use crate::plan::{backoff, renewal};
 use crate::preflight::{caa, probe};
 use crate::store::account::StoredAccount;
+use crate::store::alerts::Alerts;
 use crate::store::ledger::Ledger;
 use crate::store::record::Record;
 use crate::target::{container, dump, endpoint, mount, words};
@@ -262,12 +265,39 @@ pub fn container(bytes: &[u8]) {
     let _ = endpoint::endpoints(&container, &[443], engine);
 }
 
+/// What is told of a memory in which anything may stand
+fn alerts(memory: &Alerts) {
+    let wanted = Event::ALL.into();
+    for now in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {
+        let mut memory = memory.clone();
+        let channels = memory
+            .domains
+            .values()
+            .flat_map(|trouble| trouble.told.keys());
+        let channels: Vec<String> = channels.cloned().collect();
+        let all: Channels<'_> = channels.iter().map(|id| (id.clone(), &wanted)).collect();
+        alert::remember(&mut memory, &[], &all, |_| true, now);
+        for (domain, trouble) in memory.domains.clone() {
+            for channel in &channels {
+                if let Some(event) = alert::due(&trouble, channel, &wanted, now) {
+                    alert::note(&mut memory, &domain, channel, event, now);
+                    let told = alert::due(&memory.domains[&domain], channel, &wanted, now);
+                    assert_ne!(told, Some(event));
+                }
+            }
+        }
+    }
+}
+
 /// The files that certd keeps in JSON, damaged or edited by hand
 pub fn state(bytes: &[u8]) {
     let _ = serde_json::from_slice::<StoredAccount>(bytes);
     if let Ok(record) = serde_json::from_slice::<Record>(bytes) {
         let _ = backoff::next_try(&record.order_failures);
         let _ = backoff::next_try(&record.deploy_failures);
+    }
+    if let Ok(memory) = serde_json::from_slice::<Alerts>(bytes) {
+        alerts(&memory);
     }
     let Ok(ledger) = serde_json::from_slice::<Ledger>(bytes) else {
         return;

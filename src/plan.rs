@@ -9,6 +9,7 @@ use crate::store::record::Asked;
 use crate::time::{Fraction, Validity};
 
 pub mod agenda;
+pub mod alert;
 pub mod backoff;
 pub mod budget;
 pub mod due;

@@ -4,7 +4,7 @@
 //! ```text
 //! <storage>/archive/<name>/<generation>/{cert,chain,fullchain,privkey}.pem
 //! <storage>/live/<name> -> ../archive/<name>/<generation>
-//! <state>/accounts/<issuer>.json  domains/<name>.json  ledger.json  lock
+//! <state>/accounts/<issuer>.json  domains/<name>.json  ledger.json  alerts.json  lock
 //! ```
 //!
 //! The switch from one generation to the next is one rename of one symlink, made after the new
@@ -22,6 +22,7 @@ use crate::finding::Explain;
 use crate::name::DnsName;
 
 pub mod account;
+pub mod alerts;
 pub mod files;
 pub mod ledger;
 pub mod lineage;
@@ -128,6 +129,10 @@ impl Store {
     /// Directory of a domain's generations
     pub fn archive(&self, name: &DnsName) -> PathBuf {
         self.storage.join(ARCHIVE).join(name.as_str())
+    }
+
+    fn alerts_file(&self) -> PathBuf {
+        self.state.join("alerts.json")
     }
 
     fn ledger_file(&self) -> PathBuf {
