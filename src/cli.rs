@@ -25,6 +25,7 @@ mod check;
 #[cfg(feature = "sandbox")]
 mod demo;
 mod error;
+mod notify;
 mod obtain;
 mod progress;
 mod renew;
@@ -107,6 +108,7 @@ fn run_command(args: Args) -> Result<Ended, CliError> {
                 Command::Run => run::run(&args.global, &environment).await,
                 Command::Check(own) => check::run(&args.global, own, &environment).await,
                 Command::Verify(own) => verify::run(&args.global, own, &environment).await,
+                Command::Notify(_) => notify::run(&args.global, &environment).await,
                 Command::Status => status::run(&args.global, &environment),
                 #[cfg(feature = "sandbox")]
                 Command::Demo(own) => demo::run(&args.global, own, &environment, &rubbish).await,

@@ -39,7 +39,7 @@
 //! | 3 net | [`net`] | bounded, timed access to the network, no decisions |
 //! | 4 stages | [`acme`], [`challenge`], [`install`], [`preflight`], [`target`], [`verify`] | one step of the loop each; [`preflight::judge`] and [`preflight::caa`] are pure functions of [`facts`] |
 //! | 5 drive | [`pipeline`], [`report`] | the order of the stages; what came of them |
-//! | 6 run | [`run`], [`schedule`], [`systemd`] | one pass at a given `now`, under the lock; the daemon; what systemd is told |
+//! | 6 run | [`run`], [`schedule`], [`notify`], [`systemd`] | one pass at a given `now`, under the lock; the daemon; who is told what came of it; what systemd is told |
 //! | 7 surface | [`cli`], [`telemetry`] | arguments, stdout, exit statuses, the log |
 //! | aside | [`sandbox`] | a CA, DNS, a web server and a Docker API for `certd demo` and for tests; uses layer 0 alone, so that it cannot mirror certd's own mistakes |
 //!
@@ -145,6 +145,16 @@
 //! with `--force`. Failed deployments are counted apart and are tried again by every run: the
 //! operator has just mended something.
 //!
+//! **Alerts.** See [`notify`] and [`plan::alert`]. A domain is in trouble from the first pass that saw
+//! it fail, or wait with half of its reserve gone, until one that saw it well; to wait is neither. In a
+//! trouble a channel is told each event once, of several the most urgent, then that it lasts, every
+//! [`plan::alert::DAILY`], and its end if it was told of its beginning. No event is told twice within
+//! that time. What a channel was told is remembered for each channel in `alerts.json`, after the
+//! channel has taken it: one that fails gives a warning and is told with the next pass what holds
+//! then. One message a pass and channel lists all domains. Nothing of it changes what a pass comes
+//! to. The heartbeat is called after a pass over all domains that went well, and never otherwise:
+//! what cannot be told (a host that is down, a configuration that is refused) its absence tells.
+//!
 //! **After a crash.** A running order is kept in the domain's record before anything is published,
 //! its key in `orders/<name>.key`. The next run takes it up where it is still what is wanted, and
 //! the CA still has it: a finalized order is downloaded, never ordered again; its tokens are
@@ -172,6 +182,7 @@ pub mod fuzz;
 pub mod install;
 pub mod name;
 pub mod net;
+pub mod notify;
 pub mod pipeline;
 pub mod plan;
 pub mod preflight;

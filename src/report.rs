@@ -11,6 +11,7 @@ use crate::time::{Validity, serialize_millis};
 pub mod check;
 #[cfg(feature = "sandbox")]
 pub mod demo;
+pub mod notify;
 pub mod simulation;
 pub mod status;
 pub mod text;

@@ -20,6 +20,7 @@ use tokio::time::{self, MissedTickBehavior, sleep, timeout};
 use crate::config::{Config, ConfigError, Domain, Environment, Nginx};
 use crate::finding::chain_of_causes;
 use crate::name::DnsName;
+use crate::notify::{self, Look};
 use crate::pipeline::{Context, Occasion, Options, Patience, Progress, chance};
 use crate::report::Report;
 use crate::run::{self, RunError};
@@ -167,17 +168,22 @@ impl Daemon {
     /// The next pass, if its time has come
     fn next_pass(&mut self) -> Option<Pass> {
         let now = self.now();
-        let domains: BTreeSet<DnsName> = match mem::take(&mut self.wants_sweep) {
-            true => enabled(&self.settings.config)
-                .map(|domain| domain.name.clone())
-                .collect(),
-            false => self.agenda.due(now).into_iter().collect(),
+        let (scope, domains): (Scope, BTreeSet<DnsName>) = match mem::take(&mut self.wants_sweep) {
+            true => {
+                let all = enabled(&self.settings.config);
+                (
+                    Scope::Every,
+                    all.map(|domain| domain.name.clone()).collect(),
+                )
+            }
+            false => (Scope::Some, self.agenda.due(now).into_iter().collect()),
         };
         if domains.is_empty() {
             return None;
         }
         systemd::status(&format!("looking at {}", count(domains.len())));
-        let work = look(self.setup.clone(), self.settings.clone(), domains.clone());
+        let (setup, settings) = (self.setup.clone(), self.settings.clone());
+        let work = look(setup, settings, domains.clone(), scope);
         Some(Pass {
             domains,
             ending: Box::pin(work),
@@ -293,11 +299,21 @@ impl Daemon {
     }
 }
 
-/// One pass over these domains
+/// Which domains a pass is about
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// All of them: a sweep
+    Every,
+    /// Those whose time has come
+    Some,
+}
+
+/// One pass over these domains, and the alerts that follow from it
 async fn look(
     setup: Setup,
     settings: Arc<Settings>,
     names: BTreeSet<DnsName>,
+    scope: Scope,
 ) -> Result<Report, RunError> {
     let Settings { config, store } = &*settings;
     let context = Context {
@@ -315,7 +331,13 @@ async fn look(
     let domains: Vec<&Domain> = enabled(config)
         .filter(|domain| names.contains(&domain.name))
         .collect();
-    run::obtain(&context, &options, &domains).await
+    let report = run::obtain(&context, &options, &domains).await?;
+    let mut troubles = notify::after(&context, &report, Look::AtWhatIsServed).await;
+    if scope == Scope::Every {
+        troubles.extend(notify::heartbeat(&context, &report).await);
+    }
+    troubles.iter().for_each(log::tell_trouble);
+    Ok(report)
 }
 
 /// Waits for the end of the pass that runs, if one does

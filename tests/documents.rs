@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use certd::config::notify::{Event, MailTls, Means};
 use certd::config::{Config, Environment, Terms, defaults};
 use certd::finding::codes::CODES;
 
@@ -38,11 +39,41 @@ fn blocks(markdown: &str, language: &str) -> Vec<String> {
 #[test]
 fn the_configuration_of_the_readme_works() {
     let blocks = blocks(&file("README.md"), "toml");
-    assert_eq!(blocks.len(), 1);
+    assert_eq!(blocks.len(), 2);
     let config = parse(&blocks[0]);
     assert_eq!(config.terms, Terms::Agreed);
     assert_eq!(config.domains.len(), 1);
     assert!(config.domains[0].nginx.is_some());
+    // The second goes in front of it: it begins with a key of the top level.
+    let config = parse(&[&blocks[1][..], "[[domain]]\nname = \"example.com\"\n"].concat());
+    assert!(config.heartbeat.is_some());
+    assert_eq!(config.notify.len(), 4);
+}
+
+#[test]
+fn the_readme_names_every_event_and_every_field_of_an_alert() {
+    let readme = file("README.md");
+    for event in Event::ALL {
+        assert!(
+            readme.contains(&format!("| `{}` |", event.as_str())),
+            "{event:?}"
+        );
+    }
+    let shown = &blocks(&readme, "json")[0];
+    let shown: serde_json::Value = serde_json::from_str(shown).expect("JSON");
+    let sent = file("tests/command/snapshots/command__notify__message.snap");
+    let sent = sent.splitn(3, "---\n").nth(2).expect("a snapshot");
+    let sent: serde_json::Value = serde_json::from_str(sent).expect("JSON");
+    let keys = |value: &serde_json::Value| -> Vec<String> {
+        value
+            .as_object()
+            .expect("an object")
+            .keys()
+            .cloned()
+            .collect()
+    };
+    assert_eq!(keys(shown.pointer("").unwrap()), keys(&sent));
+    assert_eq!(keys(&shown["domains"][0]), keys(&sent["domains"][0]));
 }
 
 #[test]
@@ -161,6 +192,24 @@ fn every_default_in_the_sample_is_the_real_one() {
     assert_eq!(silent.storage, PathBuf::from(defaults::STORAGE));
     assert!(spoken.issuers["company"].trust.is_some());
     assert!(spoken.issuers["zerossl"].eab.is_some());
+    assert_eq!((silent.notify.len(), spoken.notify.len()), (0, 4));
+    assert!(silent.heartbeat.is_none() && spoken.heartbeat.is_some());
+    for channel in &spoken.notify {
+        assert_eq!(channel.on, Event::ALL.into());
+        match &channel.means {
+            Means::Mail(mail) => {
+                assert_eq!(mail.tls, MailTls::StartTls);
+                assert_eq!(mail.server.port, defaults::SUBMISSION_PORT);
+            }
+            Means::Telegram(telegram) => {
+                assert_eq!(
+                    telegram.api.uri().to_string(),
+                    format!("{}/", defaults::TELEGRAM)
+                );
+            }
+            Means::Webhook(_) | Means::Command(_) => {}
+        }
+    }
 }
 
 #[test]
@@ -183,7 +232,7 @@ fn the_readme_names_each_command_and_option_of_obtain() {
     assert_eq!(
         commands,
         [
-            "obtain", "renew", "run", "check", "verify", "status", "demo", "help"
+            "obtain", "renew", "run", "check", "verify", "notify", "status", "demo", "help"
         ]
     );
     for command in commands.iter().filter(|command| *command != "help") {

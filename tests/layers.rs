@@ -22,7 +22,7 @@ const LAYERS: [&[&str]; 8] = [
         "verify",
     ],
     &["pipeline", "report"],
-    &["run", "schedule", "systemd"],
+    &["run", "schedule", "notify", "systemd"],
     &["cli", "telemetry"],
 ];
 
@@ -61,6 +61,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("x509_parser", &["chain"]),
     ("clap", &["cli", "telemetry"]),
     ("indicatif", &["cli"]),
+    ("lettre", &["notify"]),
     ("toml", &["config"]),
     ("croner", &["time"]),
     ("sd_notify", &["systemd"]),
@@ -82,6 +83,20 @@ fn no_module_uses_a_layer_above_its_own() {
         }
     }
     assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn no_two_modules_of_the_run_use_each_other() {
+    let uses = |from: &str, to: &str| {
+        let sources = sources();
+        let mut own = sources.iter().filter(|file| file.module == from);
+        own.any(|file| file.crate_modules.contains(to))
+    };
+    for (index, one) in LAYERS[RUN].iter().enumerate() {
+        for other in &LAYERS[RUN][index + 1..] {
+            assert!(!uses(one, other) || !uses(other, one), "{one} and {other}");
+        }
+    }
 }
 
 #[test]

@@ -127,6 +127,15 @@ pub(super) enum Command {
     /// does. Needs no root, no Docker and no state. A DOMAIN of domains.toml is looked at with all
     /// its names, and held against the installed certificate where that can be read.
     Verify(Verify),
+    /// Send a test through every `[[notify]]` of domains.toml
+    ///
+    /// `certd renew` tells these channels when a domain fails, and still fails a day later, is well
+    /// again, is about to expire, is served with a wrong certificate, or is refused by its CA until
+    /// a person acts.
+    ///
+    /// The heartbeat is not called: that would say that all domains are well. Exit status 1 if a
+    /// channel does not take the message, 2 if there is none.
+    Notify(Notify),
     /// Show every certificate: names, expiry, state, last result
     Status,
     /// Show the whole loop on this machine, with nothing installed
@@ -151,7 +160,7 @@ impl Command {
             Self::Renew(own) if own.simulate.is_some() => "",
             Self::Obtain(_) | Self::Renew(_) => "; published tokens are removed",
             Self::Check(_) => "; what was written to be read back is removed",
-            Self::Run | Self::Verify(_) | Self::Status => "",
+            Self::Run | Self::Verify(_) | Self::Notify(_) | Self::Status => "",
             #[cfg(feature = "sandbox")]
             Self::Demo(_) => "; nothing runs any more",
         }
@@ -277,6 +286,14 @@ pub(super) struct Verify {
     /// Domains of domains.toml, or any HOST[:PORT]; none for all of domains.toml
     #[arg(value_name = "DOMAIN|HOST:PORT")]
     pub(super) targets: Vec<String>,
+}
+
+/// Arguments of `notify`
+#[derive(Arguments, Debug)]
+pub(super) struct Notify {
+    /// Send a message that says that it is a test
+    #[arg(long, required = true)]
+    test: bool,
 }
 
 /// Arguments of `demo`

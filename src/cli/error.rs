@@ -39,6 +39,8 @@ pub(super) enum CliError {
     NoDomain,
     #[error("nothing says when renewals run")]
     NoSchedule,
+    #[error("no [[notify]] is in {file}: there is nobody to tell")]
+    NoChannel { file: String },
     #[error("`{text}` is neither a domain nor HOST:PORT")]
     Target { text: String },
     #[error(transparent)]
@@ -71,6 +73,7 @@ impl CliError {
             | Self::NotSupported { .. }
             | Self::NoDomain
             | Self::NoSchedule
+            | Self::NoChannel { .. }
             | Self::Target { .. }
             | Self::Store(StoreError::KeyGroup { .. })
             | Self::Trust(_) => Ended::Usage,
@@ -133,6 +136,9 @@ impl CliError {
             Self::UnknownIssuer { known, .. } => Some(format!("known are {}", known.join(", "))),
             Self::NoDomain => Some("a domain with enabled = false is left out by --all".to_owned()),
             Self::NoSchedule => Some("`[renewal] schedule` of domains.toml does".to_owned()),
+            Self::NoChannel { .. } => Some(
+                "for example\n[[notify]]\nkind = \"webhook\"\nurl = \"https://...\"".to_owned(),
+            ),
             Self::Target { .. } => Some(format!(
                 "for example example.com, example.com:{} or [2001:db8::1]:443",
                 defaults::PORT

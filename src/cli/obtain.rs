@@ -11,7 +11,7 @@ use super::progress::Watcher;
 use super::{Ended, Out, crypto_provider, now, print_report};
 use crate::config::{Config, Domain, Environment};
 use crate::name::DnsName;
-use crate::pipeline::{Context, Mode, Occasion, Options, Patience};
+use crate::pipeline::{Context, Mode, Occasion, Options, Patience, Progress};
 use crate::plan::Urgency;
 use crate::report::{Report, Verdict, text};
 use crate::run;
@@ -53,29 +53,42 @@ pub(super) async fn report(
     let config = Config::read(&path, environment)?;
     let domains = select(&config, args)?;
     let options = options(&config, args)?;
-    pass(global, &config, &options, &domains, now).await
+    let store = store(&config, options.mode)?;
+    let context = context(&config, &store, now);
+    pass(global, &context, &options, &domains).await
+}
+
+/// The store, as a run of this mode needs it
+pub(super) fn store(config: &Config, mode: Mode) -> Result<Store, CliError> {
+    Ok(match mode {
+        Mode::DryRun => Store::for_reading(&config.storage, &config.state),
+        _ => Store::open(&config.storage, &config.state, config.key_group.as_deref())?,
+    })
+}
+
+/// What a run that begins now needs; nobody watches it yet
+pub(super) fn context<'c>(config: &'c Config, store: &'c Store, now: Timestamp) -> Context<'c> {
+    Context {
+        config,
+        store,
+        provider: crypto_provider(),
+        started: (now, Instant::now()),
+        progress: Progress::default(),
+        patience: Patience::USUAL,
+    }
 }
 
 /// One pass over these domains, shown while it runs
 pub(super) async fn pass(
     global: &Global,
-    config: &Config,
+    context: &Context<'_>,
     options: &Options,
     domains: &[&Domain],
-    now: Timestamp,
 ) -> Result<Report, CliError> {
-    let store = match options.mode {
-        Mode::DryRun => Store::for_reading(&config.storage, &config.state),
-        _ => Store::open(&config.storage, &config.state, config.key_group.as_deref())?,
-    };
     let watcher = Watcher::start(global);
     let context = Context {
-        config,
-        store: &store,
-        provider: crypto_provider(),
-        started: (now, Instant::now()),
         progress: watcher.progress(),
-        patience: Patience::USUAL,
+        ..context.clone()
     };
     let report = run::obtain(&context, options, domains).await;
     drop(context);

@@ -1,13 +1,17 @@
 //! `certd renew`.
 
+use std::io;
+
+use anstream::AutoStream;
 use jiff::Timestamp;
 
 use super::args::{Global, Renew, SkippedCheck};
 use super::error::CliError;
-use super::obtain::{conclude, enabled, pass};
+use super::obtain::{conclude, context, enabled, pass, store};
 use super::{Ended, now, simulated};
 use crate::config::{Config, Environment};
-use crate::pipeline::{Mode, Occasion, Options};
+use crate::notify::{self, Look};
+use crate::pipeline::{Context, Mode, Occasion, Options};
 use crate::report::{Report, text};
 
 pub(super) async fn run(
@@ -18,38 +22,64 @@ pub(super) async fn run(
     if let Some(span) = args.simulate {
         return simulated::run(global, args, span, environment).await;
     }
-    let report = report(global, args, environment, now()).await?;
-    conclude(global, &report, text::renew)
+    let config = read(global, environment)?;
+    let now = now();
+    let options = options(args, &config, now);
+    let store = store(&config, options.mode)?;
+    let context = context(&config, &store, now);
+    let report = pass(global, &context, &options, &enabled(&config)?).await?;
+    // A reader of stdout that has gone must not keep an alert back.
+    let ended = conclude(global, &report, text::renew);
+    if options.mode != Mode::DryRun {
+        tell(global, &context, &report).await;
+    }
+    ended
 }
 
-/// What the command does, without printing what came of it
+/// What the command does, without printing or telling what came of it
+#[cfg(feature = "sandbox")]
 pub(super) async fn report(
     global: &Global,
     args: &Renew,
     environment: &Environment,
     now: Timestamp,
 ) -> Result<Report, CliError> {
+    let config = read(global, environment)?;
+    let options = options(args, &config, now);
+    let store = store(&config, options.mode)?;
+    let context = context(&config, &store, now);
+    pass(global, &context, &options, &enabled(&config)?).await
+}
+
+fn read(global: &Global, environment: &Environment) -> Result<Config, CliError> {
     let path = Config::locate(global.config.as_deref(), environment)?;
-    let config = Config::read(&path, environment)?;
-    let domains = enabled(&config)?;
-    let options = Options {
+    Ok(Config::read(&path, environment)?)
+}
+
+fn options(args: &Renew, config: &Config, now: Timestamp) -> Options {
+    let schedule = config.schedule.as_ref();
+    let skipped = args.skip_check.iter().copied();
+    Options {
         mode: match (args.dry_run, args.no_deploy) {
             (true, _) => Mode::DryRun,
             (_, true) => Mode::NoDeploy,
             _ => Mode::Deploy,
         },
         occasion: Occasion::Timer,
-        next: config
-            .schedule
-            .as_ref()
-            .and_then(|schedule| schedule.next(now)),
-        skip: args
-            .skip_check
-            .iter()
-            .copied()
-            .map(SkippedCheck::check)
-            .collect(),
+        next: schedule.and_then(|schedule| schedule.next(now)),
+        skip: skipped.map(SkippedCheck::check).collect(),
         ..Options::default()
-    };
-    pass(global, &config, &options, &domains, now).await
+    }
+}
+
+/// Tells who is to be told, and on stderr what went wrong with that: it changes no exit status
+async fn tell(global: &Global, context: &Context<'_>, report: &Report) {
+    let (mut findings, late) = tokio::join!(
+        notify::after(context, report, Look::AtWhatIsDue),
+        notify::heartbeat(context, report)
+    );
+    findings.extend(late);
+    let mut stderr = AutoStream::new(io::stderr(), global.color.for_stderr());
+    // When stderr is gone there is nobody left to tell.
+    let _ = text::findings(&findings, &mut stderr);
 }

@@ -17,11 +17,13 @@ use crate::finding::{Finding, Severity};
 use crate::time::{display, display_date, elapsed_in_words, in_words};
 
 mod check;
+mod notify;
 mod simulation;
 
 #[cfg(feature = "sandbox")]
 pub(super) use check::brief_check;
 pub use check::check;
+pub use notify::{findings, notify};
 pub use simulation::simulation;
 
 /// Writes a report of `obtain`

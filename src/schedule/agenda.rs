@@ -116,6 +116,7 @@ mod tests {
                 summary: String::new(),
                 generation: None,
                 fingerprint: None,
+                validity: None,
                 renewal_at: None,
                 next_at: next_at.map(at),
                 stages: Vec::new(),

@@ -45,17 +45,28 @@ fn tell_domain(domain: &DomainReport) {
     }
 }
 
+/// Logs what concerns no domain
+pub(super) fn tell_trouble(finding: &Finding) {
+    let (code, words) = (finding.code, words_of(finding));
+    tracing::warn!(code, "{words}");
+}
+
 fn tell_finding(domain: &str, finding: &Finding) {
-    let code = finding.code;
-    let mut words = in_a_line(&finding.evidence);
-    if let Some(cure) = &finding.cure {
-        words = format!("{words} -> {}", in_a_line(cure));
-    }
+    let (code, words) = (finding.code, words_of(finding));
     match finding.severity {
         Severity::Failure => tracing::error!(domain, code, "{words}"),
         Severity::Warning => tracing::warn!(domain, code, "{words}"),
         Severity::Note => tracing::info!(domain, code, "{words}"),
         Severity::Ok => {}
+    }
+}
+
+/// What was seen, and what to do
+fn words_of(finding: &Finding) -> String {
+    let evidence = in_a_line(&finding.evidence);
+    match &finding.cure {
+        Some(cure) => format!("{evidence} -> {}", in_a_line(cure)),
+        None => evidence,
     }
 }
 

@@ -11,6 +11,8 @@ pub(crate) struct Request {
     /// Path without its query
     pub(crate) path: String,
     pub(crate) query: String,
+    /// In lower case, as they came
+    pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -18,6 +20,13 @@ impl Request {
     /// Method and path, such as `GET /directory`
     pub(crate) fn line(&self) -> String {
         format!("{} {}", self.method, self.path)
+    }
+
+    /// The value of a header, whose name is in lower case
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        let found = headers.find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
     }
 
     /// The body as JSON, null where it is none
@@ -35,17 +44,18 @@ impl Request {
             words.next().unwrap_or_default(),
             words.next().unwrap_or_default(),
         );
-        let mut length = 0;
+        let (mut length, mut headers) = (0, Vec::new());
         loop {
             let mut header = String::new();
             stream.read_line(&mut header)?;
-            let header = header.trim().to_ascii_lowercase();
-            if header.is_empty() {
+            let Some((name, value)) = header.trim().split_once(':') else {
                 break;
+            };
+            let (name, value) = (name.to_ascii_lowercase(), value.trim().to_owned());
+            if name == "content-length" {
+                length = value.parse().unwrap_or(0);
             }
-            if let Some(value) = header.strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap_or(0);
-            }
+            headers.push((name, value));
         }
         let mut body = vec![0; length];
         stream.read_exact(&mut body)?;
@@ -54,6 +64,7 @@ impl Request {
             method,
             path: path.to_owned(),
             query: query.to_owned(),
+            headers,
             body,
         }))
     }

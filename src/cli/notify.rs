@@ -1,0 +1,28 @@
+//! `certd notify --test`.
+
+use super::args::Global;
+use super::error::CliError;
+use super::{Ended, crypto_provider, now, print_report};
+use crate::config::{Config, Environment};
+use crate::notify;
+use crate::report::text;
+
+pub(super) async fn run(global: &Global, environment: &Environment) -> Result<Ended, CliError> {
+    let path = Config::locate(global.config.as_deref(), environment)?;
+    let config = Config::read(&path, environment)?;
+    if config.notify.is_empty() {
+        return Err(CliError::NoChannel {
+            file: config.path.display().to_string(),
+        });
+    }
+    let report = notify::test(&config, &crypto_provider(), now()).await;
+    if !(global.quiet && report.is_well()) {
+        print_report(&report, global.format, global.color, |report, out| {
+            text::notify(report, out)
+        })?;
+    }
+    Ok(match report.is_well() {
+        true => Ended::Well,
+        false => Ended::Failed,
+    })
+}

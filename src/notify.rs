@@ -1,0 +1,286 @@
+//! Alerts: whom `[[notify]]` names is told of a change, and `heartbeat` is called when all is well.
+//!
+//! What is told is decided by [`crate::plan::alert`]. Delivery is bounded in time and never fails a
+//! pass: what goes wrong becomes a warning, and what a channel has not taken is decided anew with
+//! the next pass, for each channel by what it was told itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use rustls::crypto::CryptoProvider;
+use tokio::time::timeout;
+
+use crate::chain::Fingerprint;
+use crate::config::Config;
+use crate::config::notify::{Channel, Event, Means};
+use crate::finding::{Finding, chain_of_causes};
+use crate::pipeline::Context;
+use crate::plan::alert::{self, Channels};
+use crate::report::notify::{ChannelReport, NotifyReport};
+use crate::report::{DomainReport, Report, SCHEMA_VERSION, Verdict};
+use crate::store::Store;
+use crate::store::alerts::Alerts;
+use crate::store::record::RecordError;
+
+mod command;
+mod error;
+mod letter;
+mod mail;
+pub mod message;
+mod post;
+mod secret;
+mod seen;
+
+use error::Undelivered;
+use message::{Entry, Message};
+use seen::seen;
+
+/// What a pass has looked at: where nothing was due, only a look tells that a wrong certificate is
+/// mended
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// What is due, as `certd renew` does
+    AtWhatIsDue,
+    /// What is served too, for every domain of the report
+    AtWhatIsServed,
+}
+
+/// Tells every channel what it is to hear of a pass
+///
+/// The report may be of a part of the domains. What comes back is what went wrong, as warnings: an
+/// alert that nobody could be told is no failure of the pass. Takes [`PATIENCE`] at most. Dropping
+/// the future leaves what was told unremembered, so that it is told again.
+pub async fn after(context: &Context<'_>, report: &Report, look: Look) -> Vec<Finding> {
+    let config = context.config;
+    if config.notify.is_empty() {
+        return Vec::new();
+    }
+    let now = context.now();
+    let mut memory = Memory::of(context.store);
+    let mut alerts = memory.told.clone();
+    let identities: Vec<String> = config.notify.iter().map(identity).collect();
+    let wanted = config.notify.iter().map(|channel| &channel.on);
+    let channels: Channels<'_> = identities.iter().cloned().zip(wanted).collect();
+    let enabled = enabled(config, &alerts);
+    let seen = seen(report, &alerts, config.renewal_fraction, look, now);
+    let is_known = |domain: &str| enabled.contains(domain);
+    alert::remember(&mut alerts, &seen, &channels, is_known, now);
+    let mut findings = Vec::new();
+    for told in tell(context, report, &identities, &alerts, now).await {
+        if told.outcome.is_ok() {
+            for (domain, event) in &told.events {
+                alert::note(&mut alerts, domain, told.identity, *event, now);
+            }
+        }
+        if let Ok(Delivery::InPart(error)) | Err(error) = &told.outcome {
+            findings.push(error.warning(&told.channel.label()));
+        }
+    }
+    memory.keep(context.store, alerts);
+    findings.extend(memory.trouble.as_ref().map(forgetful));
+    findings
+}
+
+/// Tells the dead man's switch that a sweep over all domains went well
+///
+/// Calls nobody where one did not. What comes back is what went wrong, as a warning.
+pub async fn heartbeat(context: &Context<'_>, report: &Report) -> Vec<Finding> {
+    let Some(url) = &context.config.heartbeat else {
+        return Vec::new();
+    };
+    if report.verdict() != Verdict::Well {
+        return Vec::new();
+    }
+    match post::beat(url, &context.provider).await {
+        Ok(()) => Vec::new(),
+        Err(error) => vec![error.warning(&format!("heartbeat {}", url.host()))],
+    }
+}
+
+/// Sends a message of its own kind through every channel
+///
+/// The heartbeat is not called: that would say that a sweep went well.
+pub async fn test(config: &Config, provider: &Arc<CryptoProvider>, now: Timestamp) -> NotifyReport {
+    let message = Message::test(now);
+    let channels = config.notify.iter().map(|channel| async {
+        let begun = Instant::now();
+        let label = channel.label();
+        let finding = match deliver(channel, &message, provider).await {
+            Ok(Delivery::Whole) => {
+                Finding::ok("notify.sent", format!("{label} has taken the message"))
+            }
+            Ok(Delivery::InPart(error)) | Err(error) => error.failure(&label),
+        };
+        ChannelReport {
+            channel: label,
+            finding,
+            elapsed: begun.elapsed(),
+        }
+    });
+    NotifyReport {
+        schema_version: SCHEMA_VERSION,
+        command: "notify",
+        channels: join_all(channels).await,
+    }
+}
+
+/// What came of a message that a channel has taken
+#[derive(Debug)]
+enum Delivery {
+    /// All that it is for have it
+    Whole,
+    /// Somebody has it, and this is why others have not
+    InPart(Undelivered),
+}
+
+/// What was told before, and what is wrong with the memory of it
+struct Memory {
+    told: Alerts,
+    trouble: Option<RecordError>,
+}
+
+impl Memory {
+    fn of(store: &Store) -> Self {
+        let (told, trouble) = match store.alerts() {
+            Ok(told) => (told, None),
+            Err(error) => (Alerts::default(), Some(error)),
+        };
+        Self { told, trouble }
+    }
+
+    /// Keeps what was told now, if there is news; one that was damaged is written anew
+    fn keep(&mut self, store: &Store, told: Alerts) {
+        let is_kept = match &self.trouble {
+            None => told == self.told,
+            Some(RecordError::Newer { .. }) => true,
+            Some(_) => false,
+        };
+        if !is_kept && let Err(error) = store.save_alerts(&told) {
+            self.trouble = Some(error);
+        }
+    }
+}
+
+/// What a channel was to hear of which domain, and what came of it
+struct Told<'c> {
+    channel: &'c Channel,
+    identity: &'c str,
+    events: Vec<(String, Event)>,
+    outcome: Result<Delivery, Undelivered>,
+}
+
+/// Sends each channel its message, all at once
+async fn tell<'c>(
+    context: &Context<'c>,
+    report: &Report,
+    identities: &'c [String],
+    alerts: &Alerts,
+    now: Timestamp,
+) -> Vec<Told<'c>> {
+    // Where nothing is wrong, nothing is looked up.
+    if alerts.domains.is_empty() {
+        return Vec::new();
+    }
+    let domains = report.domains.iter();
+    let reports: BTreeMap<&str, &DomainReport> = domains
+        .map(|domain| (domain.name.as_str(), domain))
+        .collect();
+    let channels = context.config.notify.iter().zip(identities);
+    let jobs = channels.filter_map(|(channel, identity)| {
+        let entries = entries(alerts, &reports, channel, identity, now);
+        if entries.is_empty() {
+            return None;
+        }
+        let events = entries
+            .iter()
+            .map(|entry| (entry.domain.clone(), entry.event));
+        let events = events.collect();
+        let message = Message::alert(entries, now);
+        Some(async move {
+            Told {
+                channel,
+                identity,
+                events,
+                outcome: deliver(channel, &message, &context.provider).await,
+            }
+        })
+    });
+    join_all(jobs).await
+}
+
+/// What a channel is to hear of the domains of a report
+fn entries(
+    alerts: &Alerts,
+    reports: &BTreeMap<&str, &DomainReport>,
+    channel: &Channel,
+    identity: &str,
+    now: Timestamp,
+) -> Vec<Entry> {
+    let domains = alerts.domains.iter();
+    domains
+        .filter_map(|(domain, trouble)| {
+            let report = reports.get(domain.as_str())?;
+            let event = alert::due(trouble, identity, &channel.on, now)?;
+            Some(Entry::new(report, event, alert::since(trouble, identity)))
+        })
+        .collect()
+}
+
+async fn deliver(
+    channel: &Channel,
+    message: &Message,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Delivery, Undelivered> {
+    let delivery = async {
+        match &channel.means {
+            Means::Webhook(webhook) => post::webhook(webhook, message, provider).await?,
+            Means::Mail(mail) => return mail::send(mail, message).await,
+            Means::Telegram(telegram) => post::telegram(telegram, message, provider).await?,
+            Means::Command(command) => command::run(command, message).await?,
+        }
+        Ok(Delivery::Whole)
+    };
+    let outcome = timeout(PATIENCE, delivery).await;
+    let outcome = outcome.unwrap_or_else(|_| Err(Undelivered::late(&channel.means)));
+    let label = channel.label();
+    match &outcome {
+        Ok(_) => tracing::info!(channel = label, domains = message.domains.len(), "told"),
+        Err(error) => tracing::debug!(channel = label, %error, "not told"),
+    }
+    outcome
+}
+
+/// Names of the domains that are looked after; not asked for where nothing is remembered
+fn enabled<'c>(config: &'c Config, alerts: &Alerts) -> BTreeSet<&'c str> {
+    if alerts.domains.is_empty() {
+        return BTreeSet::new();
+    }
+    let domains = config.domains.iter().filter(|domain| domain.enabled);
+    domains.map(|domain| domain.name.as_str()).collect()
+}
+
+/// A digest of what tells a channel from the others: its URL may be a secret
+fn identity(channel: &Channel) -> String {
+    let digest = Fingerprint::of(channel.identity().as_bytes()).to_string();
+    digest.chars().take(DIGEST).collect()
+}
+
+fn forgetful(error: &RecordError) -> Finding {
+    let causes = chain_of_causes(error);
+    let evidence = format!("{causes}: what was told may be told again");
+    let cure = match error {
+        RecordError::Damaged { .. } => "nothing: it is written anew",
+        RecordError::Newer { .. } => "run the certd that wrote it, or move it away",
+        RecordError::Unreadable { .. } | RecordError::File(_) => {
+            "run certd as the owner of the state directory, or as root"
+        }
+    };
+    Finding::warning("notify.memory", evidence).with_cure(cure)
+}
+
+/// Time that one channel may take for one message
+pub const PATIENCE: Duration = Duration::from_secs(30);
+const DIGEST: usize = 16;

@@ -1,0 +1,304 @@
+//! What goes by HTTP: webhooks, Telegram, and the heartbeat.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::error::{Kind, Undelivered};
+use super::message::Message;
+use super::secret::{content, secret};
+use crate::config::notify::{SecretUrl, Telegram, UrlSource, Webhook};
+use crate::finding::excerpt;
+use crate::net::http::{Client, HttpError, Limits, Meter};
+use crate::net::roots;
+
+/// Posts a message to a webhook
+pub(super) async fn webhook(
+    webhook: &Webhook,
+    message: &Message,
+    provider: &Arc<CryptoProvider>,
+) -> Result<(), Undelivered> {
+    let url = match &webhook.url {
+        UrlSource::Given(url) => url.clone(),
+        UrlSource::File(path) => {
+            let wanted = || content(path, "http:// or https:// URL");
+            SecretUrl::parse(&secret(path)?).ok_or_else(wanted)?
+        }
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+    if let Some(path) = &webhook.headers_file {
+        add_headers(&mut headers, path)?;
+    }
+    let post = Post {
+        kind: Kind::Webhook,
+        method: Method::POST,
+        url: url.uri(),
+        headers,
+        body: message.json(),
+    };
+    let client = client(Kind::Webhook, provider, &url, webhook.trust.as_deref())?;
+    post.send(&client).await.map(drop)
+}
+
+/// Sends a message to a Telegram chat
+pub(super) async fn telegram(
+    telegram: &Telegram,
+    message: &Message,
+    provider: &Arc<CryptoProvider>,
+) -> Result<(), Undelivered> {
+    let path = &telegram.token_file;
+    let token = secret(path)?;
+    let is_of_token = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'-');
+    if token.is_empty() || !token.bytes().all(is_of_token) {
+        return Err(content(path, "token of a bot"));
+    }
+    let base = telegram.api.uri().to_string();
+    let url = format!("{}/bot{token}/sendMessage", base.trim_end_matches('/'));
+    let url: Uri = url.parse().map_err(|_| content(path, "token of a bot"))?;
+    let body = json!({
+        "chat_id": telegram.chat,
+        "text": excerpt_of_lines(&message.text, MOST_OF_TELEGRAM),
+        "link_preview_options": {"is_disabled": true},
+    });
+    let post = Post {
+        kind: Kind::Telegram,
+        method: Method::POST,
+        url: &url,
+        headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(JSON))]),
+        body: body.to_string().into(),
+    };
+    let client = client(Kind::Telegram, provider, &telegram.api, None)?;
+    post.send(&client)
+        .await
+        .map(drop)
+        .map_err(|error| without(error, &token))
+}
+
+/// Calls the heartbeat URL
+pub(super) async fn beat(
+    url: &SecretUrl,
+    provider: &Arc<CryptoProvider>,
+) -> Result<(), Undelivered> {
+    let get = Post {
+        kind: Kind::Heartbeat,
+        method: Method::GET,
+        url: url.uri(),
+        headers: HeaderMap::new(),
+        body: Bytes::new(),
+    };
+    let client = client(Kind::Heartbeat, provider, url, None)?;
+    get.send(&client).await.map(drop)
+}
+
+/// A request that is sent until it is taken, three times at most
+struct Post<'p> {
+    kind: Kind,
+    method: Method,
+    url: &'p Uri,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Post<'_> {
+    async fn send(&self, client: &Client) -> Result<Response<Bytes>, Undelivered> {
+        for pause in PAUSES {
+            match self.once(client).await {
+                Err(error) if error.may_pass() => sleep(pause).await,
+                outcome => return outcome,
+            }
+        }
+        self.once(client).await
+    }
+
+    async fn once(&self, client: &Client) -> Result<Response<Bytes>, Undelivered> {
+        let mut request = Request::new(self.body.clone());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.url.clone();
+        *request.headers_mut() = self.headers.clone();
+        let answer = client.send(request).await;
+        let answer = answer.map_err(|error| self.no_answer(&error))?;
+        match answer.status().is_success() {
+            true => Ok(answer),
+            false => Err(Undelivered::Status {
+                kind: self.kind,
+                status: answer.status().as_u16(),
+                words: match self.kind {
+                    Kind::Telegram => description(answer.body()),
+                    // A page that says what was not found repeats the path.
+                    _ => None,
+                },
+            }),
+        }
+    }
+
+    fn no_answer(&self, error: &HttpError) -> Undelivered {
+        let kind = self.kind;
+        match error {
+            HttpError::TimedOut { after, .. } => Undelivered::Silent {
+                kind,
+                after: *after,
+            },
+            error => Undelivered::NoAnswer {
+                kind,
+                reason: error.without_url(),
+            },
+        }
+    }
+}
+
+/// A client for one message: roots are read when there is something to send
+fn client(
+    kind: Kind,
+    provider: &Arc<CryptoProvider>,
+    url: &SecretUrl,
+    trust: Option<&Path>,
+) -> Result<Client, Undelivered> {
+    let roots = match (url.is_https(), trust) {
+        (false, _) => RootCertStore::empty(),
+        (true, None) => roots::system(),
+        (true, Some(path)) => {
+            let mut roots = RootCertStore::empty();
+            roots::add_file(&mut roots, path)?;
+            roots
+        }
+    };
+    let client = Client::for_any_scheme(provider.clone(), roots, LIMITS, Meter::default());
+    client.map_err(|error| Undelivered::NoAnswer {
+        kind,
+        reason: error.without_url(),
+    })
+}
+
+/// Adds the headers of a file; those of the message give way
+fn add_headers(headers: &mut HeaderMap, path: &Path) -> Result<(), Undelivered> {
+    let text = secret(path)?;
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let header = header(line)
+            .ok_or_else(|| content(path, &format!("`Name: value` in line {}", number + 1)));
+        let (name, value) = header?;
+        headers.insert(name, value);
+    }
+    Ok(())
+}
+
+fn header(line: &str) -> Option<(HeaderName, HeaderValue)> {
+    let (name, value) = line.split_once(':')?;
+    let name: HeaderName = name.trim().parse().ok()?;
+    if name == CONTENT_LENGTH || name == TRANSFER_ENCODING {
+        return None;
+    }
+    let mut value: HeaderValue = value.trim().parse().ok()?;
+    value.set_sensitive(true);
+    Some((name, value))
+}
+
+/// What the API of Telegram says of an error
+fn description(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Problem {
+        description: String,
+    }
+    let problem: Problem = serde_json::from_slice(body).ok()?;
+    Some(excerpt(&problem.description, MOST_WORDS))
+}
+
+/// The same error, if the server repeated the secret
+fn without(error: Undelivered, secret: &str) -> Undelivered {
+    match error {
+        Undelivered::Status {
+            kind,
+            status,
+            words: Some(words),
+        } => Undelivered::Status {
+            kind,
+            status,
+            words: Some(words.replace(secret, "...")),
+        },
+        error => error,
+    }
+}
+
+/// The beginning of a text, cut at the end of a line
+///
+/// Telegram counts in UTF-16 code units, of which a character has at most two.
+fn excerpt_of_lines(text: &str, most: usize) -> String {
+    if text.encode_utf16().count() <= most {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    let mut length = CUT.encode_utf16().count();
+    for line in text.split_inclusive('\n') {
+        length += line.encode_utf16().count();
+        if length > most {
+            break;
+        }
+        kept.push_str(line);
+    }
+    kept + CUT
+}
+
+const JSON: &str = "application/json";
+const CUT: &str = "...";
+const LIMITS: Limits = Limits {
+    connect: Duration::from_secs(5),
+    request: Duration::from_secs(10),
+    body: 64 * 1024,
+};
+/// Between three attempts
+const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
+/// Characters of a message (Bot API, `sendMessage`)
+const MOST_OF_TELEGRAM: usize = 4096;
+const MOST_WORDS: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_for_telegram_ends_with_a_whole_line_within_its_limit() {
+        let text = format!("{}\n", "x".repeat(99)).repeat(100);
+        let cut = excerpt_of_lines(&text, MOST_OF_TELEGRAM);
+        assert_eq!(cut.len(), 4_003);
+        assert!(cut.ends_with("x\n..."), "{cut}");
+        let wide = "\u{1f512}".repeat(2_048);
+        assert_eq!(excerpt_of_lines(&wide, MOST_OF_TELEGRAM), wide);
+        assert_eq!(excerpt_of_lines(&format!("{wide}x"), MOST_OF_TELEGRAM), CUT);
+    }
+
+    #[test]
+    fn a_header_has_a_name_and_does_not_decide_on_the_length() {
+        #[track_caller]
+        fn check(line: &str, expected: Option<(&str, &str)>) {
+            let found = header(line);
+            let found = found.as_ref().map(|(name, value)| {
+                let value = value.to_str().expect("ASCII");
+                (name.as_str(), value)
+            });
+            assert_eq!(found, expected, "{line}");
+        }
+        check(
+            "Authorization: Bearer a:b",
+            Some(("authorization", "Bearer a:b")),
+        );
+        check("X-Empty:", Some(("x-empty", "")));
+        check("Authorization Bearer", None);
+        check("two words: x", None);
+        check("x: a\u{1}b", None);
+        check("Content-Length: 0", None);
+        check("transfer-encoding: chunked", None);
+    }
+}
