@@ -3,8 +3,8 @@
 //! What is done in each run is decided by what decides for real: [`super::plan`], with back-off
 //! and windows, [`super::budget`] and the schedule. Made up are the certificates, the CA's windows
 //! and the orders that fail. An order takes no time, but for one that fails: that is a minute after
-//! the run began, as for real, so that "a day later" falls behind the same run of the next day. The
-//! CA's limits always hold, what else it counts is left out, and deployment never fails.
+//! the run began, as for real. The CA's limits always hold, what else it counts is left out, and
+//! deployment never fails.
 //!
 //! A run looks at the domains whose time may have come, and at no other: a year of ten thousand
 //! domains is a few looks for each certificate.

@@ -142,7 +142,7 @@ fn json_tells_the_state_of_every_lineage() {
     assert!(proven["remaining_secs"].as_i64().unwrap() > 0);
     assert!(proven["renewal_at"].is_string());
     assert_eq!(proven["last_result"]["outcome"], "proven");
-    assert_eq!(lineages[3]["next_try"], "2090-01-02T00:00:00Z");
+    assert_eq!(lineages[3]["next_try"], "2090-01-01T23:00:00Z");
     assert!(lineages[4]["remaining_secs"].as_i64().unwrap() < 0);
     assert!(lineages[5]["problem"].is_string());
 }
