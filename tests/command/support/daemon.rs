@@ -88,6 +88,31 @@ impl Daemon {
             .to_owned()
     }
 
+    /// How many passes have ended
+    pub(crate) fn passes(&self) -> usize {
+        let told = guarded(&self.told);
+        let statuses: Vec<&String> = told
+            .iter()
+            .filter(|line| line.starts_with("STATUS="))
+            .collect();
+        let is_work = |status: &str| status.starts_with("STATUS=looking at");
+        let ended = statuses
+            .windows(2)
+            .filter(|pair| is_work(pair[0]) && !is_work(pair[1]));
+        ended.count()
+    }
+
+    /// Waits until another pass than those so far has ended, by what `cause` does
+    #[track_caller]
+    pub(crate) fn wait_for_a_pass(&self, cause: impl FnOnce()) {
+        self.wait_until("it waits", || {
+            !self.status().starts_with("looking at") && self.passes() > 0
+        });
+        let before = self.passes();
+        cause();
+        self.wait_until("another pass", || self.passes() > before);
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.id()).expect("a process identifier");
         kill(Pid::from_raw(id), signal).expect("it runs");
