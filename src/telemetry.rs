@@ -3,7 +3,11 @@
 use std::io;
 
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Form of the log
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -30,27 +34,37 @@ pub enum LogLevel {
     Debug,
 }
 
-/// Starts the log; `$CERTD_LOG` overrides the level with a filter of tracing's own form
+/// Starts the log; `$CERTD_LOG` overrides the level with targets and levels, such as
+/// `certd::schedule=debug,warn`
 ///
 /// Called again it changes nothing.
 pub fn start(level: LogLevel, format: LogFormat) {
-    let level = match level {
-        LogLevel::Error => "error",
-        LogLevel::Warn => "warn",
-        LogLevel::News => "certd::schedule=info,warn",
-        LogLevel::Info => "certd=info,warn",
-        // hickory-server tells of every question at info.
-        LogLevel::Debug => "certd=debug,hickory_server=warn,info",
-    };
-    let filter = EnvFilter::try_from_env("CERTD_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let wanted = std::env::var("CERTD_LOG").ok();
+    let filter = wanted.and_then(|wanted| wanted.parse().ok());
+    let log = registry().with(filter.unwrap_or_else(|| usual(level)));
+    let lines = layer()
         .with_writer(io::stderr)
         .with_target(false)
         .with_ansi(false);
     // Only a second start can fail, and then the first one holds.
     let _ = match format {
-        LogFormat::Text => log.try_init(),
-        LogFormat::Json => log.json().try_init(),
+        LogFormat::Text => log.with(lines).try_init(),
+        LogFormat::Json => log.with(lines.json()).try_init(),
     };
+}
+
+fn usual(level: LogLevel) -> Targets {
+    let of_others = |level| Targets::new().with_default(level);
+    match level {
+        LogLevel::Error => of_others(LevelFilter::ERROR),
+        LogLevel::Warn => of_others(LevelFilter::WARN),
+        LogLevel::News => {
+            of_others(LevelFilter::WARN).with_target("certd::schedule", LevelFilter::INFO)
+        }
+        LogLevel::Info => of_others(LevelFilter::WARN).with_target("certd", LevelFilter::INFO),
+        // hickory-server tells of every question at info.
+        LogLevel::Debug => of_others(LevelFilter::INFO)
+            .with_target("certd", LevelFilter::DEBUG)
+            .with_target("hickory_server", LevelFilter::WARN),
+    }
 }

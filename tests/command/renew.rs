@@ -78,7 +78,7 @@ fn what_is_not_due_is_left_alone_without_a_request() {
     let host = host();
     let requests = host.ca.requests().len();
     let before = host.place.tree("state/domains");
-    for _ in 0..20 {
+    for _ in 0..100 {
         let run = host.certd(&["renew"]).exits(0);
         assert!(run.stdout.contains("2 unchanged"), "{run}");
         assert!(run.stdout.contains("no request to a CA"), "{run}");
