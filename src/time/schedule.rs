@@ -23,6 +23,10 @@ impl Schedule {
             .seconds(Seconds::Disallowed)
             .year(Year::Disallowed)
             .build();
+        let fields = pattern.split_whitespace().count();
+        if fields != FIELDS {
+            return Err(ScheduleError::Fields(fields));
+        }
         let unusable = |error: croner::errors::CronError| ScheduleError::Pattern(error.to_string());
         let schedule = Self {
             cron: parser.parse(pattern).map_err(unusable)?,
@@ -58,13 +62,18 @@ impl Schedule {
 /// Why a text is no schedule
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ScheduleError {
-    /// It does not read as five fields of cron
-    #[error("it is no cron pattern of five fields: {0}")]
+    /// It has another number of fields
+    #[error("a cron pattern has five fields, and it has {0}")]
+    Fields(usize),
+    /// A field is none
+    #[error("it is no cron pattern: {0}")]
     Pattern(String),
     /// No day has such a date
     #[error("no such time ever comes")]
     Never,
 }
+
+const FIELDS: usize = 5;
 
 #[cfg(test)]
 mod tests {
@@ -143,7 +152,11 @@ mod tests {
 
     #[test]
     fn what_is_no_pattern_is_refused() {
-        for text in ["", "* * * *", "0 0 3 * * *", "61 * * * *", "@x", "\u{1b}"] {
+        for (text, fields) in [("", 0), ("* * * *", 4), ("0 0 3 * * *", 6), ("@x", 1)] {
+            let refused = Schedule::parse(text);
+            assert_eq!(refused, Err(ScheduleError::Fields(fields)), "{text:?}");
+        }
+        for text in ["61 * * * *", "* * * * \u{1b}"] {
             let refused = Schedule::parse(text);
             assert!(
                 matches!(refused, Err(ScheduleError::Pattern(_))),
