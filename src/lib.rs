@@ -122,12 +122,13 @@
 //! from the state on disk, as `renew` does. Every pass also looks at what is served: an older
 //! generation of the same lineage is mended by a reload; anything else is told
 //! ([`report::Outcome::Drifted`]) and nothing is touched, for a reload would make an edit real that
-//! its author has not finished. After a pass each domain has an instant of its own
+//! its author has not finished. A domain without `[nginx]` is made live. After a pass each domain has an instant of its own
 //! ([`plan::agenda`]): its renewal, the next question to its CA, the end of a back-off; what could
 //! be done already and was not is tried after 1 and 10 minutes, then every 100, which costs no
-//! order. Every domain is looked at in a sweep, at the times of `[renewal] schedule` and up to
+//! order. Starts of a container cause one look
+//! a minute at most. Every domain is looked at in a sweep, at the times of `[renewal] schedule` and up to
 //! `jitter` later. The wall clock is looked at hourly at least. The lock is held during a pass
-//! alone. SIGHUP reads domains.toml again, and one with mistakes changes nothing; SIGTERM gives a
+//! alone; `daemon.lock` keeps a second daemon from the same state directory. SIGHUP reads domains.toml again, and one with mistakes changes nothing; SIGTERM gives a
 //! pass [`schedule::DRAIN`], then ends it as any signal does, with exit status 0: it is how a
 //! daemon ends well.
 //!
@@ -142,8 +143,10 @@
 //! that is down, a failed mount) costs the CA nothing and does not back off. A refusal that time does
 //! not mend (a paused account, a forbidden name, a key or contact that it will not have) stops: the
 //! same is not asked again until issuer, profile, names, key type, contact or account change, or
-//! with `--force`. Failed deployments are counted apart and are tried again by every run: the
-//! operator has just mended something.
+//! with `--force`. Failed deployments are counted apart, by the same pauses: the daemon waits
+//! for them, and a run that a person or a timer starts does not, for something may have been mended;
+//! nor does the daemon after SIGHUP. A look that fails where nothing was to be deployed counts for
+//! nothing.
 //!
 //! **Alerts.** See [`notify`] and [`plan::alert`]. A domain is in trouble from the first pass that saw
 //! it fail, or wait with half of its reserve gone, until one that saw it well; to wait is neither. In a

@@ -101,6 +101,8 @@ pub struct Options {
     pub skip: BTreeSet<Check>,
     /// What the run is for
     pub occasion: Occasion,
+    /// When a deployment that failed is tried again
+    pub retry: Retry,
     /// When the next run comes; `None` where nobody knows
     pub next: Option<Timestamp>,
 }
@@ -127,6 +129,16 @@ impl Occasion {
             Self::Sweep => "run",
         }
     }
+}
+
+/// When a deployment that failed is tried again
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Retry {
+    /// By each run: whoever started it has mended something
+    #[default]
+    Now,
+    /// After 1, 10 and 100 minutes, then daily
+    AfterBackoff,
 }
 
 /// How far `obtain` goes
@@ -226,6 +238,8 @@ struct Work<'c> {
     findings: Vec<Finding>,
     /// Whether its lineage could be read
     is_known: bool,
+    /// Whether it only waits for the end of a back-off
+    is_waiting: bool,
     /// What is said of it if nothing happens to its target: nothing is due, and it is served
     confirmed: Option<String>,
     /// What was known of it when its names were looked at before the order

@@ -4,7 +4,7 @@
 //! watchdog and Docker's events are heard meanwhile. What is to be done for a domain is decided by
 //! the pass, from the state on disk: the daemon only knows when.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -21,9 +21,10 @@ use crate::config::{Config, ConfigError, Domain, Environment, Nginx};
 use crate::finding::chain_of_causes;
 use crate::name::DnsName;
 use crate::notify::{self, Look};
-use crate::pipeline::{Context, Occasion, Options, Patience, Progress, chance};
+use crate::pipeline::{Context, Occasion, Options, Patience, Progress, Retry, chance};
 use crate::report::Report;
 use crate::run::{self, RunError};
+use crate::store::lock::{Attempt, Lock, LockError};
 use crate::store::{Store, StoreError};
 use crate::systemd;
 use crate::time::display;
@@ -92,39 +93,76 @@ impl Settings {
     }
 }
 
+/// Makes this the only daemon of a state directory
+fn claim(store: &Store) -> Result<Lock, DaemonError> {
+    match store.try_daemon_lock()? {
+        Attempt::Taken(lock) => Ok(lock),
+        Attempt::Busy(holder) => Err(DaemonError::Busy { holder }),
+    }
+}
+
 fn enabled(config: &Config) -> impl Iterator<Item = &Domain> {
     config.domains.iter().filter(|domain| domain.enabled)
 }
 
 /// A pass that runs, and the domains that it is about
 struct Pass {
+    is_sweep: bool,
     domains: BTreeSet<DnsName>,
     ending: Pin<Box<dyn Future<Output = Result<Report, RunError>>>>,
+}
+
+/// Whether a daemon works by what domains.toml says
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It does
+    Current,
+    /// What it says now was refused: the dead man's switch must notice
+    Refused,
 }
 
 struct Daemon {
     setup: Setup,
     settings: Arc<Settings>,
+    /// Whether that is what domains.toml says
+    standing: Standing,
+    /// Held as long as it runs
+    only: Lock,
     agenda: Agenda,
     sweeps: Sweeps,
     watch: Watch,
+    /// Domains that were not well when they were looked at last
+    troubled: BTreeSet<String>,
     /// Whether every domain is to be looked at next
     wants_sweep: bool,
+    /// Whether the next pass deploys what is in a back-off: whoever has it read domains.toml again
+    /// has mended something
+    retry: Retry,
+    /// Whether a sweep did not come about
+    owes_sweep: bool,
     /// Domains whose container started while a pass ran
-    started: BTreeSet<DnsName>,
+    started: BTreeMap<DnsName, Timestamp>,
+    /// When the containers of each target were last looked at because one had started
+    looks: BTreeMap<Nginx, Timestamp>,
 }
 
 impl Daemon {
     async fn start(setup: Setup) -> Result<Self, DaemonError> {
         let settings = Arc::new(Settings::read(&setup)?);
         let mut daemon = Self {
+            only: claim(&settings.store)?,
+            standing: Standing::Current,
             watch: Watch::start(&settings.config, setup.patience.engine),
             settings,
             setup,
             agenda: Agenda::default(),
             sweeps: Sweeps::start().await?,
             wants_sweep: true,
-            started: BTreeSet::new(),
+            troubled: BTreeSet::new(),
+            retry: Retry::AfterBackoff,
+            owes_sweep: false,
+            looks: BTreeMap::new(),
+            started: BTreeMap::new(),
         };
         daemon.plan_sweep().await;
         let domains = enabled(&daemon.settings.config).count();
@@ -137,6 +175,8 @@ impl Daemon {
         let mut watchdog = Watchdog::new();
         let mut pass: Option<Pass> = None;
         let order = loop {
+            // In each turn, so that a clock that was set is noticed whatever else happens.
+            self.plan_sweep().await;
             if pass.is_none() {
                 pass = self.next_pass();
             }
@@ -148,10 +188,10 @@ impl Daemon {
                     order => break order.unwrap_or(Order::Stop),
                 },
                 report = ending(&mut pass) => self.conclude(&mut pass, report).await,
-                () = self.sweeps.next() => self.sweep().await,
+                () = self.sweeps.next() => self.wants_sweep = true,
                 nginx = self.watch.next() => self.note_start(&nginx, pass.as_ref()),
                 () = watchdog.tick() => systemd::alive(),
-                () = sleep(idle), if pass.is_none() => self.plan_sweep().await,
+                () = sleep(idle), if pass.is_none() => {}
             }
         };
         systemd::stopping();
@@ -168,23 +208,28 @@ impl Daemon {
     /// The next pass, if its time has come
     fn next_pass(&mut self) -> Option<Pass> {
         let now = self.now();
-        let (scope, domains): (Scope, BTreeSet<DnsName>) = match mem::take(&mut self.wants_sweep) {
-            true => {
-                let all = enabled(&self.settings.config);
-                (
-                    Scope::Every,
-                    all.map(|domain| domain.name.clone()).collect(),
-                )
-            }
-            false => (Scope::Some, self.agenda.due(now).into_iter().collect()),
+        let is_sweep = mem::take(&mut self.wants_sweep);
+        let domains: BTreeSet<DnsName> = match is_sweep {
+            true => enabled(&self.settings.config)
+                .map(|domain| domain.name.clone())
+                .collect(),
+            false => self.agenda.due(now).into_iter().collect(),
         };
+        // One that did not come about left every domain due at the same instant.
+        let is_sweep = is_sweep || (!domains.is_empty() && mem::take(&mut self.owes_sweep));
+        let heartbeat = match self.standing {
+            Standing::Current if is_sweep => Heartbeat::IfWell,
+            _ => Heartbeat::Never,
+        };
+        let retry = mem::replace(&mut self.retry, Retry::AfterBackoff);
         if domains.is_empty() {
             return None;
         }
         systemd::status(&format!("looking at {}", count(domains.len())));
         let (setup, settings) = (self.setup.clone(), self.settings.clone());
-        let work = look(setup, settings, domains.clone(), scope);
+        let work = look(setup, settings, domains.clone(), heartbeat, retry);
         Some(Pass {
+            is_sweep,
             domains,
             ending: Box::pin(work),
         })
@@ -193,32 +238,31 @@ impl Daemon {
     /// Notes what came of a pass
     async fn conclude(&mut self, pass: &mut Option<Pass>, result: Result<Report, RunError>) {
         let now = self.now();
-        let domains = pass.take().map(|pass| pass.domains).unwrap_or_default();
+        let Some(Pass {
+            domains, is_sweep, ..
+        }) = pass.take()
+        else {
+            return;
+        };
         match result {
             Ok(report) => {
-                log::tell(&report);
+                log::tell(&report, &mut self.troubled);
                 self.agenda.note(&report, now);
             }
             Err(error) => {
                 tracing::warn!(error = %chain_of_causes(&error), "the pass is put off");
                 self.agenda.postpone(domains, now);
+                self.owes_sweep |= is_sweep;
             }
         }
         let known: BTreeSet<&DnsName> = enabled(&self.settings.config)
             .map(|domain| &domain.name)
             .collect();
         self.agenda.keep(|name| known.contains(name));
-        for name in mem::take(&mut self.started) {
-            self.agenda.bring_forward(name, soon(now));
+        for (name, at) in mem::take(&mut self.started) {
+            self.agenda.bring_forward(name, at.max(now));
         }
-        self.plan_sweep().await;
         systemd::status(&self.outlook());
-    }
-
-    /// It is time for a sweep
-    async fn sweep(&mut self) {
-        self.wants_sweep = true;
-        self.plan_sweep().await;
     }
 
     /// Plans a sweep where none is planned, or one by a clock that was ahead
@@ -241,11 +285,13 @@ impl Daemon {
     /// Reads domains.toml again; one with mistakes changes nothing
     async fn reload(&mut self) {
         systemd::reloading();
-        match Settings::read(&self.setup) {
+        match self.read_again() {
             Ok(settings) => {
+                self.standing = Standing::Current;
                 self.watch = Watch::start(&settings.config, self.setup.patience.engine);
                 self.settings = Arc::new(settings);
                 self.wants_sweep = true;
+                self.retry = Retry::Now;
                 // By the new schedule.
                 if let Err(error) = self.sweeps.plan(None, self.now()).await {
                     tracing::error!(error = %chain_of_causes(&error), "no sweep is planned");
@@ -255,6 +301,7 @@ impl Daemon {
                 tracing::info!(domains, "domains.toml is read again");
             }
             Err(error) => {
+                self.standing = Standing::Refused;
                 let error = chain_of_causes(&error);
                 tracing::error!(%error, "domains.toml is refused, the old one stays in force");
             }
@@ -262,15 +309,28 @@ impl Daemon {
         systemd::ready(&self.outlook());
     }
 
+    fn read_again(&mut self) -> Result<Settings, DaemonError> {
+        let settings = Settings::read(&self.setup)?;
+        if settings.store.state() != self.settings.store.state() {
+            self.only = claim(&settings.store)?;
+        }
+        Ok(settings)
+    }
+
     /// A container has started: what its domains are served with may have changed
     fn note_start(&mut self, nginx: &Nginx, pass: Option<&Pass>) {
-        let at = soon(self.now());
+        let now = self.now();
+        // One that restarts in a loop is no reason to look in a loop.
+        let last = self.looks.get(nginx).copied();
+        let earliest = last.map(|last| last.saturating_add(BETWEEN_LOOKS).unwrap_or(last));
+        let at = earliest.unwrap_or(now).max(soon(now));
+        self.looks.insert(nginx.clone(), at);
         let served = enabled(&self.settings.config)
             .filter(|domain| domain.nginx.as_ref() == Some(nginx))
             .map(|domain| domain.name.clone());
         for name in served {
             match pass {
-                Some(_) => drop(self.started.insert(name)),
+                Some(_) => drop(self.started.insert(name, at)),
                 None => self.agenda.bring_forward(name, at),
             }
         }
@@ -288,24 +348,27 @@ impl Daemon {
     fn outlook(&self) -> String {
         let domains = count(enabled(&self.settings.config).count());
         let next = self.agenda.next();
-        let next = next.map(|(at, name)| format!("; {name} at {}", display(at)));
+        let next = next.map(|(at, name)| format!("; next look: {name} at {}", display(at)));
         let sweep = self.sweeps.planned().map(display);
-        let sweep = sweep.map(|at| format!("; sweep at {at}"));
+        let sweep = sweep.map(|at| format!("; at all of them: {at}"));
+        let standing = match self.standing {
+            Standing::Current => "",
+            Standing::Refused => "domains.toml is refused, see the log; ",
+        };
         format!(
-            "{domains}{}{}",
+            "{standing}{domains}{}{}",
             next.unwrap_or_default(),
             sweep.unwrap_or_default()
         )
     }
 }
 
-/// Which domains a pass is about
+/// Whether the dead man's switch hears of a pass
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scope {
-    /// All of them: a sweep
-    Every,
-    /// Those whose time has come
-    Some,
+enum Heartbeat {
+    /// Of one over all domains, if all is well
+    IfWell,
+    Never,
 }
 
 /// One pass over these domains, and the alerts that follow from it
@@ -313,7 +376,8 @@ async fn look(
     setup: Setup,
     settings: Arc<Settings>,
     names: BTreeSet<DnsName>,
-    scope: Scope,
+    heartbeat: Heartbeat,
+    retry: Retry,
 ) -> Result<Report, RunError> {
     let Settings { config, store } = &*settings;
     let context = Context {
@@ -326,6 +390,7 @@ async fn look(
     };
     let options = Options {
         occasion: Occasion::Sweep,
+        retry,
         ..Options::default()
     };
     let domains: Vec<&Domain> = enabled(config)
@@ -333,7 +398,7 @@ async fn look(
         .collect();
     let report = run::obtain(&context, &options, &domains).await?;
     let mut troubles = notify::after(&context, &report, Look::AtWhatIsServed).await;
-    if scope == Scope::Every {
+    if heartbeat == Heartbeat::IfWell {
         troubles.extend(notify::heartbeat(&context, &report).await);
     }
     troubles.iter().for_each(log::tell_trouble);
@@ -352,13 +417,18 @@ async fn ending(pass: &mut Option<Pass>) -> Result<Report, RunError> {
 async fn drain(pass: Pass, mut orders: mpsc::UnboundedReceiver<Order>) {
     tokio::select! {
         biased;
-        _ = orders.recv() => {}
+        () = stop(&mut orders) => {}
         ended = timeout(DRAIN, pass.ending) => match ended {
-            Ok(Ok(report)) => log::tell(&report),
+            Ok(Ok(report)) => log::tell(&report, &mut BTreeSet::new()),
             Ok(Err(error)) => tracing::warn!(error = %chain_of_causes(&error), "the pass failed"),
             Err(_) => tracing::info!("a pass is broken off; the next start goes on with it"),
         },
     }
+}
+
+/// Waits until it is told to stop at once, or once more to come to an end
+async fn stop(orders: &mut mpsc::UnboundedReceiver<Order>) {
+    while orders.recv().await == Some(Order::Reload) {}
 }
 
 /// systemd's watchdog, where there is one
@@ -406,6 +476,15 @@ pub enum DaemonError {
     /// The directories that it names cannot be used
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Another daemon works with the same state directory
+    #[error("another certd runs already{}", holder.map(|id| format!(" (process {id})")).unwrap_or_default())]
+    Busy {
+        /// Its process identifier, where known
+        holder: Option<u32>,
+    },
+    /// Whether one does cannot be told
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// Sweeps cannot be planned
     #[error(transparent)]
     Sweep(#[from] SweepError),
@@ -415,4 +494,6 @@ pub enum DaemonError {
 pub const DRAIN: Duration = Duration::from_secs(4);
 /// How often the wall clock is looked at, at least: a host may sleep, and clocks are set
 const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
+/// Time between two looks at a target whose containers start again and again
+const BETWEEN_LOOKS: SignedDuration = SignedDuration::from_mins(1);
 const SETTLING: SignedDuration = SignedDuration::from_secs(2);

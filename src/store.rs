@@ -150,6 +150,10 @@ impl Store {
     fn lock_file(&self) -> PathBuf {
         self.state.join(LOCK)
     }
+
+    fn daemon_lock_file(&self) -> PathBuf {
+        self.state.join(DAEMON_LOCK)
+    }
 }
 
 /// The directories above `path` that do not exist, outermost first
@@ -255,6 +259,7 @@ const ACCOUNTS: &str = "accounts";
 const DOMAINS: &str = "domains";
 const ORDERS: &str = "orders";
 const LOCK: &str = "lock";
+const DAEMON_LOCK: &str = "daemon.lock";
 
 #[cfg(test)]
 mod tests;

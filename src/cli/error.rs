@@ -12,7 +12,7 @@ use crate::finding::Explain;
 use crate::name::{DnsName, NameError};
 use crate::net::roots::TrustError;
 use crate::run::RunError;
-use crate::schedule::sweeps::SweepError;
+use crate::schedule::DaemonError;
 use crate::store::StoreError;
 
 /// Why a command ended without a report
@@ -55,7 +55,7 @@ pub(super) enum CliError {
     #[error("stopped by a signal{after}")]
     Stopped { number: u8, after: &'static str },
     #[error(transparent)]
-    Daemon(SweepError),
+    Daemon(DaemonError),
     #[error("the process cannot be set up")]
     Runtime(#[source] io::Error),
     #[error("the result cannot be written")]
@@ -77,7 +77,9 @@ impl CliError {
             | Self::Target { .. }
             | Self::Store(StoreError::KeyGroup { .. })
             | Self::Trust(_) => Ended::Usage,
-            Self::Run(RunError::Busy { .. }) => Ended::Later,
+            Self::Run(RunError::Busy { .. }) | Self::Daemon(DaemonError::Busy { .. }) => {
+                Ended::Later
+            }
             Self::Stopped { number, .. } => Ended::Signal(*number),
             #[cfg(feature = "sandbox")]
             Self::Demo(error) => error.ended(),

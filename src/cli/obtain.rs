@@ -11,7 +11,7 @@ use super::progress::Watcher;
 use super::{Ended, Out, crypto_provider, now, print_report};
 use crate::config::{Config, Domain, Environment};
 use crate::name::DnsName;
-use crate::pipeline::{Context, Mode, Occasion, Options, Patience, Progress};
+use crate::pipeline::{Context, Mode, Occasion, Options, Patience, Progress, Retry};
 use crate::plan::Urgency;
 use crate::report::{Report, Verdict, text};
 use crate::run;
@@ -124,6 +124,7 @@ fn options(config: &Config, args: &Obtain) -> Result<Options, CliError> {
             .map(|skipped| skipped.check())
             .collect(),
         occasion: Occasion::ByHand,
+        retry: Retry::Now,
         next: None,
     })
 }

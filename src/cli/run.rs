@@ -51,7 +51,7 @@ impl From<DaemonError> for CliError {
             DaemonError::Config(error) => error.into(),
             DaemonError::NoDomain => Self::NoDomain,
             DaemonError::Store(error) => error.into(),
-            DaemonError::Sweep(error) => Self::Daemon(error),
+            error => Self::Daemon(error),
         }
     }
 }

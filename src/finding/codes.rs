@@ -84,6 +84,7 @@ pub const CODES: &[Code] = &[
     bad("connect.reset", "the server closed the connection", "see the server's log"),
     bad("connect.timeout", "the address does not answer", "open the firewall, or correct the record"),
     bad("connect.unreachable", "the address cannot be reached", "correct the record if the address has changed"),
+    bad("deploy.backoff", "a deployment that failed waits for its next try", "mend its cause; `certd obtain` deploys at once"),
     good("dns.addresses", "the name has addresses"),
     bad("dns.alias", "the name is an alias", "nothing"),
     bad("dns.alias_chain", "many aliases in a row", "point the name closer to its address"),

@@ -45,10 +45,19 @@ fn state(domain: &DomainReport, look: Look) -> Option<State> {
         Outcome::Unchanged if look == Look::AtWhatIsServed => State::Well,
         Outcome::Unchanged | Outcome::Live => State::Idle,
         Outcome::Later => State::Waiting,
+        Outcome::Drifted if shows_nothing(&domain.findings) => State::Failing(Event::Failed),
         Outcome::Drifted => State::Failing(Event::WrongCertificate),
         Outcome::NotServed | Outcome::Failed => State::Failing(failure(&domain.findings)),
         Outcome::Rehearsed | Outcome::Planned => return None,
     })
+}
+
+/// Whether there was no certificate to look at
+fn shows_nothing(findings: &[Finding]) -> bool {
+    let mut failures = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Failure);
+    failures.any(|finding| finding.code == "proof.no_tls")
 }
 
 /// The event that a failure is

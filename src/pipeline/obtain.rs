@@ -7,12 +7,12 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::{Context, Mode, Occasion, Options, Previous, Ready, Work, renewal_info};
+use super::{Context, Mode, Occasion, Options, Previous, Ready, Retry, Work, renewal_info};
 use crate::chain::{Certificate, KeyType};
 use crate::config::Domain;
 use crate::finding::{Finding, chain_of_causes};
 use crate::name::DnsName;
-use crate::plan::{self, Demand, Due, Goal, Newest, Plan, Subject, due};
+use crate::plan::{self, Demand, Due, Goal, Newest, Plan, Subject, backoff, due};
 use crate::report::{Outcome, Report, SCHEMA_VERSION, Stage, TargetReport};
 use crate::store::files::FileError;
 use crate::store::lineage::{Generation, GenerationError, Lineage, LineageError};
@@ -70,6 +70,8 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
             for target in &mut targets {
                 close::close(context, target, &mut works).await;
             }
+            let without_target = works.iter_mut().filter(|work| makes_live(options, work));
+            without_target.for_each(|work| make_live(context, work));
         }
         Mode::NoDeploy => works.iter_mut().for_each(|work| make_live(context, work)),
         Mode::Rehearse | Mode::DryRun | Mode::Check => {}
@@ -140,6 +142,7 @@ fn take_stock<'c>(context: &Context<'c>, options: &Options, domain: &'c Domain) 
         stages: Vec::new(),
         findings: Vec::new(),
         is_known: false,
+        is_waiting: false,
         confirmed: None,
         known: None,
         newest: None,
@@ -195,6 +198,7 @@ fn make_plan(
         urgency: options.urgency,
         goal: match options.mode {
             Mode::NoDeploy => Goal::Live,
+            _ if makes_live(options, work) => Goal::Live,
             _ => Goal::Proven,
         },
         issuer: options.issuer.as_deref(),
@@ -243,6 +247,12 @@ fn apply_plan(
         let finding = stopped(&work.lineage.record.order_failures, &words);
         return work.fail_with(Stage::Plan, begun, finding);
     }
+    if let (Plan::Deploy { generation }, Retry::AfterBackoff) = (&work.plan, options.retry)
+        && let Some(until) = backoff::next_try(&work.lineage.record.deploy_failures)
+        && until > context.now()
+    {
+        return wait_to_deploy(work, begun, *generation, until);
+    }
     work.done(Stage::Plan, begun, words.clone());
     match (options.mode, &work.plan) {
         (Mode::DryRun, _) => {
@@ -257,11 +267,32 @@ fn apply_plan(
             let summary = format!("generation {generation} is live, nothing is due");
             work.end(Outcome::Unchanged, summary);
         }
-        (Mode::Deploy, _) if work.domain.nginx.is_none() => {
+        (Mode::Deploy, _) if work.domain.nginx.is_none() && !makes_live(options, work) => {
             work.fail_with(Stage::Plan, begun, no_target());
         }
         _ => {}
     }
+}
+
+/// Ends the work until the back-off of deployments is over
+fn wait_to_deploy(work: &mut Work<'_>, begun: Instant, generation: u32, until: Timestamp) {
+    let failures = &work.lineage.record.deploy_failures;
+    let last = failures.reason.as_deref().unwrap_or_default();
+    let until = display(until);
+    let evidence =
+        format!("generation {generation} is deployed again from {until}; the last: {last}");
+    let finding = Finding::warning("deploy.backoff", evidence)
+        .with_cure("once that is mended, `certd obtain` deploys at once, without an order");
+    let summary = finding.evidence.clone();
+    work.findings.push(finding);
+    work.done(Stage::Plan, begun, "wait");
+    work.is_waiting = true;
+    work.end(Outcome::Later, summary);
+}
+
+/// Whether a daemon has nothing to reload for the domain: it is made live, and that is all
+fn makes_live(options: &Options, work: &Work<'_>) -> bool {
+    options.occasion == Occasion::Sweep && work.domain.nginx.is_none()
 }
 
 /// Whether what is served does not matter where nothing is due: a timer looks at nothing, and a
@@ -270,7 +301,7 @@ fn leaves_alone(options: &Options, work: &Work<'_>) -> bool {
     match options.occasion {
         Occasion::ByHand => false,
         Occasion::Timer => true,
-        Occasion::Sweep => work.domain.nginx.is_none(),
+        Occasion::Sweep => makes_live(options, work),
     }
 }
 
@@ -426,14 +457,23 @@ fn keep_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
     if !work.is_known || options.mode.is_trial() {
         return;
     }
+    let failures = &mut work.lineage.record.deploy_failures;
+    let is_well_again = end.outcome == Outcome::Unchanged && failures.count > 0;
+    if is_well_again {
+        failures.clear();
+    }
     // That a timer or a sweep found nothing to do is no news.
-    if options.occasion != Occasion::ByHand && end.outcome == Outcome::Unchanged {
+    let is_idle = options.occasion != Occasion::ByHand && end.outcome == Outcome::Unchanged;
+    if work.is_waiting || (is_idle && !is_well_again) {
         return;
     }
     match end.outcome {
         Outcome::Proven => prune(context, work),
         // Without a generation it was the order that failed, and that is counted where it failed.
-        Outcome::Failed | Outcome::NotServed if work.ready.is_some() => {
+        // Where nothing was to be deployed it was a look that failed.
+        Outcome::Failed | Outcome::NotServed
+            if work.ready.is_some() && !matches!(work.plan, Plan::Confirm { .. }) =>
+        {
             let failures = &mut work.lineage.record.deploy_failures;
             failures.add(context.now(), None, end.summary.clone());
         }

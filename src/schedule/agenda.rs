@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::name::DnsName;
 use crate::plan::backoff;
-use crate::report::{Report, Verdict};
+use crate::report::{Outcome, Report, Verdict};
 
 /// The next look at each domain that is worth one
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +34,11 @@ impl Agenda {
             };
             let is_well = domain.outcome.verdict() == Verdict::Well;
             match domain.next_at {
+                // Whoever mends what is served is to see it soon.
+                Some(at) if at > now && domain.outcome == Outcome::Drifted => {
+                    self.try_later(name.clone(), now);
+                    self.bring_forward(name, at);
+                }
                 Some(at) if at > now => self.set(name, at, 0),
                 None if is_well => drop(self.entries.remove(&name)),
                 _ => self.try_later(name, now),
@@ -93,7 +98,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::report::{DomainReport, Outcome, SCHEMA_VERSION};
+    use crate::report::{DomainReport, SCHEMA_VERSION};
 
     const SHOP: &str = "rare-books.test";
 

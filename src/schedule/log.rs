@@ -1,18 +1,27 @@
 //! What came of a pass, in the daemon's log: what changed and what is wrong, nothing else.
 
+use std::collections::BTreeSet;
+
 use crate::finding::{Finding, Severity, one_line};
 use crate::report::{DomainReport, Outcome, Report, StageResult, TargetReport, Verdict};
 
-/// Logs a pass
-pub(super) fn tell(report: &Report) {
+/// Logs a pass; `troubled` are the domains that were not well before, and then those that are not
+/// now
+pub(super) fn tell(report: &Report, troubled: &mut BTreeSet<String>) {
     for domain in &report.domains {
         tell_domain(domain);
+        let name = &domain.name;
+        if domain.outcome.verdict() == Verdict::Failed {
+            troubled.insert(name.clone());
+        } else if troubled.remove(name) && domain.outcome == Outcome::Unchanged {
+            tracing::info!(domain = name, "well again: {}", domain.summary);
+        }
     }
     for target in &report.targets {
         tell_target(target);
     }
     for orphan in &report.orphans {
-        tracing::debug!(
+        tracing::info!(
             domain = orphan,
             "not in the configuration: nobody renews it"
         );

@@ -19,8 +19,10 @@ pub struct Sweeps {
     scheduler: JobScheduler,
     /// The job, and the instant for which it was added
     planned: Option<(Job, Timestamp)>,
-    fired: mpsc::UnboundedReceiver<()>,
-    fire: mpsc::UnboundedSender<()>,
+    /// Numbers of jobs whose time has come: only the last one counts
+    fired: mpsc::UnboundedReceiver<u64>,
+    fire: mpsc::UnboundedSender<u64>,
+    number: u64,
 }
 
 impl Sweeps {
@@ -37,6 +39,7 @@ impl Sweeps {
             planned: None,
             fired,
             fire,
+            number: 0,
         })
     }
 
@@ -55,10 +58,11 @@ impl Sweeps {
         }
         let Some(at) = at else { return Ok(()) };
         let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
-        let fire = self.fire.clone();
+        self.number += 1;
+        let (fire, number) = (self.fire.clone(), self.number);
         let job = Job::new_one_shot_async(wait, move |_, _| {
             // Where nobody waits any more the daemon has ended.
-            let _ = fire.send(());
+            let _ = fire.send(number);
             Box::pin(async {})
         })?;
         self.scheduler.add(job.clone()).await?;
@@ -68,7 +72,7 @@ impl Sweeps {
 
     /// Waits for it; a dropped future loses none
     pub async fn next(&mut self) {
-        self.fired.recv().await;
+        while self.fired.recv().await != Some(self.number) {}
         self.planned = None;
     }
 }

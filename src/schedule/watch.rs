@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::config::{Config, Nginx};
 use crate::target::container::{DockerError, Engine};
@@ -67,20 +67,30 @@ async fn follow(
     pause: &mut Duration,
 ) -> Result<(), DockerError> {
     let engine = Engine::at(&nginx.docker, patience).await?;
-    engine.ping().await?;
+    let mut starts = std::pin::pin!(engine.starts(&nginx.selector));
+    // An engine that refuses says so before long.
+    let mut first = match timeout(SETTLING, starts.try_next()).await {
+        Ok(first) => Some(first?),
+        Err(_) => None,
+    };
     // Whatever started while nobody listened is told of once.
-    if *pause > SHORTEST_PAUSE {
+    if *pause > SHORTEST_PAUSE && first.is_none() {
         let _ = started.send(nginx.clone());
     }
     *pause = SHORTEST_PAUSE;
-    let mut starts = std::pin::pin!(engine.starts(&nginx.selector));
-    while let Some(container) = starts.try_next().await? {
+    loop {
+        let next = match first.take() {
+            Some(first) => first,
+            None => starts.try_next().await?,
+        };
+        let Some(container) = next else { return Ok(()) };
         tracing::info!(container, "a container has started");
         let _ = started.send(nginx.clone());
     }
-    Ok(())
 }
 
+/// Time after which a stream without events is taken for one that works
+const SETTLING: Duration = Duration::from_secs(5);
 /// Time before the engine is asked again: at first, and at most
 const SHORTEST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);

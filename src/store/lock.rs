@@ -33,22 +33,33 @@ impl Store {
     /// # Errors
     /// [`LockError`] when the lock file cannot be made or the file system has no locks.
     pub fn try_lock(&self) -> Result<Attempt, LockError> {
-        let path = self.lock_file();
-        let mut file = files::open_lock(&path)?;
-        match file.try_lock() {
-            Ok(()) => {
-                // The holder's identifier is a help for people; without it the lock holds too.
-                let _ = note_holder(&mut file);
-                crash::point("locked", path.display());
-                Ok(Attempt::Taken(Lock { _file: file }))
-            }
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = file.take(32).read_to_string(&mut holder);
-                Ok(Attempt::Busy(holder.trim().parse().ok()))
-            }
-            Err(TryLockError::Error(source)) => Err(LockError::Unsupported { path, source }),
+        try_lock(self.lock_file())
+    }
+
+    /// Tries once to be the only daemon of this state directory; never waits
+    ///
+    /// # Errors
+    /// As [`Store::try_lock`].
+    pub fn try_daemon_lock(&self) -> Result<Attempt, LockError> {
+        try_lock(self.daemon_lock_file())
+    }
+}
+
+fn try_lock(path: PathBuf) -> Result<Attempt, LockError> {
+    let mut file = files::open_lock(&path)?;
+    match file.try_lock() {
+        Ok(()) => {
+            // The holder's identifier is a help for people; without it the lock holds too.
+            let _ = note_holder(&mut file);
+            crash::point("locked", path.display());
+            Ok(Attempt::Taken(Lock { _file: file }))
         }
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.take(32).read_to_string(&mut holder);
+            Ok(Attempt::Busy(holder.trim().parse().ok()))
+        }
+        Err(TryLockError::Error(source)) => Err(LockError::Unsupported { path, source }),
     }
 }
 

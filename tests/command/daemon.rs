@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use certd::sandbox::Clock;
 use certd::sandbox::acme::{Call, Reuse, Window};
+use certd::sandbox::docker as engine;
 use certd::sandbox::fault::{Answer, Fault, Times};
 use certd::sandbox::web::Site;
 use jiff::{SignedDuration, Timestamp};
@@ -85,7 +86,7 @@ fn what_is_missing_is_obtained_at_once_and_then_it_waits() {
     wait_until_idle(&host, &daemon);
     assert_eq!(host.ca.orders(), 2);
     let status = daemon.status();
-    assert!(status.contains("; sweep at 20"), "{status}");
+    assert!(status.contains("; at all of them: 20"), "{status}");
     assert!(status.contains("rare-books.test at 20"), "{status}");
     assert!(daemon.ends_by(Signal::SIGTERM).success(), "{daemon}");
     assert_eq!(daemon.told("STOPPING=1"), 1);
@@ -138,6 +139,8 @@ fn a_hangup_reads_the_configuration_and_mistakes_change_nothing() {
     daemon.wait_for("did you mean `jobs`?");
     assert_eq!(daemon.told("RELOADING=1"), 1);
     daemon.wait_until("it is ready again", || daemon.told("READY=1") == 2);
+    let refused = || daemon.status().starts_with("domains.toml is refused");
+    daemon.wait_until("it says so", refused);
     assert_eq!(host.ca.orders(), 1);
 
     host.place.write("domains.toml", &both);
@@ -191,12 +194,15 @@ fn what_changes_is_told_and_a_good_sweep_beats() {
     daemon.wait_until("an alert", || hook.told() == wrong);
     // A sweep in which something is wrong is no good one.
     daemon.wait_for_a_pass(|| daemon.signal(Signal::SIGHUP));
+    assert!(!daemon.log().contains("well again"), "{daemon}");
 
     misconfigure(&host, MESSENGER, MESSENGER);
-    restart(&host);
+    host.web.reload().expect("its configuration is right");
+    daemon.signal(Signal::SIGHUP);
     let recovered = [wrong, vec![vec![format!("recovered {MESSENGER}")]]].concat();
     daemon.wait_until("its end", || hook.told() == recovered);
-    assert_eq!(beats.requests().len(), 1);
+    daemon.wait_for("well again");
+    daemon.wait_until("another heartbeat", || beats.requests().len() == 2);
 }
 
 #[test]
@@ -265,6 +271,80 @@ fn a_ca_that_is_down_is_tried_again_and_the_daemon_stays() {
     host.ca.behave();
     daemon.signal(Signal::SIGHUP);
     daemon.wait_for("generation 1 is served for its name");
+}
+
+#[test]
+fn a_second_daemon_does_not_start() {
+    let host = proven();
+    let daemon = Daemon::start(&host);
+    let run = host.certd(&["run"]).exits(75);
+    assert!(run.stderr.contains("another certd runs already"), "{run}");
+    drop(daemon);
+    Daemon::start(&host);
+}
+
+/// A messenger that was issued, and whose server block names the shop's certificate
+fn undeployable(reload: &'static str) -> Host {
+    let host = Host::new(&Setting {
+        nginx: reload,
+        ..Setting::two_domains()
+    });
+    host.obtain(&[]).exits(0);
+    misconfigure(&host, MESSENGER, SHOP);
+    host.certd(&["obtain", MESSENGER, "--force"]).exits(1);
+    host
+}
+
+#[test]
+fn a_deployment_that_fails_is_not_tried_again_by_each_start_of_its_container() {
+    let host = undeployable("container = \"web\"\nreload = \"restart\"");
+    let restarts = || {
+        let requests = host.engine.requests();
+        let is_restart = |request: &&String| request.contains("/restart");
+        requests.iter().filter(is_restart).count()
+    };
+    let before = restarts();
+    let daemon = Daemon::start(&host);
+    wait_until_idle(&host, &daemon);
+    assert_eq!(restarts(), before, "{daemon}");
+    daemon.wait_for("is deployed again from");
+    // An operator who has read it again has mended something.
+    misconfigure(&host, MESSENGER, MESSENGER);
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for("generation 2 is served for its name");
+    daemon.wait_for("a container has started");
+    assert!(restarts() > before);
+}
+
+#[test]
+fn a_docker_that_was_away_for_a_moment_leaves_no_trace() {
+    let host = proven();
+    host.engine
+        .fault(engine::Call::Inspect, Times::Next(2), Answer::status(500));
+    let daemon = Daemon::start(&host);
+    daemon.wait_for("code=\"docker.");
+    daemon.wait_for_a_pass(|| daemon.signal(Signal::SIGHUP));
+    let status = daemon.status();
+    let minute = (Timestamp::now() + SignedDuration::from_mins(2)).to_string();
+    assert!(!status.contains(&minute[11..16]), "{status}");
+    for name in [SHOP, MESSENGER] {
+        let record = host.place.read(&format!("state/domains/{name}.json"));
+        assert!(!record.contains("docker"), "{record}");
+    }
+}
+
+#[test]
+fn a_domain_without_nginx_is_made_live() {
+    let host = Host::new(&Setting::default());
+    let config = host.place.read("domains.toml");
+    let without = config.replace("[nginx]", "[ignored]");
+    let (before, after) = without.split_once("[ignored]").expect("it is there");
+    let domains = after.find("[[domain]]").expect("a domain");
+    host.place
+        .write("domains.toml", format!("{before}{}", &after[domains..]));
+    let daemon = Daemon::start(&host);
+    daemon.wait_for("generation 1 is live");
+    assert_eq!(host.ca.orders(), 1);
 }
 
 #[test]

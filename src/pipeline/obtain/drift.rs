@@ -13,7 +13,7 @@ use super::words;
 use crate::finding::Finding;
 use crate::pipeline::installed;
 use crate::pipeline::{Context, Work};
-use crate::plan::Plan;
+use crate::plan::{Plan, backoff};
 use crate::report::{Outcome, Stage, StageResult};
 use crate::verify::proof::{self, Proof};
 
@@ -32,7 +32,9 @@ pub(super) async fn look(context: &Context<'_>, target: &Target, works: &mut [Wo
         let Some(worst) = unproven(proofs) else {
             continue;
         };
-        if let Some(generation) = stale(context, work, proofs) {
+        let failures = &work.lineage.record.deploy_failures;
+        let may_reload = backoff::next_try(failures).is_none_or(|until| until <= context.now());
+        if let Some(generation) = stale(context, work, proofs).filter(|_| may_reload) {
             work.findings.push(outdated(worst, generation));
             if let Plan::Confirm { generation } = work.plan {
                 work.plan = Plan::Deploy { generation };
