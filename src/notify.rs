@@ -189,24 +189,23 @@ async fn tell<'c>(
         .map(|domain| (domain.name.as_str(), domain))
         .collect();
     let channels = context.config.notify.iter().zip(identities);
-    let jobs = channels.filter_map(|(channel, identity)| {
+    let due = channels.filter_map(|(channel, identity)| {
         let entries = entries(alerts, &reports, channel, identity, now);
-        if entries.is_empty() {
-            return None;
-        }
-        let events = entries
-            .iter()
-            .map(|entry| (entry.domain.clone(), entry.event));
+        (!entries.is_empty()).then_some((channel, identity, entries))
+    });
+    let jobs = due.map(|(channel, identity, entries)| {
+        let events = entries.iter();
+        let events = events.map(|entry| (entry.domain.clone(), entry.event));
         let events = events.collect();
         let message = Message::alert(entries, now);
-        Some(async move {
+        async move {
             Told {
                 channel,
                 identity,
                 events,
                 outcome: deliver(channel, &message, &context.provider).await,
             }
-        })
+        }
     });
     join_all(jobs).await
 }

@@ -56,15 +56,11 @@ pub(super) async fn telegram(
     message: &Message,
     provider: &Arc<CryptoProvider>,
 ) -> Result<(), Undelivered> {
-    let path = &telegram.token_file;
-    let token = secret(path)?;
-    let is_of_token = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'-');
-    if token.is_empty() || !token.bytes().all(is_of_token) {
-        return Err(content(path, "token of a bot"));
-    }
+    let token = token(&telegram.token_file)?;
     let base = telegram.api.uri().to_string();
     let url = format!("{}/bot{token}/sendMessage", base.trim_end_matches('/'));
-    let url: Uri = url.parse().map_err(|_| content(path, "token of a bot"))?;
+    let not_a_token = |_| content(&telegram.token_file, TOKEN);
+    let url: Uri = url.parse().map_err(not_a_token)?;
     let body = json!({
         "chat_id": telegram.chat,
         "text": excerpt_of_lines(&message.text, MOST_OF_TELEGRAM),
@@ -78,10 +74,18 @@ pub(super) async fn telegram(
         body: body.to_string().into(),
     };
     let client = client(Kind::Telegram, provider, &telegram.api, None)?;
-    post.send(&client)
-        .await
-        .map(drop)
-        .map_err(|error| without(error, &token))
+    let sent = post.send(&client).await;
+    sent.map(drop).map_err(|error| without(error, &token))
+}
+
+/// The token of a bot, of nothing but what may stand in one
+fn token(path: &Path) -> Result<String, Undelivered> {
+    let token = secret(path)?;
+    let is_of_token = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'-');
+    match !token.is_empty() && token.bytes().all(is_of_token) {
+        true => Ok(token),
+        false => Err(content(path, TOKEN)),
+    }
 }
 
 /// Calls the heartbeat URL
@@ -252,6 +256,7 @@ fn excerpt_of_lines(text: &str, most: usize) -> String {
 }
 
 const JSON: &str = "application/json";
+const TOKEN: &str = "token of a bot";
 const CUT: &str = "...";
 const LIMITS: Limits = Limits {
     connect: Duration::from_secs(5),
