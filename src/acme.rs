@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 use crate::config::Issuer;
-use crate::net::http::{Client, HttpError, Limits, Meter};
+use crate::net::http::{Client, HttpError, Limits, Meter, Schemes};
 use crate::net::roots;
 use crate::store::account::StoredAccount;
 
@@ -71,7 +71,7 @@ impl Session {
             request: patience.request,
             ..LIMITS
         };
-        let client = Client::new(provider, roots, limits, meter)?;
+        let client = Client::new(Schemes::Https, provider, roots, limits, meter)?;
         let fetched = fetch_directory(&client, &issuer.directory).await;
         let (directory, directory_json, date) = fetched.map_err(|error| match error {
             AcmeError::Http(HttpError::UnknownIssuer { url }) => AcmeError::NotTrusted {

@@ -18,6 +18,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::Environment;
+use crate::report::Verdict;
 use crate::telemetry;
 
 mod args;
@@ -69,6 +70,16 @@ enum Ended {
     Later,
     /// By this signal
     Signal(u8),
+}
+
+impl From<Verdict> for Ended {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Well => Self::Well,
+            Verdict::Later => Self::Later,
+            Verdict::Failed => Self::Failed,
+        }
+    }
 }
 
 impl From<Ended> for ExitCode {

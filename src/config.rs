@@ -131,6 +131,11 @@ impl Config {
         (distance(nearest) <= MOST_TYPOS).then_some(nearest)
     }
 
+    /// The domains that are looked after, in the order of the file
+    pub fn enabled(&self) -> impl Iterator<Item = &Domain> {
+        self.domains.iter().filter(|domain| domain.enabled)
+    }
+
     /// The domain with this primary name
     pub fn domain(&self, name: &DnsName) -> Option<&Domain> {
         self.domains.iter().find(|domain| domain.name == *name)

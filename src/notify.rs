@@ -257,8 +257,8 @@ fn enabled<'c>(config: &'c Config, alerts: &Alerts) -> BTreeSet<&'c str> {
     if alerts.domains.is_empty() {
         return BTreeSet::new();
     }
-    let domains = config.domains.iter().filter(|domain| domain.enabled);
-    domains.map(|domain| domain.name.as_str()).collect()
+    let names = config.enabled().map(|domain| domain.name.as_str());
+    names.collect()
 }
 
 /// A digest of what tells a channel from the others: its URL may be a secret

@@ -75,7 +75,24 @@ impl Patience {
     };
 }
 
-impl Context<'_> {
+impl<'c> Context<'c> {
+    /// What a run that begins at `now` needs; nobody watches it yet
+    pub fn new(
+        config: &'c Config,
+        store: &'c Store,
+        provider: Arc<CryptoProvider>,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            config,
+            store,
+            provider,
+            started: (now, Instant::now()),
+            progress: Progress::default(),
+            patience: Patience::USUAL,
+        }
+    }
+
     /// The instant now: the beginning of the run and the time since, whatever the wall clock does
     pub fn now(&self) -> Timestamp {
         let (wall, steady) = self.started;

@@ -9,7 +9,7 @@ use std::mem;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use rustls::crypto::CryptoProvider;
@@ -21,7 +21,7 @@ use crate::config::{Config, ConfigError, Domain, Environment, Nginx};
 use crate::finding::chain_of_causes;
 use crate::name::DnsName;
 use crate::notify::{self, Look};
-use crate::pipeline::{Context, Occasion, Options, Patience, Progress, Retry, chance};
+use crate::pipeline::{Context, Occasion, Options, Patience, Retry, chance};
 use crate::report::Report;
 use crate::run::{self, RunError};
 use crate::store::lock::{Attempt, Lock, LockError};
@@ -49,8 +49,6 @@ pub struct Setup {
     pub provider: Arc<CryptoProvider>,
     /// The wall clock
     pub clock: fn() -> Timestamp,
-    /// How long it waits for others
-    pub patience: Patience,
 }
 
 /// What the daemon is told to do
@@ -85,7 +83,7 @@ struct Settings {
 impl Settings {
     fn read(setup: &Setup) -> Result<Self, DaemonError> {
         let config = Config::read(&setup.path, &setup.environment)?;
-        if enabled(&config).next().is_none() {
+        if config.enabled().next().is_none() {
             return Err(DaemonError::NoDomain);
         }
         let store = Store::open(&config.storage, &config.state, config.key_group.as_deref())?;
@@ -99,10 +97,6 @@ fn claim(store: &Store) -> Result<Lock, DaemonError> {
         Attempt::Taken(lock) => Ok(lock),
         Attempt::Busy(holder) => Err(DaemonError::Busy { holder }),
     }
-}
-
-fn enabled(config: &Config) -> impl Iterator<Item = &Domain> {
-    config.domains.iter().filter(|domain| domain.enabled)
 }
 
 /// A pass that runs, and the domains that it is about
@@ -152,7 +146,7 @@ impl Daemon {
         let mut daemon = Self {
             only: claim(&settings.store)?,
             standing: Standing::Current,
-            watch: Watch::start(&settings.config, setup.patience.engine),
+            watch: Watch::start(&settings.config, Patience::USUAL.engine),
             settings,
             setup,
             agenda: Agenda::default(),
@@ -165,7 +159,7 @@ impl Daemon {
             started: BTreeMap::new(),
         };
         daemon.plan_sweep().await;
-        let domains = enabled(&daemon.settings.config).count();
+        let domains = daemon.settings.config.enabled().count();
         tracing::info!(domains, config = %daemon.setup.path.display(), "certd runs");
         systemd::ready(&daemon.outlook());
         Ok(daemon)
@@ -210,7 +204,10 @@ impl Daemon {
         let now = self.now();
         let is_sweep = mem::take(&mut self.wants_sweep);
         let domains: BTreeSet<DnsName> = match is_sweep {
-            true => enabled(&self.settings.config)
+            true => self
+                .settings
+                .config
+                .enabled()
                 .map(|domain| domain.name.clone())
                 .collect(),
             false => self.agenda.due(now).into_iter().collect(),
@@ -255,7 +252,10 @@ impl Daemon {
                 self.owes_sweep |= is_sweep;
             }
         }
-        let known: BTreeSet<&DnsName> = enabled(&self.settings.config)
+        let known: BTreeSet<&DnsName> = self
+            .settings
+            .config
+            .enabled()
             .map(|domain| &domain.name)
             .collect();
         self.agenda.keep(|name| known.contains(name));
@@ -288,7 +288,7 @@ impl Daemon {
         match self.read_again() {
             Ok(settings) => {
                 self.standing = Standing::Current;
-                self.watch = Watch::start(&settings.config, self.setup.patience.engine);
+                self.watch = Watch::start(&settings.config, Patience::USUAL.engine);
                 self.settings = Arc::new(settings);
                 self.wants_sweep = true;
                 self.retry = Retry::Now;
@@ -297,7 +297,7 @@ impl Daemon {
                     tracing::error!(error = %chain_of_causes(&error), "no sweep is planned");
                 }
                 self.plan_sweep().await;
-                let domains = enabled(&self.settings.config).count();
+                let domains = self.settings.config.enabled().count();
                 tracing::info!(domains, "domains.toml is read again");
             }
             Err(error) => {
@@ -325,7 +325,10 @@ impl Daemon {
         let earliest = last.map(|last| last.saturating_add(BETWEEN_LOOKS).unwrap_or(last));
         let at = earliest.unwrap_or(now).max(soon(now));
         self.looks.insert(nginx.clone(), at);
-        let served = enabled(&self.settings.config)
+        let served = self
+            .settings
+            .config
+            .enabled()
             .filter(|domain| domain.nginx.as_ref() == Some(nginx))
             .map(|domain| domain.name.clone());
         for name in served {
@@ -346,7 +349,7 @@ impl Daemon {
 
     /// What comes next, in a line
     fn outlook(&self) -> String {
-        let domains = count(enabled(&self.settings.config).count());
+        let domains = count(self.settings.config.enabled().count());
         let next = self.agenda.next();
         let next = next.map(|(at, name)| format!("; next look: {name} at {}", display(at)));
         let sweep = self.sweeps.planned().map(display);
@@ -380,20 +383,14 @@ async fn look(
     retry: Retry,
 ) -> Result<Report, RunError> {
     let Settings { config, store } = &*settings;
-    let context = Context {
-        config,
-        store,
-        provider: setup.provider,
-        started: ((setup.clock)(), Instant::now()),
-        progress: Progress::default(),
-        patience: setup.patience,
-    };
+    let context = Context::new(config, store, setup.provider, (setup.clock)());
     let options = Options {
         occasion: Occasion::Sweep,
         retry,
         ..Options::default()
     };
-    let domains: Vec<&Domain> = enabled(config)
+    let domains: Vec<&Domain> = config
+        .enabled()
         .filter(|domain| names.contains(&domain.name))
         .collect();
     let report = run::obtain(&context, &options, &domains).await?;

@@ -1,7 +1,5 @@
 //! `certd check`.
 
-use std::time::Instant;
-
 use jiff::Timestamp;
 
 use super::args::{CheckArguments, Global, SkippedCheck};
@@ -10,8 +8,8 @@ use super::obtain::{enabled, named_by};
 use super::{Ended, crypto_provider, now, print_report};
 use crate::config::{Config, Environment};
 use crate::finding::Severity;
+use crate::pipeline::Context;
 use crate::pipeline::check::check;
-use crate::pipeline::{Context, Patience, Progress};
 use crate::report::check::{CheckReport, Readiness};
 use crate::report::text;
 use crate::store::Store;
@@ -49,14 +47,7 @@ pub(super) async fn report(
         names => named_by(&config, names)?,
     };
     let store = Store::for_reading(&config.storage, &config.state);
-    let context = Context {
-        config: &config,
-        store: &store,
-        provider: crypto_provider(),
-        started: (now, Instant::now()),
-        progress: Progress::default(),
-        patience: Patience::USUAL,
-    };
+    let context = Context::new(&config, &store, crypto_provider(), now);
     let skip = args.skip_check.iter().copied().map(SkippedCheck::check);
     Ok(check(&context, &skip.collect(), &domains).await)
 }

@@ -1,7 +1,6 @@
 //! `certd obtain`.
 
 use std::io;
-use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -11,7 +10,7 @@ use super::progress::Watcher;
 use super::{Ended, Out, crypto_provider, now, print_report};
 use crate::config::{Config, Domain, Environment};
 use crate::name::DnsName;
-use crate::pipeline::{Context, Mode, Occasion, Options, Patience, Progress, Retry};
+use crate::pipeline::{Context, Mode, Occasion, Options, Retry};
 use crate::plan::Urgency;
 use crate::report::{Report, Verdict, text};
 use crate::run;
@@ -35,11 +34,7 @@ pub(super) fn conclude(
     if !(global.quiet && report.verdict() == Verdict::Well && !report.warns()) {
         print_report(report, global.format, global.color, text)?;
     }
-    Ok(match report.verdict() {
-        Verdict::Well => Ended::Well,
-        Verdict::Later => Ended::Later,
-        Verdict::Failed => Ended::Failed,
-    })
+    Ok(report.verdict().into())
 }
 
 /// What the command does, without printing what came of it
@@ -54,7 +49,7 @@ pub(super) async fn report(
     let domains = select(&config, args)?;
     let options = options(&config, args)?;
     let store = store(&config, options.mode)?;
-    let context = context(&config, &store, now);
+    let context = Context::new(&config, &store, crypto_provider(), now);
     pass(global, &context, &options, &domains).await
 }
 
@@ -64,18 +59,6 @@ pub(super) fn store(config: &Config, mode: Mode) -> Result<Store, CliError> {
         Mode::DryRun => Store::for_reading(&config.storage, &config.state),
         _ => Store::open(&config.storage, &config.state, config.key_group.as_deref())?,
     })
-}
-
-/// What a run that begins now needs; nobody watches it yet
-pub(super) fn context<'c>(config: &'c Config, store: &'c Store, now: Timestamp) -> Context<'c> {
-    Context {
-        config,
-        store,
-        provider: crypto_provider(),
-        started: (now, Instant::now()),
-        progress: Progress::default(),
-        patience: Patience::USUAL,
-    }
 }
 
 /// One pass over these domains, shown while it runs
@@ -138,8 +121,7 @@ fn select<'c>(config: &'c Config, args: &Obtain) -> Result<Vec<&'c Domain>, CliE
 
 /// Every enabled domain, at least one
 pub(super) fn enabled(config: &Config) -> Result<Vec<&Domain>, CliError> {
-    let all = config.domains.iter().filter(|domain| domain.enabled);
-    let enabled: Vec<&Domain> = all.collect();
+    let enabled: Vec<&Domain> = config.enabled().collect();
     match enabled.is_empty() {
         true => Err(CliError::NoDomain),
         false => Ok(enabled),

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::args::{Global, Renew, SkippedCheck};
 use super::error::CliError;
-use super::obtain::{conclude, context, enabled, pass, store};
-use super::{Ended, now, simulated};
+use super::obtain::{conclude, enabled, pass, store};
+use super::{Ended, crypto_provider, now, simulated};
 use crate::config::{Config, Environment};
 use crate::notify::{self, Look};
 use crate::pipeline::{Context, Mode, Occasion, Options};
@@ -26,7 +26,7 @@ pub(super) async fn run(
     let now = now();
     let options = options(args, &config, now);
     let store = store(&config, options.mode)?;
-    let context = context(&config, &store, now);
+    let context = Context::new(&config, &store, crypto_provider(), now);
     let report = pass(global, &context, &options, &enabled(&config)?).await?;
     // A reader of stdout that has gone must not keep an alert back.
     let ended = conclude(global, &report, text::renew);
@@ -47,7 +47,7 @@ pub(super) async fn report(
     let config = read(global, environment)?;
     let options = options(args, &config, now);
     let store = store(&config, options.mode)?;
-    let context = context(&config, &store, now);
+    let context = Context::new(&config, &store, crypto_provider(), now);
     pass(global, &context, &options, &enabled(&config)?).await
 }
 

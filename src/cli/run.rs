@@ -6,7 +6,6 @@ use super::args::Global;
 use super::error::CliError;
 use super::{Ended, Signals, crypto_provider, now};
 use crate::config::{Config, Environment};
-use crate::pipeline::Patience;
 use crate::schedule::{self, DaemonError, Order, Setup};
 
 /// Runs the daemon until a signal ends it
@@ -19,7 +18,6 @@ pub(super) async fn run(global: &Global, environment: &Environment) -> Result<En
         environment: environment.clone(),
         provider: crypto_provider(),
         clock: now,
-        patience: Patience::USUAL,
     };
     let (sender, orders) = mpsc::unbounded_channel();
     let mut ended = Ended::Well;

@@ -60,11 +60,7 @@ fn conclude(global: &Global, report: &SimulationReport) -> Result<Ended, CliErro
             text::simulation(report, out)
         })?;
     }
-    Ok(match verdict {
-        Verdict::Well => Ended::Well,
-        Verdict::Later => Ended::Later,
-        Verdict::Failed => Ended::Failed,
-    })
+    Ok(verdict.into())
 }
 
 /// A span of time that can be played

@@ -100,8 +100,8 @@ fn subjects(config: Option<&Config>, targets: &[String]) -> Result<Vec<Subject>,
     let store = Store::for_reading(&config.storage, &config.state);
     let known = known_certificates(&store);
     if targets.is_empty() {
-        let enabled = config.domains.iter().filter(|domain| domain.enabled);
-        return Ok(enabled
+        return Ok(config
+            .enabled()
             .flat_map(|domain| of_domain(&store, &known, domain))
             .collect());
     }

@@ -399,21 +399,30 @@ impl<'t> Checker<'_, 't> {
     }
 
     fn eab(&self, table: &Table<'_, 't>) -> Option<Eab> {
-        match (table.string("eab_kid"), table.string("eab_hmac_file")) {
-            (Some(kid), Some(file)) => Some(Eab {
-                kid: kid.value,
-                hmac_file: self.base.join(file.value),
-            }),
-            (Some(given), None) if !table.has("eab_hmac_file") => {
-                self.mistake(&given, "`eab_hmac_file` is missing beside it", None);
-                None
-            }
-            (None, Some(given)) if !table.has("eab_kid") => {
-                self.mistake(&given, "`eab_kid` is missing beside it", None);
-                None
-            }
-            _ => None,
+        let (kid, file) = self.pair(table, "eab_kid", "eab_hmac_file")?;
+        Some(Eab {
+            kid: kid.value,
+            hmac_file: self.base.join(file.value),
+        })
+    }
+
+    /// Two keys of which none goes without the other; `None` where neither or only one can be used
+    fn pair(
+        &self,
+        table: &Table<'_, 't>,
+        one: &'static str,
+        other: &'static str,
+    ) -> Option<(Value<String>, Value<String>)> {
+        let (given, missing) = match (table.string(one), table.string(other)) {
+            (Some(one), Some(other)) => return Some((one, other)),
+            (Some(given), None) => (given, other),
+            (None, Some(given)) => (given, one),
+            (None, None) => return None,
+        };
+        if !table.has(missing) {
+            self.mistake(&given, format!("`{missing}` is missing beside it"), None);
         }
+        None
     }
 
     fn issuer(&self, table: &Table<'_, 't>, issuers: &BTreeMap<String, Issuer>) -> Option<String> {

@@ -42,9 +42,11 @@ pub struct Client {
 }
 
 /// What a client may be asked for
-#[derive(Clone, Copy, Debug)]
-enum Schemes {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schemes {
+    /// https:// alone
     Https,
+    /// http:// too
     Any,
 }
 
@@ -60,33 +62,11 @@ impl Meter {
 }
 
 impl Client {
-    /// A client that trusts these roots, for https:// alone
+    /// A client that trusts these roots
     ///
     /// # Errors
     /// [`HttpError::Tls`] if the crypto provider lacks TLS 1.2 and 1.3.
     pub fn new(
-        provider: Arc<CryptoProvider>,
-        roots: RootCertStore,
-        limits: Limits,
-        meter: Meter,
-    ) -> Result<Self, HttpError> {
-        Self::with(Schemes::Https, provider, roots, limits, meter)
-    }
-
-    /// A client that trusts these roots, for https:// and http://
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn for_any_scheme(
-        provider: Arc<CryptoProvider>,
-        roots: RootCertStore,
-        limits: Limits,
-        meter: Meter,
-    ) -> Result<Self, HttpError> {
-        Self::with(Schemes::Any, provider, roots, limits, meter)
-    }
-
-    fn with(
         schemes: Schemes,
         provider: Arc<CryptoProvider>,
         roots: RootCertStore,

@@ -18,7 +18,7 @@ use super::message::Message;
 use super::secret::{content, secret};
 use crate::config::notify::{SecretUrl, Telegram, UrlSource, Webhook};
 use crate::finding::excerpt;
-use crate::net::http::{Client, HttpError, Limits, Meter};
+use crate::net::http::{Client, HttpError, Limits, Meter, Schemes};
 use crate::net::roots;
 
 /// Posts a message to a webhook
@@ -176,7 +176,13 @@ fn client(
             roots
         }
     };
-    let client = Client::for_any_scheme(provider.clone(), roots, LIMITS, Meter::default());
+    let client = Client::new(
+        Schemes::Any,
+        provider.clone(),
+        roots,
+        LIMITS,
+        Meter::default(),
+    );
     client.map_err(|error| Undelivered::NoAnswer {
         kind,
         reason: error.without_url(),

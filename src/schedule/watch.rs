@@ -20,8 +20,8 @@ pub(super) struct Watch {
 impl Watch {
     /// Watches the containers of all enabled domains; `patience` bounds the engine's first answer
     pub(super) fn start(config: &Config, patience: Duration) -> Self {
-        let enabled = config.domains.iter().filter(|domain| domain.enabled);
-        let targets: BTreeSet<Nginx> = enabled.filter_map(|domain| domain.nginx.clone()).collect();
+        let nginxes = config.enabled().filter_map(|domain| domain.nginx.clone());
+        let targets: BTreeSet<Nginx> = nginxes.collect();
         let (sender, started) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
         for nginx in targets {

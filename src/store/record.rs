@@ -64,6 +64,20 @@ pub struct GenerationRecord {
     pub renewal: Option<Renewal>,
 }
 
+impl GenerationRecord {
+    /// Of a generation of which no record says where it came from
+    pub const fn of_unknown_origin(now: Timestamp) -> Self {
+        Self {
+            issuer: None,
+            account: None,
+            profile: None,
+            issued_at: now,
+            proven_at: None,
+            renewal: None,
+        }
+    }
+}
+
 /// What a CA suggested for a renewal (RFC 9773), and what was made of it
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Renewal {

@@ -2,10 +2,10 @@
 //! the CA's clock set to the instant of each pass.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use certd::config::{Config, Domain, Environment};
-use certd::pipeline::{Context, Occasion, Options, Patience, Progress};
+use certd::pipeline::{Context, Occasion, Options};
 use certd::report::{Outcome, Report, Verdict};
 use certd::run;
 use certd::sandbox::Clock;
@@ -123,14 +123,8 @@ impl World {
 
     /// One pass; `None` where it was dropped, because that future ended first
     fn pass(&self, end: impl Future<Output = ()>) -> Option<Report> {
-        let context = Context {
-            config: &self.config,
-            store: &self.store,
-            provider: Arc::new(aws_lc_rs::default_provider()),
-            started: (self.now(), Instant::now()),
-            progress: Progress::default(),
-            patience: Patience::USUAL,
-        };
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let context = Context::new(&self.config, &self.store, provider, self.now());
         let options = Options {
             occasion: match self.driver {
                 Driver::Daemon => Occasion::Sweep,

@@ -202,22 +202,11 @@ impl<'t> Checker<'_, 't> {
     }
 
     fn login(&self, table: &Table<'_, 't>) -> Option<Login> {
-        let file = table.string("password_file");
-        match (table.string("username"), file) {
-            (Some(username), Some(file)) => Some(Login {
-                username: username.value,
-                password_file: self.path(Some(file), ""),
-            }),
-            (Some(given), None) if !table.has("password_file") => {
-                self.mistake(&given, "`password_file` is missing beside it", None);
-                None
-            }
-            (None, Some(given)) if !table.has("username") => {
-                self.mistake(&given, "`username` is missing beside it", None);
-                None
-            }
-            _ => None,
-        }
+        let (username, file) = self.pair(table, "username", "password_file")?;
+        Some(Login {
+            username: username.value,
+            password_file: self.path(Some(file), ""),
+        })
     }
 
     fn telegram(&self, table: &Table<'_, 't>) -> Option<Telegram> {

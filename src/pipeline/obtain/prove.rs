@@ -16,6 +16,7 @@ use crate::name::DnsName;
 use crate::pipeline::installed;
 use crate::pipeline::{Context, Work};
 use crate::report::{Outcome, Stage, StageResult};
+use crate::store::record::GenerationRecord;
 use crate::target::dump::{block_for, has_patterns};
 use crate::verify::proof::{self, Proof, Verdict, Wanted};
 
@@ -225,7 +226,7 @@ fn proven(context: &Context<'_>, work: &mut Work<'_>, proofs: &[Proof], begun: I
     record
         .generations
         .entry(ready.generation)
-        .or_insert_with(|| words::unknown_origin(context.now()))
+        .or_insert_with(|| GenerationRecord::of_unknown_origin(context.now()))
         .proven_at = Some(context.now());
     let handshakes: u32 = proofs.iter().map(|proof| proof.handshakes).sum();
     let mut shown: Vec<String> = proofs

@@ -14,7 +14,6 @@ use crate::name::DnsName;
 use crate::pipeline::installed::known_certificates;
 use crate::pipeline::{Context, Work};
 use crate::report::Outcome;
-use crate::store::record::GenerationRecord;
 use crate::target::container::nginx_command;
 use crate::target::dump::{CertificateLine, ServerBlock, block_for, has_patterns, server_blocks};
 use crate::target::endpoint;
@@ -100,18 +99,6 @@ pub(super) fn not_rolled_back(proof: &Proof) -> Finding {
         ),
     )
     .with_cure("see nginx's log, and that the storage can be written")
-}
-
-/// A generation of which no record says where it came from
-pub(super) fn unknown_origin(now: Timestamp) -> GenerationRecord {
-    GenerationRecord {
-        issuer: None,
-        account: None,
-        profile: None,
-        issued_at: now,
-        proven_at: None,
-        renewal: None,
-    }
 }
 
 /// What nginx's configuration says of a name

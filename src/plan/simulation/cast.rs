@@ -188,7 +188,9 @@ impl Member {
         lineage.live = Some(number);
         let generations = &mut lineage.record.generations;
         let record = generations.entry(number);
-        record.or_insert_with(|| forgotten(now)).proven_at = Some(now);
+        record
+            .or_insert_with(|| GenerationRecord::of_unknown_origin(now))
+            .proven_at = Some(now);
     }
 
     /// Gives the instant of the next try
@@ -209,7 +211,7 @@ impl Member {
             profile: domain.profile.clone(),
             proven_at: Some(now),
             renewal: answer.map(|answer| renewal::remember(None, Ok(answer), chance.f64(), now)),
-            ..forgotten(now)
+            ..GenerationRecord::of_unknown_origin(now)
         };
         let lineage = &mut self.actor.lineage;
         let number = lineage.newest().unwrap_or_default().saturating_add(1);
@@ -231,18 +233,6 @@ impl Member {
         let (limit, since) = self.waits.take()?;
         let waited = now.duration_since(since);
         Some(PutOff { limit, waited })
-    }
-}
-
-/// The record of a generation of which nothing is known
-const fn forgotten(now: Timestamp) -> GenerationRecord {
-    GenerationRecord {
-        issuer: None,
-        account: None,
-        profile: None,
-        issued_at: now,
-        proven_at: None,
-        renewal: None,
     }
 }
 
