@@ -255,7 +255,7 @@ struct Work<'c> {
     findings: Vec<Finding>,
     /// Whether its lineage could be read
     is_known: bool,
-    /// Whether it only waits for the end of a back-off
+    /// Whether it only waits: for the end of a back-off, or for a person
     is_waiting: bool,
     /// What is said of it if nothing happens to its target: nothing is due, and it is served
     confirmed: Option<String>,
@@ -263,10 +263,6 @@ struct Work<'c> {
     known: Option<preflight::Known>,
     /// Validity of the generation that was the newest when the run began
     newest: Option<Validity>,
-    /// When its newest certificate is renewed
-    renewal_at: Option<Timestamp>,
-    /// When something can be done for it again
-    next_at: Option<Timestamp>,
     progress: Progress,
 }
 
@@ -369,6 +365,7 @@ impl Work<'_> {
         }
     }
 
+    /// What came of it, but for when it needs something again
     fn into_report(self) -> DomainReport {
         let validity = self.validity();
         let end = self.end.unwrap_or_else(|| End {
@@ -383,8 +380,8 @@ impl Work<'_> {
             generation: self.ready.as_ref().map(|ready| ready.generation),
             fingerprint: self.ready.map(|ready| ready.leaf.fingerprint.to_string()),
             validity,
-            renewal_at: self.renewal_at,
-            next_at: self.next_at,
+            renewal_at: None,
+            next_at: None,
             stages: self.stages,
             findings: self.findings,
         }

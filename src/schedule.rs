@@ -170,7 +170,7 @@ impl Daemon {
         let mut pass: Option<Pass> = None;
         let order = loop {
             // In each turn, so that a clock that was set is noticed whatever else happens.
-            self.plan_sweep().await;
+            self.keep_a_sweep_planned().await;
             if pass.is_none() {
                 pass = self.next_pass();
             }
@@ -266,17 +266,21 @@ impl Daemon {
     }
 
     /// Plans a sweep where none is planned, or one by a clock that was ahead
-    async fn plan_sweep(&mut self) {
-        let config = &self.settings.config;
-        let Some(schedule) = &config.schedule else {
-            return;
-        };
-        let now = (self.setup.clock)();
-        let planned = self.sweeps.planned();
-        if planned.is_some_and(|at| !sweeps::is_misplaced(at, schedule, config.jitter, now)) {
-            return;
+    async fn keep_a_sweep_planned(&mut self) {
+        let (config, now) = (&self.settings.config, self.now());
+        let is_right = |at, schedule| !sweeps::is_misplaced(at, schedule, config.jitter, now);
+        let planned = self.sweeps.planned().zip(config.schedule.as_ref());
+        if !planned.is_some_and(|(at, schedule)| is_right(at, schedule)) {
+            self.plan_sweep().await;
         }
-        let at = sweeps::after(schedule, config.jitter, chance(), now);
+    }
+
+    /// Plans the next sweep, in place of the one that was planned
+    async fn plan_sweep(&mut self) {
+        let (config, now) = (&self.settings.config, self.now());
+        let schedule = config.schedule.as_ref();
+        let at =
+            schedule.and_then(|schedule| sweeps::after(schedule, config.jitter, chance(), now));
         if let Err(error) = self.sweeps.plan(at, now).await {
             tracing::error!(error = %chain_of_causes(&error), "no sweep is planned");
         }
@@ -293,9 +297,6 @@ impl Daemon {
                 self.wants_sweep = true;
                 self.retry = Retry::Now;
                 // By the new schedule.
-                if let Err(error) = self.sweeps.plan(None, self.now()).await {
-                    tracing::error!(error = %chain_of_causes(&error), "no sweep is planned");
-                }
                 self.plan_sweep().await;
                 let domains = self.settings.config.enabled().count();
                 tracing::info!(domains, "domains.toml is read again");

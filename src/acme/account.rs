@@ -1,6 +1,5 @@
 //! Registering the account of an issuer once, and using it ever after.
 
-use std::fs;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -17,6 +16,7 @@ use super::{Registered, Session, repeat};
 use crate::config::{Eab, Terms};
 use crate::store::Store;
 use crate::store::account::StoredAccount;
+use crate::store::files;
 
 /// What a new account is registered with
 #[derive(Clone, Copy, Debug)]
@@ -235,8 +235,7 @@ fn external_key(eab: &Eab) -> Result<ExternalAccountKey, AcmeError> {
         path: eab.hmac_file.clone(),
         reason,
     };
-    let text = fs::read_to_string(&eab.hmac_file).map_err(|error| unusable(error.to_string()))?;
-    let text = Zeroizing::new(text);
+    let text = files::read_secret(&eab.hmac_file).map_err(|error| unusable(error.to_string()))?;
     let trimmed = text.trim();
     let key = BASE64_URL_SAFE_NO_PAD
         .decode(trimmed)

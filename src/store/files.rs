@@ -4,13 +4,14 @@
 //! directory that they are made in, so that a storage owned by a service stays its own.
 
 use std::fs::{self, File, Permissions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 use tempfile::Builder;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::crash::step;
 use crate::finding::Explain;
@@ -236,6 +237,17 @@ pub fn share(path: &Path, group: u32) -> Result<(), FileError> {
     step("shared", path).map_err(failed)
 }
 
+/// What a file with a secret of the operator's holds, as far as 64 KiB
+///
+/// # Errors
+/// Those of reading it, and [`io::ErrorKind::InvalidData`] for one that is no UTF-8.
+pub fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    let file = File::open(path)?;
+    file.take(MOST_OF_SECRET).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 /// A file that is made for the lock, or opened if it is there
 ///
 /// # Errors
@@ -402,6 +414,7 @@ pub(super) fn cure(path: &Path, error: &io::Error) -> String {
     }
 }
 
+const MOST_OF_SECRET: u64 = 64 * 1024;
 /// Prefix of what has not got its final name yet
 const UNFINISHED: &str = ".certd-";
 

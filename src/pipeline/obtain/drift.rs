@@ -23,13 +23,16 @@ use crate::verify::proof::{self, Proof};
 pub(super) async fn look(context: &Context<'_>, target: &Target, works: &mut [Work<'_>]) {
     let begun = Instant::now();
     let seen = look_again(context, target, works).await;
-    let Some(first) = seen.iter().find_map(|(_, proofs)| unproven(proofs)) else {
-        return confirm(context, works, &seen);
+    let configured = match seen.iter().find_map(|(_, proofs)| unproven(proofs)) {
+        Some(first) => words::configured(context, target, works, first.address).await,
+        None => None,
     };
-    let configured = words::configured(context, target, works, first.address).await;
     for (member, proofs) in &seen {
         let work = &mut works[*member];
         let Some(worst) = unproven(proofs) else {
+            // It was only slow.
+            let summary = work.ready.as_ref();
+            work.confirmed = summary.map(|ready| nothing_to_do(context, work, ready));
             continue;
         };
         let failures = &work.lineage.record.deploy_failures;
@@ -47,17 +50,6 @@ pub(super) async fn look(context: &Context<'_>, target: &Target, works: &mut [Wo
         let summary = finding.evidence.clone();
         work.findings.push(finding);
         work.end(Outcome::Drifted, summary);
-    }
-    confirm(context, works, &seen);
-}
-
-/// Ends what was only slow as what needs nothing
-fn confirm(context: &Context<'_>, works: &mut [Work<'_>], seen: &[(usize, Vec<Proof>)]) {
-    for (member, proofs) in seen {
-        let work = &mut works[*member];
-        if let Some(ready) = work.ready.clone().filter(|_| unproven(proofs).is_none()) {
-            work.confirmed = Some(nothing_to_do(context, work, &ready));
-        }
     }
 }
 
