@@ -14,8 +14,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{GeneralName, ParsedExtension};
-use x509_parser::oid_registry::{OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS, OID_X509_COMMON_NAME};
+use x509_parser::extensions::GeneralName;
+use x509_parser::oid_registry::OID_X509_COMMON_NAME;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Name;
@@ -23,6 +23,13 @@ use x509_parser::x509::X509Name;
 use crate::finding::one_line;
 use crate::name::DnsName;
 use crate::time::Validity;
+
+mod algorithm;
+mod extensions;
+
+pub use algorithm::{KeyKind, Signature};
+use extensions::Extensions;
+pub use extensions::{Purpose, Stapling};
 
 /// A chain in the order in which it was sent, its leaf first; never empty
 #[derive(Clone, Debug)]
@@ -79,6 +86,38 @@ impl Chain {
     pub fn above(&self) -> &[Certificate] {
         &self.above
     }
+
+    /// Places in [`Self::above`] of the certificates by which the leaf leads up, by the names of
+    /// their issuers alone, in that order
+    pub fn linked_places(&self) -> Vec<usize> {
+        let mut places = Vec::new();
+        let mut top = &self.leaf;
+        // Each step uses a certificate up, so that a loop of issuers ends.
+        while !top.is_self_issued() {
+            let issuer = self.above.iter().position(|above| {
+                above.subject_der == top.issuer_der && above.fingerprint != top.fingerprint
+            });
+            match issuer {
+                Some(place) if !places.contains(&place) => {
+                    places.push(place);
+                    top = &self.above[place];
+                }
+                _ => break,
+            }
+        }
+        places
+    }
+
+    /// The leaf and the certificates by which it leads up
+    pub fn linked(&self) -> impl Iterator<Item = &Certificate> {
+        let above = self.linked_places().into_iter();
+        std::iter::once(&self.leaf).chain(above.map(|place| &self.above[place]))
+    }
+
+    /// The last of them
+    pub fn top(&self) -> &Certificate {
+        self.linked().last().unwrap_or(&self.leaf)
+    }
 }
 
 /// One X.509 certificate (RFC 5280), reduced to what certd asks of it
@@ -106,12 +145,26 @@ pub struct Certificate {
     pub public_key: Vec<u8>,
     /// Kind and size of the public key; `None` for kinds that certd does not order
     pub key_type: Option<KeyType>,
+    /// Kind and size of the public key, whoever ordered it
+    pub key: KeyKind,
+    /// How the issuer signed it
+    pub signature: Signature,
     /// SHA-256 of the DER
     pub fingerprint: Fingerprint,
     /// Whether basic constraints say CA:TRUE
     pub is_ca: bool,
+    /// What it may be used for (RFC 5280 section 4.2.1.12)
+    pub purpose: Purpose,
+    /// Whether it demands an OCSP response in every handshake (RFC 7633)
+    pub stapling: Stapling,
     /// First URL from which the issuer's certificate can be fetched (RFC 5280 section 4.2.2.1)
     pub ca_issuers: Option<String>,
+    /// First URL at which the issuer answers by OCSP
+    pub ocsp: Option<String>,
+    /// First URL at which the issuer lists what it revoked (RFC 5280 section 4.2.1.13)
+    pub crl: Option<String>,
+    /// Number of signed certificate timestamps in it (RFC 6962 section 3.3)
+    pub scts: usize,
 }
 
 impl Certificate {
@@ -123,6 +176,7 @@ impl Certificate {
         if !rest.is_empty() {
             return Err("bytes follow its end");
         }
+        let extensions = Extensions::of(&x509);
         let validity = Validity {
             not_before: timestamp(x509.validity().not_before.timestamp())?,
             not_after: timestamp(x509.validity().not_after.timestamp())?,
@@ -138,9 +192,16 @@ impl Certificate {
             serial: hex(x509.raw_serial()),
             public_key: x509.public_key().raw.to_vec(),
             key_type: key_type(&x509),
+            key: KeyKind::of(x509.public_key()),
+            signature: Signature::of(&x509.signature_algorithm),
             fingerprint: Fingerprint::of(&der),
             is_ca: x509.is_ca(),
-            ca_issuers: ca_issuers(&x509),
+            purpose: extensions.purpose,
+            stapling: extensions.stapling,
+            ca_issuers: extensions.ca_issuers,
+            ocsp: extensions.ocsp,
+            crl: extensions.crl,
+            scts: extensions.scts,
             der,
         })
     }
@@ -218,24 +279,6 @@ fn key_type(x509: &X509Certificate<'_>) -> Option<KeyType> {
         },
         _ => None,
     }
-}
-
-fn ca_issuers(x509: &X509Certificate<'_>) -> Option<String> {
-    x509.extensions().iter().find_map(|extension| {
-        let ParsedExtension::AuthorityInfoAccess(access) = extension.parsed_extension() else {
-            return None;
-        };
-        access.accessdescs.iter().find_map(|description| {
-            match (&description.access_method, &description.access_location) {
-                (method, GeneralName::URI(url))
-                    if *method == OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS =>
-                {
-                    Some(one_line(url))
-                }
-                _ => None,
-            }
-        })
-    })
 }
 
 /// Subject public key info in DER of the private key in a PEM text

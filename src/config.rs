@@ -9,8 +9,10 @@ use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
+use http::Uri;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -182,12 +184,16 @@ pub struct Domain {
     pub ports: Vec<u16>,
     /// Where to verify instead
     pub connect: Option<Connect>,
+    /// What the application behind its certificate must answer
+    pub probe: Option<Probe>,
     /// Public addresses that its names must resolve to; empty where any will do
     pub addresses: Vec<IpAddr>,
     /// Whether another lineage's certificate that covers the names is accepted
     pub sharing: Sharing,
     /// Whether `--all` takes it
     pub enabled: bool,
+    /// Line of its `[[domain]]`, from 1
+    pub line: usize,
 }
 
 impl Domain {
@@ -205,6 +211,17 @@ pub enum Sharing {
     Separate,
     /// `shared = true`: any that covers the name
     Shared,
+}
+
+/// `probe`: a page, and what is expected of it
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// An https:// URL
+    pub url: Uri,
+    /// HTTP status; a redirect is not followed
+    pub status: u16,
+    /// Words that its body holds, near its beginning
+    pub text: Option<String>,
 }
 
 /// `connect`: an address, and a port where it differs from the domain's ports
@@ -225,6 +242,31 @@ impl Connect {
                 .iter()
                 .map(|port| SocketAddr::new(self.address, *port))
                 .collect(),
+        }
+    }
+}
+
+impl FromStr for Connect {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(address) = text.parse::<SocketAddr>()
+            && address.port() != 0
+        {
+            return Ok(Self {
+                address: address.ip(),
+                port: Some(address.port()),
+            });
+        }
+        let bracketed = text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
+        match bracketed.unwrap_or(text).parse() {
+            Ok(address) => Ok(Self {
+                address,
+                port: None,
+            }),
+            Err(_) => Err("expected \"ADDRESS\" or \"ADDRESS:PORT\""),
         }
     }
 }
@@ -388,6 +430,18 @@ pub enum MinRemaining {
     Fraction(Fraction),
     /// A span of time
     Duration(Duration),
+}
+
+impl FromStr for MinRemaining {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (text.parse(), humantime::parse_duration(text)) {
+            (Ok(fraction), _) => Ok(Self::Fraction(fraction)),
+            (_, Ok(duration)) => Ok(Self::Duration(duration)),
+            _ => Err("expected \"14d\" or a fraction such as \"1/4\""),
+        }
+    }
 }
 
 /// A mistake in domains.toml

@@ -34,6 +34,26 @@ pub struct Served {
     pub protocol: String,
     /// Negotiated cipher suite; empty as `protocol` is
     pub cipher: String,
+    /// Negotiated key exchange, such as `X25519MLKEM768`; empty as `protocol` is
+    pub key_exchange: String,
+    /// Negotiated application protocol, such as `h2`
+    pub alpn: Option<String>,
+    /// Whether an OCSP response came with the certificate (RFC 6066 section 8)
+    pub is_stapled: bool,
+}
+
+/// What is said in the clear before TLS begins
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Opening {
+    /// Nothing: TLS begins at once
+    #[default]
+    Direct,
+    /// STARTTLS of SMTP (RFC 3207)
+    Smtp,
+    /// STARTTLS of IMAP (RFC 9051 section 6.2.1)
+    Imap,
+    /// STLS of POP3 (RFC 2595 section 4)
+    Pop3,
 }
 
 /// Whether the handshake was signed with the key of the certificate that was sent
@@ -62,6 +82,14 @@ pub enum ConnectFailure {
     Alert(String),
     /// What answered does not speak TLS
     NotTls,
+    /// The server would not begin TLS on this connection: its words
+    NoStartTls(String),
+    /// The server speaks versions older than TLS 1.2 alone: the newest of them
+    OldProtocol(String),
+    /// The server shares no cipher suite with certd: the one that it would choose
+    OtherCipher(String),
+    /// What the server sent is larger than any browser takes
+    TooLarge,
     /// The handshake failed in another way
     Handshake(String),
 }
@@ -76,6 +104,10 @@ impl fmt::Display for ConnectFailure {
             Self::Unreachable(reason) => write!(f, "unreachable ({reason})"),
             Self::Alert(alert) => write!(f, "TLS alert {alert}"),
             Self::NotTls => f.write_str("the port does not speak TLS"),
+            Self::NoStartTls(words) => write!(f, "no STARTTLS ({words})"),
+            Self::OldProtocol(version) => write!(f, "nothing newer than {version}"),
+            Self::OtherCipher(suite) => write!(f, "no cipher suite in common ({suite})"),
+            Self::TooLarge => f.write_str("a handshake message of more than 64 KiB"),
             Self::Handshake(reason) => write!(f, "handshake failed ({reason})"),
         }
     }

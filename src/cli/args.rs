@@ -2,13 +2,14 @@
 
 use std::io::{IsTerminal, stderr, stdout};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anstream::ColorChoice;
 use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 
 use super::simulated;
-use crate::config::Check;
+use crate::config::{Check, Connect, MinRemaining};
 use crate::telemetry::{LogFormat, LogLevel};
 
 /// One proven certificate per domain for nginx in Docker
@@ -281,11 +282,98 @@ pub(super) struct CheckArguments {
 }
 
 /// Arguments of `verify`
-#[derive(Arguments, Debug)]
+#[derive(Arguments, Debug, Default)]
 pub(super) struct Verify {
     /// Domains of domains.toml, or any HOST[:PORT]; none for all of domains.toml
     #[arg(value_name = "DOMAIN|HOST:PORT")]
     pub(super) targets: Vec<String>,
+    /// Take DOMAINs and HOST:PORTs from this file too, one a line; `-` is stdin
+    ///
+    /// Empty lines and what follows a `#` do not count.
+    #[arg(long = "targets", value_name = "FILE")]
+    pub(super) list: Option<PathBuf>,
+    /// Ask every target for this name, instead of its own
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
+    /// Connect to this address, whatever DNS says
+    ///
+    /// With a port it counts for all ports of a target.
+    #[arg(long, value_name = "ADDR[:PORT]")]
+    pub(super) connect: Option<Connect>,
+    /// Begin in the clear, and ask for TLS as this protocol does
+    ///
+    /// The port is 25, 143 or 110 where a target names none.
+    #[arg(long, value_name = "PROTOCOL", value_enum)]
+    pub(super) starttls: Option<StartTls>,
+    /// Look at TLS alone: no page, no redirect, no probe
+    ///
+    /// Otherwise one page is asked for over each connection that speaks HTTP, and one at port 80.
+    #[arg(long)]
+    pub(super) tls_only: bool,
+    #[command(flatten)]
+    pub(super) offline: Offline,
+    /// Trust the roots in this PEM file too; may be given several times
+    #[arg(long, value_name = "PEM")]
+    pub(super) trust: Vec<PathBuf>,
+    /// Warn below this life: a duration, or a part of the lifetime
+    ///
+    /// Such as 14d or 1/4. Instead of `[verify] min_remaining`.
+    #[arg(long, value_name = "LEAST")]
+    pub(super) min_remaining: Option<MinRemaining>,
+    /// Fail unless the certificate's SHA-256 begins so, in hexadecimal
+    #[arg(long, value_name = "SHA256", value_parser = fingerprint)]
+    pub(super) expect_fingerprint: Option<String>,
+    /// Fail unless the issuer's name holds these words
+    #[arg(long, value_name = "WORDS", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) expect_issuer: Option<String>,
+    /// Look again until nothing fails, for so long at most
+    ///
+    /// For what was deployed a moment ago. With --strict until nothing warns either.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "chain")]
+    pub(super) wait: Option<Duration>,
+    /// Time for one connection, and for one page [default: `[verify] timeout`, else 10s]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(super) timeout: Option<Duration>,
+    /// Exit with 1 for warnings too
+    #[arg(long)]
+    pub(super) strict: bool,
+}
+
+/// Judging files instead of servers
+#[derive(Arguments, Debug, Default)]
+pub(super) struct Offline {
+    /// Judge this chain instead of what is served; nothing is connected to
+    #[arg(
+        long,
+        value_name = "FULLCHAIN",
+        requires = "name",
+        conflicts_with_all = ["targets", "list", "connect", "starttls"]
+    )]
+    pub(super) chain: Option<PathBuf>,
+    /// Judge whether this private key belongs to the chain
+    #[arg(long, value_name = "PRIVKEY", requires = "chain")]
+    pub(super) key: Option<PathBuf>,
+    /// Judge as if it were this instant, such as 2027-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME", requires = "chain")]
+    pub(super) at: Option<Timestamp>,
+}
+
+/// Protocols that begin in the clear
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum StartTls {
+    Smtp,
+    Imap,
+    Pop3,
+}
+
+/// The beginning of a SHA-256, with colons or without
+fn fingerprint(text: &str) -> Result<String, String> {
+    let digits: String = text.chars().filter(|c| *c != ':').collect();
+    let is_hexadecimal = digits.chars().all(|c| c.is_ascii_hexdigit());
+    if !is_hexadecimal || !(8..=64).contains(&digits.len()) {
+        return Err("expected 8 to 64 hexadecimal digits".to_owned());
+    }
+    Ok(digits.to_ascii_lowercase())
 }
 
 /// Arguments of `notify`

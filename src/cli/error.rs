@@ -2,11 +2,13 @@
 
 use std::error::Error;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
 use thiserror::Error;
 
 use super::Ended;
+use crate::chain::{ChainError, KeyError};
 use crate::config::{ConfigError, defaults};
 use crate::finding::Explain;
 use crate::name::{DnsName, NameError};
@@ -43,6 +45,14 @@ pub(super) enum CliError {
     NoChannel { file: String },
     #[error("`{text}` is neither a domain nor HOST:PORT")]
     Target { text: String },
+    #[error("no target is in {}", path.display())]
+    EmptyList { path: PathBuf },
+    #[error("{} cannot be read", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{} is no chain", path.display())]
+    NoChain { path: PathBuf, source: ChainError },
+    #[error("{} holds no key", path.display())]
+    NoKey { path: PathBuf, source: KeyError },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -75,6 +85,10 @@ impl CliError {
             | Self::NoSchedule
             | Self::NoChannel { .. }
             | Self::Target { .. }
+            | Self::EmptyList { .. }
+            | Self::Unreadable { .. }
+            | Self::NoChain { .. }
+            | Self::NoKey { .. }
             | Self::Store(StoreError::KeyGroup { .. })
             | Self::Trust(_) => Ended::Usage,
             Self::Run(RunError::Busy { .. }) | Self::Daemon(DaemonError::Busy { .. }) => {

@@ -1,25 +1,35 @@
 //! `certd verify`.
 
-use std::net::IpAddr;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::time::{Instant, sleep};
 
-use super::args::{Global, Verify};
+use super::args::{Global, StartTls, Verify};
 use super::error::CliError;
 use super::{Ended, crypto_provider, now, print_report};
+use crate::chain::{Chain, public_key_of};
 use crate::config::{Config, ConfigError, Domain, Environment, MinRemaining, defaults};
+use crate::facts::Opening;
 use crate::finding::Severity;
 use crate::name::DnsName;
 use crate::net::dns::Resolver;
 use crate::net::tls::Observer;
 use crate::pipeline::installed::{expected_of, known_certificates};
-use crate::pipeline::verify::{Means, Subject, verify};
+use crate::pipeline::verify::{Demand, Http, Means, OnDisk, Subject, judge_file, verify};
+use crate::report::SCHEMA_VERSION;
 use crate::report::text;
-use crate::report::verify::VerifyReport;
+use crate::report::verify::{Origin, VerifyReport};
 use crate::store::Store;
 use crate::verify::judge::Known;
 use crate::verify::path::Trust;
+
+mod targets;
+
+use targets::Target;
 
 pub(super) async fn run(
     global: &Global,
@@ -27,14 +37,15 @@ pub(super) async fn run(
     environment: &Environment,
 ) -> Result<Ended, CliError> {
     let report = report(global, args, environment, now()).await?;
-    if !(global.quiet && report.severity() < Severity::Warning) {
+    let severity = report.severity();
+    if !(global.quiet && severity < Severity::Warning) {
         print_report(&report, global.format, global.color, |report, out| {
             text::verify(report, out)
         })?;
     }
-    Ok(match report.severity() {
-        Severity::Failure => Ended::Failed,
-        _ => Ended::Well,
+    Ok(match severity >= fails_from(args) {
+        true => Ended::Failed,
+        false => Ended::Well,
     })
 }
 
@@ -46,9 +57,93 @@ pub(super) async fn report(
     now: Timestamp,
 ) -> Result<VerifyReport, CliError> {
     let config = config(global, args, environment)?;
-    let subjects = subjects(config.as_ref(), &args.targets)?;
-    let means = means(config.as_ref())?;
-    Ok(verify(&means, &subjects, now).await)
+    let means = means(config.as_ref(), args)?;
+    if let Some(chain) = &args.offline.chain {
+        return judge_files(&means, args, chain, args.offline.at.unwrap_or(now));
+    }
+    let targets = targets::targets(&args.targets, args.list.as_deref())?;
+    let mut subjects = subjects(config.as_ref(), args, &targets)?;
+    for subject in &mut subjects {
+        direct(subject, args)?;
+    }
+    match args.wait {
+        None => Ok(verify(&means, &subjects, now).await),
+        Some(patience) => Ok(wait_until_good(&means, args, &subjects, patience).await),
+    }
+}
+
+/// The least severity with which the command fails
+const fn fails_from(args: &Verify) -> Severity {
+    match args.strict {
+        true => Severity::Warning,
+        false => Severity::Failure,
+    }
+}
+
+/// Looks again and again until all is good, or until this time is over
+async fn wait_until_good(
+    means: &Means,
+    args: &Verify,
+    subjects: &[Subject],
+    patience: Duration,
+) -> VerifyReport {
+    let deadline = Instant::now() + patience;
+    loop {
+        let report = verify(means, subjects, now()).await;
+        let is_over = Instant::now() + BETWEEN_LOOKS >= deadline;
+        if report.severity() < fails_from(args) || is_over {
+            return report;
+        }
+        sleep(BETWEEN_LOOKS).await;
+    }
+}
+
+/// Judges what stands in files, as if it were served
+fn judge_files(
+    means: &Means,
+    args: &Verify,
+    chain: &Path,
+    at: Timestamp,
+) -> Result<VerifyReport, CliError> {
+    let begun = std::time::Instant::now();
+    let text = read(chain)?;
+    let parsed = Chain::from_pem(&text).map_err(|source| CliError::NoChain {
+        path: chain.to_owned(),
+        source,
+    })?;
+    let public_key = match &args.offline.key {
+        None => None,
+        Some(path) => {
+            let key = public_key_of(&read(path)?);
+            Some(key.map_err(|source| CliError::NoKey {
+                path: path.clone(),
+                source,
+            })?)
+        }
+    };
+    let name = targets::name_or_address(args.name.as_deref().unwrap_or_default())?;
+    let subject = Subject::host(name, defaults::PORT);
+    let file = chain.display().to_string();
+    let on_disk = OnDisk {
+        file: &file,
+        chain: parsed,
+        public_key,
+    };
+    Ok(VerifyReport {
+        schema_version: SCHEMA_VERSION,
+        command: "verify",
+        started: at,
+        endpoints: vec![judge_file(means, &subject, &on_disk, at)],
+        elapsed: begun.elapsed(),
+    })
+}
+
+fn read(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, CliError> {
+    let read = fs::read(path).map_err(|source| CliError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(zeroize::Zeroizing::new(read))
 }
 
 /// The configuration; `None` where none is needed and none was found
@@ -58,62 +153,104 @@ fn config(
     environment: &Environment,
 ) -> Result<Option<Config>, CliError> {
     let is_named = global.config.is_some() || environment.config.is_some();
+    let is_needed = args.targets.is_empty() && args.list.is_none() && args.offline.chain.is_none();
     let path = match Config::locate(global.config.as_deref(), environment) {
-        Err(ConfigError::NotFound) if !args.targets.is_empty() => return Ok(None),
+        Err(ConfigError::NotFound) if !is_needed => return Ok(None),
         located => located?,
     };
     match Config::read(&path, environment) {
         // A plain user who asks for a host needs no file that root keeps for itself.
-        Err(error) if error.is_forbidden() && !is_named && !args.targets.is_empty() => Ok(None),
+        Err(error) if error.is_forbidden() && !is_named && !is_needed => Ok(None),
         read => Ok(Some(read?)),
     }
 }
 
-fn means(config: Option<&Config>) -> Result<Means, CliError> {
+fn means(config: Option<&Config>, args: &Verify) -> Result<Means, CliError> {
     let provider = crypto_provider();
     let algorithms = provider.signature_verification_algorithms;
-    let trust: Vec<PathBuf> = config
+    let mut trust: Vec<PathBuf> = config
         .map(|config| config.verify.trust.clone())
         .unwrap_or_default();
+    trust.extend(args.trust.iter().cloned());
     let timeout = config.map_or(defaults::VERIFY_TIMEOUT, |config| config.verify.timeout);
+    let timeout = args.timeout.unwrap_or(timeout);
     let dns = config.map(|config| &config.dns);
+    let http_port = config.map_or(defaults::HTTP_PORT, |config| config.preflight.http_port);
+    let concurrency = config.map_or(defaults::VERIFY_CONCURRENCY, |config| {
+        config.verify.concurrency
+    });
     Ok(Means {
         resolver: Resolver::new(
             dns.map_or(&[], |dns| dns.servers.as_slice()),
             dns.map_or(defaults::DNS_TIMEOUT, |dns| dns.timeout),
         ),
         observer: Observer::new(provider, timeout),
+        http: match args.tls_only {
+            true => Http::Left,
+            false => Http::Asked { port: http_port },
+        },
+        timeout,
         trust: Trust::load(&trust, algorithms)?,
-        min_remaining: config.map_or(MinRemaining::Fraction(defaults::MIN_REMAINING), |config| {
-            config.verify.min_remaining
-        }),
-        concurrency: config.map_or(defaults::VERIFY_CONCURRENCY, |config| {
-            config.verify.concurrency
-        }),
+        demand: demand(config, args),
+        concurrency: room_for(concurrency),
     })
 }
 
-fn subjects(config: Option<&Config>, targets: &[String]) -> Result<Vec<Subject>, CliError> {
+fn demand(config: Option<&Config>, args: &Verify) -> Demand {
+    let usual = MinRemaining::Fraction(defaults::MIN_REMAINING);
+    let configured = config.map_or(usual, |config| config.verify.min_remaining);
+    Demand {
+        min_remaining: args.min_remaining.unwrap_or(configured),
+        fingerprint: args.expect_fingerprint.clone(),
+        issuer: args.expect_issuer.clone(),
+    }
+}
+
+/// So many connections, or as many as this process may have files, which it may be allowed more of
+fn room_for(connections: usize) -> usize {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return connections;
+    };
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX);
+    let wanted = wanted.saturating_add(OTHER_FILES);
+    let soft =
+        match wanted > soft && setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard).is_ok() {
+            true => wanted.min(hard),
+            false => soft,
+        };
+    let room = usize::try_from(soft.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
+    connections.min(room).max(1)
+}
+
+fn subjects(
+    config: Option<&Config>,
+    args: &Verify,
+    targets: &[Target],
+) -> Result<Vec<Subject>, CliError> {
     let Some(config) = config else {
-        return targets.iter().map(|target| host(target)).collect();
+        return targets.iter().map(|target| host(args, target)).collect();
     };
     let store = Store::for_reading(&config.storage, &config.state);
     let known = known_certificates(&store);
     if targets.is_empty() {
         return Ok(config
             .enabled()
-            .flat_map(|domain| of_domain(&store, &known, domain))
+            .flat_map(|domain| of_domain(config, &store, &known, domain))
             .collect());
     }
     let mut subjects = Vec::new();
     for target in targets {
-        match configured(config, target) {
-            Some((domain, None)) => subjects.extend(of_domain(&store, &known, domain)),
+        match configured(config, &target.text) {
+            Some((domain, None)) => subjects.extend(of_domain(config, &store, &known, domain)),
             Some((domain, Some(name))) => {
-                let installed = expected_of(&store, &known, &domain.name);
-                subjects.push(Subject::of_domain(domain, &name, installed));
+                let of_domain = of_domain(config, &store, &known, domain);
+                subjects.extend(
+                    of_domain
+                        .into_iter()
+                        .filter(|subject| subject.name == name.as_str()),
+                );
             }
-            None => subjects.push(host(target)?),
+            None => subjects.push(host(args, target)?),
         }
     }
     Ok(subjects)
@@ -132,44 +269,46 @@ fn configured<'c>(config: &'c Config, target: &str) -> Option<(&'c Domain, Optio
     Some((domain, Some(name)))
 }
 
-fn of_domain(store: &Store, known: &[Known], domain: &Domain) -> Vec<Subject> {
+fn of_domain(config: &Config, store: &Store, known: &[Known], domain: &Domain) -> Vec<Subject> {
     let installed = expected_of(store, known, &domain.name);
-    domain
-        .names()
-        .map(|name| Subject::of_domain(domain, name, installed.clone()))
-        .collect()
+    let subject = |name| Subject {
+        origin: Some(Origin {
+            file: config.path.clone(),
+            line: domain.line,
+        }),
+        ..Subject::of_domain(domain, name, installed.clone())
+    };
+    domain.names().map(subject).collect()
 }
 
-/// A host that is in no configuration: `HOST`, `HOST:PORT`, `[v6]:PORT`
-fn host(text: &str) -> Result<Subject, CliError> {
-    let refused = || CliError::Target {
-        text: text.to_owned(),
-    };
-    if Path::new(text).is_absolute() {
-        return Err(refused());
-    }
-    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, "")) => (host, defaults::PORT),
-        Some((host, port)) => {
-            let port = port.strip_prefix(':').ok_or_else(refused)?;
-            (host, port.parse().map_err(|_| refused())?)
-        }
-        None if text.parse::<IpAddr>().is_ok() => (text, defaults::PORT),
-        None => match text.rsplit_once(':') {
-            Some((host, port)) => (host, port.parse().map_err(|_| refused())?),
-            None => (text, defaults::PORT),
-        },
-    };
-    let odd = host.chars().any(|c| matches!(c, ':' | '[' | ']' | '/'));
-    if port == 0 || text.starts_with(':') || (odd && host.parse::<IpAddr>().is_err()) {
-        return Err(refused());
-    }
-    if host.parse::<IpAddr>().is_ok() {
-        return Ok(Subject::host(host.to_owned(), port));
-    }
-    let name = DnsName::parse(host).map_err(|source| CliError::Name {
-        text: host.to_owned(),
-        source,
-    })?;
-    Ok(Subject::host(name.to_string(), port))
+fn host(args: &Verify, target: &Target) -> Result<Subject, CliError> {
+    let (host, port) = targets::host(&target.text)?;
+    let port = port.unwrap_or(targets::usual_port(args.starttls));
+    Ok(Subject {
+        origin: target.origin.clone(),
+        ..Subject::host(host, port)
+    })
 }
+
+/// What the command line says of every subject
+fn direct(subject: &mut Subject, args: &Verify) -> Result<(), CliError> {
+    if let Some(name) = &args.name {
+        subject.name = targets::name_or_address(name)?;
+    }
+    subject.connect = args.connect.or(subject.connect);
+    subject.opening = match args.starttls {
+        None => Opening::Direct,
+        Some(StartTls::Smtp) => Opening::Smtp,
+        Some(StartTls::Imap) => Opening::Imap,
+        Some(StartTls::Pop3) => Opening::Pop3,
+    };
+    if args.tls_only {
+        subject.probe = None;
+    }
+    Ok(())
+}
+
+/// Time between two looks of --wait
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+/// Files that are open beside the connections
+const OTHER_FILES: u64 = 32;

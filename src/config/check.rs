@@ -241,14 +241,9 @@ impl<'t> Checker<'_, 't> {
             MAX_CONCURRENCY,
         );
         if let Some(value) = table.string("min_remaining") {
-            match (value.value.parse(), humantime::parse_duration(&value.value)) {
-                (Ok(fraction), _) => verify.min_remaining = MinRemaining::Fraction(fraction),
-                (_, Ok(duration)) => verify.min_remaining = MinRemaining::Duration(duration),
-                _ => self.mistake(
-                    &value,
-                    "expected \"14d\" or a fraction such as \"1/4\"",
-                    None,
-                ),
+            match value.value.parse() {
+                Ok(least) => verify.min_remaining = least,
+                Err(message) => self.mistake(&value, message, None),
             }
         }
         table.finish(&[]);

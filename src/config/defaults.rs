@@ -21,6 +21,8 @@ pub const JOBS: usize = 4;
 pub const MAX_JOBS: usize = 64;
 /// `[domain] ports`
 pub const PORT: u16 = 443;
+/// `[domain.probe] status`
+pub const PROBE_STATUS: u16 = 200;
 /// `[nginx] docker`, where `$DOCKER_HOST` is unset too
 pub const DOCKER: &str = "unix:///var/run/docker.sock";
 /// `[renewal] fraction`

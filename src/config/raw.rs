@@ -10,11 +10,13 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Mistake, line_of};
+use super::Mistake;
 
 /// The text being read and the mistakes found so far
 pub(super) struct Source<'t> {
     text: &'t str,
+    /// Offsets of the ends of its lines
+    ends: Vec<usize>,
     /// With their offsets in the text
     mistakes: RefCell<Vec<(usize, Mistake)>>,
 }
@@ -23,8 +25,14 @@ impl<'t> Source<'t> {
     pub(super) fn new(text: &'t str) -> Self {
         Self {
             text,
+            ends: text.match_indices('\n').map(|(end, _)| end).collect(),
             mistakes: RefCell::default(),
         }
+    }
+
+    /// The line, from 1, in which a place of the text begins
+    pub(super) fn line_of(&self, span: &Range<usize>) -> usize {
+        self.ends.partition_point(|end| *end < span.start) + 1
     }
 
     /// Notes a mistake at a place in the text
@@ -37,7 +45,7 @@ impl<'t> Source<'t> {
     ) {
         let start = span.start.min(self.text.len());
         let mistake = Mistake {
-            line: line_of(self.text.as_bytes(), start),
+            line: self.line_of(span),
             key: key.to_owned(),
             message: message.into(),
             hint,
@@ -110,6 +118,13 @@ impl<'s, 't> Table<'s, 't> {
         self.table
             .get(key)
             .is_some_and(|value| value.get_ref().is_array())
+    }
+
+    /// Whether the value of a key is a table
+    pub(super) fn is_table(&self, key: &str) -> bool {
+        self.table
+            .get(key)
+            .is_some_and(|value| value.get_ref().is_table())
     }
 
     /// Takes a key without reading it: what is wrong with it was said

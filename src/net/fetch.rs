@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{ACCEPT, HOST, LOCATION, SERVER, USER_AGENT};
+use http::header::{ACCEPT, HOST, LOCATION, SERVER, STRICT_TRANSPORT_SECURITY, USER_AGENT};
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, Request, Response, Uri};
 use http_body_util::{BodyExt, Empty};
@@ -43,6 +43,8 @@ pub struct Reply {
     pub status: u16,
     /// `Server`, its first [`MOST_SERVER`] characters
     pub server: Option<String>,
+    /// `Strict-Transport-Security` (RFC 6797), its first [`MOST_SERVER`] characters
+    pub hsts: Option<String>,
     /// `Location`; as the whole head it is at most [`MOST_HEAD`] bytes long
     pub location: Option<String>,
     /// The first [`MOST_BODY`] bytes
@@ -101,6 +103,14 @@ async fn exchange<S>(url: &Uri, stream: S) -> Result<Reply, FetchFailure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    exchange_up_to(MOST_BODY, url, stream).await
+}
+
+/// The same, with this many bytes of the body
+async fn exchange_up_to<S>(most: usize, url: &Uri, stream: S) -> Result<Reply, FetchFailure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let failed = |error: hyper::Error| broken(url, &error);
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MOST_HEAD)
@@ -137,10 +147,17 @@ where
         }
         Err(error) => return Err(failed(error)),
     };
-    let body = beginning(&mut response).await.map_err(failed)?;
+    reply(&mut response, most).await.map_err(failed)
+}
+
+/// What is read of an answer: its head, and this many bytes of its body
+async fn reply(response: &mut Response<Incoming>, most: usize) -> Result<Reply, hyper::Error> {
+    let body = beginning(response, most).await?;
+    let short = |name| text(response.headers(), name).map(|value| excerpt(&value, MOST_SERVER));
     Ok(Reply {
         status: response.status().as_u16(),
-        server: text(response.headers(), SERVER).map(|server| excerpt(&server, MOST_SERVER)),
+        server: short(SERVER),
+        hsts: short(STRICT_TRANSPORT_SECURITY),
         location: text(response.headers(), LOCATION),
         body,
     })
@@ -160,12 +177,15 @@ pub(crate) async fn read(url: &Uri, answer: &[u8]) -> Result<Reply, FetchFailure
     exchange(url, here).await
 }
 
-async fn beginning(response: &mut Response<Incoming>) -> Result<Vec<u8>, hyper::Error> {
+async fn beginning(
+    response: &mut Response<Incoming>,
+    most: usize,
+) -> Result<Vec<u8>, hyper::Error> {
     let mut body = Vec::new();
     while let Some(frame) = response.body_mut().frame().await {
         body.extend_from_slice(&frame?.into_data().unwrap_or_default());
-        if body.len() >= MOST_BODY {
-            body.truncate(MOST_BODY);
+        if body.len() >= most {
+            body.truncate(most);
             break;
         }
     }
@@ -202,12 +222,16 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     Some(one_line(&String::from_utf8_lossy(value)))
 }
 
+/// Bytes of a page that are read, where words are looked for in it
+pub const MOST_PAGE: usize = 64 * 1024;
 /// Bytes of a body that are read: a token's answer is shorter, a page says enough with these
 pub const MOST_BODY: usize = 512;
 /// Bytes of the head of an answer, beyond which it is refused
 pub const MOST_HEAD: usize = 64 * 1024;
 /// Characters that are kept of `Server`
 pub const MOST_SERVER: usize = 100;
+
+pub mod page;
 
 #[cfg(test)]
 mod tests;

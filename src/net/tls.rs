@@ -5,25 +5,27 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::ServerName;
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, InvalidMessage,
-    SignatureScheme,
+    AlertDescription, ClientConfig, ClientConnection, Error, InvalidMessage, PeerIncompatible,
 };
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::facts::{ConnectFailure, Handshake, KeyProof, Served};
+use crate::facts::{ConnectFailure, Handshake, KeyProof, Opening, Served};
+
+mod hello;
+mod opening;
+mod recorder;
+
+use recorder::{Recorder, Shown};
 
 /// Makes handshakes that each start fresh: no session is ever resumed
 #[derive(Clone, Debug)]
@@ -38,19 +40,41 @@ impl Observer {
         Self { provider, timeout }
     }
 
+    /// Cryptography that it uses
+    pub fn provider(&self) -> Arc<CryptoProvider> {
+        Arc::clone(&self.provider)
+    }
+
     /// What a server at `address` shows to a client that asks for `name`
     pub async fn observe(&self, name: &str, address: SocketAddr) -> Handshake {
+        self.meet(name, address, Opening::Direct).await.0
+    }
+
+    /// The same, after this opening, and the connection where a handshake came about
+    ///
+    /// `h2` and `http/1.1` are offered as application protocols (RFC 7301).
+    pub async fn meet(
+        &self,
+        name: &str,
+        address: SocketAddr,
+        opening: Opening,
+    ) -> (Handshake, Option<Connection>) {
         let started = Instant::now();
-        let outcome = match timeout(self.timeout, self.handshake(name, address)).await {
-            Ok(outcome) => outcome,
+        let met = match timeout(self.timeout, self.handshake(name, address, opening)).await {
+            Ok(met) => met,
             Err(_) => Err(ConnectFailure::TimedOut),
         };
-        Handshake {
+        let (outcome, stream) = match met {
+            Ok((served, stream)) => (Ok(served), stream),
+            Err(failure) => (Err(failure), None),
+        };
+        let handshake = Handshake {
             name: name.to_owned(),
             address,
             outcome,
             elapsed: started.elapsed(),
-        }
+        };
+        (handshake, stream)
     }
 
     /// TLS with a server whoever it is; what it shows is not looked at
@@ -73,38 +97,54 @@ impl Observer {
         Arc::new(Recorder::new(algorithms))
     }
 
-    async fn handshake(&self, name: &str, address: SocketAddr) -> Result<Served, ConnectFailure> {
+    async fn handshake(
+        &self,
+        name: &str,
+        address: SocketAddr,
+        opening: Opening,
+    ) -> Result<Met, ConnectFailure> {
+        let mut offered = match opening {
+            Opening::Direct => OFFERED,
+            // Mail is none of them, and a strict server would end the handshake.
+            _ => &[],
+        };
+        loop {
+            let stream = open(address, opening).await?;
+            match self.shake_hands(name, stream, offered).await {
+                Err(ConnectFailure::Alert(alert))
+                    if alert == NO_PROTOCOL && !offered.is_empty() =>
+                {
+                    offered = &[];
+                }
+                Err(failure) if may_be_old(&failure) => {
+                    let mut stream = open(address, opening).await?;
+                    let chosen = hello::choice_of_old(name, &mut stream).await;
+                    return Err(chosen.unwrap_or(failure));
+                }
+                met => return met,
+            }
+        }
+    }
+
+    async fn shake_hands(
+        &self,
+        name: &str,
+        stream: TcpStream,
+        offered: &[&[u8]],
+    ) -> Result<Met, ConnectFailure> {
         let server_name = server_name(name)?;
         let seen = self.recorder();
-        let config = self.client_config(Arc::clone(&seen))?;
-        let stream = TcpStream::connect(address).await.map_err(connect_failure)?;
-        let _ = stream.set_nodelay(true);
-        match TlsConnector::from(Arc::new(config))
-            .connect(server_name, stream)
-            .await
-        {
+        let mut config = self.client_config(Arc::clone(&seen))?;
+        config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
+        let connecting = TlsConnector::from(Arc::new(config)).connect(server_name, stream);
+        match connecting.await {
             Ok(stream) => {
                 let (_, connection) = stream.get_ref();
-                let protocol = connection
-                    .protocol_version()
-                    .and_then(|version| version.as_str());
-                let cipher = connection
-                    .negotiated_cipher_suite()
-                    .and_then(|suite| suite.suite().as_str());
-                Ok(Served {
-                    chain: seen.take_chain().unwrap_or_default(),
-                    proof: KeyProof::Proven,
-                    protocol: protocol.unwrap_or_default().replace('_', "."),
-                    cipher: cipher.unwrap_or_default().to_owned(),
-                })
+                let served = served(connection, seen.take());
+                Ok((served, Some(Connection(stream))))
             }
-            Err(error) => match seen.take_chain() {
-                Some(chain) => Ok(Served {
-                    chain,
-                    proof: KeyProof::Missing(handshake_failure(&error).to_string()),
-                    protocol: String::new(),
-                    cipher: String::new(),
-                }),
+            Err(error) => match seen.take() {
+                Some(shown) => Ok((unproven(shown, &error), None)),
                 None => Err(handshake_failure(&error)),
             },
         }
@@ -120,6 +160,84 @@ impl Observer {
         // A resumed session shows no certificate, and a proof needs one each time.
         config.resumption = Resumption::disabled();
         Ok(config)
+    }
+}
+
+/// What was shown, and the connection where it can be used
+type Met = (Served, Option<Connection>);
+
+/// A connection over which a handshake came about
+#[derive(Debug)]
+pub struct Connection(pub(super) TlsStream<TcpStream>);
+
+impl Connection {
+    /// The application protocol that both sides agreed to (RFC 7301), where certd speaks it
+    pub fn protocol(&self) -> Option<Protocol> {
+        let (_, connection) = self.0.get_ref();
+        match connection.alpn_protocol()? {
+            HTTP2 => Some(Protocol::Http2),
+            HTTP1 => Some(Protocol::Http1),
+            _ => None,
+        }
+    }
+}
+
+/// A version of HTTP
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// `http/1.1`
+    Http1,
+    /// `h2`
+    Http2,
+}
+
+async fn open(address: SocketAddr, opening: Opening) -> Result<TcpStream, ConnectFailure> {
+    let mut stream = TcpStream::connect(address).await.map_err(connect_failure)?;
+    let _ = stream.set_nodelay(true);
+    opening::open(opening, &mut stream).await?;
+    Ok(stream)
+}
+
+fn served(connection: &ClientConnection, shown: Option<Shown>) -> Served {
+    let protocol = connection.protocol_version();
+    let protocol = protocol.and_then(|version| version.as_str());
+    let cipher = connection.negotiated_cipher_suite();
+    let cipher = cipher.and_then(|suite| suite.suite().as_str());
+    let key_exchange = connection.negotiated_key_exchange_group();
+    let key_exchange = key_exchange.and_then(|group| group.name().as_str());
+    let alpn = connection.alpn_protocol().map(String::from_utf8_lossy);
+    let (chain, is_stapled) =
+        shown.map_or_else(Default::default, |shown| (shown.chain, shown.is_stapled));
+    Served {
+        chain,
+        proof: KeyProof::Proven,
+        protocol: protocol.unwrap_or_default().replace('_', "."),
+        cipher: cipher.unwrap_or_default().to_owned(),
+        key_exchange: key_exchange.unwrap_or_default().to_owned(),
+        alpn: alpn.map(|name| name.into_owned()),
+        is_stapled,
+    }
+}
+
+/// What was shown before the handshake broke off
+fn unproven(shown: Shown, error: &io::Error) -> Served {
+    Served {
+        chain: shown.chain,
+        proof: KeyProof::Missing(handshake_failure(error).to_string()),
+        protocol: String::new(),
+        cipher: String::new(),
+        key_exchange: String::new(),
+        alpn: None,
+        is_stapled: shown.is_stapled,
+    }
+}
+
+/// Whether a server may have refused because it has nothing that rustls has
+fn may_be_old(failure: &ConnectFailure) -> bool {
+    match failure {
+        ConnectFailure::Alert(alert) => REFUSALS.contains(&alert.as_str()),
+        ConnectFailure::OldProtocol(_) | ConnectFailure::OtherCipher(_) => true,
+        _ => false,
     }
 }
 
@@ -147,6 +265,14 @@ fn handshake_failure(error: &io::Error) -> ConnectFailure {
     match tls {
         Some(Error::AlertReceived(alert)) => ConnectFailure::Alert(alert_name(*alert)),
         Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => ConnectFailure::NotTls,
+        Some(Error::InvalidMessage(
+            InvalidMessage::HandshakePayloadTooLarge | InvalidMessage::CertificatePayloadTooLarge,
+        )) => ConnectFailure::TooLarge,
+        // It answered a hello that did not offer what it chose; which that is has to be asked.
+        Some(Error::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+        )) => ConnectFailure::OldProtocol("TLS before 1.2".to_owned()),
         Some(error) => ConnectFailure::Handshake(error.to_string()),
         None => match error.kind() {
             io::ErrorKind::ConnectionReset
@@ -171,74 +297,15 @@ fn alert_name(alert: AlertDescription) -> String {
     name.replace("recognised", "recognized")
 }
 
-/// A verifier that accepts every certificate and keeps it, but checks the handshake's signature
-#[derive(Debug)]
-struct Recorder {
-    algorithms: WebPkiSupportedAlgorithms,
-    chain: Mutex<Option<Vec<Vec<u8>>>>,
-}
-
-impl Recorder {
-    fn new(algorithms: WebPkiSupportedAlgorithms) -> Self {
-        Self {
-            algorithms,
-            chain: Mutex::new(None),
-        }
-    }
-
-    fn take_chain(&self) -> Option<Vec<Vec<u8>>> {
-        self.chain
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-    }
-}
-
-impl ServerCertVerifier for Recorder {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let chain = std::iter::once(end_entity)
-            .chain(intermediates)
-            .map(|certificate| certificate.to_vec())
-            .collect();
-        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = Some(chain);
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.algorithms).map_err(explain)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.algorithms).map_err(explain)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-fn explain(error: Error) -> Error {
-    match error {
-        Error::InvalidCertificate(CertificateError::BadSignature) => {
-            Error::General("the handshake is not signed with the certificate's key".to_owned())
-        }
-        other => other,
-    }
-}
+/// Application protocols that are offered, the better one first
+const OFFERED: &[&[u8]] = &[HTTP2, HTTP1];
+const HTTP2: &[u8] = b"h2";
+const HTTP1: &[u8] = b"http/1.1";
+/// Alert of a server that has none of the application protocols offered
+const NO_PROTOCOL: &str = "no_application_protocol";
+/// Alerts of a server that found no version or no suite in common
+const REFUSALS: [&str; 3] = [
+    "handshake_failure",
+    "insufficient_security",
+    "protocol_version",
+];

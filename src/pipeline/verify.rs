@@ -1,33 +1,41 @@
 //! `certd verify`: every name at every address, looked at in a fresh handshake and judged.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use futures_util::future::join3;
 use futures_util::stream;
 use jiff::Timestamp;
 
-use crate::chain::Chain;
-use crate::config::{Connect, Domain, MinRemaining, Sharing};
-use crate::facts::{Handshake, Served};
+use crate::chain::{Chain, Fingerprint};
+use crate::config::{Connect, Domain, MinRemaining, Probe, Sharing};
+use crate::facts::{Handshake, Opening};
 use crate::finding::{Finding, Severity};
 use crate::name::DnsName;
 use crate::net::dns::{DnsError, Resolver};
 use crate::net::tls::Observer;
 use crate::report::SCHEMA_VERSION;
-use crate::report::verify::{EndpointReport, ServedCertificate, VerifyReport};
-use crate::verify::judge::{Expectation, Installed, NO_ROUTE, judge};
+use crate::report::verify::{EndpointReport, HttpReport, Origin, ServedCertificate, VerifyReport};
+use crate::verify::judge::{Expectation, Installed, NO_ROUTE, judge, judge_chain, pairing};
 use crate::verify::path::Trust;
+
+mod pages;
 
 /// One name to be looked at
 #[derive(Clone, Debug)]
 pub struct Subject {
     /// Name or IP address that is asked for
     pub name: String,
+    /// Name or IP address whose addresses are connected to
+    pub host: String,
     /// Ports
     pub ports: Vec<u16>,
     /// Where to connect instead of the addresses that DNS gives
     pub connect: Option<Connect>,
+    /// What is said before TLS begins
+    pub opening: Opening,
     /// The domain's own names; empty for a host that is in no configuration
     pub own_names: Vec<DnsName>,
     /// Primary name of the domain
@@ -36,34 +44,76 @@ pub struct Subject {
     pub sharing: Sharing,
     /// What the storage holds, where it can be read
     pub installed: Option<Installed>,
+    /// What the application must answer
+    pub probe: Option<Probe>,
+    /// Where it was asked for
+    pub origin: Option<Origin>,
 }
 
 impl Subject {
     /// A host that is in no configuration
     pub fn host(name: String, port: u16) -> Self {
         Self {
+            host: name.clone(),
             name,
             ports: vec![port],
             connect: None,
+            opening: Opening::Direct,
             own_names: Vec::new(),
             domain: None,
             sharing: Sharing::Separate,
             installed: None,
+            probe: None,
+            origin: None,
         }
     }
 
     /// One name of a domain
+    ///
+    /// The domain's probe goes with the name that its URL has, or else with the primary one.
     pub fn of_domain(domain: &Domain, name: &DnsName, installed: Option<Installed>) -> Self {
+        let probe = domain.probe.clone().filter(|probe| {
+            let host = probe.url.host().unwrap_or_default();
+            let owner = domain.names().find(|name| name.as_str() == host);
+            owner.unwrap_or(&domain.name) == name
+        });
         Self {
             name: name.to_string(),
+            host: name.to_string(),
             ports: domain.ports.clone(),
             connect: domain.connect,
+            opening: Opening::Direct,
             own_names: domain.names().cloned().collect(),
             domain: Some(domain.name.to_string()),
             sharing: domain.sharing,
             installed,
+            probe,
+            origin: None,
         }
     }
+}
+
+/// What is asked for beside the certificate
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Http {
+    /// A page over TLS, and whether this port redirects to it
+    Asked {
+        /// That of http://
+        port: u16,
+    },
+    /// Nothing
+    Left,
+}
+
+/// What every certificate must be, beyond what a browser wants
+#[derive(Clone, Debug)]
+pub struct Demand {
+    /// Life below which a warning is given
+    pub min_remaining: MinRemaining,
+    /// Beginning of its hexadecimal SHA-256
+    pub fingerprint: Option<String>,
+    /// Words that its issuer's name must hold
+    pub issuer: Option<String>,
 }
 
 /// How to look
@@ -73,12 +123,30 @@ pub struct Means {
     pub resolver: Result<Resolver, DnsError>,
     /// Makes handshakes
     pub observer: Observer,
+    /// What is asked over HTTP, and with how much time
+    pub http: Http,
+    /// Time for one connection and handshake, and for one page
+    pub timeout: Duration,
     /// Roots that are believed
     pub trust: Trust,
-    /// Life below which a warning is given
-    pub min_remaining: MinRemaining,
+    /// What every certificate must be
+    pub demand: Demand,
     /// Connections at once
     pub concurrency: usize,
+}
+
+impl Means {
+    fn expectation<'e>(&'e self, subject: &'e Subject) -> Expectation<'e> {
+        Expectation {
+            own_names: &subject.own_names,
+            sharing: subject.sharing,
+            installed: subject.installed.as_ref(),
+            fingerprint: self.demand.fingerprint.as_deref(),
+            issuer: self.demand.issuer.as_deref(),
+            min_remaining: self.demand.min_remaining,
+            trust: &self.trust,
+        }
+    }
 }
 
 /// Looks at all subjects and judges them at `now`
@@ -92,12 +160,20 @@ pub async fn verify(means: &Means, subjects: &[Subject], now: Timestamp) -> Veri
         .flat_map(stream::iter)
         .collect()
         .await;
-    let mut endpoints: Vec<EndpointReport> = stream::iter(places)
-        .map(|place| look(means, place, now))
-        .buffered(means.concurrency)
+    // Each connection for a page is one more beside that of the handshake.
+    let at_once = match means.http {
+        Http::Asked { .. } => means.concurrency.div_ceil(2),
+        Http::Left => means.concurrency,
+    };
+    let mut looks: Vec<(usize, EndpointReport)> = stream::iter(places.into_iter().enumerate())
+        .map(async |(number, place)| (number, look(means, place, now).await))
+        .buffer_unordered(at_once)
         .collect()
         .await;
+    looks.sort_unstable_by_key(|(number, _)| *number);
+    let mut endpoints: Vec<_> = looks.into_iter().map(|(_, endpoint)| endpoint).collect();
     excuse_missing_routes(&mut endpoints);
+    compare_addresses(&mut endpoints);
     VerifyReport {
         schema_version: SCHEMA_VERSION,
         command: "verify",
@@ -107,25 +183,67 @@ pub async fn verify(means: &Means, subjects: &[Subject], now: Timestamp) -> Veri
     }
 }
 
+/// A chain in a file, with its key where that is to be judged too
+#[derive(Clone, Debug)]
+pub struct OnDisk<'f> {
+    /// The file
+    pub file: &'f str,
+    /// What it holds
+    pub chain: Chain,
+    /// Public half of the private key beside it, in DER
+    pub public_key: Option<Vec<u8>>,
+}
+
+/// Judges a chain as if it were served for this subject at `at`; nothing is connected to
+pub fn judge_file(
+    means: &Means,
+    subject: &Subject,
+    on_disk: &OnDisk<'_>,
+    at: Timestamp,
+) -> EndpointReport {
+    let expectation = means.expectation(subject);
+    let mut findings = judge_chain(&subject.name, &on_disk.chain, &expectation, at);
+    let key = on_disk.public_key.as_deref();
+    findings.extend(key.map(|key| pairing(&on_disk.chain, key)));
+    let mut report = report(subject, on_disk.file.to_owned(), None, findings);
+    report.certificate = Some(certificate_of(&on_disk.chain, at));
+    report
+}
+
 /// Where a subject is looked at, or why it is nowhere
 struct Place<'s> {
     subject: &'s Subject,
     address: Result<SocketAddr, (u16, DnsError)>,
+    /// Whether it is the first address of the subject: its probe goes there
+    is_first: bool,
 }
 
 async fn locate<'s>(means: &Means, subject: &'s Subject) -> Vec<Place<'s>> {
-    let place = |address| Place { subject, address };
-    if let Some(connect) = subject.connect {
-        let endpoints = connect.endpoints(&subject.ports);
-        return endpoints
-            .into_iter()
-            .map(|address| place(Ok(address)))
-            .collect();
-    }
-    let addresses = match subject.name.parse() {
+    let mut addresses = match subject.connect {
+        Some(connect) => {
+            let endpoints = connect.endpoints(&subject.ports).into_iter();
+            endpoints.map(Ok).collect()
+        }
+        None => resolve(means, subject).await,
+    };
+    let rest = addresses.split_off(addresses.len().min(1));
+    let place = |is_first| {
+        move |address| Place {
+            subject,
+            address,
+            is_first,
+        }
+    };
+    let first = addresses.into_iter().map(place(true));
+    first.chain(rest.into_iter().map(place(false))).collect()
+}
+
+/// Each address of a name at each port
+async fn resolve(means: &Means, subject: &Subject) -> Vec<Result<SocketAddr, (u16, DnsError)>> {
+    let addresses = match subject.host.parse() {
         Ok(address) => Ok(vec![address]),
         Err(_) => match &means.resolver {
-            Ok(resolver) => resolver.addresses(&subject.name).await,
+            Ok(resolver) => resolver.addresses(&subject.host).await,
             Err(error) => Err(error.clone()),
         },
     };
@@ -135,9 +253,9 @@ async fn locate<'s>(means: &Means, subject: &'s Subject) -> Vec<Place<'s>> {
             Ok(addresses) => places.extend(
                 addresses
                     .iter()
-                    .map(|address| place(Ok(SocketAddr::new(*address, *port)))),
+                    .map(|address| Ok(SocketAddr::new(*address, *port))),
             ),
-            Err(error) => places.push(place(Err((*port, error.clone())))),
+            Err(error) => places.push(Err((*port, error.clone()))),
         }
     }
     places
@@ -148,52 +266,53 @@ async fn look(means: &Means, place: Place<'_>, now: Timestamp) -> EndpointReport
     let address = match place.address {
         Ok(address) => address,
         Err((port, error)) => {
-            let findings = vec![dns_finding(&subject.name, &error)];
-            return report(
-                subject,
-                format!("port {port}"),
-                findings,
-                None,
-                Duration::ZERO,
-            );
+            let findings = vec![dns_finding(&subject.host, &error)];
+            return report(subject, format!("port {port}"), Some(port), findings);
         }
     };
-    let handshake = means.observer.observe(&subject.name, address).await;
-    let expectation = Expectation {
-        own_names: &subject.own_names,
-        sharing: subject.sharing,
-        installed: subject.installed.as_ref(),
-        min_remaining: means.min_remaining,
-        trust: &means.trust,
+    let at_tls = async {
+        let met = means.observer.meet(&subject.name, address, subject.opening);
+        let (handshake, connection) = met.await;
+        let page = pages::over_tls(means, subject, connection).await;
+        (handshake, page)
     };
-    let findings = judge(&handshake, &expectation, now);
-    let certificate = served(&handshake, now);
-    report(
-        subject,
-        address.to_string(),
-        findings,
-        certificate,
-        handshake.elapsed,
-    )
+    let probe = async {
+        let probe = subject.probe.as_ref().filter(|_| place.is_first)?;
+        Some(pages::probe(means, probe, address).await)
+    };
+    let beside = pages::redirects_to_https(means, subject, address);
+    let ((handshake, page), redirects_to_https, probed) = join3(at_tls, beside, probe).await;
+    let mut findings = judge(&handshake, &means.expectation(subject), now);
+    findings.extend(probed);
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let http = HttpReport {
+        redirects_to_https,
+        ..page.unwrap_or_default()
+    };
+    EndpointReport {
+        certificate: served(&handshake, now),
+        http: Some(http).filter(|http| *http != HttpReport::default()),
+        elapsed: handshake.elapsed,
+        ..report(subject, address.to_string(), Some(address.port()), findings)
+    }
 }
 
 /// A host without IPv6 cannot judge an IPv6 address: no failure, if the name was reached at the
 /// same port by another
 fn excuse_missing_routes(endpoints: &mut [EndpointReport]) {
-    let place = |endpoint: &EndpointReport| {
-        let port = endpoint.address.rsplit(':').next().map(ToOwned::to_owned);
-        (endpoint.name.clone(), port)
-    };
+    let place = |endpoint: &EndpointReport| (endpoint.name.clone(), endpoint.port);
     let reached: Vec<_> = endpoints
         .iter()
         .filter(|endpoint| endpoint.certificate.is_some())
         .map(place)
         .collect();
     for endpoint in endpoints {
-        let excused = endpoint.address.starts_with('[') && reached.contains(&place(endpoint));
+        if !endpoint.address.starts_with('[') {
+            continue;
+        }
         if let [finding] = endpoint.findings.as_mut_slice()
             && finding.code == NO_ROUTE
-            && excused
+            && reached.contains(&(endpoint.name.clone(), endpoint.port))
         {
             finding.severity = Severity::Note;
             endpoint.severity = Severity::Note;
@@ -201,25 +320,56 @@ fn excuse_missing_routes(endpoints: &mut [EndpointReport]) {
     }
 }
 
+/// Addresses of one name that show different certificates: visitors get the one or the other
+fn compare_addresses(endpoints: &mut [EndpointReport]) {
+    let mut first: BTreeMap<(String, Option<u16>), (String, String)> = BTreeMap::new();
+    for endpoint in endpoints {
+        let Some(shown) = &endpoint.certificate else {
+            continue;
+        };
+        let place = (endpoint.name.clone(), endpoint.port);
+        let own = (shown.fingerprint.clone(), endpoint.address.clone());
+        let (other, at) = first.entry(place).or_insert_with(|| own.clone());
+        if *other == own.0 {
+            continue;
+        }
+        let evidence = format!(
+            "it shows another certificate ({}) than {at} ({})",
+            &own.0[..8],
+            &other[..8]
+        );
+        let finding = Finding::warning("served.differs", evidence).with_cure(
+            "deploy the same one to every server of this name; a stale record points elsewhere",
+        );
+        endpoint.severity = endpoint.severity.max(finding.severity);
+        endpoint.findings.push(finding);
+        endpoint
+            .findings
+            .sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    }
+}
+
 fn report(
     subject: &Subject,
     address: String,
+    port: Option<u16>,
     findings: Vec<Finding>,
-    certificate: Option<ServedCertificate>,
-    elapsed: Duration,
 ) -> EndpointReport {
     EndpointReport {
         name: subject.name.clone(),
         domain: subject.domain.clone(),
         address,
+        port,
+        origin: subject.origin.clone(),
         severity: findings
             .iter()
             .map(|finding| finding.severity)
             .max()
             .unwrap_or(Severity::Failure),
-        certificate,
+        certificate: None,
+        http: None,
         findings,
-        elapsed,
+        elapsed: Duration::ZERO,
     }
 }
 
@@ -239,26 +389,44 @@ fn dns_finding(name: &str, error: &DnsError) -> Finding {
     Finding::failure(code, format!("{name}: {error}")).with_cure(cure)
 }
 
+/// What was served, and how; `None` where nothing was, or nothing that parses
 fn served(handshake: &Handshake, now: Timestamp) -> Option<ServedCertificate> {
-    let Served {
-        chain,
-        protocol,
-        cipher,
-        ..
-    } = handshake.outcome.as_ref().ok()?;
-    let parsed = Chain::from_der(chain.clone()).ok()?;
-    let leaf = parsed.leaf();
+    let served = handshake.outcome.as_ref().ok()?;
+    let parsed = Chain::from_der(served.chain.clone()).ok()?;
     Some(ServedCertificate {
+        protocol: served.protocol.clone(),
+        cipher: served.cipher.clone(),
+        post_quantum: served.key_exchange.contains("MLKEM"),
+        key_exchange: served.key_exchange.clone(),
+        alpn: served.alpn.clone(),
+        ocsp_stapled: served.is_stapled,
+        ..certificate_of(&parsed, now)
+    })
+}
+
+/// What a chain says of itself
+fn certificate_of(chain: &Chain, now: Timestamp) -> ServedCertificate {
+    let leaf = chain.leaf();
+    ServedCertificate {
         common_name: leaf.common_name.clone(),
         names: leaf.names.clone(),
         issuer: leaf.issuer.clone(),
         serial: leaf.serial.clone(),
-        fingerprint: leaf.fingerprint.to_string(),
+        fingerprint: Fingerprint::to_string(&leaf.fingerprint),
         not_before: leaf.validity.not_before,
         not_after: leaf.validity.not_after,
         remaining_fraction: (leaf.validity.remaining_fraction(now) * 1000.0).round() / 1000.0,
-        chain_length: chain.len(),
-        protocol: protocol.clone(),
-        cipher: cipher.clone(),
-    })
+        chain_length: chain.above().len() + 1,
+        key: leaf.key.to_string(),
+        signature: leaf.signature.name.clone(),
+        crl: leaf.crl.clone(),
+        ocsp: leaf.ocsp.clone(),
+        scts: leaf.scts,
+        protocol: String::new(),
+        cipher: String::new(),
+        key_exchange: String::new(),
+        post_quantum: false,
+        alpn: None,
+        ocsp_stapled: false,
+    }
 }

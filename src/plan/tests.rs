@@ -28,6 +28,8 @@ fn domain() -> Domain {
         addresses: Vec::new(),
         sharing: Sharing::Separate,
         enabled: true,
+        line: 1,
+        probe: None,
     }
 }
 

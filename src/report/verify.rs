@@ -1,5 +1,6 @@
 //! What `certd verify` found, endpoint by endpoint.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -43,18 +44,50 @@ pub struct EndpointReport {
     /// Primary name of the domain in the configuration, if it is one
     #[serde(skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
-    /// Address and port, or the port alone where the name has no address
+    /// Address and port, the port alone where the name has no address, or the file that was judged
     pub address: String,
+    /// Port; `None` for a file
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Where it was asked for; `None` for what stood on the command line
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// The worst of the findings
     pub severity: Severity,
     /// What is served, where a certificate was seen
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<ServedCertificate>,
+    /// What was seen over HTTP, where that was looked at
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpReport>,
     /// Everything that was judged, the worst first
     pub findings: Vec<Finding>,
     /// How long the connection and handshake took
     #[serde(rename = "elapsed_millis", serialize_with = "serialize_millis")]
     pub elapsed: Duration,
+}
+
+/// Where an endpoint was asked for
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Origin {
+    /// domains.toml, or the list of targets
+    pub file: PathBuf,
+    /// Line in it, from 1
+    pub line: usize,
+}
+
+/// What a web server says beside its certificate; nothing of it fails
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HttpReport {
+    /// HTTP status of `/` over TLS
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// `Strict-Transport-Security` (RFC 6797)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hsts: Option<String>,
+    /// Whether port 80 redirects to https:// for this name; absent where it does not answer
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirects_to_https: Option<bool>,
 }
 
 /// A certificate seen in a handshake
@@ -82,4 +115,25 @@ pub struct ServedCertificate {
     pub protocol: String,
     /// Negotiated cipher suite
     pub cipher: String,
+    /// Negotiated key exchange, such as `X25519MLKEM768`; empty where the handshake ended before
+    pub key_exchange: String,
+    /// Whether a recording of the connection is safe from a quantum computer
+    pub post_quantum: bool,
+    /// Negotiated application protocol (RFC 7301)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpn: Option<String>,
+    /// Kind and size of the key, such as `p256` or `RSA 2048`
+    pub key: String,
+    /// Algorithm of the issuer's signature, such as `ecdsa-with-SHA384`
+    pub signature: String,
+    /// Where its issuer lists what it revoked
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crl: Option<String>,
+    /// Where its issuer answers by OCSP
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ocsp: Option<String>,
+    /// Whether an OCSP response came with it
+    pub ocsp_stapled: bool,
+    /// Signed certificate timestamps in it (RFC 6962)
+    pub scts: usize,
 }

@@ -1,22 +1,24 @@
-//! Whether a chain leads to a trusted root, and if not, why: by rustls's verifier.
+//! Whether a chain leads to a trusted root, and if not, why: by the verifier that rustls uses.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::RootCertStore;
 use rustls::crypto::WebPkiSupportedAlgorithms;
-use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, Error, RootCertStore};
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use webpki::{EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage};
 
-use crate::chain::{Certificate, Chain};
+use crate::chain::{Certificate, Chain, Purpose};
 use crate::net::roots::{self, TrustError};
 
 /// Roots that are believed, and the algorithms that are known
 #[derive(Clone, Debug)]
 pub struct Trust {
+    /// All of them
     roots: RootCertStore,
+    /// Those that the operator named
+    own: RootCertStore,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -29,19 +31,41 @@ impl Trust {
         files: &[PathBuf],
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Result<Self, TrustError> {
-        let mut roots = roots::system();
+        let mut own = RootCertStore::empty();
         for path in files {
-            roots::add_file(&mut roots, path)?;
+            roots::add_file(&mut own, path)?;
         }
-        Ok(Self { roots, algorithms })
+        let mut roots = roots::system();
+        roots.roots.extend(own.roots.iter().cloned());
+        Ok(Self {
+            roots,
+            own,
+            algorithms,
+        })
     }
+
+    fn kind_of(&self, anchor: &TrustAnchor<'_>) -> Root {
+        match self.own.roots.iter().any(|own| own == anchor) {
+            true => Root::Own,
+            false => Root::System,
+        }
+    }
+}
+
+/// Whose word a root is believed on
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// The system's, as browsers have it
+    System,
+    /// The operator's, who named its file
+    Own,
 }
 
 /// Where a chain leads
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Path {
     /// To a trusted root
-    Trusted,
+    Trusted(Root),
     /// Nowhere: the leaf signed itself
     SelfSigned,
     /// A certificate between the leaf and its root was not sent
@@ -60,42 +84,63 @@ pub enum Path {
     IntermediateTime,
     /// A CA certificate was used as a server's
     CaAsLeaf,
-    /// The leaf is not meant for servers (no serverAuth)
-    Purpose,
-    /// A signature does not verify, or an algorithm is too weak or unknown
-    Signature {
+    /// A certificate on the way is not meant for servers (no serverAuth)
+    IntermediatePurpose,
+    /// A signature does not verify, an algorithm is unknown, or a constraint is broken
+    Broken {
         /// The verifier's words
         reason: String,
     },
 }
 
-/// Where this chain leads, leaving the leaf's own validity aside
+/// Where this chain leads, leaving the leaf's own validity and purpose aside
 ///
 /// The path is judged at an instant inside the leaf's validity: an expired leaf is a problem of
-/// its own and must not hide a missing intermediate.
+/// its own and must not hide a missing intermediate. So is a leaf that is not meant for servers.
 pub fn judge_path(chain: &Chain, trust: &Trust, now: Timestamp) -> Path {
+    match way(chain, trust, now, KeyUsage::server_auth()) {
+        Ok(root) => Path::Trusted(root),
+        Err(Error::RequiredEkuNotFoundContext(_)) => match way(chain, trust, now, AnyPurpose) {
+            Ok(root) if chain.leaf().purpose == Purpose::Other => Path::Trusted(root),
+            Ok(_) => Path::IntermediatePurpose,
+            Err(error) => explain(error, chain),
+        },
+        Err(error) => explain(error, chain),
+    }
+}
+
+/// The root at which the way from the leaf ends
+fn way(
+    chain: &Chain,
+    trust: &Trust,
+    now: Timestamp,
+    purpose: impl ExtendedKeyUsageValidator,
+) -> Result<Root, Error> {
     let leaf = CertificateDer::from(chain.leaf().der.as_slice());
+    let leaf = EndEntityCert::try_from(&leaf)?;
     let above: Vec<CertificateDer<'_>> = chain
         .above()
         .iter()
         .map(|certificate| CertificateDer::from(certificate.der.as_slice()))
         .collect();
-    let parsed = match ParsedCertificate::try_from(&leaf) {
-        Ok(parsed) => parsed,
-        Err(error) => return signature(&error),
-    };
-    let verdict = verify_server_cert_signed_by_trust_anchor(
-        &parsed,
-        &trust.roots,
+    let path = leaf.verify_for_usage(
+        trust.algorithms.all,
+        &trust.roots.roots,
         &above,
         instant_inside(chain.leaf(), now),
-        trust.algorithms.all,
-    );
-    match verdict {
-        Ok(()) => Path::Trusted,
-        Err(_) if signed_itself(chain) => Path::SelfSigned,
-        Err(Error::InvalidCertificate(error)) => explain(error, chain),
-        Err(error) => signature(&error),
+        purpose,
+        None,
+        None,
+    )?;
+    Ok(trust.kind_of(path.anchor()))
+}
+
+/// Takes a certificate whatever it is meant for
+struct AnyPurpose;
+
+impl ExtendedKeyUsageValidator for AnyPurpose {
+    fn validate(&self, _: KeyPurposeIdIter<'_, '_>) -> Result<(), Error> {
+        Ok(())
     }
 }
 
@@ -108,27 +153,31 @@ fn signed_itself(chain: &Chain) -> bool {
     leaf.is_self_issued() && !chain.above().iter().any(namesake)
 }
 
-fn explain(error: CertificateError, chain: &Chain) -> Path {
+fn explain(error: Error, chain: &Chain) -> Path {
+    if signed_itself(chain) {
+        return Path::SelfSigned;
+    }
     match error {
-        CertificateError::UnknownIssuer => unknown_issuer(chain),
-        CertificateError::Expired
-        | CertificateError::ExpiredContext { .. }
-        | CertificateError::NotValidYet
-        | CertificateError::NotValidYetContext { .. } => Path::IntermediateTime,
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            Path::Purpose
-        }
-        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            Path::CaAsLeaf
-        }
-        other => signature(&Error::InvalidCertificate(other)),
+        Error::UnknownIssuer => unknown_issuer(chain),
+        Error::CertExpired { .. } | Error::CertNotValidYet { .. } => Path::IntermediateTime,
+        Error::CaUsedAsEndEntity => Path::CaAsLeaf,
+        other => Path::Broken {
+            reason: in_words(&other),
+        },
     }
 }
 
-fn signature(error: &Error) -> Path {
-    Path::Signature {
-        reason: error.to_string(),
+/// The verifier's words, `NameConstraintViolation` as `name constraint violation`
+fn in_words(error: &Error) -> String {
+    let words = error.to_string();
+    let mut text = String::new();
+    for c in words.chars().take_while(|c| c.is_ascii_alphanumeric()) {
+        if c.is_ascii_uppercase() && !text.is_empty() {
+            text.push(' ');
+        }
+        text.push(c.to_ascii_lowercase());
     }
+    text
 }
 
 /// Tells a chain that lacks a certificate from one that ends at a stranger's root
@@ -138,7 +187,7 @@ fn signature(error: &Error) -> Path {
 /// never sign a server's certificate with a root, and name the place of the missing certificate
 /// in those of their intermediates.
 fn unknown_issuer(chain: &Chain) -> Path {
-    let top = top_of(chain);
+    let top = chain.top();
     let is_leaf = top.fingerprint == chain.leaf().fingerprint;
     if !top.is_self_issued() && (is_leaf || top.ca_issuers.is_some()) {
         return Path::Incomplete {
@@ -149,22 +198,6 @@ fn unknown_issuer(chain: &Chain) -> Path {
     Path::UnknownIssuer {
         issuer: top.issuer.clone(),
     }
-}
-
-/// The last certificate that can be reached from the leaf among those that were sent
-fn top_of(chain: &Chain) -> &Certificate {
-    let mut top = chain.leaf();
-    // Each step uses a certificate up, so that a loop of issuers ends.
-    for _ in chain.above() {
-        let issuer = chain.above().iter().find(|candidate| {
-            candidate.subject_der == top.issuer_der && candidate.fingerprint != top.fingerprint
-        });
-        match issuer {
-            Some(issuer) => top = issuer,
-            None => break,
-        }
-    }
-    top
 }
 
 /// `now`, or the end of the leaf's validity that is nearer to it

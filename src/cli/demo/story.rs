@@ -143,8 +143,16 @@ impl Command {
             }
             Self::VerifyMessenger => {
                 let targets = messenger();
-                let report =
-                    verify::report(&global, &Verify { targets }, &environment, now).await?;
+                let report = verify::report(
+                    &global,
+                    &Verify {
+                        targets,
+                        ..Verify::default()
+                    },
+                    &environment,
+                    now,
+                )
+                .await?;
                 return Ok(StepReport::Verify(report));
             }
             Self::ObtainMessenger => Obtain {

@@ -1,10 +1,12 @@
 //! `[[domain]]`: names, ports, and what is set for one domain alone.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+
+use http::Uri;
+use http::uri::Scheme;
 
 use super::super::raw::{Table, Value};
-use super::super::{Connect, Domain, Issuer, Sharing, defaults};
+use super::super::{Connect, Domain, Issuer, Probe, Sharing, defaults};
 use super::{Checker, Inherited};
 use crate::name::{DnsName, NameError};
 
@@ -57,6 +59,8 @@ impl<'t> Checker<'_, 't> {
             },
             ports: self.ports(&table),
             connect: self.connect(&table),
+            probe: self.probe(&table),
+            line: self.source.line_of(table.span()),
             addresses: self
                 .addresses(&table)
                 .unwrap_or_else(|| inherited.addresses.clone()),
@@ -68,7 +72,7 @@ impl<'t> Checker<'_, 't> {
             aliases,
             name: name?,
         };
-        table.finish(&["probe"]);
+        table.finish(&[]);
         Some(domain)
     }
 
@@ -139,27 +143,53 @@ impl<'t> Checker<'_, 't> {
         ports
     }
 
-    fn connect(&self, table: &Table<'_, 't>) -> Option<Connect> {
-        let value = table.string("connect")?;
-        if let Ok(address) = value.value.parse::<SocketAddr>()
-            && address.port() != 0
-        {
-            return Some(Connect {
-                address: address.ip(),
-                port: Some(address.port()),
+    /// A URL, or a table of a URL and what is expected
+    fn probe(&self, table: &Table<'_, 't>) -> Option<Probe> {
+        if !table.is_table("probe") {
+            return Some(Probe {
+                url: self.probe_url(&table.string("probe")?)?,
+                status: defaults::PROBE_STATUS,
+                text: None,
             });
         }
-        let whole = value.value.as_str();
-        let bracketed = whole
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'));
-        match bracketed.unwrap_or(whole).parse() {
-            Ok(address) => Some(Connect {
-                address,
-                port: None,
-            }),
-            Err(_) => {
-                let message = "expected \"ADDRESS\" or \"ADDRESS:PORT\"";
+        let table = table.table("probe")?;
+        let url = table.string("url");
+        if !table.has("url") {
+            let key = table.key("url");
+            self.source.report(table.span(), &key, "missing", None);
+        }
+        let status = table.integer("status").map(|value| {
+            let status = u16::try_from(value.value).ok();
+            let status = status.filter(|status| (100..600).contains(status));
+            status.unwrap_or_else(|| {
+                self.mistake(&value, "expected an HTTP status, such as 200", None);
+                defaults::PROBE_STATUS
+            })
+        });
+        let text = table.string("text").map(|text| text.value);
+        table.finish(&[]);
+        Some(Probe {
+            url: self.probe_url(&url?)?,
+            status: status.unwrap_or(defaults::PROBE_STATUS),
+            text: text.filter(|text| !text.is_empty()),
+        })
+    }
+
+    fn probe_url(&self, value: &Value<String>) -> Option<Uri> {
+        let url = value.value.parse::<Uri>().ok();
+        let url = url.filter(|url| url.scheme() == Some(&Scheme::HTTPS) && url.host().is_some());
+        if url.is_none() {
+            let message = format!("\"{}\" is not an https:// URL", value.value);
+            self.mistake(value, message, None);
+        }
+        url
+    }
+
+    fn connect(&self, table: &Table<'_, 't>) -> Option<Connect> {
+        let value = table.string("connect")?;
+        match value.value.parse() {
+            Ok(connect) => Some(connect),
+            Err(message) => {
                 self.mistake(&value, message, None);
                 None
             }

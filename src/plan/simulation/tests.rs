@@ -39,6 +39,8 @@ fn actor(name: &str, directory: &str, profile: Option<&str>) -> Actor {
             addresses: Vec::new(),
             sharing: Sharing::Separate,
             enabled: true,
+            line: 1,
+            probe: None,
         },
         directory: directory.to_owned(),
         account: None,

@@ -1,0 +1,107 @@
+//! Kinds of keys and signatures, with their usual names.
+
+use std::fmt;
+
+use x509_parser::public_key::PublicKey;
+use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo};
+
+/// Kind and size of a public key
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// RSA, with the bits of its modulus
+    Rsa(usize),
+    /// On an elliptic curve, with the bits of its field
+    Ec(usize),
+    /// Another one
+    Other,
+}
+
+impl KeyKind {
+    pub(super) fn of(key: &SubjectPublicKeyInfo<'_>) -> Self {
+        match key.parsed() {
+            Ok(PublicKey::RSA(key)) => Self::Rsa(key.key_size()),
+            Ok(PublicKey::EC(point)) => Self::Ec(point.key_size()),
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether it has fewer bits than browsers take (Baseline Requirements section 6.1.5)
+    pub const fn is_weak(self) -> bool {
+        match self {
+            Self::Rsa(bits) => bits < 2048,
+            Self::Ec(bits) => bits < 256,
+            Self::Other => false,
+        }
+    }
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rsa(bits) => write!(f, "RSA {bits}"),
+            Self::Ec(bits) => write!(f, "ECDSA {bits}"),
+            Self::Other => f.write_str("a key of another kind"),
+        }
+    }
+}
+
+/// Algorithm of a signature
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// Its name, or its object identifier where it has no usual one
+    pub name: String,
+    /// Whether it is over SHA-1 or MD5, which nobody takes any more
+    pub is_weak: bool,
+}
+
+impl Signature {
+    pub(super) fn of(algorithm: &AlgorithmIdentifier<'_>) -> Self {
+        let identifier = algorithm.algorithm.to_id_string();
+        let known = ALGORITHMS.iter().find(|(known, ..)| *known == identifier);
+        Self {
+            is_weak: known.is_some_and(|(.., strength)| *strength == Strength::Weak),
+            name: known.map_or(identifier, |(_, name, _)| (*name).to_owned()),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Strength {
+    Weak,
+    Usual,
+}
+
+/// As OpenSSL writes them
+const ALGORITHMS: [(&str, &str, Strength); 11] = [
+    (
+        "1.2.840.113549.1.1.4",
+        "md5WithRSAEncryption",
+        Strength::Weak,
+    ),
+    (
+        "1.2.840.113549.1.1.5",
+        "sha1WithRSAEncryption",
+        Strength::Weak,
+    ),
+    ("1.2.840.10045.4.1", "ecdsa-with-SHA1", Strength::Weak),
+    (
+        "1.2.840.113549.1.1.11",
+        "sha256WithRSAEncryption",
+        Strength::Usual,
+    ),
+    (
+        "1.2.840.113549.1.1.12",
+        "sha384WithRSAEncryption",
+        Strength::Usual,
+    ),
+    (
+        "1.2.840.113549.1.1.13",
+        "sha512WithRSAEncryption",
+        Strength::Usual,
+    ),
+    ("1.2.840.113549.1.1.10", "rsassaPss", Strength::Usual),
+    ("1.2.840.10045.4.3.2", "ecdsa-with-SHA256", Strength::Usual),
+    ("1.2.840.10045.4.3.3", "ecdsa-with-SHA384", Strength::Usual),
+    ("1.2.840.10045.4.3.4", "ecdsa-with-SHA512", Strength::Usual),
+    ("1.3.101.112", "ed25519", Strength::Usual),
+];

@@ -1,0 +1,182 @@
+//! What `certd verify` is to look at: words of the command line, lines of a list.
+
+use std::fs::File;
+use std::io::{self, Read, stdin};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use crate::cli::error::CliError;
+use crate::config::defaults;
+use crate::name::DnsName;
+use crate::report::verify::Origin;
+
+/// A word that says what to look at, and where it stands
+pub(super) struct Target {
+    pub(super) text: String,
+    /// `None` for one of the command line
+    pub(super) origin: Option<Origin>,
+}
+
+/// The words of the command line, then those of the list
+pub(super) fn targets(words: &[String], list: Option<&Path>) -> Result<Vec<Target>, CliError> {
+    let mut targets: Vec<Target> = words
+        .iter()
+        .map(|text| Target {
+            text: text.clone(),
+            origin: None,
+        })
+        .collect();
+    if let Some(path) = list {
+        let text = read(path).map_err(|source| CliError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        let before = targets.len();
+        targets.extend(lines(&text, path));
+        if targets.len() == before {
+            let path = path.to_owned();
+            return Err(CliError::EmptyList { path });
+        }
+    }
+    Ok(targets)
+}
+
+/// The text of a list; `-` is stdin
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let source: Box<dyn Read> = match path == Path::new("-") {
+        true => Box::new(stdin().lock()),
+        false => Box::new(File::open(path)?),
+    };
+    let read = source.take(MOST_OF_LIST + 1).read_to_string(&mut text)?;
+    match read as u64 > MOST_OF_LIST {
+        true => Err(io::Error::other("it is longer than 16 MiB")),
+        false => Ok(text),
+    }
+}
+
+fn lines(text: &str, path: &Path) -> impl Iterator<Item = Target> {
+    let file: PathBuf = match path == Path::new("-") {
+        true => "stdin".into(),
+        false => path.to_owned(),
+    };
+    text.lines().enumerate().filter_map(move |(index, line)| {
+        let word = line.split('#').next().unwrap_or_default().trim();
+        (!word.is_empty()).then(|| Target {
+            text: word.to_owned(),
+            origin: Some(Origin {
+                file: file.clone(),
+                line: index + 1,
+            }),
+        })
+    })
+}
+
+/// A host that is in no configuration: `HOST`, `HOST:PORT`, `[v6]:PORT`
+///
+/// The port is `None` where it is not given.
+pub(super) fn host(text: &str) -> Result<(String, Option<u16>), CliError> {
+    let refused = || CliError::Target {
+        text: text.to_owned(),
+    };
+    if Path::new(text).is_absolute() {
+        return Err(refused());
+    }
+    let port = |digits: &str| match digits.parse() {
+        Ok(port) if port > 0 => Ok(Some(port)),
+        _ => Err(refused()),
+    };
+    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, "")) => (host, None),
+        Some((host, digits)) => (host, port(digits.strip_prefix(':').ok_or_else(refused)?)?),
+        None if text.parse::<IpAddr>().is_ok() => (text, None),
+        None => match text.rsplit_once(':') {
+            Some((host, digits)) => (host, port(digits)?),
+            None => (text, None),
+        },
+    };
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok((address.to_string(), port));
+    }
+    if host.is_empty() || host.contains([':', '[', ']', '/']) {
+        return Err(refused());
+    }
+    Ok((name(host)?.to_string(), port))
+}
+
+/// A name, or an IP address
+pub(super) fn name_or_address(text: &str) -> Result<String, CliError> {
+    match text.parse::<IpAddr>() {
+        Ok(address) => Ok(address.to_string()),
+        Err(_) => Ok(name(text)?.to_string()),
+    }
+}
+
+fn name(text: &str) -> Result<DnsName, CliError> {
+    DnsName::parse(text).map_err(|source| CliError::Name {
+        text: text.to_owned(),
+        source,
+    })
+}
+
+/// The port of a protocol, where none is given
+pub(super) const fn usual_port(starttls: Option<crate::cli::args::StartTls>) -> u16 {
+    use crate::cli::args::StartTls;
+    match starttls {
+        None => defaults::PORT,
+        Some(StartTls::Smtp) => 25,
+        Some(StartTls::Imap) => 143,
+        Some(StartTls::Pop3) => 110,
+    }
+}
+
+/// Room for a hundred thousand long lines
+const MOST_OF_LIST: u64 = 16 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_has_a_target_a_line() {
+        let text = "a.test\n\n# none\n  b.test:8443  # the bot\n[::1]:443";
+        let found: Vec<_> = lines(text, Path::new("list"))
+            .map(|target| (target.text, target.origin.unwrap().line))
+            .collect();
+        let expected = [("a.test", 1), ("b.test:8443", 4), ("[::1]:443", 5)];
+        assert_eq!(found, expected.map(|(text, line)| (text.to_owned(), line)));
+    }
+
+    #[test]
+    fn a_host_may_have_a_port() {
+        #[track_caller]
+        fn check(text: &str, expected: Option<(&str, Option<u16>)>) {
+            let expected = expected.map(|(host, port)| (host.to_owned(), port));
+            assert_eq!(host(text).ok(), expected, "{text}");
+        }
+        check("a.test", Some(("a.test", None)));
+        check("A.test:8443", Some(("a.test", Some(8443))));
+        check("книги.test", Some(("xn--c1aguom.test", None)));
+        check("192.0.2.1", Some(("192.0.2.1", None)));
+        check("192.0.2.1:88", Some(("192.0.2.1", Some(88))));
+        check("::1", Some(("::1", None)));
+        check("[::1]", Some(("::1", None)));
+        check("[2001:db8::0:1]:443", Some(("2001:db8::1", Some(443))));
+        for wrong in [
+            "",
+            ":443",
+            "a.test:",
+            "a.test:0",
+            "a.test:65536",
+            "[::1]443",
+            "[::1",
+            "a/b",
+            "/etc",
+            "https://a.test",
+            "a:b:c",
+            "[a.test]:443x",
+        ] {
+            check(wrong, None);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What a server says over HTTP beside its certificate: HSTS, whether http:// redirects, and a
+//! domain's probe.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::Uri;
+use tokio::time::timeout;
+
+use super::{Http, Means, Subject};
+use crate::config::{Probe, defaults};
+use crate::facts::Opening;
+use crate::facts::fetch::FetchFailure;
+use crate::finding::{Finding, excerpt};
+use crate::net::fetch::page::page;
+use crate::net::fetch::{Fetcher, Reply};
+use crate::net::tls::Connection;
+use crate::report::verify::HttpReport;
+
+/// What `/` is answered with over a connection whose both sides agreed to HTTP
+///
+/// `None` where that is not wanted, or there is no answer: a server that has a certificate need
+/// not be a web server.
+pub(super) async fn over_tls(
+    means: &Means,
+    subject: &Subject,
+    connection: Option<Connection>,
+) -> Option<HttpReport> {
+    let connection = connection.filter(|connection| connection.protocol().is_some())?;
+    if means.http == Http::Left {
+        return None;
+    }
+    let url = url("https", &subject.name, "/")?;
+    let reply = timeout(means.timeout, page(&url, connection)).await;
+    let reply = reply.ok()?.ok()?;
+    Some(HttpReport {
+        status: Some(reply.status),
+        hsts: reply.hsts,
+        redirects_to_https: None,
+    })
+}
+
+/// Whether http:// at this address redirects to https://; `None` where it does not answer
+///
+/// Asked for beside the usual port of https:// alone, and beside the first of a domain's ports.
+pub(super) async fn redirects_to_https(
+    means: &Means,
+    subject: &Subject,
+    address: SocketAddr,
+) -> Option<bool> {
+    let Http::Asked { port } = means.http else {
+        return None;
+    };
+    let is_web = address.port() == defaults::PORT || subject.domain.is_some();
+    let is_asked = is_web && subject.opening == Opening::Direct && subject.ports.first().is_some();
+    if !is_asked {
+        return None;
+    }
+    let url = url("http", &subject.name, "/")?;
+    let fetcher = Fetcher::new(means.observer.provider(), means.timeout);
+    let address = SocketAddr::new(address.ip(), port);
+    let reply = fetcher.fetch(&url, address).await.ok()?;
+    let location = reply.location.unwrap_or_default().to_ascii_lowercase();
+    Some((300..400).contains(&reply.status) && location.starts_with("https://"))
+}
+
+/// What a domain's probe is answered with at this address, judged
+pub(super) async fn probe(means: &Means, probe: &Probe, address: SocketAddr) -> Finding {
+    let name = probe.url.host().unwrap_or_default();
+    let (handshake, connection) = means.observer.meet(name, address, Opening::Direct).await;
+    let reply = match (handshake.outcome, connection) {
+        (Err(failure), _) => Err(FetchFailure::Connect(probe.url.to_string(), failure)),
+        (Ok(_), None) => Err(FetchFailure::Closed(probe.url.to_string())),
+        (Ok(_), Some(connection)) => {
+            match timeout(means.timeout, page(&probe.url, connection)).await {
+                Ok(reply) => reply,
+                Err(_) => Err(FetchFailure::TimedOut(probe.url.to_string())),
+            }
+        }
+    };
+    judge(probe, reply)
+}
+
+/// What an answer to a probe says of the application
+fn judge(probe: &Probe, reply: Result<Reply, FetchFailure>) -> Finding {
+    let Probe { url, status, text } = probe;
+    let reply = match reply {
+        Ok(reply) => reply,
+        Err(failure) => {
+            let evidence = format!("{url}: {}", in_words(&failure));
+            return Finding::failure("probe.no_answer", evidence).with_cure(
+                "the certificate may be good, and what stands behind it is not: see nginx's log",
+            );
+        }
+    };
+    if reply.status != *status {
+        let evidence = format!("{url} answers {}, not {status}", reply.status);
+        return Finding::failure("probe.status", evidence).with_cure(cure(reply.status));
+    }
+    let body = String::from_utf8_lossy(&reply.body);
+    match text.as_ref().filter(|text| !body.contains(text.as_str())) {
+        Some(text) => {
+            let evidence = format!(
+                "{url} answers {status} without {text:?}: {:?}",
+                excerpt(&body, MOST_SHOWN)
+            );
+            Finding::failure("probe.text", evidence)
+                .with_cure("is it the right application, and is all that it needs up?")
+        }
+        None => Finding::ok("probe.answer", format!("{url} answers {status}")),
+    }
+}
+
+fn in_words(failure: &FetchFailure) -> String {
+    match failure {
+        FetchFailure::Connect(_, failure) => failure.to_string(),
+        FetchFailure::TimedOut(_) => "it takes the request and does not answer".to_owned(),
+        FetchFailure::NotHttp(reason) => format!("what it answers is no HTTP ({reason})"),
+        // Nothing is followed, so that the others do not come about.
+        _ => "it closes the connection without an answer".to_owned(),
+    }
+}
+
+fn cure(status: u16) -> &'static str {
+    match status {
+        500..600 => {
+            "the application behind nginx is down or fails: `docker ps` shows it, its log says why"
+        }
+        300..400 => "a redirect is not followed: let `probe` name the page at its end",
+        _ => "let `probe` name a page that there is, with the status that it answers",
+    }
+}
+
+fn url(scheme: &str, name: &str, path: &str) -> Option<Uri> {
+    let host = match name.parse() {
+        Ok(IpAddr::V6(_)) => format!("[{name}]"),
+        _ => name.to_owned(),
+    };
+    format!("{scheme}://{host}{path}").parse().ok()
+}
+
+/// Characters of a page that are shown
+const MOST_SHOWN: usize = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::Severity;
+
+    fn reply(status: u16, body: &str) -> Reply {
+        Reply {
+            status,
+            server: None,
+            hsts: None,
+            location: None,
+            body: body.as_bytes().to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_probe_wants_its_status_and_its_text() {
+        #[track_caller]
+        fn check(answer: Result<Reply, FetchFailure>, text: Option<&str>, code: &str) {
+            let probe = Probe {
+                url: "https://a.test/health".parse().unwrap(),
+                status: 200,
+                text: text.map(ToOwned::to_owned),
+            };
+            let finding = judge(&probe, answer);
+            assert_eq!(finding.code, code);
+            let is_good = code == "probe.answer";
+            assert_eq!(finding.severity == Severity::Ok, is_good);
+            assert_eq!(finding.cure.is_none(), is_good);
+        }
+        let healthy = r#"{"status":"Healthy"}"#;
+        check(Ok(reply(200, healthy)), None, "probe.answer");
+        check(Ok(reply(200, healthy)), Some("Healthy"), "probe.answer");
+        check(Ok(reply(200, healthy)), Some("healthy"), "probe.text");
+        check(Ok(reply(502, "Bad Gateway")), None, "probe.status");
+        check(Ok(reply(301, "")), Some("x"), "probe.status");
+        let closed = FetchFailure::Closed("https://a.test/health".to_owned());
+        check(Err(closed), None, "probe.no_answer");
+    }
+}

@@ -1,0 +1,173 @@
+//! What a certificate says of itself: its names, its time, its purpose, its strength.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::chain::{Certificate, Chain, Purpose};
+use crate::config::MinRemaining;
+use crate::finding::Finding;
+use crate::time::{display, in_words};
+use crate::verify::proof::covers;
+
+/// Whether the SAN covers a name (RFC 9525)
+pub(super) fn name(wanted: &str, leaf: &Certificate) -> Finding {
+    if covers(&leaf.der, wanted) {
+        return Finding::ok("served.name", format!("valid for {wanted}"));
+    }
+    if leaf.names.is_empty() {
+        let evidence = match &leaf.common_name {
+            Some(name) => format!("it has no SAN, and its Common Name, {name}, counts nowhere"),
+            None => "it has no SAN: it is for no name at all".to_owned(),
+        };
+        return Finding::failure("served.no_san", evidence)
+            .with_cure("obtain one from a CA of today: all of them put the names into the SAN");
+    }
+    Finding::failure(
+        "served.wrong_name",
+        format!("the certificate for {wanted} is for {}", shortened(&leaf.names)),
+    )
+    .with_cure(format!(
+        "browsers refuse it (NET::ERR_CERT_COMMON_NAME_INVALID): name the certificate of {wanted} in its server block"
+    ))
+}
+
+fn shortened(names: &[String]) -> String {
+    let shown = names
+        .iter()
+        .take(SHOWN_NAMES)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
+    match names.len().saturating_sub(SHOWN_NAMES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+pub(super) fn time(leaf: &Certificate, least: MinRemaining, now: Timestamp) -> Finding {
+    let validity = leaf.validity;
+    let left = validity.remaining(now);
+    if now < validity.not_before {
+        let evidence = format!("not valid before {}", display(validity.not_before));
+        return Finding::failure("served.not_yet_valid", evidence)
+            .with_cure("is a clock wrong, here or where it was issued?");
+    }
+    if left < SignedDuration::ZERO {
+        let evidence = format!(
+            "expired {} ago, at {}",
+            in_words(left),
+            display(validity.not_after)
+        );
+        return Finding::failure("served.expired", evidence)
+            .with_cure("renew it, and see that nginx is reloaded");
+    }
+    let percent = (validity.remaining_fraction(now) * 100.0).round();
+    let evidence = format!(
+        "valid until {} ({} left, {percent}% of its life)",
+        display(validity.not_after),
+        in_words(left)
+    );
+    if is_short(leaf, least, now) {
+        return Finding::warning("served.expires_soon", evidence)
+            .with_cure("its renewal seems to fail: see `certd status`");
+    }
+    Finding::ok("served.time", evidence)
+}
+
+fn is_short(leaf: &Certificate, least: MinRemaining, now: Timestamp) -> bool {
+    match least {
+        MinRemaining::Fraction(least) => leaf.validity.remaining_fraction(now) < least.as_f64(),
+        MinRemaining::Duration(least) => {
+            let left = Duration::try_from(leaf.validity.remaining(now)).unwrap_or_default();
+            left < least
+        }
+    }
+}
+
+/// A longer life than public CAs may give, for one that begins when this one does
+///
+/// Chrome and Safari hold public CAs alone to it. Whether the root is a public one is not known
+/// here, so it is a warning.
+pub(super) fn long_life(leaf: &Certificate) -> Option<Finding> {
+    let begins = leaf.validity.not_before.as_second();
+    let limits = LONGEST_LIVES.iter();
+    let (since, _, days) = limits.rev().find(|(_, from, _)| begins >= *from)?;
+    let life = leaf.validity.lifetime();
+    (life > SignedDuration::from_hours(24 * days)).then(|| {
+        let evidence = format!(
+            "valid for {} in all; public CAs may give {days} days since {since}",
+            in_words(life)
+        );
+        Finding::warning("served.long_life", evidence)
+            .with_cure("browsers refuse that of a public CA: obtain one with a shorter life")
+    })
+}
+
+/// Whether it may be used by servers, whatever the path above it says
+pub(super) fn purpose(leaf: &Certificate) -> Option<Finding> {
+    (leaf.purpose == Purpose::Other).then(|| {
+        Finding::failure(
+            "served.purpose",
+            "the certificate is not meant for servers (no serverAuth)",
+        )
+        .with_cure("obtain one from a CA that issues for web servers")
+    })
+}
+
+/// A key that browsers find too short, of the leaf or of an intermediate
+pub(super) fn weak_key(chain: &Chain) -> Option<Finding> {
+    let weak = chain
+        .linked()
+        .find(|certificate| certificate.key.is_weak())?;
+    let evidence = format!("the key of {} is too short: {}", weak.label(), weak.key);
+    Some(
+        Finding::failure("served.weak_key", evidence)
+            .with_cure("obtain one with `key_type = \"p256\"`, or with RSA of 2048 bits or more"),
+    )
+}
+
+/// A signature over SHA-1 or MD5, on the leaf or on an intermediate
+///
+/// That of a root counts for nobody.
+pub(super) fn weak_signature(chain: &Chain) -> Option<Finding> {
+    let mut signed = chain
+        .linked()
+        .filter(|certificate| !certificate.is_self_issued());
+    let weak = signed.find(|certificate| certificate.signature.is_weak)?;
+    let evidence = format!(
+        "{} is signed with {}, which browsers refuse",
+        weak.label(),
+        weak.signature.name
+    );
+    Some(
+        Finding::failure("served.weak_signature", evidence)
+            .with_cure("obtain a new one: no public CA signs so any more"),
+    )
+}
+
+/// Names of a wrong certificate that are listed
+const SHOWN_NAMES: usize = 4;
+
+/// Days that a certificate may live at most if it is issued on this day or later, in seconds since
+/// 1970 too (Baseline Requirements 2.2.6 section 6.3.2)
+const LONGEST_LIVES: [(&str, i64, i64); 5] = [
+    ("2018-03-01", 1_519_862_400, 825),
+    ("2020-09-01", 1_598_918_400, 398),
+    ("2026-03-15", 1_773_532_800, 200),
+    ("2027-03-15", 1_805_068_800, 100),
+    ("2029-03-15", 1_868_227_200, 47),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_days_of_the_baseline_requirements_are_their_seconds() {
+        for (day, seconds, _) in LONGEST_LIVES {
+            let midnight: Timestamp = format!("{day}T00:00:00Z").parse().unwrap();
+            assert_eq!(midnight.as_second(), seconds, "{day}");
+        }
+    }
+}
