@@ -127,7 +127,7 @@
 //! be done already and was not is tried after 1 and 10 minutes, then every 100, which costs no
 //! order. Starts of a container cause one look
 //! a minute at most. Every domain is looked at in a sweep, at the times of `[renewal] schedule` and up to
-//! `jitter` later. The wall clock is looked at hourly at least. The lock is held during a pass
+//! `jitter` later. The wall clock is looked at every minute at least. The lock is held during a pass
 //! alone; `daemon.lock` keeps a second daemon from the same state directory. SIGHUP reads domains.toml again, and one with mistakes changes nothing; SIGTERM gives a
 //! pass [`schedule::DRAIN`], then ends it as any signal does, with exit status 0: it is how a
 //! daemon ends well.

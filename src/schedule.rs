@@ -150,7 +150,7 @@ impl Daemon {
             settings,
             setup,
             agenda: Agenda::default(),
-            sweeps: Sweeps::start().await?,
+            sweeps: Sweeps::default(),
             wants_sweep: true,
             troubled: BTreeSet::new(),
             retry: Retry::AfterBackoff,
@@ -182,7 +182,10 @@ impl Daemon {
                     order => break order.unwrap_or(Order::Stop),
                 },
                 report = ending(&mut pass) => self.conclude(&mut pass, report).await,
-                () = self.sweeps.next() => self.wants_sweep = true,
+                ended = self.sweeps.next() => {
+                    self.wants_sweep = true;
+                    tell_of_sweeps(ended);
+                }
                 nginx = self.watch.next() => self.note_start(&nginx, pass.as_ref()),
                 () = watchdog.tick() => systemd::alive(),
                 () = sleep(idle), if pass.is_none() => {}
@@ -273,6 +276,7 @@ impl Daemon {
         if !planned.is_some_and(|(at, schedule)| is_right(at, schedule)) {
             self.plan_sweep().await;
         }
+        tell_of_sweeps(self.sweeps.approach(now).await);
     }
 
     /// Plans the next sweep, in place of the one that was planned
@@ -281,9 +285,7 @@ impl Daemon {
         let schedule = config.schedule.as_ref();
         let at =
             schedule.and_then(|schedule| sweeps::after(schedule, config.jitter, chance(), now));
-        if let Err(error) = self.sweeps.plan(at, now).await {
-            tracing::error!(error = %chain_of_causes(&error), "no sweep is planned");
-        }
+        tell_of_sweeps(self.sweeps.plan(at, now).await);
     }
 
     /// Reads domains.toml again; one with mistakes changes nothing
@@ -364,6 +366,12 @@ impl Daemon {
             next.unwrap_or_default(),
             sweep.unwrap_or_default()
         )
+    }
+}
+
+fn tell_of_sweeps(outcome: Result<(), SweepError>) {
+    if let Err(error) = outcome {
+        tracing::error!(error = %chain_of_causes(&error), "sweeps may not come");
     }
 }
 
@@ -483,15 +491,14 @@ pub enum DaemonError {
     /// Whether one does cannot be told
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// Sweeps cannot be planned
-    #[error(transparent)]
-    Sweep(#[from] SweepError),
 }
 
 /// Time that a pass has to come to its end
 pub const DRAIN: Duration = Duration::from_secs(4);
 /// How often the wall clock is looked at, at least: a host may sleep, and clocks are set
-const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
+///
+/// A sweep is handed to the scheduler in the last of these that begins before it is due.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// Time between two looks at a target whose containers start again and again
 const BETWEEN_LOOKS: SignedDuration = SignedDuration::from_mins(1);
 const SETTLING: SignedDuration = SignedDuration::from_secs(2);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
@@ -13,67 +13,89 @@ use crate::time::schedule::Schedule;
 ///
 /// Each sweep is a job of its own, at an instant that [`Schedule`] reckons: the scheduler's own cron
 /// jobs keep the offset from UTC that held when they were added, and come an hour off after the
-/// clocks change. Its jobs are held against the wall clock twice a second, so that one whose time
-/// passed while the host slept comes as it wakes.
+/// clocks change. The scheduler holds its jobs against the wall clock twice a second. It is started
+/// when a sweep is [`NEAR`], so that an idle daemon is not woken so often for twelve hours.
 pub struct Sweeps {
-    scheduler: JobScheduler,
-    /// The job, and the instant for which it was added
-    planned: Option<(Job, Timestamp)>,
+    planned: Option<Timestamp>,
+    /// Runs while a sweep is near
+    scheduler: Option<JobScheduler>,
     /// Numbers of jobs whose time has come: only the last one counts
     fired: mpsc::UnboundedReceiver<u64>,
     fire: mpsc::UnboundedSender<u64>,
     number: u64,
 }
 
-impl Sweeps {
-    /// Starts without a sweep
-    ///
-    /// # Errors
-    /// [`SweepError`] when the scheduler cannot be started.
-    pub async fn start() -> Result<Self, SweepError> {
-        let scheduler = JobScheduler::new().await?;
-        scheduler.start().await?;
+impl Default for Sweeps {
+    /// Without a sweep
+    fn default() -> Self {
         let (fire, fired) = mpsc::unbounded_channel();
-        Ok(Self {
-            scheduler,
+        Self {
             planned: None,
+            scheduler: None,
             fired,
             fire,
             number: 0,
-        })
+        }
     }
+}
 
+impl Sweeps {
     /// The instant of the next one
     pub fn planned(&self) -> Option<Timestamp> {
-        self.planned.as_ref().map(|(_, at)| *at)
+        self.planned
     }
 
     /// Plans the next one, in place of the one that was planned
     ///
     /// # Errors
-    /// [`SweepError`] when the scheduler does not take it; then none is planned.
+    /// As [`Self::approach`].
     pub async fn plan(&mut self, at: Option<Timestamp>, now: Timestamp) -> Result<(), SweepError> {
-        if let Some((job, _)) = self.planned.take() {
-            self.scheduler.remove(&job.guid()).await?;
-        }
-        let Some(at) = at else { return Ok(()) };
-        let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
         self.number += 1;
+        self.planned = at;
+        self.stop().await?;
+        self.approach(now).await
+    }
+
+    /// Looks at the clock: a sweep that is near is given to the scheduler
+    ///
+    /// Called again before [`NEAR`] has passed, or a sweep may come late.
+    ///
+    /// # Errors
+    /// [`SweepError`] when the scheduler cannot be started or ended, or does not take the job.
+    pub async fn approach(&mut self, now: Timestamp) -> Result<(), SweepError> {
+        let wait = self.planned.map(|at| at.duration_since(now));
+        let Some(wait) = wait.filter(|wait| *wait <= NEAR && self.scheduler.is_none()) else {
+            return Ok(());
+        };
+        let scheduler = JobScheduler::new().await?;
         let (fire, number) = (self.fire.clone(), self.number);
+        let wait = Duration::try_from(wait).unwrap_or_default();
         let job = Job::new_one_shot_async(wait, move |_, _| {
             // Where nobody waits any more the daemon has ended.
             let _ = fire.send(number);
             Box::pin(async {})
         })?;
-        self.scheduler.add(job.clone()).await?;
-        self.planned = Some((job, at));
+        scheduler.add(job).await?;
+        scheduler.start().await?;
+        self.scheduler = Some(scheduler);
         Ok(())
     }
 
     /// Waits for it; a dropped future loses none
-    pub async fn next(&mut self) {
+    ///
+    /// # Errors
+    /// [`SweepError`] when the scheduler cannot be ended: the sweep has come all the same.
+    pub async fn next(&mut self) -> Result<(), SweepError> {
         while self.fired.recv().await != Some(self.number) {}
         self.planned = None;
+        self.stop().await
+    }
+
+    async fn stop(&mut self) -> Result<(), SweepError> {
+        match self.scheduler.take() {
+            Some(mut scheduler) => Ok(scheduler.shutdown().await?),
+            None => Ok(()),
+        }
     }
 }
 
@@ -102,6 +124,9 @@ pub fn is_misplaced(
     let latest = after(schedule, jitter, 1.0, now);
     latest.is_some_and(|latest| planned > latest)
 }
+
+/// Time before a sweep from which on the scheduler runs
+pub const NEAR: SignedDuration = SignedDuration::from_mins(2);
 
 /// Sweeps cannot be planned
 #[derive(Debug, Error)]
@@ -172,14 +197,30 @@ mod tests {
     #[tokio::test]
     async fn the_sweep_that_was_planned_last_comes_and_comes_once() {
         let now = at("2027-01-01T00:00:00Z");
-        let mut sweeps = Sweeps::start().await.unwrap();
+        let mut sweeps = Sweeps::default();
         let later = now.checked_add(Duration::from_secs(3_600)).unwrap();
         sweeps.plan(Some(later), now).await.unwrap();
         assert_eq!(sweeps.planned(), Some(later));
         sweeps.plan(Some(now), now).await.unwrap();
-        sweeps.next().await;
+        sweeps.next().await.unwrap();
         assert_eq!(sweeps.planned(), None);
         sweeps.plan(None, now).await.unwrap();
         assert!(sweeps.fired.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn the_scheduler_runs_while_a_sweep_is_near() {
+        let now = at("2027-01-01T00:00:00Z");
+        let mut sweeps = Sweeps::default();
+        let later = now.checked_add(Duration::from_secs(3_600)).unwrap();
+        sweeps.plan(Some(later), now).await.unwrap();
+        assert!(sweeps.scheduler.is_none());
+        sweeps.approach(now).await.unwrap();
+        assert!(sweeps.scheduler.is_none());
+        // The host has slept.
+        sweeps.approach(later).await.unwrap();
+        assert!(sweeps.scheduler.is_some());
+        sweeps.next().await.unwrap();
+        assert!(sweeps.scheduler.is_none());
     }
 }
