@@ -9,9 +9,6 @@ use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, Width, pres
 use jiff::{SignedDuration, Timestamp};
 
 use super::status::{LineageState, LineageStatus, Standing, StatusReport};
-#[cfg(feature = "sandbox")]
-use super::verify::ServedCertificate;
-use super::verify::{EndpointReport, VerifyReport};
 use super::{DomainReport, Outcome, Report, StageReport, StageResult};
 use crate::finding::{Finding, Severity};
 use crate::time::{display, display_date, elapsed_in_words, in_words};
@@ -19,12 +16,16 @@ use crate::time::{display, display_date, elapsed_in_words, in_words};
 mod check;
 mod notify;
 mod simulation;
+mod verify;
 
 #[cfg(feature = "sandbox")]
 pub(super) use check::brief_check;
 pub use check::check;
 pub use notify::{findings, notify};
 pub use simulation::simulation;
+#[cfg(feature = "sandbox")]
+pub(super) use verify::brief_verify;
+pub use verify::verify;
 
 /// Writes a report of `obtain`
 ///
@@ -165,45 +166,6 @@ pub(super) fn brief(report: &Report, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the names that are served with the same certificate in a line, or what is wrong
-///
-/// What to do about it is left out: `obtain` says it better, because it sees more.
-#[cfg(feature = "sandbox")]
-pub(super) fn brief_verify(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
-    let mut good: Vec<(&ServedCertificate, Vec<&str>)> = Vec::new();
-    for endpoint in &report.endpoints {
-        let bad = |finding: &&Finding| finding.severity > Severity::Note;
-        if let Some(finding) = endpoint.findings.iter().find(bad) {
-            let without_cure = Finding {
-                cure: None,
-                ..finding.clone()
-            };
-            write_finding(&without_cure, "  ", out)?;
-        } else if let Some(served) = &endpoint.certificate {
-            let same =
-                |(known, _): &&mut (&ServedCertificate, _)| known.fingerprint == served.fingerprint;
-            match good.iter_mut().find(same) {
-                Some((_, names)) => names.push(&endpoint.name),
-                None => good.push((served, vec![&endpoint.name])),
-            }
-        }
-    }
-    let lines = good
-        .iter()
-        .map(|(served, names)| (served, names.join(", ")));
-    let lines: Vec<_> = lines.collect();
-    let width = widest(lines.iter().map(|(_, names)| names.len()));
-    for (served, names) in &lines {
-        let fingerprint = served.fingerprint.get(..8).unwrap_or_default();
-        let until = display_date(served.not_after);
-        writeln!(
-            out,
-            "  {GREEN}✓{GREEN:#} {names:<width$}  {fingerprint}, until {until}"
-        )?;
-    }
-    Ok(())
-}
-
 fn widest(lengths: impl Iterator<Item = usize>) -> usize {
     lengths.max().unwrap_or_default()
 }
@@ -264,50 +226,6 @@ fn plural(count: usize, noun: &str) -> String {
         1 => format!("1 {noun}"),
         count => format!("{count} {noun}s"),
     }
-}
-
-/// Writes a report of `verify`
-///
-/// # Errors
-/// Those of the stream.
-pub fn verify(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
-    for endpoint in &report.endpoints {
-        write_endpoint(endpoint, out)?;
-    }
-    let bad = |severity| move |endpoint: &&EndpointReport| endpoint.severity == severity;
-    let count = |severity| report.endpoints.iter().filter(bad(severity)).count();
-    let (failures, warnings) = (count(Severity::Failure), count(Severity::Warning));
-    writeln!(
-        out,
-        "{}: {} good, {warnings} with warnings, {failures} failed in {}",
-        plural(report.endpoints.len(), "endpoint"),
-        report.endpoints.len() - failures - warnings,
-        elapsed_in_words(report.elapsed)
-    )
-}
-
-fn write_endpoint(endpoint: &EndpointReport, out: &mut impl Write) -> io::Result<()> {
-    let (sign, style) = sign(endpoint.severity);
-    writeln!(
-        out,
-        "{style}{sign}{style:#} {BOLD}{}{BOLD:#}  {DIM}{}{DIM:#}",
-        endpoint.name, endpoint.address
-    )?;
-    let good = endpoint.severity <= Severity::Note;
-    for finding in &endpoint.findings {
-        match finding.severity {
-            Severity::Ok if !good => {}
-            Severity::Ok if is_detail(finding) => {}
-            Severity::Ok => write_wrapped("    ", &finding.evidence, out)?,
-            _ => write_finding(finding, "    ", out)?,
-        }
-    }
-    writeln!(out)
-}
-
-/// What a person need not read of a good endpoint
-fn is_detail(finding: &Finding) -> bool {
-    matches!(finding.code, "served.key" | "served.name")
 }
 
 /// Writes a report of `status` as a table

@@ -159,9 +159,9 @@ fn connect_failure(handshake: &Handshake, failure: &ConnectFailure) -> Finding {
             "handshake.unrecognized_name",
             format!("no server block with TLS serves {name}"),
         ),
-        ConnectFailure::OldProtocol(_) => ("handshake.old_protocol", OLD.to_owned()),
+        ConnectFailure::OldProtocol(_) => ("handshake.protocol", OLD.to_owned()),
         ConnectFailure::Alert(alert) if alert == PROTOCOL_VERSION => {
-            ("handshake.old_protocol", OLD.to_owned())
+            ("handshake.protocol", OLD.to_owned())
         }
         ConnectFailure::Alert(_) | ConnectFailure::Handshake(_) => (
             "handshake.failed",

@@ -27,5 +27,6 @@ mod sights;
 mod simulate;
 mod status;
 mod usage;
+mod verdicts;
 mod verify;
 mod year;

@@ -2,11 +2,15 @@
 //!
 //! Their dates are literal years so far apart that tests need no clock.
 
+use std::sync::Arc;
+
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
+    BasicConstraints, Certificate, CertificateParams, CustomExtension, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
-use rustls::pki_types::CertificateDer;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::CertifiedKey;
 
 /// A CA, a root or an intermediate
 pub(crate) struct Authority {
@@ -46,6 +50,11 @@ impl Authority {
     /// A leaf by this CA; what is sent is the leaf and the CA's own certificate
     pub(crate) fn issue(&self, wish: &Wish<'_>) -> Leaf {
         let key = KeyPair::generate().expect("a key can be made");
+        self.issue_for(wish, key)
+    }
+
+    /// The same, for this key
+    pub(crate) fn issue_for(&self, wish: &Wish<'_>, key: KeyPair) -> Leaf {
         let certificate = wish
             .params()
             .signed_by(&key, &self.issuer)
@@ -83,6 +92,8 @@ pub(crate) struct Wish<'w> {
     pub(crate) valid: (i32, i32),
     pub(crate) usage: ExtendedKeyUsagePurpose,
     pub(crate) is_ca: bool,
+    /// The TLS feature `status_request` (RFC 7633)
+    pub(crate) must_staple: bool,
 }
 
 impl<'w> Wish<'w> {
@@ -94,6 +105,7 @@ impl<'w> Wish<'w> {
             valid: (2020, 2120),
             usage: ExtendedKeyUsagePurpose::ServerAuth,
             is_ca: false,
+            must_staple: false,
         }
     }
 
@@ -116,6 +128,11 @@ impl<'w> Wish<'w> {
         params.not_before = date_time_ymd(self.valid.0, 1, 1);
         params.not_after = date_time_ymd(self.valid.1, 1, 1);
         params.extended_key_usages = vec![self.usage.clone()];
+        if self.must_staple {
+            let feature = vec![0x30, 3, 2, 1, 5];
+            let feature = CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 24], feature);
+            params.custom_extensions.push(feature);
+        }
         if self.is_ca {
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         }
@@ -135,6 +152,15 @@ impl Leaf {
         self.chain.truncate(1);
         self.chain.extend(above);
         self
+    }
+
+    /// The chain with its key, and this OCSP response
+    pub(crate) fn certified(&self, response: &[u8]) -> Arc<CertifiedKey> {
+        let key = PrivatePkcs8KeyDer::from(self.key.serialize_der());
+        let key = any_supported_type(&PrivateKeyDer::Pkcs8(key)).expect("the key can sign");
+        let mut certified = CertifiedKey::new(self.chain.clone(), key);
+        certified.ocsp = Some(response.to_vec());
+        Arc::new(certified)
     }
 
     pub(crate) fn chain_pem(&self) -> String {

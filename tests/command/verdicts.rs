@@ -1,0 +1,835 @@
+//! Every verdict of `certd verify`, by a server that deserves it or by files, and no other.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::thread;
+use std::time::Duration;
+
+use certd::sandbox::dns::{self, Record, Zone};
+use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, SignatureAlgorithm};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ServerConfig, ServerConnection};
+use serde_json::Value;
+use tokio::runtime::Builder;
+
+use crate::support::{
+    Authority, CLOSED, Leaf, Place, Run, Server, Wish, codes, finding, first_bytes,
+    over_80_columns, tls_config, tls_config_for,
+};
+
+static ROOT: LazyLock<Authority> = LazyLock::new(|| Authority::root("Trusted Root"));
+static INTERMEDIATE: LazyLock<Authority> =
+    LazyLock::new(|| ROOT.intermediate("Trusted Intermediate"));
+
+const NAME: &str = "shop.rare-books.test";
+
+fn issue(wish: &Wish<'_>) -> Leaf {
+    INTERMEDIATE.issue(wish)
+}
+
+/// A place that trusts the root, with these `[[domain]]`s
+fn place(domains: &str) -> Place {
+    let place = Place::with(&format!(
+        "storage = \"storage\"\nstate = \"state\"\n\
+         [preflight]\nhttp_port = 1\n\
+         [verify]\ntrust = [\"root.pem\"]\ntimeout = \"20s\"\n{domains}"
+    ));
+    place.write("root.pem", ROOT.pem());
+    place
+}
+
+/// A `[[domain]]` that is looked at there
+fn domain(name: &str, address: impl std::fmt::Display) -> String {
+    format!("[[domain]]\nname = \"{name}\"\nconnect = \"{address}\"\n")
+}
+
+/// The report of a run, whatever its exit status
+fn report(place: &Place, arguments: &[&str]) -> Value {
+    let json = [&["verify", "--format", "json"], arguments].concat();
+    place.run(&json).json()
+}
+
+/// The codes of what is wrong with a file
+#[track_caller]
+fn check_file(place: &Place, file: &str, more: &[&str], expected: &[&str]) -> Value {
+    let arguments = [&["--chain", file, "--name", NAME], more].concat();
+    let report = report(place, &arguments);
+    assert_eq!(codes(&report), expected, "{file} {more:?}: {report:#}");
+    report
+}
+
+/// Files of `tests/data/weak`
+fn weak(name: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/weak");
+    path.join(name).display().to_string()
+}
+
+#[test]
+fn twelve_ill_endpoints_have_a_verdict_each() {
+    let names = |name| Wish::names(name);
+    let strange = Authority::root("Strange Root");
+    let tls = |leaf: &Leaf| Server::tls(tls_config(leaf));
+    let plain = Server::start(|mut stream| {
+        first_bytes(&mut stream);
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
+    let hanging = Server::start(|mut stream| drop(stream.read_to_end(&mut Vec::new())));
+    let year = |wish: Wish<'static>, valid| Wish { valid, ..wish };
+    let servers = [
+        ("wrong-name", tls(&issue(&names(&["other.test"])))),
+        (
+            "expired",
+            tls(&issue(&year(names(&["expired.test"]), (2020, 2021)))),
+        ),
+        (
+            "not-yet",
+            tls(&issue(&year(names(&["not-yet.test"]), (2090, 2091)))),
+        ),
+        (
+            "self-signed",
+            tls(&names(&["self-signed.test"]).self_signed()),
+        ),
+        (
+            "unknown-root",
+            tls(&strange.issue(&names(&["unknown-root.test"]))),
+        ),
+        (
+            "incomplete",
+            tls(&issue(&names(&["incomplete.test"])).sent_with(Vec::new())),
+        ),
+        ("no-san", tls(&issue(&names(&[])))),
+        (
+            "soon",
+            tls(&issue(&year(names(&["soon.test"]), (1971, 2041)))),
+        ),
+        ("plain-http", plain),
+        ("reset", Server::start(drop)),
+        ("hang", hanging),
+    ];
+    let good = tls(&issue(&names(&["good.test"])));
+    let mut domains: String = servers
+        .iter()
+        .map(|(name, server)| domain(&format!("{name}.test"), server.address))
+        .collect();
+    domains.push_str(&domain("refused.test", CLOSED));
+    domains.push_str(&domain("good.test", good.address));
+    let place = place(&domains);
+    let config = place.read("domains.toml").replace("20s", "2s");
+    place.write("domains.toml", config);
+    let run = place.run(&["verify"]).exits(1);
+    assert_eq!(over_80_columns(&run.stdout), [""; 0]);
+    snapshot!(place, "twelve", run.stdout);
+    let report = report(&place, &[]);
+    let endpoints = report["endpoints"].as_array().unwrap();
+    let mut verdicts: Vec<&str> = endpoints
+        .iter()
+        .filter_map(|endpoint| endpoint["findings"][0]["code"].as_str())
+        .collect();
+    assert_eq!(endpoints[12]["severity"], "ok");
+    verdicts.sort_unstable();
+    verdicts.dedup();
+    assert_eq!(verdicts.len(), 13);
+}
+
+#[test]
+fn no_good_endpoint_is_called_bad() {
+    let with_key = |algorithm: &'static SignatureAlgorithm| {
+        let key = KeyPair::generate_for(algorithm).expect("a key can be made");
+        INTERMEDIATE.issue_for(&Wish::names(&[NAME]), key)
+    };
+    let usual = || issue(&Wish::names(&[NAME]));
+    let servers = [
+        tls_config(&usual()),
+        tls_config_for(&usual(), &usual(), &[&TLS13]),
+        tls_config(&with_key(&PKCS_ECDSA_P384_SHA384)),
+        tls_config(&with_key(&PKCS_RSA_SHA256)),
+        tls_config(&issue(&Wish::names(&["*.rare-books.test"]))),
+        tls_config(&issue(&Wish::names(&["a.test", "b.test", NAME]))),
+        tls_config(&issue(&Wish {
+            common_name: Some(NAME),
+            ..Wish::names(&[NAME])
+        })),
+        tls_config(&ROOT.issue(&Wish::names(&[NAME])).sent_with(Vec::new())),
+        tls_config(&usual().sent_with(vec![INTERMEDIATE.der(), ROOT.der()])),
+    ];
+    for (number, config) in servers.into_iter().enumerate() {
+        // The second has the key of another certificate: the control that a fault is seen.
+        let expected: &[&str] = match number {
+            1 => &["served.key_unproven"],
+            _ => &[],
+        };
+        let server = Server::tls(config);
+        let report = report(&place(&domain(NAME, server.address)), &[]);
+        assert_eq!(codes(&report), expected, "{number}: {report:#}");
+    }
+    let leaf = usual();
+    let server = Server::tls(tls_config_for(&leaf, &leaf, &[&TLS12]));
+    let report = report(&place(&domain(NAME, server.address)), &[]);
+    assert_eq!(codes(&report), [""; 0]);
+}
+
+#[test]
+fn a_chain_in_a_file_is_judged_as_a_served_one() {
+    let place = place(&domain(NAME, CLOSED));
+    let leaf = issue(&Wish::names(&[NAME]));
+    place.write("good.pem", leaf.chain_pem());
+    place.write("key.pem", leaf.key_pem());
+    place.write("other.pem", issue(&Wish::names(&[NAME])).key_pem());
+    check_file(&place, "good.pem", &[], &[]);
+    check_file(&place, "good.pem", &["--key", "key.pem"], &[]);
+    let report = check_file(
+        &place,
+        "good.pem",
+        &["--key", "other.pem"],
+        &["served.key_mismatch"],
+    );
+    assert_eq!(report["endpoints"][0]["address"], "good.pem");
+    assert_eq!(report["endpoints"][0]["port"], Value::Null);
+    check_file(
+        &place,
+        "good.pem",
+        &["--at", "2019-12-31T23:59:59Z"],
+        &["served.not_yet_valid"],
+    );
+    check_file(
+        &place,
+        "good.pem",
+        &["--at", "2120-01-01T00:00:01Z"],
+        &["served.expired"],
+    );
+    let late = ["--at", "2119-12-01T00:00:00Z", "--min-remaining", "14d"];
+    check_file(&place, "good.pem", &late, &[]);
+    let late = ["--at", "2119-12-20T00:00:00Z", "--min-remaining", "14d"];
+    check_file(&place, "good.pem", &late, &["served.expires_soon"]);
+    let server = Server::tls(tls_config(&leaf));
+    place.write(
+        "domains.toml",
+        place
+            .read("domains.toml")
+            .replace(CLOSED, &server.address.to_string()),
+    );
+    let served = report_codes(&self::report(&place, &[]));
+    let filed = report_codes(&self::report(
+        &place,
+        &["--chain", "good.pem", "--name", NAME, "--key", "key.pem"],
+    ));
+    assert_eq!(served, filed);
+}
+
+/// Every code, good ones too, in order
+fn report_codes(report: &Value) -> Vec<String> {
+    let findings = report["endpoints"][0]["findings"].as_array().unwrap();
+    findings
+        .iter()
+        .map(|finding| finding["code"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn without_a_configuration_a_file_needs_its_root_alone() {
+    let place = Place::new();
+    place.write("chain.pem", issue(&Wish::names(&[NAME])).chain_pem());
+    place.write("root.pem", ROOT.pem());
+    check_file(&place, "chain.pem", &["--trust", "root.pem"], &[]);
+    check_file(&place, "chain.pem", &[], &["served.unknown_issuer"]);
+    let run = place.run(&[
+        "verify",
+        "--chain",
+        "chain.pem",
+        "--name",
+        NAME,
+        "--trust",
+        "root.pem",
+    ]);
+    snapshot!(place, "file", run.exits(0).stdout);
+}
+
+#[test]
+fn weakness_is_told_and_hides_nothing() {
+    let place = place(&domain(NAME, CLOSED));
+    place.write("root.pem", fs::read(weak("root.pem")).unwrap());
+    check_file(&place, &weak("must-staple.pem"), &[], &[]);
+    let report = check_file(&place, &weak("short-key.pem"), &[], &["served.weak_key"]);
+    let evidence = finding(&report, "served.weak_key")["evidence"].clone();
+    assert!(
+        evidence.as_str().unwrap().contains("RSA 1024"),
+        "{evidence}"
+    );
+    for name in ["sha1.pem", "md5.pem"] {
+        let report = check_file(&place, &weak(name), &[], &["served.weak_signature"]);
+        let evidence = finding(&report, "served.weak_signature")["evidence"].clone();
+        let digest = &name[..3];
+        assert!(evidence.as_str().unwrap().contains(digest), "{evidence}");
+    }
+    place.write("root.pem", ROOT.pem());
+    check_file(
+        &place,
+        &weak("short-key.pem"),
+        &["--at", "2300-01-01T00:00:00Z"],
+        &[
+            "served.expired",
+            "served.incomplete_chain",
+            "served.weak_key",
+        ],
+    );
+}
+
+#[test]
+fn a_certificate_that_demands_a_staple_is_refused_without() {
+    let leaf = issue(&Wish {
+        must_staple: true,
+        ..Wish::names(&[NAME])
+    });
+    let server = Server::tls(tls_config(&leaf));
+    let report = report(&place(&domain(NAME, server.address)), &[]);
+    assert_eq!(codes(&report), ["served.staple_missing"]);
+    let mut config = ServerConfig::clone(&tls_config(&leaf));
+    config.cert_resolver = Arc::new(Stapled(leaf.certified(b"a response")));
+    let server = Server::tls(Arc::new(config));
+    let report = self::report(&place(&domain(NAME, server.address)), &[]);
+    assert_eq!(codes(&report), [""; 0]);
+    assert_eq!(report["endpoints"][0]["certificate"]["ocsp_stapled"], true);
+}
+
+/// One certificate, with an OCSP response
+#[derive(Debug)]
+struct Stapled(Arc<rustls::sign::CertifiedKey>);
+
+impl rustls::server::ResolvesServerCert for Stapled {
+    fn resolve(
+        &self,
+        _: rustls::server::ClientHello<'_>,
+    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        Some(self.0.clone())
+    }
+}
+
+#[test]
+fn a_chain_out_of_order_warns_and_needless_certificates_are_noted() {
+    let place = place(&domain(NAME, CLOSED));
+    let lower = INTERMEDIATE.intermediate("Lower Intermediate");
+    let leaf = || lower.issue(&Wish::names(&[NAME]));
+    let chain = |above: Vec<_>| leaf().sent_with(above).chain_pem();
+    place.write("ordered.pem", chain(vec![lower.der(), INTERMEDIATE.der()]));
+    place.write("swapped.pem", chain(vec![INTERMEDIATE.der(), lower.der()]));
+    let stranger = Authority::root("Strange Root").intermediate("Strange Intermediate");
+    let whole = vec![lower.der(), INTERMEDIATE.der(), ROOT.der(), stranger.der()];
+    place.write("whole.pem", chain(whole));
+    check_file(&place, "ordered.pem", &[], &[]);
+    check_file(&place, "swapped.pem", &[], &["served.chain_order"]);
+    let report = check_file(&place, "whole.pem", &[], &[]);
+    for code in ["served.needless_root", "served.needless_certificate"] {
+        assert_eq!(finding(&report, code)["severity"], "note");
+    }
+    let report = check_file(&place, "ordered.pem", &[], &[]);
+    assert!(!report.to_string().contains("needless"), "{report:#}");
+}
+
+#[test]
+fn a_life_that_no_public_ca_may_give_warns_unless_the_root_is_the_operators_own() {
+    let place = place(&domain(NAME, CLOSED));
+    let valid = |valid| {
+        let wish = Wish {
+            valid,
+            ..Wish::names(&[NAME])
+        };
+        issue(&wish).chain_pem()
+    };
+    place.write("two-years.pem", valid((2026, 2028)));
+    place.write("one-year.pem", valid((2024, 2025)));
+    check_file(
+        &place,
+        "two-years.pem",
+        &["--at", "2026-02-01T00:00:00Z"],
+        &[],
+    );
+    // The root as one of the system's.
+    let judge = |file: &str, at: &str| {
+        let mut command = place.certd(&[
+            "verify", "--format", "json", "--chain", file, "--name", NAME, "--at", at,
+        ]);
+        command.env("SSL_CERT_FILE", place.path("system.pem"));
+        Run::of(&mut command).json()
+    };
+    place.write("system.pem", ROOT.pem());
+    place.write(
+        "domains.toml",
+        place.read("domains.toml").replace("\"root.pem\"", ""),
+    );
+    let report = judge("two-years.pem", "2026-02-01T00:00:00Z");
+    assert_eq!(codes(&report), ["served.long_life"]);
+    let evidence = finding(&report, "served.long_life")["evidence"].clone();
+    assert_eq!(
+        evidence,
+        "valid for 730 days in all; public CAs may give 398 days since 2020-09-01"
+    );
+    let report = judge("one-year.pem", "2024-02-01T00:00:00Z");
+    assert_eq!(codes(&report), [""; 0]);
+}
+
+#[test]
+fn what_is_expected_beyond_a_browsers_wishes_must_hold() {
+    let leaf = issue(&Wish::names(&[NAME]));
+    let server = Server::tls(tls_config(&leaf));
+    let place = place(&domain(NAME, server.address));
+    let report = report(&place, &[]);
+    let fingerprint = report["endpoints"][0]["certificate"]["fingerprint"]
+        .as_str()
+        .unwrap();
+    let with_colons = format!(
+        "{}:{}",
+        &fingerprint[..4].to_uppercase(),
+        &fingerprint[4..12]
+    );
+    #[track_caller]
+    fn check(place: &Place, arguments: &[&str], expected: &[&str]) {
+        assert_eq!(
+            codes(&self::report(place, arguments)),
+            expected,
+            "{arguments:?}"
+        );
+    }
+    check(&place, &["--expect-fingerprint", fingerprint], &[]);
+    check(&place, &["--expect-fingerprint", &with_colons], &[]);
+    let other = "00000000";
+    check(
+        &place,
+        &["--expect-fingerprint", other],
+        &["served.other_fingerprint"],
+    );
+    check(&place, &["--expect-issuer", "trusted inter"], &[]);
+    check(
+        &place,
+        &["--expect-issuer", "Let's Encrypt"],
+        &["served.other_issuer"],
+    );
+    for wrong in ["abc", "not hexadecimal", ""] {
+        place
+            .run(&["verify", "--expect-fingerprint", wrong])
+            .exits(2);
+    }
+}
+
+#[test]
+fn warnings_fail_with_strict_alone() {
+    let soon = issue(&Wish {
+        valid: (1971, 2041),
+        ..Wish::names(&[NAME])
+    });
+    let server = Server::tls(tls_config(&soon));
+    let place = place(&domain(NAME, server.address));
+    place.run(&["verify"]).exits(0);
+    place.run(&["verify", "--strict"]).exits(1);
+    place
+        .run(&["verify", "--strict", "--min-remaining", "1d"])
+        .exits(0);
+    place.run(&["verify", "--min-remaining", "soon"]).exits(2);
+}
+
+#[test]
+fn it_waits_for_what_was_just_deployed() {
+    let good = issue(&Wish::names(&[NAME]));
+    let bad = issue(&Wish::names(&["other.test"]));
+    let [good, bad] = [good, bad].map(|leaf| tls_config(&leaf));
+    let looks = std::sync::atomic::AtomicUsize::new(0);
+    let server = Server::start(move |mut stream| {
+        let look = looks.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        shake_hands(if look < 2 { &bad } else { &good }, &mut stream);
+    });
+    let place = place(&domain(NAME, server.address));
+    place.run(&["verify", "--wait", "60s"]).exits(0);
+    assert_eq!(server.connections(), 3);
+    let never = Server::tls(tls_config(&issue(&Wish::names(&["other.test"]))));
+    let place = self::place(&domain(NAME, never.address));
+    let run = place
+        .run(&["verify", "--wait", "1500ms", "--format", "json"])
+        .exits(1);
+    assert_eq!(codes(&run.json()), ["served.wrong_name"]);
+    assert_eq!(never.connections(), 2);
+}
+
+fn shake_hands(config: &Arc<ServerConfig>, stream: &mut TcpStream) -> Option<ServerConnection> {
+    let mut tls = ServerConnection::new(config.clone()).expect("the configuration is sound");
+    while tls.is_handshaking() {
+        tls.complete_io(stream).ok()?;
+    }
+    Some(tls)
+}
+
+#[test]
+fn targets_come_from_a_list_too() {
+    let leaf = issue(&Wish::names(&["localhost", "127.0.0.1"]));
+    let server = Server::tls(tls_config(&leaf));
+    let place = Place::new();
+    place.write("root.pem", ROOT.pem());
+    let address = server.address;
+    let list = format!(
+        "# ours\nlocalhost:{}\n\n  {address} # by address\n",
+        address.port()
+    );
+    place.write("list", &list);
+    let arguments = [
+        "verify",
+        "--trust",
+        "root.pem",
+        "--format",
+        "json",
+        "--targets",
+    ];
+    let report = place
+        .run(&[&arguments[..], &["list"]].concat())
+        .exits(0)
+        .json();
+    let origins = report["endpoints"].as_array().unwrap().iter();
+    let origins: Vec<_> = origins
+        .map(|endpoint| (endpoint["name"].clone(), endpoint["origin"].clone()))
+        .collect();
+    let origin = |line| serde_json::json!({"file": "list", "line": line});
+    assert_eq!(
+        origins,
+        [
+            ("localhost".into(), origin(2)),
+            ("127.0.0.1".into(), origin(4))
+        ]
+    );
+    let mut command = place.certd(&[&arguments[..], &["-"]].concat());
+    command.stdin(fs::File::open(place.path("list")).unwrap());
+    let report = Run::of(&mut command).exits(0).json();
+    assert_eq!(report["endpoints"][1]["origin"]["file"], "stdin");
+    place.write("empty", "# nothing\n");
+    for list in ["empty", "missing"] {
+        place.run(&["verify", "--targets", list]).exits(2);
+    }
+    place.write("broken", "a.test\nhttps://b.test\n");
+    let run = place.run(&["verify", "--targets", "broken"]).exits(2);
+    assert!(run.stderr.contains("`https://b.test`"), "{run}");
+}
+
+#[test]
+fn another_name_and_another_address_may_be_asked_for() {
+    let leaf = issue(&Wish::names(&["inner.test"]));
+    let server = Server::tls(tls_config(&leaf));
+    let place = Place::new();
+    place.write("root.pem", ROOT.pem());
+    let run = |arguments: &[&str]| {
+        let common = ["verify", "--trust", "root.pem", "--format", "json"];
+        place.run(&[&common[..], arguments].concat())
+    };
+    let address = server.address.to_string();
+    let report = run(&[&address, "--name", "inner.test"]).exits(0).json();
+    assert_eq!(report["endpoints"][0]["name"], "inner.test");
+    let port = server.address.port();
+    run(&["inner.test", "--connect", &address]).exits(0);
+    run(&[&format!("inner.test:{port}"), "--connect", "127.0.0.1"]).exits(0);
+    let report = run(&["outer.test", "--connect", &address]).exits(1).json();
+    assert_eq!(codes(&report), ["served.wrong_name"]);
+    run(&["inner.test", "--connect", "nowhere"]).exits(2);
+}
+
+/// A mail server that says this, line by line, each but the first after a line of the client's
+fn mail(config: Arc<ServerConfig>, lines: &'static [&'static str]) -> Server {
+    Server::start(move |mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
+        for (number, line) in lines.iter().enumerate() {
+            if number > 0 && reader.read_line(&mut String::new()).unwrap_or(0) == 0 {
+                return;
+            }
+            let _ = stream.write_all(line.as_bytes());
+        }
+        if shake_hands(&config, &mut stream).is_some() {
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    })
+}
+
+#[test]
+fn mail_servers_are_judged_after_starttls() {
+    let config = tls_config(&issue(&Wish::names(&["127.0.0.1"])));
+    let place = Place::new();
+    place.write("root.pem", ROOT.pem());
+    let check = |protocol: &str, lines, expected: &[&str]| {
+        let server = mail(config.clone(), lines);
+        let target = server.address.to_string();
+        let report = report(
+            &place,
+            &["--trust", "root.pem", "--starttls", protocol, &target],
+        );
+        assert_eq!(codes(&report), expected, "{report:#}");
+    };
+    check(
+        "smtp",
+        &["220 hi\r\n", "250-a\r\n250 STARTTLS\r\n", "220 go\r\n"],
+        &[],
+    );
+    check("imap", &["* OK hi\r\n", "a OK go\r\n"], &[]);
+    check("pop3", &["+OK hi\r\n", "+OK go\r\n"], &[]);
+    let refused: &[&str] = &["handshake.no_starttls"];
+    check("smtp", &["220 hi\r\n", "250 a\r\n", "502 no\r\n"], refused);
+    check("imap", &["* OK hi\r\n", "a BAD no\r\n"], refused);
+    check("pop3", &["+OK hi\r\n", "-ERR no\r\n"], refused);
+    check("smtp", &["220 hi\r\n"], &["connect.reset"]);
+}
+
+#[test]
+fn a_server_of_old_says_what_it_would_speak() {
+    let alert: &[u8] = b"\x15\x03\x01\x00\x02\x02\x28";
+    let check = |first: &'static [u8], choice: [u8; 4], code: &str, words: &str| {
+        let hellos = std::sync::atomic::AtomicUsize::new(0);
+        let server = Server::start(move |mut stream| {
+            let hello = first_bytes(&mut stream);
+            let number = hellos.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let _ = match number {
+                0 => stream.write_all(first),
+                _ => {
+                    assert!(hello.windows(NAME.len()).any(|at| at == NAME.as_bytes()));
+                    stream.write_all(&server_hello(choice))
+                }
+            };
+            let _ = stream.shutdown(Shutdown::Write);
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        let report = report(&place(&domain(NAME, server.address)), &[]);
+        assert_eq!(codes(&report), [code], "{report:#}");
+        let evidence = finding(&report, code)["evidence"].clone();
+        assert!(evidence.as_str().unwrap().contains(words), "{evidence}");
+        finding(&report, code)["severity"].clone()
+    };
+    let failure = check(alert, [3, 1, 0, 0x2f], "handshake.protocol", "TLSv1.0");
+    assert_eq!(failure, "failure");
+    let failure = check(
+        b"\x15\x03\x01\x00\x02\x02\x46",
+        [3, 2, 0, 0x35],
+        "handshake.protocol",
+        "TLSv1.1",
+    );
+    assert_eq!(failure, "failure");
+    let warning = check(
+        alert,
+        [3, 3, 0xc0, 0x13],
+        "handshake.other_cipher",
+        "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+    );
+    assert_eq!(warning, "warning");
+}
+
+/// A ServerHello with this version and this cipher suite
+fn server_hello([major, minor, high, low]: [u8; 4]) -> Vec<u8> {
+    let mut hello = vec![0x16, 3, 1, 0, 42, 2, 0, 0, 38, major, minor];
+    hello.extend([7; 32]);
+    hello.extend([0, high, low, 0]);
+    hello
+}
+
+/// A web server over TLS that answers each request with this
+fn web(config: &Arc<ServerConfig>, answer: &'static str) -> Server {
+    let mut config = ServerConfig::clone(config);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let config = Arc::new(config);
+    Server::start(move |mut stream| {
+        let Some(mut tls) = shake_hands(&config, &mut stream) else {
+            return;
+        };
+        let mut stream = rustls::Stream::new(&mut tls, &mut stream);
+        let mut request = [0; 4096];
+        if stream.read(&mut request).unwrap_or(0) > 0 {
+            let _ = stream.write_all(answer.as_bytes());
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        }
+        let _ = stream.read(&mut request);
+    })
+}
+
+const HEALTHY: &str = "HTTP/1.1 200 OK\r\nStrict-Transport-Security: max-age=63072000\r\n\
+                       Content-Length: 20\r\n\r\n{\"status\":\"Healthy\"}";
+const BAD_GATEWAY: &str = "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n";
+
+#[test]
+fn a_broken_application_behind_a_good_certificate_is_seen() {
+    let config = tls_config(&issue(&Wish::names(&[NAME])));
+    let check = |answer, probe: &str, expected: &[&str]| {
+        let server = web(&config, answer);
+        let place = place(&format!(
+            "{}probe = {probe}\n",
+            domain(NAME, server.address)
+        ));
+        let report = report(&place, &[]);
+        assert_eq!(codes(&report), expected, "{report:#}");
+        let tls_only = self::report(&place, &["--tls-only"]);
+        assert_eq!(codes(&tls_only), [""; 0]);
+        report
+    };
+    let health = format!("\"https://{NAME}/health\"");
+    let table = |more: &str| format!("{{ url = {health}, {more} }}");
+    let report = check(HEALTHY, &health, &[]);
+    finding(&report, "probe.answer");
+    check(HEALTHY, &table("text = \"Healthy\""), &[]);
+    check(HEALTHY, &table("text = \"Unwell\""), &["probe.text"]);
+    check(HEALTHY, &table("status = 204"), &["probe.status"]);
+    check(BAD_GATEWAY, &table("status = 502"), &[]);
+    let report = check(BAD_GATEWAY, &health, &["probe.status"]);
+    let evidence = finding(&report, "probe.status")["evidence"].clone();
+    assert_eq!(
+        evidence,
+        format!("https://{NAME}/health answers 502, not 200")
+    );
+    check("", &health, &["probe.no_answer"]);
+    check("SSH-2.0-OpenSSH\r\n", &health, &["probe.no_answer"]);
+}
+
+#[test]
+fn what_a_web_server_says_is_reported_and_fails_nothing() {
+    let config = tls_config(&issue(&Wish::names(&[NAME])));
+    let server = web(&config, HEALTHY);
+    let port_80 = Server::start(|mut stream| {
+        first_bytes(&mut stream);
+        let _ = stream.write_all(
+            b"HTTP/1.1 301 Moved\r\nLocation: https://shop.rare-books.test/\r\nContent-Length: 0\r\n\r\n",
+        );
+    });
+    let place = place(&domain(NAME, server.address));
+    let port = format!("http_port = {}", port_80.address.port());
+    place.write(
+        "domains.toml",
+        place.read("domains.toml").replace("http_port = 1", &port),
+    );
+    let run = place.run(&["verify"]).exits(0);
+    snapshot!(place, "web", run.stdout);
+    let report = report(&place, &[]);
+    assert_eq!(
+        report["endpoints"][0]["http"],
+        serde_json::json!({
+            "status": 200, "hsts": "max-age=63072000", "redirects_to_https": true
+        })
+    );
+    assert_eq!(report["endpoints"][0]["certificate"]["alpn"], "http/1.1");
+    let before = port_80.connections();
+    let report = self::report(&place, &["--tls-only"]);
+    assert_eq!(report["endpoints"][0]["http"], Value::Null);
+    assert_eq!(port_80.connections(), before);
+}
+
+#[test]
+fn addresses_that_serve_different_certificates_are_told_apart() {
+    let serve = |listener| {
+        let config = tls_config(&issue(&Wish::names(&[NAME])));
+        Server::on(listener, move |mut stream| {
+            shake_hands(&config, &mut stream);
+            let _ = stream.read_to_end(&mut Vec::new());
+        })
+    };
+    let first = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = first.local_addr().unwrap().port();
+    let second = TcpListener::bind(("127.0.0.2", port)).unwrap();
+    let _servers = [serve(first), serve(second)];
+    let zone = Zone::new();
+    for address in ["127.0.0.1", "127.0.0.2"] {
+        zone.add(NAME, Record::A(address.parse().unwrap()));
+    }
+    let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
+    let anywhere = "127.0.0.1:0".parse().unwrap();
+    let dns = runtime
+        .block_on(dns::Server::start(anywhere, zone))
+        .unwrap();
+    let place = place(&format!(
+        "[dns]\nservers = [\"{}\"]\n[[domain]]\nname = \"{NAME}\"\nports = [{port}]\n",
+        dns.address()
+    ));
+    let report = report(&place, &[]);
+    assert_eq!(codes(&report), ["served.differs"], "{report:#}");
+    assert_eq!(report["endpoints"][0]["severity"], "ok");
+    let evidence = finding(&report, "served.differs")["evidence"].clone();
+    assert!(
+        evidence.as_str().unwrap().contains("127.0.0.1"),
+        "{evidence}"
+    );
+}
+
+#[test]
+fn more_endpoints_than_files_are_looked_at_in_turn() {
+    let leaf = issue(&Wish::names(&["127.0.0.1"]));
+    let server = Server::tls(tls_config(&leaf));
+    let place = Place::new();
+    place.write("root.pem", ROOT.pem());
+    place.write("list", format!("{}\n", server.address).repeat(200));
+    let certd = env!("CARGO_BIN_EXE_certd");
+    let script =
+        format!("ulimit -n 60; exec {certd} verify --trust root.pem --targets list --format json");
+    let mut command = std::process::Command::new("bash");
+    command.args(["-c", &script]).current_dir(place.path(""));
+    let report = Run::of(&mut command).exits(0).json();
+    assert_eq!(report["endpoints"].as_array().unwrap().len(), 200);
+}
+
+#[test]
+fn a_hostile_server_costs_its_timeout_and_nothing_else() {
+    let good = Server::tls(tls_config(&issue(&Wish::names(&["good.test"]))));
+    let trickling = Server::start(|mut stream| {
+        first_bytes(&mut stream);
+        // A handshake message that would take a year.
+        let _ = stream.write_all(&[0x16, 3, 3, 0x40, 0]);
+        while stream.write_all(&[2]).is_ok() {
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let hanging = Server::start(|mut stream| {
+        first_bytes(&mut stream);
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let endless = Server::start(|mut stream| {
+        first_bytes(&mut stream);
+        while stream.write_all(&[b'x'; 4096]).is_ok() {}
+    });
+    let huge = Server::start(|mut stream| {
+        first_bytes(&mut stream);
+        // A Certificate message of 16 MiB, in TLS 1.2 and without a ServerHello.
+        let mut record = vec![0x16, 3, 3, 0x40, 0, 11, 0xff, 0xff, 0xff];
+        record.resize(5 + 0x4000, 0x30);
+        while stream.write_all(&record).is_ok() {
+            record = vec![0x16, 3, 3, 0x40, 0];
+            record.resize(5 + 0x4000, 0x30);
+        }
+    });
+    let names: Vec<String> = (0..10_000)
+        .map(|number| format!("n{number}.test"))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let many = Server::tls(tls_config(&issue(&Wish::names(&names))));
+    let servers = [
+        ("good.test", &good),
+        ("trickling.test", &trickling),
+        ("hanging.test", &hanging),
+        ("endless.test", &endless),
+        ("huge.test", &huge),
+        ("n1.test", &many),
+    ];
+    let domains: String = servers
+        .iter()
+        .map(|(name, server)| domain(name, server.address))
+        .collect();
+    let place = place(&domains);
+    let config = place.read("domains.toml").replace("20s", "2s");
+    place.write("domains.toml", config);
+    let report = report(&place, &[]);
+    let verdicts = report["endpoints"].as_array().unwrap().iter();
+    let verdicts: Vec<_> = verdicts
+        .map(|endpoint| endpoint["findings"][0]["code"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        verdicts,
+        [
+            "served.name",
+            "connect.timeout",
+            "connect.timeout",
+            "handshake.not_tls",
+            "handshake.too_large",
+            "handshake.too_large",
+        ]
+    );
+    let elapsed = report["elapsed_millis"].as_u64().unwrap();
+    assert!((2_000..8_000).contains(&elapsed), "{elapsed}");
+}
