@@ -218,6 +218,9 @@ pub fn chain(bytes: &[u8]) {
             proof: KeyProof::Proven,
             protocol: String::new(),
             cipher: String::new(),
+            key_exchange: String::new(),
+            alpn: None,
+            is_stapled: false,
         }),
         elapsed: Duration::ZERO,
     };
@@ -225,6 +228,8 @@ pub fn chain(bytes: &[u8]) {
         own_names: &[],
         sharing: Sharing::Separate,
         installed: None,
+        fingerprint: None,
+        issuer: None,
         min_remaining: MinRemaining::Duration(Duration::from_secs(86_400)),
         trust: &TRUST,
     };

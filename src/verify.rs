@@ -4,5 +4,6 @@
 //! out. [`proof`] waits until a server shows a certificate.
 
 pub mod judge;
+mod memory;
 pub mod path;
 pub mod proof;

@@ -9,7 +9,7 @@ use futures_util::future::join3;
 use futures_util::stream;
 use jiff::Timestamp;
 
-use crate::chain::{Chain, Fingerprint};
+use crate::chain::{Chain, ChainError};
 use crate::config::{Connect, Domain, MinRemaining, Probe, Sharing};
 use crate::facts::{Handshake, Opening};
 use crate::finding::{Finding, Severity};
@@ -18,7 +18,9 @@ use crate::net::dns::{DnsError, Resolver};
 use crate::net::tls::Observer;
 use crate::report::SCHEMA_VERSION;
 use crate::report::verify::{EndpointReport, HttpReport, Origin, ServedCertificate, VerifyReport};
-use crate::verify::judge::{Expectation, Installed, NO_ROUTE, judge, judge_chain, pairing};
+use crate::verify::judge::{
+    Expectation, Installed, NO_ROUTE, judge_chain, judge_parsed, pairing, parse,
+};
 use crate::verify::path::Trust;
 
 mod pages;
@@ -282,7 +284,9 @@ async fn look(means: &Means, place: Place<'_>, now: Timestamp) -> EndpointReport
     };
     let beside = pages::redirects_to_https(means, subject, address);
     let ((handshake, page), redirects_to_https, probed) = join3(at_tls, beside, probe).await;
-    let mut findings = judge(&handshake, &means.expectation(subject), now);
+    let chain = handshake.outcome.as_ref().ok().map(parse);
+    let expectation = means.expectation(subject);
+    let mut findings = judge_parsed(&handshake, chain.as_ref(), &expectation, now);
     findings.extend(probed);
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let http = HttpReport {
@@ -290,7 +294,7 @@ async fn look(means: &Means, place: Place<'_>, now: Timestamp) -> EndpointReport
         ..page.unwrap_or_default()
     };
     EndpointReport {
-        certificate: served(&handshake, now),
+        certificate: served(&handshake, chain.as_ref(), now),
         http: Some(http).filter(|http| *http != HttpReport::default()),
         elapsed: handshake.elapsed,
         ..report(subject, address.to_string(), Some(address.port()), findings)
@@ -390,9 +394,13 @@ fn dns_finding(name: &str, error: &DnsError) -> Finding {
 }
 
 /// What was served, and how; `None` where nothing was, or nothing that parses
-fn served(handshake: &Handshake, now: Timestamp) -> Option<ServedCertificate> {
+fn served(
+    handshake: &Handshake,
+    chain: Option<&Result<Chain, ChainError>>,
+    now: Timestamp,
+) -> Option<ServedCertificate> {
     let served = handshake.outcome.as_ref().ok()?;
-    let parsed = Chain::from_der(served.chain.clone()).ok()?;
+    let chain = chain?.as_ref().ok()?;
     Some(ServedCertificate {
         protocol: served.protocol.clone(),
         cipher: served.cipher.clone(),
@@ -400,7 +408,7 @@ fn served(handshake: &Handshake, now: Timestamp) -> Option<ServedCertificate> {
         key_exchange: served.key_exchange.clone(),
         alpn: served.alpn.clone(),
         ocsp_stapled: served.is_stapled,
-        ..certificate_of(&parsed, now)
+        ..certificate_of(chain, now)
     })
 }
 
@@ -412,7 +420,7 @@ fn certificate_of(chain: &Chain, now: Timestamp) -> ServedCertificate {
         names: leaf.names.clone(),
         issuer: leaf.issuer.clone(),
         serial: leaf.serial.clone(),
-        fingerprint: Fingerprint::to_string(&leaf.fingerprint),
+        fingerprint: leaf.fingerprint.to_string(),
         not_before: leaf.validity.not_before,
         not_after: leaf.validity.not_after,
         remaining_fraction: (leaf.validity.remaining_fraction(now) * 1000.0).round() / 1000.0,

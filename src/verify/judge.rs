@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use jiff::Timestamp;
 
 use super::path::Trust;
-use crate::chain::{Chain, Fingerprint, Stapling};
+use crate::chain::{Chain, ChainError, Fingerprint, Stapling};
 use crate::config::{MinRemaining, Sharing};
 use crate::facts::{ConnectFailure, Handshake, KeyProof, Served};
 use crate::finding::{Finding, Severity};
@@ -64,18 +64,38 @@ pub struct Known {
 
 /// Everything to be said of one handshake, the worst first
 pub fn judge(handshake: &Handshake, expected: &Expectation<'_>, now: Timestamp) -> Vec<Finding> {
-    let mut findings = match &handshake.outcome {
-        Err(failure) => vec![connect_failure(handshake, failure)],
-        Ok(served) => match Chain::from_der(served.chain.clone()) {
-            Ok(chain) => judge_served(handshake, served, &chain, expected, now),
-            Err(error) => vec![
-                Finding::failure("served.unreadable", error.to_string())
-                    .with_cure("let `ssl_certificate` name a PEM file that a CA issued"),
-            ],
-        },
+    let chain = handshake.outcome.as_ref().ok().map(parse);
+    judge_parsed(handshake, chain.as_ref(), expected, now)
+}
+
+/// The chain that was served
+///
+/// # Errors
+/// As [`Chain::from_der`].
+pub fn parse(served: &Served) -> Result<Chain, ChainError> {
+    Chain::from_der(served.chain.clone())
+}
+
+/// As [`judge`], with what [`parse`] gave where something was served
+pub fn judge_parsed(
+    handshake: &Handshake,
+    chain: Option<&Result<Chain, ChainError>>,
+    expected: &Expectation<'_>,
+    now: Timestamp,
+) -> Vec<Finding> {
+    let mut findings = match (&handshake.outcome, chain) {
+        (Err(failure), _) => vec![connect_failure(handshake, failure)],
+        (Ok(served), Some(Ok(chain))) => judge_served(handshake, served, chain, expected, now),
+        (Ok(_), Some(Err(error))) => vec![unreadable(error)],
+        (Ok(_), None) => vec![unreadable(&ChainError::Empty)],
     };
     findings.sort_by_key(|finding| Reverse(finding.severity));
     findings
+}
+
+fn unreadable(error: &ChainError) -> Finding {
+    Finding::failure("served.unreadable", error.to_string())
+        .with_cure("let `ssl_certificate` name a PEM file that a CA issued")
 }
 
 /// Everything to be said of a chain that is asked to be `name`'s, wherever it was found, the worst

@@ -1,14 +1,16 @@
 //! Whether a chain leads to a trusted root, and if not, why: by the verifier that rustls uses.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rustls::RootCertStore;
 use rustls::crypto::WebPkiSupportedAlgorithms;
-use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage};
 
+use super::memory::Remembering;
 use crate::chain::{Certificate, Chain, Purpose};
 use crate::net::roots::{self, TrustError};
 
@@ -19,7 +21,7 @@ pub struct Trust {
     roots: RootCertStore,
     /// Those that the operator named
     own: RootCertStore,
-    algorithms: WebPkiSupportedAlgorithms,
+    algorithms: Arc<[Remembering]>,
 }
 
 impl Trust {
@@ -40,7 +42,11 @@ impl Trust {
         Ok(Self {
             roots,
             own,
-            algorithms,
+            algorithms: algorithms
+                .all
+                .iter()
+                .map(|algorithm| Remembering::new(*algorithm))
+                .collect(),
         })
     }
 
@@ -123,8 +129,13 @@ fn way(
         .iter()
         .map(|certificate| CertificateDer::from(certificate.der.as_slice()))
         .collect();
+    let algorithms: Vec<&dyn SignatureVerificationAlgorithm> = trust
+        .algorithms
+        .iter()
+        .map(|algorithm| algorithm as &dyn SignatureVerificationAlgorithm)
+        .collect();
     let path = leaf.verify_for_usage(
-        trust.algorithms.all,
+        &algorithms,
         &trust.roots.roots,
         &above,
         instant_inside(chain.leaf(), now),

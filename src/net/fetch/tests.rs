@@ -136,6 +136,7 @@ async fn the_request_names_the_host_and_not_the_address() {
         Ok(Reply {
             status: 200,
             server: Some("nginx".to_owned()),
+            hsts: None,
             location: None,
             body: b"token\n".to_vec(),
         })

@@ -25,6 +25,7 @@ fn reply(status: u16, location: Option<&str>) -> Reply {
     Reply {
         status,
         server: None,
+        hsts: None,
         location: location.map(ToOwned::to_owned),
         body: b"token".to_vec(),
     }

@@ -1,0 +1,320 @@
+//! What `certd verify` costs over many endpoints: one nginx with 200 certificates, 1000 endpoints.
+//!
+//! Beside it stands what handshakes alone cost, by the same library with as many at once and
+//! without looking at anything. Prints wall time, processor time and peak memory, each the least of
+//! several runs, taken in turn. Needs `nginx` on the PATH.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a benchmark writes its own files and prints its figures"
+)]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, stream};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, Issuer,
+    KeyPair,
+};
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use tokio_rustls::TlsConnector;
+
+fn main() {
+    // `cargo test` builds and starts benchmarks too, with another argument.
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, word, address] = arguments.as_slice()
+        && word == RAW
+    {
+        return shake_hands(address.parse().expect("an address"));
+    }
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a directory");
+    let home = home.path();
+    let address = write_host(home);
+    let _nginx = Nginx::start(home, address);
+    let certd = |more: &'static [&'static str]| {
+        move || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_certd"));
+            command.args([
+                "verify",
+                "--quiet",
+                "--config",
+                "domains.toml",
+                "--targets",
+                "list",
+            ]);
+            command.args(more);
+            command
+        }
+    };
+    let raw = || {
+        let mut command = Command::new(std::env::current_exe().expect("a path"));
+        command.args([RAW, &address.to_string()]);
+        command
+    };
+    let commands: [(&str, Box<dyn Fn() -> Command>); 3] = [
+        ("handshakes alone", Box::new(raw)),
+        ("verify --tls-only", Box::new(certd(&["--tls-only"]))),
+        ("verify", Box::new(certd(&[]))),
+    ];
+    let mut least = [Cost::MOST; 3];
+    for _ in 0..RUNS {
+        for (least, (_, command)) in least.iter_mut().zip(&commands) {
+            *least = least.min(run(home, command()));
+        }
+    }
+    println!(
+        "{:<20} {:>9} {:>7} {:>9} {:>9}",
+        "1000 endpoints", "wall", "", "cpu", "memory"
+    );
+    for (cost, (name, _)) in least.iter().zip(&commands) {
+        let part = cost.wall.as_secs_f64() / least[0].wall.as_secs_f64();
+        println!(
+            "{name:<20} {:>6} ms {part:>6.2}x {:>6} ms {:>5} MiB",
+            cost.wall.as_millis(),
+            cost.cpu_millis,
+            cost.memory_kib / 1024
+        );
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Cost {
+    wall: Duration,
+    cpu_millis: i64,
+    memory_kib: u64,
+}
+
+impl Cost {
+    const MOST: Self = Self {
+        wall: Duration::MAX,
+        cpu_millis: i64::MAX,
+        memory_kib: u64::MAX,
+    };
+
+    fn min(self, other: Self) -> Self {
+        Self {
+            wall: self.wall.min(other.wall),
+            cpu_millis: self.cpu_millis.min(other.cpu_millis),
+            memory_kib: self.memory_kib.min(other.memory_kib),
+        }
+    }
+}
+
+fn run(home: &Path, mut command: Command) -> Cost {
+    command.current_dir(home).stdin(Stdio::null());
+    let before = cpu_millis();
+    let begun = Instant::now();
+    let mut child = command.spawn().expect("it starts");
+    let mut memory_kib = 0;
+    // The peak is read while it runs: the kernel's figure of all children never falls.
+    let status = loop {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id()));
+        let peak = status.ok().and_then(|status| peak_kib(&status));
+        memory_kib = memory_kib.max(peak.unwrap_or(0));
+        if let Some(status) = child.try_wait().expect("it is ours") {
+            break status;
+        }
+        sleep(Duration::from_millis(5));
+    };
+    assert!(status.success());
+    Cost {
+        wall: begun.elapsed(),
+        cpu_millis: cpu_millis() - before,
+        memory_kib,
+    }
+}
+
+fn peak_kib(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+fn cpu_millis() -> i64 {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("the kernel tells");
+    usage.user_time().num_milliseconds() + usage.system_time().num_milliseconds()
+}
+
+/// nginx, ended on drop
+struct Nginx(Child);
+
+impl Nginx {
+    fn start(home: &Path, address: SocketAddr) -> Self {
+        let child = Command::new("nginx")
+            .args(["-e", "error.log", "-c"])
+            .arg(home.join("nginx.conf"))
+            .arg("-p")
+            .arg(home)
+            .spawn()
+            .expect("nginx is installed");
+        let nginx = Self(child);
+        while TcpStream::connect(address).is_err() {
+            sleep(Duration::from_millis(10));
+        }
+        nginx
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let id = i32::try_from(self.0.id()).expect("a process identifier");
+        let id = nix::unistd::Pid::from_raw(id);
+        // The master ends its workers.
+        let _ = nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM);
+        let _ = self.0.wait();
+    }
+}
+
+/// Certificates, nginx.conf and domains.toml: each name stands for five endpoints
+fn write_host(home: &Path) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("it is bound");
+    let authority = |name: &str| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        (params, KeyPair::generate().expect("a key"))
+    };
+    let (params, key) = authority("Root");
+    let root = CertifiedIssuer::self_signed(params, key).expect("a root");
+    let (params, key) = authority("Intermediate");
+    let intermediate = params.signed_by(&key, &root).expect("an intermediate");
+    let issuer = Issuer::new(params, key);
+    fs::write(home.join("root.pem"), root.pem()).expect("a file");
+    let mut servers = String::new();
+    let mut domains = format!(
+        "[verify]\ntrust = [\"root.pem\"]\n[preflight]\nhttp_port = {}\n",
+        address.port()
+    );
+    for number in 0..CERTIFICATES {
+        let name = format!("n{number}.test");
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(vec![name.clone()]).expect("a name");
+        params.distinguished_name = DistinguishedName::new();
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2120, 1, 1);
+        let leaf = params.signed_by(&key, &issuer).expect("a certificate");
+        let chain = format!("{}{}", leaf.pem(), intermediate.pem());
+        fs::write(home.join(format!("{name}.pem")), chain).expect("a file");
+        fs::write(home.join(format!("{name}.key")), key.serialize_pem()).expect("a file");
+        let _ = writeln!(
+            servers,
+            "server {{ listen {address} ssl; server_name {name}; ssl_certificate {name}.pem; \
+             ssl_certificate_key {name}.key; location / {{ return 200; }} }}"
+        );
+        let _ = writeln!(
+            domains,
+            "[[domain]]\nname = {name:?}\nconnect = \"{address}\""
+        );
+    }
+    let conf = format!(
+        "daemon off;\npid nginx.pid;\nworker_processes 1;\n\
+         events {{ worker_connections 1024; }}\n\
+         http {{ access_log off; server_names_hash_max_size 4096;\n{servers} }}\n"
+    );
+    fs::write(home.join("nginx.conf"), conf).expect("a file");
+    // Each name stands there five times.
+    let list: String = (0..ENDPOINTS)
+        .map(|number| format!("n{}.test\n", number % CERTIFICATES))
+        .collect();
+    fs::write(home.join("domains.toml"), domains).expect("a file");
+    fs::write(home.join("list"), list).expect("a file");
+    drop(listener);
+    address
+}
+
+/// As many handshakes as there are endpoints, and nothing else
+fn shake_hands(address: SocketAddr) {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(
+        stream::iter(0..ENDPOINTS).for_each_concurrent(CONCURRENCY, |number| {
+            let name = format!("n{}.test", number % CERTIFICATES);
+            let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+                .with_safe_default_protocol_versions()
+                .expect("the provider has them")
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Anyone(Arc::clone(&provider))))
+                .with_no_client_auth();
+            config.resumption = Resumption::disabled();
+            async move {
+                let stream = tokio::net::TcpStream::connect(address).await;
+                let stream = stream.expect("nginx listens");
+                let name = ServerName::try_from(name).expect("a name");
+                let connector = TlsConnector::from(Arc::new(config));
+                connector.connect(name, stream).await.expect("a handshake");
+            }
+        }),
+    );
+}
+
+/// Believes everyone who has the key of the certificate shown
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Word by which this program is told to do handshakes alone
+const RAW: &str = "handshakes";
+const CERTIFICATES: usize = 200;
+const ENDPOINTS: usize = 1_000;
+/// certd's own default
+const CONCURRENCY: usize = 64;
+const RUNS: usize = 5;
