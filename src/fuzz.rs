@@ -32,6 +32,7 @@ use crate::store::account::StoredAccount;
 use crate::store::alerts::Alerts;
 use crate::store::ledger::Ledger;
 use crate::store::record::Record;
+use crate::target::choice::{self, Inlet};
 use crate::target::{container, dump, endpoint, mount, words};
 use crate::time::Window;
 use crate::verify::judge::{Expectation, judge};
@@ -250,6 +251,12 @@ pub fn nginx_dump(bytes: &[u8]) {
     let _ = dump::has_patterns(&blocks);
     if let Ok(name) = DnsName::parse("shop.test") {
         let _ = dump::block_for(&blocks, &name);
+        let inlet = Inlet {
+            addresses: Vec::new(),
+            port: 443,
+        };
+        let _ = choice::choose(&blocks, name.as_str(), &inlet);
+        let _ = choice::with_commas(&blocks, name.as_str());
     }
 }
 

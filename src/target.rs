@@ -2,10 +2,13 @@
 //!
 //! [`container`] talks to the Docker API; the others judge what it saw as plain data: which path
 //! of the host is which in the container ([`mount`]), where it answers ([`endpoint`]), what nginx
-//! said ([`words`]) and how it is configured ([`dump`]).
+//! said ([`words`]), how it is configured ([`dump`]), where it listens ([`listen`]), and which of its
+//! server blocks it chooses for a name ([`choice`]).
 
+pub mod choice;
 pub mod container;
 pub mod dump;
 pub mod endpoint;
+pub mod listen;
 pub mod mount;
 pub mod words;

@@ -1,11 +1,12 @@
 //! nginx's whole configuration as it stands in the container (`nginx -T`), read for its server
 //! blocks: which one serves a name, and which certificate it names.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nginx_lint_parser::ast::{Block, Config, Directive};
 use nginx_lint_parser::parse_string_with_errors;
 
+use super::listen::{Listen, PORT};
 use crate::name::DnsName;
 
 /// A `server` block of the http module
@@ -19,7 +20,9 @@ pub struct ServerBlock {
     pub names: Vec<String>,
     /// Whether it listens with TLS
     pub tls: Tls,
-    /// Its own `ssl_certificate` and `ssl_certificate_key` lines
+    /// Where it takes TCP connections
+    pub listens: Vec<Listen>,
+    /// `ssl_certificate` and `ssl_certificate_key` lines: its own, and those that it includes
     pub certificates: Vec<CertificateLine>,
 }
 
@@ -35,7 +38,9 @@ pub enum Tls {
 /// A line that names a certificate or its key
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateLine {
-    /// Line in the block's file, from 1
+    /// Configuration file, as nginx sees it; another than the block's where that includes it
+    pub file: String,
+    /// Line in the file, from 1
     pub line: usize,
     /// `ssl_certificate` or `ssl_certificate_key`
     pub directive: String,
@@ -47,12 +52,9 @@ pub struct CertificateLine {
 ///
 /// A file that does not parse whole gives the blocks that can be read.
 pub fn server_blocks(dump: &str) -> Vec<ServerBlock> {
-    files(dump)
-        .into_iter()
-        .flat_map(|(file, text)| {
-            let (config, _) = parse_string_with_errors(&text);
-            blocks_of(&file, &config)
-        })
+    let files = Files::parse(dump);
+    let each = files.0.iter();
+    each.flat_map(|(file, config)| blocks_of(file, config, &files))
         .collect()
 }
 
@@ -91,44 +93,114 @@ fn covers(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// The files of a dump with their names
-fn files(dump: &str) -> Vec<(String, String)> {
-    let mut files: Vec<(String, String)> = Vec::new();
-    for line in dump.lines() {
-        match line.strip_prefix(HEADER) {
-            Some(path) => files.push((path.trim_end_matches(':').to_owned(), String::new())),
-            None => {
-                if let Some((_, text)) = files.last_mut() {
-                    text.push_str(line);
-                    text.push('\n');
+/// The files of a dump, each with its name
+struct Files(Vec<(String, Config)>);
+
+impl Files {
+    fn parse(dump: &str) -> Self {
+        let mut files: Vec<(String, String)> = Vec::new();
+        for line in dump.lines() {
+            match line.strip_prefix(HEADER) {
+                Some(path) => files.push((path.trim_end_matches(':').to_owned(), String::new())),
+                None => {
+                    if let Some((_, text)) = files.last_mut() {
+                        text.push_str(line);
+                        text.push('\n');
+                    }
                 }
             }
         }
+        let parsed = files
+            .into_iter()
+            .map(|(file, text)| (file, parse_string_with_errors(&text).0));
+        Self(parsed.collect())
     }
-    files
+
+    /// The files that `include` means; a relative path is taken from the main file's directory
+    fn included<'f>(&'f self, pattern: &str) -> impl Iterator<Item = (&'f str, &'f Config)> {
+        let main = self.0.first().map(|(file, _)| Path::new(file));
+        let base = main
+            .and_then(Path::parent)
+            .unwrap_or_else(|| Path::new("/"));
+        let pattern = base.join(pattern).to_string_lossy().into_owned();
+        let meant = self.0.iter();
+        meant
+            .filter(move |(file, _)| matches_glob(&pattern, file))
+            .map(|(file, config)| (file.as_str(), config))
+    }
 }
 
-fn blocks_of(file: &str, config: &Config) -> Vec<ServerBlock> {
+/// Whether a path fits a pattern with `*` and `?`, of which neither stands for a slash
+fn matches_glob(pattern: &str, path: &str) -> bool {
+    pattern.split('/').count() == path.split('/').count()
+        && pattern
+            .split('/')
+            .zip(path.split('/'))
+            .all(|(pattern, part)| matches_part(pattern.as_bytes(), part.as_bytes()))
+}
+
+/// The same without slashes; what the last star stands for grows until the rest fits
+fn matches_part(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut wanted, mut at, mut star) = (0, 0, None);
+    while at < text.len() {
+        match pattern.get(wanted) {
+            Some(b'*') => {
+                star = Some((wanted + 1, at));
+                wanted += 1;
+            }
+            Some(byte) if *byte == b'?' || *byte == text[at] => {
+                wanted += 1;
+                at += 1;
+            }
+            _ => match star {
+                Some((after, from)) => {
+                    star = Some((after, from + 1));
+                    (wanted, at) = (after, from + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[wanted..].iter().all(|byte| *byte == b'*')
+}
+
+fn blocks_of(file: &str, config: &Config, files: &Files) -> Vec<ServerBlock> {
     config
         .all_directives()
         .filter(|directive| directive.is("server"))
         .filter_map(|directive| {
             let block = directive.block.as_ref()?;
-            Some(server_block(file, directive, block))
+            Some(server_block(file, directive, block, files))
         })
         .collect()
 }
 
-fn server_block(file: &str, directive: &Directive, block: &Block) -> ServerBlock {
-    let own = |name: &'static str| block.directives().filter(move |inner| inner.is(name));
+fn server_block(file: &str, directive: &Directive, block: &Block, files: &Files) -> ServerBlock {
+    let (mut directives, mut room) = (Vec::new(), MOST_INCLUDES);
+    for inner in block.directives() {
+        add(&mut directives, file, inner, files, &mut room);
+    }
+    let own = |name: &'static str| {
+        let all = directives.iter();
+        all.filter(move |(_, inner)| inner.is(name))
+            .map(|(_, inner)| *inner)
+    };
+    let is_on = own("ssl").any(|ssl| ssl.first_arg_is("on"));
     let listens_secure = own("listen")
         .flat_map(|listen| &listen.args)
         .any(|argument| matches!(argument.as_str(), "ssl" | "quic"));
-    let tls = if listens_secure || own("ssl").any(|ssl| ssl.first_arg_is("on")) {
+    let tls = if listens_secure || is_on {
         Tls::On
     } else {
         Tls::Off
     };
+    let mut listens: Vec<Listen> = own("listen").filter_map(listen).collect();
+    if own("listen").next().is_none() {
+        listens.extend(Listen::parse(&[&PORT.to_string()]));
+    }
+    if is_on {
+        listens.iter_mut().for_each(|listen| listen.tls = Tls::On);
+    }
     ServerBlock {
         file: file.to_owned(),
         line: directive.span.start.line,
@@ -137,21 +209,57 @@ fn server_block(file: &str, directive: &Directive, block: &Block) -> ServerBlock
             .map(|name| name.as_str().to_ascii_lowercase())
             .collect(),
         tls,
-        certificates: block.directives().filter_map(certificate_line).collect(),
+        listens,
+        certificates: directives
+            .iter()
+            .filter_map(|(file, inner)| certificate_line(file, inner))
+            .collect(),
     }
 }
 
-fn certificate_line(directive: &Directive) -> Option<CertificateLine> {
+/// Adds a directive of a server block with its file, or those of the files that it includes
+fn add<'f>(
+    found: &mut Vec<(&'f str, &'f Directive)>,
+    file: &'f str,
+    directive: &'f Directive,
+    files: &'f Files,
+    room: &mut usize,
+) {
+    match directive.first_arg() {
+        Some(pattern) if directive.is("include") => {
+            for (file, config) in files.included(pattern) {
+                let Some(left) = room.checked_sub(1) else {
+                    return;
+                };
+                *room = left;
+                for inner in config.directives() {
+                    add(found, file, inner, files, room);
+                }
+            }
+        }
+        _ => found.push((file, directive)),
+    }
+}
+
+fn listen(directive: &Directive) -> Option<Listen> {
+    let arguments = directive.args.iter().map(|argument| argument.as_str());
+    Listen::parse(&arguments.collect::<Vec<_>>())
+}
+
+fn certificate_line(file: &str, directive: &Directive) -> Option<CertificateLine> {
     if !directive.is("ssl_certificate") && !directive.is("ssl_certificate_key") {
         return None;
     }
     Some(CertificateLine {
+        file: file.to_owned(),
         line: directive.span.start.line,
         directive: directive.name.clone(),
         path: PathBuf::from(directive.first_arg()?),
     })
 }
 
+/// Files that one block includes: nginx refuses a circle, and a dump that is none may hold one
+const MOST_INCLUDES: usize = 64;
 const HEADER: &str = "# configuration file ";
 
 #[cfg(test)]
@@ -229,6 +337,42 @@ server { listen 443 ssl; server_name *.wild.test; }
         assert!(!has_patterns(&blocks));
         let pattern = "# configuration file x:\nserver { listen 443 ssl; server_name ~^a; }";
         assert!(has_patterns(&server_blocks(pattern)));
+    }
+
+    #[test]
+    fn lines_of_included_files_count_as_the_blocks_own() {
+        let dump = "# configuration file /etc/nginx/nginx.conf:
+server { listen 443 ssl; server_name a.test; include snippets/*.conf; }
+
+# configuration file /etc/nginx/snippets/tls.conf:
+# what all share
+ssl_certificate /etc/letsencrypt/live/b.test/fullchain.pem;
+include snippets/tls.conf;
+
+# configuration file /etc/nginx/snippets/deep/other.conf:
+ssl_certificate /etc/letsencrypt/live/c.test/fullchain.pem;
+";
+        let blocks = server_blocks(dump);
+        let lines = blocks[0].certificates.iter();
+        let lines: Vec<_> = lines.map(|line| (line.file.as_str(), line.line)).collect();
+        assert_eq!(lines[0], ("/etc/nginx/snippets/tls.conf", 2));
+        assert!(lines.iter().all(|line| *line == lines[0]), "{lines:?}");
+    }
+
+    #[test]
+    fn a_pattern_of_include_stands_for_files_of_one_directory() {
+        #[track_caller]
+        fn check(pattern: &str, path: &str, expected: bool) {
+            assert_eq!(matches_glob(pattern, path), expected, "{pattern} {path}");
+        }
+        check("/etc/nginx/a.conf", "/etc/nginx/a.conf", true);
+        check("/etc/nginx/*.conf", "/etc/nginx/a.conf", true);
+        check("/etc/*/a*b?.conf", "/etc/nginx/aabbc.conf", true);
+        check("/etc/nginx/*.conf", "/etc/nginx/a/b.conf", false);
+        check("/etc/nginx/*.conf", "/etc/nginx/a.config", false);
+        check("/etc/nginx/*", "/etc/nginx/a", true);
+        check("/etc/nginx/?", "/etc/nginx/ab", false);
+        check(&"*a".repeat(30), &"a".repeat(29), false);
     }
 
     #[test]

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::target::Target;
-use super::words::{Configured, block_to_add, configured, lines_to_change};
+use super::words::{AFTER_A_CHANGE, Configured, block_to_add, configured, lines_to_change};
 use crate::chain::Fingerprint;
 use crate::config::Sharing;
 use crate::name::DnsName;
 use crate::pipeline::{Context, Work};
-use crate::target::dump::{CertificateLine, block_for, has_patterns};
+use crate::target::dump::{CertificateLine, ServerBlock, block_for, has_patterns};
 
 /// What to change for each name that is served with another certificate than its domain's live one
 ///
@@ -66,7 +66,7 @@ fn to_change(work: &Work<'_>, name: &DnsName, configured: &Configured) -> Option
         None => {
             return Some(format!(
                 "no server block of {container} serves {name}: add this one, then run `certd obtain {domain}`; it deploys without an order\n{}",
-                block_to_add(work, configured)
+                block_to_add(work.domain, configured)
             ));
         }
     };
@@ -82,12 +82,20 @@ fn to_change(work: &Work<'_>, name: &DnsName, configured: &Configured) -> Option
         (true, None) => format!(
             "`certd obtain {domain}` orders its certificate and lets nginx load it: the server block at {place} of {container} waits for it"
         ),
-        (false, None) if block.certificates.is_empty() => {
-            lines_to_change(work, block, configured, &[])
-        }
+        (false, None) if block.certificates.is_empty() => change(work, block, configured, &[]),
         (false, None) => format!(
             "the server block at {place} of {container} names the right files: `certd obtain {domain}` lets nginx load them, without an order"
         ),
-        (false, Some(_)) => lines_to_change(work, block, configured, &wrong),
+        (false, Some(_)) => change(work, block, configured, &wrong),
     })
+}
+
+fn change(
+    work: &Work<'_>,
+    block: &ServerBlock,
+    configured: &Configured,
+    wrong: &[&CertificateLine],
+) -> String {
+    let change = lines_to_change(work.name(), block, configured, wrong);
+    format!("{change}\n{AFTER_A_CHANGE}")
 }

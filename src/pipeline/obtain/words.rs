@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::target::Target;
 use crate::chain::{Chain, Fingerprint};
-use crate::config::defaults;
+use crate::config::{Domain, defaults};
 use crate::facts::{ConnectFailure, Container, Published};
 use crate::finding::Finding;
 use crate::name::DnsName;
@@ -102,15 +102,29 @@ pub(super) fn not_rolled_back(proof: &Proof) -> Finding {
 }
 
 /// What nginx's configuration says of a name
-pub(super) struct Configured {
-    pub(super) container: String,
+pub(in crate::pipeline) struct Configured {
+    pub(in crate::pipeline) container: String,
     /// The live directory as the container sees it
-    pub(super) live: PathBuf,
-    pub(super) blocks: Vec<ServerBlock>,
+    pub(in crate::pipeline) live: PathBuf,
+    pub(in crate::pipeline) blocks: Vec<ServerBlock>,
     published: Vec<Published>,
 }
 
 impl Configured {
+    /// The configuration of a container that sees the live directory there
+    pub(in crate::pipeline) fn new(
+        container: &Container,
+        live: PathBuf,
+        blocks: Vec<ServerBlock>,
+    ) -> Self {
+        Self {
+            container: container.name.clone(),
+            published: container.published.clone(),
+            live,
+            blocks,
+        }
+    }
+
     /// Whether a server block names files of another lineage, and none of this one
     pub(super) fn names_another_lineage(&self, block: &ServerBlock, name: &DnsName) -> bool {
         let own = self.live.join(name.as_str());
@@ -206,22 +220,22 @@ pub(super) async fn configured(
     if blocks.is_empty() {
         return None;
     }
-    Some(Configured {
-        container: container.name.clone(),
-        published: container.published.clone(),
-        live: live_in_use(
-            &context.config.storage.join("live"),
-            &target.lives_in(context, container),
-            &blocks,
-        )?,
-        blocks,
-    })
+    let live = live_in_use(
+        &context.config.storage.join("live"),
+        &target.lives_in(context, container),
+        &blocks,
+    )?;
+    Some(Configured::new(container, live, blocks))
 }
 
 /// The path of `live/` that the configuration uses, where the storage is mounted twice
 ///
 /// Where it uses none yet, the one that is the same as on this host.
-fn live_in_use(host: &Path, lives: &[PathBuf], blocks: &[ServerBlock]) -> Option<PathBuf> {
+pub(in crate::pipeline) fn live_in_use(
+    host: &Path,
+    lives: &[PathBuf],
+    blocks: &[ServerBlock],
+) -> Option<PathBuf> {
     let used = |live: &&PathBuf| {
         blocks
             .iter()
@@ -248,14 +262,14 @@ fn no_server_block(work: &Work<'_>, name: &DnsName, configured: &Configured) -> 
     )
     .with_cure(format!(
         "add a server block, then run certd again; it deploys without an order:\n{}",
-        block_to_add(work, configured)
+        block_to_add(work.domain, configured)
     ))
 }
 
 /// The server block that a domain lacks
-pub(super) fn block_to_add(work: &Work<'_>, configured: &Configured) -> String {
-    let names: Vec<&str> = work.names.iter().map(DnsName::as_str).collect();
-    let port = work.domain.ports.first().copied().unwrap_or(defaults::PORT);
+pub(in crate::pipeline) fn block_to_add(domain: &Domain, configured: &Configured) -> String {
+    let names: Vec<&str> = domain.names().map(DnsName::as_str).collect();
+    let port = domain.ports.first().copied().unwrap_or(defaults::PORT);
     // nginx listens in the container, and the port may be another one on the host.
     let inside = |published: &&Published| published.host.port() == port;
     let is_inside = |published: &Published| published.container_port == port;
@@ -267,7 +281,7 @@ pub(super) fn block_to_add(work: &Work<'_>, configured: &Configured) -> String {
             .find(inside)
             .map_or(port, |published| published.container_port),
     };
-    let lines = certificate_lines(&configured.live, work.name(), "    ");
+    let lines = certificate_lines(&configured.live, &domain.name, "    ");
     format!(
         "server {{\n    listen {port} ssl;\n    server_name {};\n{lines}\n    # locations of the site\n}}",
         names.join(" ")
@@ -313,12 +327,15 @@ fn with_lines(
             configured.container
         ));
     }
-    finding.with_cure(lines_to_change(work, block, configured, &wrong))
+    finding.with_cure(format!(
+        "{}\n{AFTER_A_CHANGE}",
+        lines_to_change(work.name(), block, configured, &wrong)
+    ))
 }
 
 /// The lines of a server block that must be others; without any the right ones are missing
-pub(super) fn lines_to_change(
-    work: &Work<'_>,
+pub(in crate::pipeline) fn lines_to_change(
+    name: &DnsName,
     block: &ServerBlock,
     configured: &Configured,
     wrong: &[&CertificateLine],
@@ -333,10 +350,13 @@ pub(super) fn lines_to_change(
     } else {
         cure.push_str(" change");
         for line in wrong {
+            let place = match line.file == block.file {
+                true => format!("line {}", line.line),
+                false => format!("{}:{}", line.file, line.line),
+            };
             let _ = write!(
                 cure,
-                "\n    line {}: {} {};",
-                line.line,
+                "\n    {place}: {} {};",
                 line.directive,
                 line.path.display()
             );
@@ -345,8 +365,8 @@ pub(super) fn lines_to_change(
     }
     let _ = write!(
         cure,
-        "\n{}\nthen run certd again; it deploys without an order",
-        certificate_lines(&configured.live, work.name(), "    ")
+        "\n{}",
+        certificate_lines(&configured.live, name, "    ")
     );
     cure
 }
@@ -428,5 +448,7 @@ fn no_tls(place: &str, failure: &ConnectFailure) -> Finding {
         .with_cure("is the TLS port of nginx open and published?")
 }
 
+/// What to do when lines of nginx's configuration have been changed
+pub(super) const AFTER_A_CHANGE: &str = "then run certd again; it deploys without an order";
 /// What to do about a target that fails after the certificate was issued
 pub(super) const AGAIN: &str = "mend it, then run certd again: it deploys without an order";

@@ -1,0 +1,208 @@
+//! Which server block nginx chooses for a name, among those that listen where a connection comes in.
+//!
+//! As in nginx: the address decides first, then an exact name, then the longest wildcard, then the
+//! first regular expression, which is not tried here, then the default of the address.
+
+use std::net::IpAddr;
+
+use super::dump::{ServerBlock, Tls};
+use super::listen::{Listen, Rank};
+
+/// Where a connection comes in, as the container sees it
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inlet {
+    /// Its addresses; empty where they are not known
+    pub addresses: Vec<IpAddr>,
+    /// Port in the container
+    pub port: u16,
+}
+
+/// What nginx takes for a name
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice<'b> {
+    /// The block that lists the name, or a wildcard that covers it
+    Listed {
+        /// The block
+        block: &'b ServerBlock,
+        /// Those that list the same after it, which nginx ignores
+        ignored: Vec<&'b ServerBlock>,
+    },
+    /// No block lists the name: the default one
+    Default(&'b ServerBlock),
+    /// No block lists the name, and a regular expression may match it
+    Pattern,
+    /// No block speaks TLS there
+    Nobody,
+}
+
+/// The block that nginx chooses for a name that comes in there with TLS
+pub fn choose<'b>(blocks: &'b [ServerBlock], name: &str, inlet: &Inlet) -> Choice<'b> {
+    let there = at(blocks, inlet);
+    // One `ssl` is enough for all blocks of an address.
+    if there.iter().all(|(_, listen)| listen.tls == Tls::Off) {
+        return Choice::Nobody;
+    }
+    let best = there.iter().filter_map(|(block, _)| fit(block, name)).max();
+    if let Some(best) = best {
+        let mut fitting = there
+            .iter()
+            .map(|(block, _)| *block)
+            .filter(|block| fit(block, name) == Some(best));
+        if let Some(block) = fitting.next() {
+            let ignored = fitting.filter(|other| *other != block).collect();
+            return Choice::Listed { block, ignored };
+        }
+    }
+    let has_pattern = |block: &ServerBlock| block.names.iter().any(|name| name.starts_with('~'));
+    if there.iter().any(|(block, _)| has_pattern(block)) {
+        return Choice::Pattern;
+    }
+    let default = there
+        .iter()
+        .min_by_key(|(_, listen)| listen.rank != Rank::Default);
+    default.map_or(Choice::Nobody, |(block, _)| Choice::Default(block))
+}
+
+/// A block that has the name among others in one word, separated by commas, which nginx takes for
+/// one long name
+pub fn with_commas<'b>(blocks: &'b [ServerBlock], name: &str) -> Option<&'b ServerBlock> {
+    let is_among =
+        |listed: &String| listed.contains(',') && listed.split(',').any(|part| part == name);
+    blocks.iter().find(|block| block.names.iter().any(is_among))
+}
+
+/// The blocks that listen there, each with the directive that counts
+fn at<'b>(blocks: &'b [ServerBlock], inlet: &Inlet) -> Vec<(&'b ServerBlock, Listen)> {
+    let is_v6 = !inlet.addresses.is_empty() && inlet.addresses.iter().all(IpAddr::is_ipv6);
+    let exact = |listen: &Listen| inlet.addresses.contains(&listen.at.ip());
+    let any = |listen: &Listen| listen.at.ip().is_unspecified();
+    let of_family = |listen: &Listen| any(listen) && listen.at.is_ipv6() == is_v6;
+    let kinds: [&dyn Fn(&Listen) -> bool; 3] = [&exact, &of_family, &any];
+    let found = kinds.iter().map(|is_meant| {
+        let listening = blocks.iter().filter_map(|block| {
+            let mut own = block.listens.iter();
+            let listen = own.find(|listen| listen.at.port() == inlet.port && is_meant(listen))?;
+            Some((block, *listen))
+        });
+        listening.collect::<Vec<_>>()
+    });
+    found
+        .into_iter()
+        .find(|listening| !listening.is_empty())
+        .unwrap_or_default()
+}
+
+/// How well a block's names fit; `None` where none does
+fn fit(block: &ServerBlock, name: &str) -> Option<Fit> {
+    block
+        .names
+        .iter()
+        .filter_map(|listed| fit_of(listed, name))
+        .max()
+}
+
+/// From the worst to the best
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    /// `www.example.*`, of this length
+    Trailing(usize),
+    /// `*.example.com`, of this length
+    Leading(usize),
+    Exact,
+}
+
+fn fit_of(listed: &str, name: &str) -> Option<Fit> {
+    if listed == name || listed.strip_prefix('.') == Some(name) {
+        return Some(Fit::Exact);
+    }
+    if let Some(beginning) = listed.strip_suffix(".*") {
+        let rest = name.strip_prefix(beginning)?;
+        return (rest.len() > 1 && rest.starts_with('.')).then_some(Fit::Trailing(listed.len()));
+    }
+    let suffix = listed.strip_prefix('*').unwrap_or(listed);
+    (suffix.starts_with('.') && name.len() > suffix.len() && name.ends_with(suffix))
+        .then_some(Fit::Leading(suffix.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dump::server_blocks;
+    use super::*;
+
+    const DUMP: &str = "# configuration file /etc/nginx/nginx.conf:
+server { listen 80 default_server; server_name plain.test; }
+server { listen 443 ssl; server_name first.test; }
+server { listen 443 ssl default_server; server_name _; }
+server { listen 443; server_name .dot.test *.wild.test; }
+server { listen 443 ssl; server_name *.deep.wild.test; }
+server { listen 443 ssl; server_name FIRST.test a.test,b.test; }
+server { listen 443 ssl; server_name www.trailing.*; }
+server { listen 8443 ssl; server_name other.test; }
+server { listen 9443 ssl; server_name ~^x; }
+server { listen 10.0.0.5:7443 ssl; server_name exact.test; }
+server { listen 7443 ssl; server_name any.test; }
+";
+
+    fn inlet(port: u16) -> Inlet {
+        Inlet {
+            addresses: Vec::new(),
+            port,
+        }
+    }
+
+    fn line(choice: &Choice<'_>) -> (&'static str, usize) {
+        match choice {
+            Choice::Listed { block, .. } => ("listed", block.line),
+            Choice::Default(block) => ("default", block.line),
+            Choice::Pattern => ("pattern", 0),
+            Choice::Nobody => ("nobody", 0),
+        }
+    }
+
+    #[test]
+    fn the_block_is_chosen_as_nginx_chooses() {
+        let blocks = server_blocks(DUMP);
+        #[track_caller]
+        fn check(blocks: &[ServerBlock], name: &str, port: u16, expected: (&str, usize)) {
+            assert_eq!(
+                line(&choose(blocks, name, &inlet(port))),
+                expected,
+                "{name}"
+            );
+        }
+        check(&blocks, "first.test", 443, ("listed", 2));
+        check(&blocks, "dot.test", 443, ("listed", 4));
+        check(&blocks, "a.dot.test", 443, ("listed", 4));
+        check(&blocks, "a.wild.test", 443, ("listed", 4));
+        check(&blocks, "a.deep.wild.test", 443, ("listed", 5));
+        check(&blocks, "www.trailing.test", 443, ("listed", 7));
+        check(&blocks, "wild.test", 443, ("default", 3));
+        check(&blocks, "b.test", 443, ("default", 3));
+        check(&blocks, "first.test", 8443, ("default", 8));
+        check(&blocks, "x.test", 9443, ("pattern", 0));
+        check(&blocks, "first.test", 80, ("nobody", 0));
+        check(&blocks, "first.test", 444, ("nobody", 0));
+    }
+
+    #[test]
+    fn a_block_that_lists_the_same_again_is_ignored() {
+        let blocks = server_blocks(DUMP);
+        let Choice::Listed { ignored, .. } = choose(&blocks, "first.test", &inlet(443)) else {
+            panic!("it is listed");
+        };
+        let lines: Vec<usize> = ignored.iter().map(|block| block.line).collect();
+        assert_eq!(lines, [6]);
+        let found = with_commas(&blocks, "b.test").map(|block| block.line);
+        assert_eq!(found, Some(6));
+        assert_eq!(with_commas(&blocks, "first.test"), None);
+    }
+
+    #[test]
+    fn the_address_decides_before_the_name() {
+        let blocks = server_blocks(DUMP);
+        let mut inlet = inlet(7443);
+        assert_eq!(line(&choose(&blocks, "any.test", &inlet)), ("listed", 11));
+        inlet.addresses = vec!["10.0.0.5".parse().unwrap()];
+        assert_eq!(line(&choose(&blocks, "any.test", &inlet)), ("default", 10));
+    }
+}

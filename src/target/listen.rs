@@ -1,0 +1,108 @@
+//! `listen` of a server block: at which address and port nginx takes connections for it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::dump::Tls;
+
+/// One `listen` directive for TCP
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Address and port in the container; an unspecified address is any of its family
+    pub at: SocketAddr,
+    /// Whether it has `ssl`
+    pub tls: Tls,
+    /// Whether it takes what no server block lists
+    pub rank: Rank,
+}
+
+/// How a server block stands among those of one address
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rank {
+    /// `default_server`
+    Default,
+    /// One of several
+    Ordinary,
+}
+
+impl Listen {
+    /// What the arguments of `listen` say; `None` for a Unix socket, QUIC and a host's name
+    pub fn parse(arguments: &[&str]) -> Option<Self> {
+        let (place, parameters) = arguments.split_first()?;
+        let has = |word: &str| parameters.contains(&word);
+        if has("quic") {
+            return None;
+        }
+        Some(Self {
+            at: place_of(place)?,
+            tls: if has("ssl") { Tls::On } else { Tls::Off },
+            rank: match has("default_server") || has("default") {
+                true => Rank::Default,
+                false => Rank::Ordinary,
+            },
+        })
+    }
+}
+
+fn place_of(text: &str) -> Option<SocketAddr> {
+    let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    if let Ok(port) = text.parse() {
+        return Some(SocketAddr::new(any, port));
+    }
+    if let Some(rest) = text.strip_prefix('[') {
+        let (address, port) = rest.split_once(']')?;
+        let port = match port.strip_prefix(':') {
+            Some(port) => port.parse().ok()?,
+            None => PORT,
+        };
+        return Some(SocketAddr::new(address.parse().ok()?, port));
+    }
+    let (address, port) = match text.split_once(':') {
+        Some((address, port)) => (address, port.parse().ok()?),
+        None => (text, PORT),
+    };
+    let address = match address {
+        "*" => any,
+        "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        address => address.parse().ok()?,
+    };
+    Some(SocketAddr::new(address, port))
+}
+
+/// Where nginx listens that is told no port
+pub(super) const PORT: u16 = 80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_listen_is_read() {
+        #[track_caller]
+        fn check(text: &str, expected: Option<(&str, Tls, Rank)>) {
+            let arguments: Vec<&str> = text.split(' ').collect();
+            let expected = expected.map(|(at, tls, rank)| Listen {
+                at: at.parse().unwrap(),
+                tls,
+                rank,
+            });
+            assert_eq!(Listen::parse(&arguments), expected, "{text}");
+        }
+        let plain = |at| Some((at, Tls::Off, Rank::Ordinary));
+        let secure = |at| Some((at, Tls::On, Rank::Ordinary));
+        check("80", plain("0.0.0.0:80"));
+        check("443 ssl", secure("0.0.0.0:443"));
+        check("*:443 ssl http2", secure("0.0.0.0:443"));
+        check("[::]:443 ssl ipv6only=on", secure("[::]:443"));
+        check("[::1]", plain("[::1]:80"));
+        check("127.0.0.1", plain("127.0.0.1:80"));
+        check("localhost:8000", plain("127.0.0.1:8000"));
+        check(
+            "192.0.2.1:8443 default_server ssl",
+            Some(("192.0.2.1:8443", Tls::On, Rank::Default)),
+        );
+        check("443 quic reuseport", None);
+        check("unix:/run/nginx.sock ssl", None);
+        check("shop.example.com:443 ssl", None);
+        check("99999 ssl", None);
+    }
+}
