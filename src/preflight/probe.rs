@@ -159,7 +159,7 @@ impl Prober {
 /// Whether this host has an address itself
 ///
 /// Asked of its interfaces: with `net.ipv4.ip_nonlocal_bind` any address can be bound to.
-fn is_local(address: IpAddr) -> bool {
+pub fn is_local(address: IpAddr) -> bool {
     let has = |interface: InterfaceAddress| {
         let found = interface.address?;
         let v4 = found.as_sockaddr_in().map(|found| IpAddr::from(found.ip()));

@@ -25,6 +25,7 @@ use crate::facts::{Container, Mount, Network, Published};
 use crate::finding::{one_line, root_cause};
 
 mod error;
+mod listening;
 
 pub use error::DockerError;
 
@@ -379,12 +380,7 @@ fn labels(selector: &Selector) -> Vec<String> {
 /// shell is followed by a script.
 pub fn nginx_command(container: &Container, arguments: &[&str]) -> Vec<String> {
     let mut command = vec!["nginx".to_owned()];
-    let is_nginx = |word: &&String| {
-        Path::new(word)
-            .file_name()
-            .is_some_and(|name| name == "nginx")
-    };
-    let mut own = container.command.iter().skip_while(|word| !is_nginx(word));
+    let mut own = nginx_words(container);
     while let Some(argument) = own.next() {
         if matches!(argument.as_str(), "-c" | "-p")
             && let Some(value) = own.next()
@@ -394,6 +390,19 @@ pub fn nginx_command(container: &Container, arguments: &[&str]) -> Vec<String> {
     }
     command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
     command
+}
+
+/// The words of a container's command line from `nginx` on; none where it names no nginx
+fn nginx_words(container: &Container) -> impl Iterator<Item = &String> {
+    let is_nginx = |word: &&String| {
+        Path::new(word)
+            .file_name()
+            .is_some_and(|name| name == "nginx")
+    };
+    container
+        .command
+        .iter()
+        .skip_while(move |word| !is_nginx(word))
 }
 
 fn append(buffer: &mut Vec<u8>, part: &[u8]) {
