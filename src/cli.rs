@@ -34,6 +34,7 @@ mod run;
 mod simulated;
 mod status;
 mod verify;
+mod why;
 
 use args::{Args, Color, Command, Format};
 use error::CliError;
@@ -119,6 +120,7 @@ fn run_command(args: Args) -> Result<Ended, CliError> {
                 Command::Run => run::run(&args.global, &environment).await,
                 Command::Check(own) => check::run(&args.global, own, &environment).await,
                 Command::Verify(own) => verify::run(&args.global, own, &environment).await,
+                Command::Why(own) => why::run(&args.global, own, &environment).await,
                 Command::Notify(_) => notify::run(&args.global, &environment).await,
                 Command::Status => status::run(&args.global, &environment),
                 #[cfg(feature = "sandbox")]

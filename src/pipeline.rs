@@ -31,6 +31,7 @@ mod renewal_info;
 pub mod simulate;
 pub mod status;
 pub mod verify;
+pub mod why;
 
 /// What every journey needs
 #[derive(Clone, Debug)]

@@ -16,6 +16,7 @@ pub mod simulation;
 pub mod status;
 pub mod text;
 pub mod verify;
+pub mod why;
 
 /// A finished run over some domains
 #[derive(Clone, Debug, Serialize)]

@@ -95,6 +95,16 @@ fn what_the_readme_shows_of_a_check_is_what_it_prints() {
 }
 
 #[test]
+fn what_the_readme_shows_of_why_is_what_it_prints() {
+    let blocks = blocks(&file("README.md"), "text");
+    let shown = blocks.iter().find(|block| block.contains("why.other_file"));
+    assert_is_told(
+        shown.expect("the block is there"),
+        "tests/command/snapshots/command__why__classic.snap",
+    );
+}
+
+#[test]
 fn what_the_readme_shows_of_a_play_is_what_it_prints() {
     let blocks = blocks(&file("README.md"), "text");
     let shown = blocks.iter().find(|block| block.contains("made-up"));
@@ -232,7 +242,7 @@ fn the_readme_names_each_command_and_option_of_obtain() {
     assert_eq!(
         commands,
         [
-            "obtain", "renew", "run", "check", "verify", "notify", "status", "demo", "help"
+            "obtain", "renew", "run", "check", "verify", "why", "notify", "status", "demo", "help"
         ]
     );
     for command in commands.iter().filter(|command| *command != "help") {

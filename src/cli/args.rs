@@ -128,6 +128,17 @@ pub(super) enum Command {
     /// does. Needs no root, no Docker and no state. A DOMAIN of domains.toml is looked at with all
     /// its names, and held against the installed certificate where that can be read.
     Verify(Verify),
+    /// Show why a name gets its certificate or not, link by link
+    ///
+    /// From the top: what DNS says, where that leads, which container takes connections there,
+    /// which server block nginx chooses for the name, which certificate file that names, what is
+    /// installed, and what a handshake shows. The first link that is broken is the one to mend,
+    /// and its cure stands last.
+    ///
+    /// Needs neither domains.toml nor Docker: without Docker it stops at what the network shows.
+    /// Nothing is written, ordered or reloaded. Exit status 1 if a browser does not get the
+    /// certificate that it should.
+    Why(Why),
     /// Send a test through every `[[notify]]` of domains.toml
     ///
     /// `certd renew` tells these channels when a domain fails, and still fails a day later, is well
@@ -161,7 +172,7 @@ impl Command {
             Self::Renew(own) if own.simulate.is_some() => "",
             Self::Obtain(_) | Self::Renew(_) => "; published tokens are removed",
             Self::Check(_) => "; what was written to be read back is removed",
-            Self::Run | Self::Verify(_) | Self::Notify(_) | Self::Status => "",
+            Self::Run | Self::Verify(_) | Self::Why(_) | Self::Notify(_) | Self::Status => "",
             #[cfg(feature = "sandbox")]
             Self::Demo(_) => "; nothing runs any more",
         }
@@ -376,6 +387,14 @@ fn fingerprint(text: &str) -> Result<String, String> {
     Ok(digits.to_ascii_lowercase())
 }
 
+/// Arguments of `why`
+#[derive(Arguments, Debug)]
+pub(super) struct Why {
+    /// A URL, a name, or HOST:PORT; a name alone is looked at on the port of its domain
+    #[arg(value_name = "URL")]
+    pub(super) url: String,
+}
+
 /// Arguments of `notify`
 #[derive(Arguments, Debug)]
 pub(super) struct Notify {
@@ -477,10 +496,9 @@ impl AutoChoice {
 }
 
 /// Commands and options of the design that have not landed
-pub(super) const LATER: [&str; 10] = [
+pub(super) const LATER: [&str; 9] = [
     "man",
     "audit",
-    "why",
     "rollback",
     "revoke",
     "bootstrap",

@@ -53,6 +53,10 @@ pub(super) enum CliError {
     NoChain { path: PathBuf, source: ChainError },
     #[error("{} holds no key", path.display())]
     NoKey { path: PathBuf, source: KeyError },
+    #[error("`{text}` is no https URL")]
+    Url { text: String },
+    #[error("`{text}` is plain HTTP, and https is what is looked at")]
+    PlainHttp { text: String },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -89,6 +93,8 @@ impl CliError {
             | Self::Unreadable { .. }
             | Self::NoChain { .. }
             | Self::NoKey { .. }
+            | Self::Url { .. }
+            | Self::PlainHttp { .. }
             | Self::Store(StoreError::KeyGroup { .. })
             | Self::Trust(_) => Ended::Usage,
             Self::Run(RunError::Busy { .. }) | Self::Daemon(DaemonError::Busy { .. }) => {
@@ -159,6 +165,13 @@ impl CliError {
                 "for example example.com, example.com:{} or [2001:db8::1]:443",
                 defaults::PORT
             )),
+            Self::Url { .. } => {
+                Some("for example https://example.com/, example.com or example.com:8443".to_owned())
+            }
+            Self::PlainHttp { text } => {
+                let (_, rest) = text.split_once("://").unwrap_or_default();
+                Some(format!("https://{rest}"))
+            }
             #[cfg(feature = "sandbox")]
             Self::Demo(error) => error.hint(),
             Self::Store(error) => error.cure(),

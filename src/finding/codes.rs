@@ -243,6 +243,22 @@ pub const CODES: &[Code] = &[
     bad("target.reload", "nginx could not be reloaded", "see the container's log, then run certd again"),
     bad("target.state_mounted", "the container sees the state directory", "set `state` to a directory that is not mounted"),
     bad("target.test_failed", "`nginx -t` fails with the new certificate", "mend it, then run certd again: it deploys without an order"),
+    bad("why.commas", "`server_name` separates names by commas", "separate them by blanks"),
+    bad("why.elsewhere", "the name leads to another host than nginx's", "correct the record, or open the firewall"),
+    bad("why.first_block", "an earlier server block lists the name too", "remove the name from it"),
+    bad("why.missing_file", "the certificate file of a server block is not there", "obtain it, or correct the path"),
+    bad("why.no_block", "no server block lists the name: nginx takes its default", "add the server block shown"),
+    bad("why.no_tls", "no server block listens with TLS at the port", "let one `listen` there with `ssl`"),
+    bad("why.not_asked", "nginx is not asked for its configuration", "leave `test` of `[nginx]` out to see it"),
+    bad("why.not_installed", "certd has no certificate of the domain", "run `certd obtain` for it"),
+    bad("why.not_live", "a newer certificate is issued, not live", "run `certd obtain`: it deploys without an order"),
+    bad("why.not_loaded", "nginx serves another certificate than its file holds", "reload nginx by `certd obtain`"),
+    bad("why.not_published", "no container publishes the port there", "publish it, and create the container anew"),
+    bad("why.not_renewed", "the installed certificate has expired", "run `certd obtain`; `certd status` says what failed"),
+    bad("why.old_file", "the container sees an old generation of the domain", "mount the storage whole, and create the container anew"),
+    bad("why.other_file", "the server block names another certificate than the domain's", "change the lines shown, then reload nginx"),
+    bad("why.pattern", "a regular expression may choose the server block", "nothing: what is served says enough"),
+    bad("why.unread_file", "the certificate file cannot be judged", "nothing: what is served says enough"),
 ];
 
 #[cfg(test)]

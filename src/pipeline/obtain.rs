@@ -38,6 +38,7 @@ use order::Desk;
 pub(super) use order::no_issuer;
 use stock::{make_plan, makes_live, plan_in_words, ready, renewal_time, stopped, take_stock};
 use target::Target;
+pub(super) use words::{Configured, block_to_add, lines_to_change, live_in_use};
 
 /// Brings each of these domains to a proven certificate, or says why not
 ///

@@ -17,6 +17,7 @@ mod check;
 mod notify;
 mod simulation;
 mod verify;
+mod why;
 
 #[cfg(feature = "sandbox")]
 pub(super) use check::brief_check;
@@ -26,6 +27,7 @@ pub use simulation::simulation;
 #[cfg(feature = "sandbox")]
 pub(super) use verify::brief_verify;
 pub use verify::verify;
+pub use why::why;
 
 /// Writes a report of `obtain`
 ///

@@ -29,4 +29,5 @@ mod status;
 mod usage;
 mod verdicts;
 mod verify;
+mod why;
 mod year;

@@ -1,0 +1,358 @@
+//! `certd why`: every link between a name and its certificate, looked at from the top.
+//!
+//! Facts are gathered first and judged afterwards. Nothing is written, ordered or reloaded, no lock
+//! is taken, and no key is read.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use jiff::Timestamp;
+
+use crate::config::{self, Config, Connect, Domain, MinRemaining};
+use crate::facts::dns::RecordKind;
+use crate::facts::{Container, Network, Published};
+use crate::finding::{Finding, Severity};
+use crate::name::DnsName;
+use crate::net::dns::{DnsError, Resolver};
+use crate::net::tls::Observer;
+use crate::pipeline::installed::{expected_of, known_certificates};
+use crate::preflight::judge::dns::{self as dns_judge, IssuerKind, NameFacts, Policy};
+use crate::preflight::probe::is_local;
+use crate::report::SCHEMA_VERSION;
+use crate::report::why::WhyReport;
+use crate::store::Store;
+use crate::target::container::Engine;
+use crate::target::endpoint::endpoints;
+use crate::verify::judge::{Expectation, NO_ROUTE, judge};
+use crate::verify::path::Trust;
+
+mod cure;
+mod docker;
+mod inner;
+mod judge;
+mod outer;
+mod seen;
+
+use docker::Search;
+use seen::{ConfigFile, Dns, Look, Nginx, Seen, Stored, Whereabouts};
+
+/// What is asked about
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The name as A-label, or an IP address
+    pub name: String,
+    /// The name as it was typed
+    pub typed: String,
+    /// Port on which a browser connects; `None` for the domain's own
+    pub port: Option<u16>,
+}
+
+/// How to look
+pub struct Means<'c> {
+    /// domains.toml, where there is one
+    pub config: Option<&'c Config>,
+    /// Asks for addresses
+    pub resolver: Result<Resolver, DnsError>,
+    /// Makes handshakes
+    pub observer: Observer,
+    /// Roots that are believed
+    pub trust: Trust,
+    /// Life below which a warning is given
+    pub min_remaining: MinRemaining,
+    /// Docker API that is asked where no `[nginx]` names one
+    pub docker: String,
+}
+
+/// Looks at every link between a name and its certificate, and judges them at `now`
+///
+/// Each look has its own timeout, and a link that cannot be seen stops no other.
+pub async fn why(means: &Means<'_>, question: &Question, now: Timestamp) -> WhyReport {
+    let begun = Instant::now();
+    let seen = look(means, question, now).await;
+    let steps = judge::steps(&seen, now);
+    let port = seen.port;
+    WhyReport {
+        schema_version: SCHEMA_VERSION,
+        command: "why",
+        started: now,
+        elapsed: begun.elapsed(),
+        url: url(&question.name, port),
+        name: question.name.clone(),
+        port,
+        domain: seen.domain.map(|domain| domain.name.to_string()),
+        change: judge::change(&steps),
+        verdict: judge::verdict(&seen),
+        steps,
+    }
+}
+
+fn url(name: &str, port: u16) -> String {
+    let host = match name.contains(':') {
+        true => format!("[{name}]"),
+        false => name.to_owned(),
+    };
+    match port {
+        config::defaults::PORT => format!("https://{host}/"),
+        port => format!("https://{host}:{port}/"),
+    }
+}
+
+async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> Seen<'q> {
+    let name = question.name.as_str();
+    let domain = means.domain(name);
+    let ports = domain.map_or(&[][..], |domain| &domain.ports);
+    let usual = ports.first().copied().unwrap_or(config::defaults::PORT);
+    let port = question.port.unwrap_or(usual);
+    let connect = domain.and_then(|domain| domain.connect);
+    let connect = connect.filter(|_| ports.contains(&port));
+    let stored = domain.map(|domain| means.stored(domain));
+    let stored = stored.unwrap_or_default();
+    let view = View {
+        means,
+        name,
+        domain,
+        stored: &stored,
+        now,
+    };
+    let outside = connect.and_then(|connect| connect.port).unwrap_or(port);
+    let nginx = domain.and_then(|domain| domain.nginx.as_ref());
+    let ((dns, looks), (engine, listener)) = tokio::join!(
+        view.look_outside(port, connect),
+        docker::find(means.docker_api(), nginx, outside)
+    );
+    let inlet = listener
+        .container()
+        .map_or(port, |container| inlet(container, outside));
+    let container = engine.as_ref().zip(listener.container());
+    let (inside, nginx) = tokio::join!(
+        view.look_inside(container, inlet, &looks),
+        view.read_nginx(container, inlet)
+    );
+    let mut looks = looks;
+    judge::allow_for_proxies(&mut looks, inside.as_ref());
+    judge::excuse(&mut looks, NO_ROUTE);
+    excuse_hairpins(&mut looks, inside.as_ref());
+    Seen {
+        name,
+        typed: &question.typed,
+        port,
+        file: means
+            .config
+            .map_or(ConfigFile::Absent, |_| ConfigFile::Read),
+        domain,
+        dns,
+        connect,
+        looks,
+        inside,
+        listener,
+        inlet,
+        nginx,
+        stored,
+    }
+}
+
+/// The port in the container behind one of the host
+fn inlet(container: &Container, outside: u16) -> u16 {
+    let mut ports = container.published.iter();
+    let published = ports.find(|published| published.host.port() == outside);
+    match published {
+        Some(published) if container.network == Network::Own => published.container_port,
+        _ => outside,
+    }
+}
+
+/// A router may not turn packets back to this host's own public address
+fn excuse_hairpins(looks: &mut [Look], inside: Option<&Look>) {
+    if !inside.is_some_and(Look::is_good) {
+        return;
+    }
+    let listed = looks
+        .iter_mut()
+        .filter(|look| look.place == Whereabouts::Listed && look.unreached().is_some());
+    for finding in listed.flat_map(|look| &mut look.findings) {
+        finding.severity = finding.severity.min(Severity::Note);
+    }
+}
+
+impl<'c> Means<'c> {
+    /// The domain that a name belongs to
+    fn domain(&self, name: &str) -> Option<&'c Domain> {
+        let mut domains = self.config?.domains.iter();
+        domains.find(|domain| domain.names().any(|own| own.as_str() == name))
+    }
+
+    /// The engine that is asked about a name of no domain: that of the first `[nginx]`
+    fn docker_api(&self) -> &str {
+        let mut domains = self.config.iter().flat_map(|config| &config.domains);
+        let nginx = domains.find_map(|domain| domain.nginx.as_ref());
+        nginx.map_or(&self.docker, |nginx| &nginx.docker)
+    }
+
+    /// What the storage holds for a domain
+    fn stored(&self, domain: &Domain) -> Stored {
+        let Some(config) = self.config else {
+            return Stored::default();
+        };
+        let store = Store::for_reading(&config.storage, &config.state);
+        let problem = store.lineage_names().err();
+        let known = known_certificates(&store);
+        let live = store.live(&domain.name).ok().flatten();
+        let live = live.and_then(|live| store.certificate(&domain.name, live).ok());
+        let generations = store.generations(&domain.name).unwrap_or_default();
+        Stored {
+            storage: config.storage.clone(),
+            installed: expected_of(&store, &known, &domain.name),
+            live: live.map(|live| live.chain.leaf().clone()),
+            newest: generations.last().copied(),
+            known,
+            problem: problem.map(|error| Finding::from_error(&error)),
+        }
+    }
+}
+
+/// What looks are made with and judged by
+struct View<'v> {
+    means: &'v Means<'v>,
+    name: &'v str,
+    domain: Option<&'v Domain>,
+    stored: &'v Stored,
+    now: Timestamp,
+}
+
+impl View<'_> {
+    /// What DNS says, and a look at each address
+    async fn look_outside(&self, port: u16, connect: Option<Connect>) -> (Dns, Vec<Look>) {
+        let (dns, addresses) = self.resolve().await;
+        let places: Vec<SocketAddr> = match connect {
+            Some(connect) => connect.endpoints(&[port]),
+            None => addresses
+                .into_iter()
+                .take(MOST_ADDRESSES)
+                .map(|address| SocketAddr::new(address, port))
+                .collect(),
+        };
+        let looking = places.into_iter().map(|place| self.look_at(place));
+        (dns, join_all(looking).await)
+    }
+
+    async fn resolve(&self) -> (Dns, Vec<IpAddr>) {
+        if let Ok(address) = self.name.parse() {
+            return (Dns::Unasked, vec![address]);
+        }
+        // RFC 6761 section 6.3
+        if self.name == "localhost" {
+            return (Dns::Unasked, vec![Ipv4Addr::LOCALHOST.into()]);
+        }
+        let Ok(name) = DnsName::parse(self.name) else {
+            return (Dns::Unasked, Vec::new());
+        };
+        let resolver = match &self.means.resolver {
+            Ok(resolver) => resolver,
+            Err(error) => {
+                let finding = Finding::failure("dns.no_server", error.to_string())
+                    .with_cure("set `[dns] servers` in domains.toml");
+                return (Dns::Judged(vec![finding]), Vec::new());
+            }
+        };
+        let (a, aaaa) = tokio::join!(
+            resolver.lookup(self.name, RecordKind::A),
+            resolver.lookup(self.name, RecordKind::Aaaa)
+        );
+        let facts = NameFacts {
+            name,
+            asked: resolver.servers().to_vec(),
+            a,
+            aaaa,
+            authorities: Vec::new(),
+        };
+        // A browser may look from inside, as a private CA does.
+        let policy = Policy {
+            own: self.domain.map_or(&[], |domain| &domain.addresses),
+            issuer: IssuerKind::Private,
+        };
+        let addresses = facts.addresses(policy.issuer);
+        (Dns::Judged(dns_judge::judge(&facts, &policy)), addresses)
+    }
+
+    async fn look_at(&self, address: SocketAddr) -> Look {
+        let own_names: Vec<DnsName> = self
+            .domain
+            .into_iter()
+            .flat_map(Domain::names)
+            .cloned()
+            .collect();
+        let handshake = self.means.observer.observe(self.name, address).await;
+        let expectation = Expectation {
+            own_names: &own_names,
+            sharing: self
+                .domain
+                .map_or(config::Sharing::Separate, |domain| domain.sharing),
+            installed: self.stored.installed.as_ref(),
+            min_remaining: self.means.min_remaining,
+            trust: &self.means.trust,
+        };
+        let listed = self.domain.map_or(&[][..], |domain| &domain.addresses);
+        Look {
+            address,
+            place: match address.ip() {
+                ip if is_local(ip) => Whereabouts::Here,
+                ip if listed.contains(&ip) => Whereabouts::Listed,
+                _ => Whereabouts::Unknown,
+            },
+            findings: judge(&handshake, &expectation, self.now),
+            handshake,
+        }
+    }
+
+    /// A look at the container's own address, where none of the others is that
+    async fn look_inside(
+        &self,
+        container: Option<(&Engine, &Container)>,
+        inlet: u16,
+        looks: &[Look],
+    ) -> Option<Look> {
+        let (engine, container) = container?;
+        let own = endpoints(container, &[inlet], engine.address());
+        let address = *own.first()?;
+        let is_known = looks
+            .iter()
+            .any(|look| look.address == address || takes(container, look));
+        match is_known {
+            true => None,
+            false => Some(self.look_at(address).await),
+        }
+    }
+
+    async fn read_nginx(
+        &self,
+        container: Option<(&Engine, &Container)>,
+        inlet: u16,
+    ) -> Option<Result<Nginx, Finding>> {
+        let (engine, container) = container?;
+        let search = Search {
+            engine,
+            container,
+            nginx: self.domain.and_then(|domain| domain.nginx.as_ref()),
+            name: self.name,
+            lineage: self.domain.map_or(self.name, |domain| domain.name.as_str()),
+            port: inlet,
+            stored: self.stored,
+        };
+        Some(search.run().await)
+    }
+}
+
+/// Whether a look went to a port of this host that the container publishes, and was answered
+fn takes(container: &Container, look: &Look) -> bool {
+    let is_published = |published: &Published| {
+        let host = published.host;
+        let is_meant = host.ip() == look.address.ip()
+            || (host.ip().is_unspecified() && look.place == Whereabouts::Here);
+        is_meant && host.port() == look.address.port()
+    };
+    container.published.iter().any(is_published) && look.unreached().is_none()
+}
+
+/// Addresses that are looked at
+const MOST_ADDRESSES: usize = 8;

@@ -1,0 +1,117 @@
+//! What to do about a link: lines to write, commands to run.
+
+use super::seen::{Look, Nginx, Own, Seen};
+use crate::finding::Finding;
+use crate::name::DnsName;
+use crate::pipeline::obtain::{block_to_add, lines_to_change};
+use crate::target::dump::{CertificateLine, ServerBlock};
+
+/// Where a server block begins
+pub(super) fn place(block: &ServerBlock) -> String {
+    format!("{}:{}", block.file, block.line)
+}
+
+/// How nginx comes to read its files again
+pub(super) fn after_a_change(seen: &Seen<'_>, container: &str) -> String {
+    match seen.domain {
+        Some(domain) if domain.nginx.is_some() => format!(
+            "run `certd obtain {}`: it reloads nginx, without an order",
+            domain.name
+        ),
+        _ => format!("reload nginx: docker exec {container} nginx -s reload"),
+    }
+}
+
+/// What makes nginx serve a name that no block lists
+pub(super) fn to_add(seen: &Seen<'_>, nginx: &Nginx, container: &str) -> String {
+    let name = seen.name;
+    match seen.domain {
+        Some(domain) if nginx.own == Own::None => format!(
+            "`certd obtain {}` orders its certificate, and shows the server block to add",
+            domain.name
+        ),
+        Some(domain) => format!(
+            "add this server block:\n{}\nthen {}",
+            block_to_add(domain, &nginx.configured),
+            after_a_change(seen, container)
+        ),
+        None => format!(
+            "add {name} to `server_name` of its server block, then {}",
+            after_a_change(seen, container)
+        ),
+    }
+}
+
+/// What to write in the block, or what comes before that
+pub(super) fn lines(seen: &Seen<'_>, nginx: &Nginx, block: &ServerBlock) -> String {
+    let (name, container) = (seen.name, &nginx.configured.container);
+    let lineage = match (seen.domain, nginx.own) {
+        (Some(domain), Own::None) => {
+            return format!(
+                "`certd obtain {}` orders a certificate of its own, and shows the lines to write at {}",
+                domain.name,
+                place(block)
+            );
+        }
+        (Some(_), Own::NotMounted) => return mount_whole(seen, container),
+        (Some(domain), Own::Seen) => Ok(domain.name.clone()),
+        (None, Own::Seen) => DnsName::parse(name),
+        (None, _) => {
+            return format!(
+                "obtain a certificate for {name} (add it to domains.toml, then `certd obtain {name}`), and name it at {}",
+                place(block)
+            );
+        }
+    };
+    let Ok(lineage) = lineage else {
+        return format!("name the certificate of {name} at {}", place(block));
+    };
+    let own = nginx.configured.live.join(lineage.as_str());
+    let other: Vec<&CertificateLine> = block
+        .certificates
+        .iter()
+        .filter(|line| !line.path.starts_with(&own))
+        .collect();
+    format!(
+        "{}\nthen {}",
+        lines_to_change(&lineage, block, &nginx.configured, &other),
+        after_a_change(seen, container)
+    )
+}
+
+/// What shows a container the generations that come
+pub(super) fn mount_whole(seen: &Seen<'_>, container: &str) -> String {
+    let storage = seen.stored.storage.display();
+    format!(
+        "mount the storage whole, not a copy or a part, and create {container} anew:\n    {storage}:{storage}:ro"
+    )
+}
+
+/// The same with a cure for this domain: a command to be copied, a path to be written
+pub(super) fn in_particular(seen: &Seen<'_>, look: &Look, finding: &Finding) -> Finding {
+    let Some(domain) = seen.domain else {
+        return finding.clone();
+    };
+    let name = &domain.name;
+    let other = look.leaf().and_then(|leaf| {
+        let known = seen.stored.known(leaf.fingerprint)?;
+        (known.lineage != name.as_str()).then(|| known.lineage.clone())
+    });
+    let cure = match (finding.code, other) {
+        ("served.other_generation", _) => {
+            format!("nginx was not reloaded since: `certd obtain {name}` does it, without an order")
+        }
+        ("served.expired", _) => {
+            format!("`certd obtain {name}` renews it; `certd status` says why that did not happen")
+        }
+        ("served.wrong_name", Some(other)) if seen.stored.live.is_some() => format!(
+            "the server block of {} names live/{other}/: let it name live/{name}/, then run\n    certd obtain {name}",
+            seen.name
+        ),
+        ("served.wrong_name", Some(_)) => {
+            format!("`certd obtain {name}` orders a certificate of its own")
+        }
+        _ => return finding.clone(),
+    };
+    finding.clone().with_cure(cure)
+}

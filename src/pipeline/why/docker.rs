@@ -1,0 +1,255 @@
+//! Who listens, by Docker, and what its nginx is configured to serve.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::seen::{Chosen, Content, Listener, Named, Nginx, Own, Stored};
+use crate::chain::Chain;
+use crate::config::{self, ConfigTest};
+use crate::facts::Container;
+use crate::finding::{Finding, Severity, one_line};
+use crate::pipeline::obtain::{Configured, live_in_use};
+use crate::target::choice::{self, Choice, Inlet};
+use crate::target::container::{DockerError, Engine, nginx_command};
+use crate::target::dump::{ServerBlock, Tls, server_blocks};
+use crate::target::mount;
+use crate::target::words::{Reason, Stumble, complaints, stumble};
+use crate::verify::proof::covers;
+
+/// The engine and the container that takes connections at a port of this host
+pub(super) async fn find(
+    docker: &str,
+    nginx: Option<&config::Nginx>,
+    port: u16,
+) -> (Option<Engine>, Listener) {
+    let url = nginx.map_or(docker, |nginx| &nginx.docker);
+    let engine = match Engine::at(url, PATIENCE).await {
+        Ok(engine) => engine,
+        Err(error) => return (None, Listener::NoDocker(absent(&error))),
+    };
+    let found = match nginx {
+        Some(nginx) => engine.find(&nginx.selector).await,
+        // Many containers are looked at one by one.
+        None => match timeout(PATIENCE, engine.at_port(port)).await {
+            Ok(found) => found,
+            Err(_) => Err(DockerError::TimedOut {
+                what: "describe its containers",
+                after: PATIENCE,
+            }),
+        },
+    };
+    let listener = match found {
+        Ok(containers) => pick(containers, port),
+        Err(error @ DockerError::NotFound { .. }) => Listener::Lost(Finding::from_error(&error)),
+        Err(DockerError::NotRunning { name, state }) => Listener::Stopped(stopped(&name, &state)),
+        Err(error) => Listener::NoDocker(absent(&error)),
+    };
+    (Some(engine), listener)
+}
+
+/// Of several containers the one that publishes the port
+fn pick(containers: Vec<Container>, port: u16) -> Listener {
+    let publishes = |container: &&Container| {
+        let mut ports = container.published.iter();
+        ports.any(|published| published.host.port() == port)
+    };
+    let chosen = containers
+        .iter()
+        .find(publishes)
+        .or_else(|| containers.first());
+    match chosen {
+        None => Listener::Nobody,
+        Some(container) if container.state != RUNNING => {
+            Listener::Stopped(stopped(&container.name, &container.state))
+        }
+        Some(container) => Listener::Found(container.clone()),
+    }
+}
+
+/// That Docker cannot be asked is no fault of the site
+fn absent(error: &DockerError) -> Finding {
+    Finding::from_error(error).at_most(Severity::Note)
+}
+
+fn stopped(name: &str, state: &str) -> Finding {
+    let evidence = format!("the container {name} is {state}, not running");
+    Finding::failure("target.not_running", evidence).with_cure(match state {
+        "paused" => format!("let it go on: docker unpause {name}"),
+        "created" => format!("start it: docker start {name}"),
+        _ => format!(
+            "see why it stopped, and start it:\n    docker logs --tail 20 {name}\n    docker start {name}"
+        ),
+    })
+}
+
+/// What is to be found in a container
+pub(super) struct Search<'s> {
+    pub(super) engine: &'s Engine,
+    pub(super) container: &'s Container,
+    /// How domains.toml names it
+    pub(super) nginx: Option<&'s config::Nginx>,
+    pub(super) name: &'s str,
+    /// Primary name of the domain, or the name itself
+    pub(super) lineage: &'s str,
+    /// Port in the container
+    pub(super) port: u16,
+    pub(super) stored: &'s Stored,
+}
+
+impl Search<'_> {
+    /// The block that nginx chooses, and its certificate file
+    ///
+    /// # Errors
+    /// The finding that says why nginx's configuration cannot be read.
+    pub(super) async fn run(&self) -> Result<Nginx, Finding> {
+        if self
+            .nginx
+            .is_some_and(|nginx| nginx.test == ConfigTest::Skip)
+        {
+            let evidence = "nginx is not asked for its configuration (test = false)";
+            return Err(Finding::note("why.not_asked", evidence));
+        }
+        let blocks = self.blocks().await?;
+        let chosen = self.choose(&blocks);
+        let named = match chosen.block() {
+            Some(block) => self.named(block).await,
+            None => None,
+        };
+        let (live, own) = self.own(&blocks, named.as_ref()).await;
+        Ok(Nginx {
+            commas: choice::with_commas(&blocks, self.name).cloned(),
+            configured: Configured::new(self.container, live, blocks),
+            chosen,
+            named,
+            own,
+        })
+    }
+
+    async fn blocks(&self) -> Result<Vec<ServerBlock>, Finding> {
+        let name = &self.container.name;
+        let command = nginx_command(self.container, &["-T"]);
+        let executed = self.engine.exec(self.container, &command).await;
+        let executed = executed.map_err(|error| absent(&error))?;
+        match executed.status {
+            0 => Ok(server_blocks(&executed.stdout)),
+            126 | 127 => {
+                let evidence = format!("{name} has no nginx: how it chooses cannot be seen");
+                Err(Finding::note("target.no_nginx", evidence))
+            }
+            _ => {
+                let said = format!("{}\n{}", executed.stderr, executed.stdout);
+                Err(refused(name, &complaints(&said), stumble(&said)))
+            }
+        }
+    }
+
+    fn choose(&self, blocks: &[ServerBlock]) -> Chosen {
+        let inlet = Inlet {
+            addresses: self.container.addresses.clone(),
+            port: self.port,
+        };
+        match choice::choose(blocks, self.name, &inlet) {
+            Choice::Listed { block, ignored } => {
+                Chosen::Listed(block.clone(), ignored.into_iter().cloned().collect())
+            }
+            Choice::Default(block) => Chosen::Default(block.clone()),
+            Choice::Pattern => Chosen::Pattern,
+            Choice::Nobody => {
+                let lists = |block: &&ServerBlock| block.names.iter().any(|own| own == self.name);
+                let mut listing = blocks.iter().filter(lists);
+                // One with TLS at another port is meant rather than one that redirects.
+                let secure = listing.clone().find(|block| block.tls == Tls::On);
+                Chosen::Nobody(secure.or_else(|| listing.next()).cloned())
+            }
+        }
+    }
+
+    async fn named(&self, block: &ServerBlock) -> Option<Named> {
+        let mut lines = block.certificates.iter();
+        let line = lines.find(|line| line.directive == "ssl_certificate")?;
+        let text = line.path.to_string_lossy();
+        let content = match text.contains('$') || text.starts_with("data:") {
+            true => Content::Unknown("nginx reckons it for each connection".to_owned()),
+            false => self.read(&Path::new(CONFIGURATION).join(&line.path)).await,
+        };
+        Some(Named {
+            line: line.clone(),
+            content,
+        })
+    }
+
+    /// A certificate file as the container sees it; keys are asked for nowhere
+    async fn read(&self, path: &Path) -> Content {
+        let command = ["cat".to_owned(), path.display().to_string()];
+        let executed = match self.engine.exec(self.container, &command).await {
+            Ok(executed) => executed,
+            Err(error) => return Content::Unknown(error.to_string()),
+        };
+        match executed.status {
+            0 => match Chain::from_pem(executed.stdout.as_bytes()) {
+                Ok(chain) => Content::Chain(Box::new(chain)),
+                Err(error) => Content::Unknown(error.to_string()),
+            },
+            126 | 127 => Content::Unknown("the container has no `cat` to read it with".to_owned()),
+            _ if executed.stderr.contains("No such file") => Content::Missing,
+            _ => Content::Unknown(one_line(&executed.stderr)),
+        }
+    }
+
+    /// Where the container sees `live/`, and whether the name has a certificate of its own there
+    async fn own(&self, blocks: &[ServerBlock], named: Option<&Named>) -> (PathBuf, Own) {
+        let storage = &self.stored.storage;
+        if let Some(installed) = &self.stored.installed {
+            let host = std::fs::canonicalize(storage).unwrap_or_else(|_| storage.clone());
+            let host = host.join("live");
+            let lives = mount::in_container(self.container, &host);
+            let live = live_in_use(&host, &lives, blocks);
+            return match (live, &installed.live) {
+                (Some(live), Some(_)) => (live, Own::Seen),
+                (None, Some(_)) => (host, Own::NotMounted),
+                (live, None) => (live.unwrap_or(host), Own::None),
+            };
+        }
+        // Another program's lineages lie side by side, too.
+        let beside = named.and_then(|named| named.line.path.parent()?.parent());
+        let Some(live) = beside else {
+            return (storage.join("live"), Own::None);
+        };
+        let own = live.join(self.lineage).join("fullchain.pem");
+        let is_own = match self.read(&own).await {
+            Content::Chain(chain) => covers(&chain.leaf().der, self.name),
+            _ => false,
+        };
+        (live.to_owned(), if is_own { Own::Seen } else { Own::None })
+    }
+}
+
+/// nginx shows no configuration that it cannot use; it goes on with the one that it read before
+fn refused(container: &str, words: &str, stumble: Option<Stumble>) -> Finding {
+    if let Some(Stumble {
+        path,
+        reason: Reason::Missing,
+    }) = stumble
+    {
+        let lineage = path.parent().and_then(Path::file_name);
+        let lineage = lineage.map(|name| name.to_string_lossy().into_owned());
+        let path = path.display();
+        let evidence = format!("nginx in {container} waits for {path}, which is not there");
+        return Finding::failure("why.missing_file", evidence).with_cure(format!(
+            "`certd obtain {}` supplies it, if it is a domain of domains.toml; else correct the path until this passes:\n    docker exec {container} nginx -t",
+            lineage.unwrap_or_default()
+        ));
+    }
+    let evidence = format!("nginx in {container} refuses its configuration:\n{words}");
+    Finding::failure("target.config_broken", evidence).with_cure(format!(
+        "mend it until this passes; nginx goes on with what it read before:\n    docker exec {container} nginx -t"
+    ))
+}
+
+const RUNNING: &str = "running";
+/// nginx takes relative paths from here, unless it was built otherwise
+const CONFIGURATION: &str = "/etc/nginx";
+/// For one answer of the engine, and for one command in a container: a person waits
+const PATIENCE: Duration = Duration::from_secs(10);

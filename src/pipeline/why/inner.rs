@@ -1,0 +1,375 @@
+//! The links inside: the server block, its certificate file, what is installed, what is served.
+
+use jiff::Timestamp;
+
+use super::cure::{after_a_change, in_particular, lines, mount_whole, place, to_add};
+use super::seen::{Chosen, Content, Look, Named, Nginx, Own, Seen};
+use crate::chain::Certificate;
+use crate::config::Sharing;
+use crate::facts::Container;
+use crate::finding::{Finding, Severity};
+use crate::report::why::{Link, Step};
+use crate::target::dump::ServerBlock;
+use crate::time::display_date;
+use crate::verify::proof::covers;
+
+/// The server block that nginx chooses; `None` without a container to ask
+pub(super) fn block(seen: &Seen<'_>) -> Option<Step> {
+    let (container, nginx) = (seen.container()?, seen.nginx.as_ref()?);
+    let step = |words: String, findings| Some(Step::new(Link::Block, words, findings));
+    let nginx = match nginx {
+        Ok(nginx) => nginx,
+        Err(finding) => return step(one_line_of(finding), vec![finding.clone()]),
+    };
+    match &nginx.chosen {
+        Chosen::Listed(block, ignored) => {
+            let words = format!("{} lists the name", place(block));
+            step(
+                words,
+                first_block(seen, nginx, block, ignored)
+                    .into_iter()
+                    .collect(),
+            )
+        }
+        Chosen::Default(block) => {
+            let finding = no_block(seen, nginx, container, block);
+            let words = format!("{}, the default: none lists the name", place(block));
+            step(words, vec![finding])
+        }
+        Chosen::Pattern => {
+            let evidence = "a regular expression in `server_name` decides, which is not tried here";
+            step(
+                evidence.to_owned(),
+                vec![Finding::note("why.pattern", evidence)],
+            )
+        }
+        Chosen::Nobody(listing) => {
+            let finding = no_tls(seen, nginx, container, listing.as_ref());
+            step(finding.evidence.clone(), vec![finding])
+        }
+    }
+}
+
+/// Only the first line: nginx's own words stand below the verdict
+fn one_line_of(finding: &Finding) -> String {
+    let first = finding.evidence.lines().next().unwrap_or_default();
+    first.trim_end_matches(':').to_owned()
+}
+
+/// Another block that lists the name, with the right file, comes too late
+fn first_block(
+    seen: &Seen<'_>,
+    nginx: &Nginx,
+    block: &ServerBlock,
+    ignored: &[ServerBlock],
+) -> Option<Finding> {
+    let domain = seen.domain?;
+    let own = nginx.configured.live.join(domain.name.as_str());
+    let names_own = |block: &&ServerBlock| {
+        let mut lines = block.certificates.iter();
+        lines.any(|line| line.path.starts_with(&own))
+    };
+    let meant = ignored.iter().find(names_own)?;
+    if names_own(&block) {
+        return None;
+    }
+    let evidence = format!(
+        "{} lists {} first, so nginx ignores {}",
+        place(block),
+        seen.name,
+        place(meant)
+    );
+    Some(
+        Finding::failure("why.first_block", evidence).with_cure(format!(
+            "remove {} from `server_name` at {}, then {}",
+            seen.name,
+            place(block),
+            after_a_change(seen, &nginx.configured.container)
+        )),
+    )
+}
+
+/// No block lists the name
+fn no_block(
+    seen: &Seen<'_>,
+    nginx: &Nginx,
+    container: &Container,
+    default: &ServerBlock,
+) -> Finding {
+    let after = after_a_change(seen, &container.name);
+    if let Some(block) = &nginx.commas {
+        let evidence = format!(
+            "{} separates names by commas, which nginx takes for one name",
+            place(block)
+        );
+        return Finding::failure("why.commas", evidence).with_cure(format!(
+            "in `server_name` at {} separate the names by blanks, then {after}",
+            place(block)
+        ));
+    }
+    let evidence = format!("{}, the default: none lists the name", place(default));
+    Finding::failure("why.no_block", evidence).with_cure(to_add(seen, nginx, &container.name))
+}
+
+/// Nothing speaks TLS at the port
+fn no_tls(
+    seen: &Seen<'_>,
+    nginx: &Nginx,
+    container: &Container,
+    listing: Option<&ServerBlock>,
+) -> Finding {
+    let (name, port) = (seen.name, seen.inlet);
+    let evidence = format!(
+        "no server block of {} listens with TLS at port {port}",
+        container.name
+    );
+    let finding = Finding::failure("why.no_tls", evidence);
+    match listing {
+        Some(block) if !block.certificates.is_empty() => finding.with_cure(format!(
+            "in the server block at {}, which lists {name}, add\n    listen {port} ssl;\nthen {}",
+            place(block),
+            after_a_change(seen, &container.name)
+        )),
+        _ => finding.with_cure(to_add(seen, nginx, &container.name)),
+    }
+}
+
+/// The certificate file that the block names; `None` where no block is known
+pub(super) fn file(seen: &Seen<'_>, now: Timestamp) -> Option<Step> {
+    let Some(Ok(nginx)) = &seen.nginx else {
+        return None;
+    };
+    let block = nginx.chosen.block()?;
+    if matches!(nginx.chosen, Chosen::Default(_)) && !seen.is_good() {
+        // The certificate of a block that is not meant explains nothing.
+        return None;
+    }
+    let step = |words: String, findings| Some(Step::new(Link::File, words, findings));
+    let Some(named) = &nginx.named else {
+        let evidence = format!("the server block at {} names no certificate", place(block));
+        return step(evidence.clone(), vec![wrong(seen, nginx, block, evidence)]);
+    };
+    let path = named.line.path.display();
+    match &named.content {
+        Content::Chain(chain) => {
+            let leaf = chain.leaf();
+            let words = format!("{path}: {}", who(seen, leaf, now));
+            let finding = judge_file(seen, nginx, block, named, leaf, &words);
+            step(words, finding.into_iter().collect())
+        }
+        Content::Missing => {
+            let evidence = format!("{path} is not there in {}", nginx.configured.container);
+            step(
+                evidence.clone(),
+                vec![missing(seen, nginx, block, evidence)],
+            )
+        }
+        Content::Unknown(reason) => {
+            let evidence = format!("{path} cannot be judged: {reason}");
+            step(
+                evidence.clone(),
+                vec![Finding::note("why.unread_file", evidence)],
+            )
+        }
+    }
+}
+
+/// A certificate in the words of the storage, else in its own
+fn who(seen: &Seen<'_>, leaf: &Certificate, now: Timestamp) -> String {
+    let until = display_date(leaf.validity.not_after);
+    let until = match leaf.validity.not_after <= now {
+        true => format!("expired {until}"),
+        false => format!("until {until}"),
+    };
+    match seen.stored.known(leaf.fingerprint) {
+        Some(known) => format!(
+            "generation {} of {}, {until}",
+            known.generation, known.lineage
+        ),
+        None => format!("a certificate of {}, {until}", leaf.label()),
+    }
+}
+
+/// Whether the file is the one that the block should name
+fn judge_file(
+    seen: &Seen<'_>,
+    nginx: &Nginx,
+    block: &ServerBlock,
+    named: &Named,
+    leaf: &Certificate,
+    words: &str,
+) -> Option<Finding> {
+    let is_own = |known: &&crate::verify::judge::Known| {
+        seen.domain
+            .is_some_and(|domain| known.lineage == domain.name.as_str())
+    };
+    let known = seen.stored.known(leaf.fingerprint);
+    if let (Some(known), Some(live)) = (known.filter(is_own), &seen.stored.live)
+        && live.fingerprint != leaf.fingerprint
+    {
+        return Some(old_file(seen, nginx, block, named, known.generation));
+    }
+    let is_of_other = known.is_some_and(|known| !is_own(&known)) && seen.domain.is_some();
+    let is_foreign = known.is_none() && nginx.own == Own::Seen && seen.domain.is_some();
+    let is_wrong = match seen.sharing() {
+        Sharing::Shared => false,
+        Sharing::Separate => is_of_other || is_foreign,
+    };
+    if covers(&leaf.der, seen.name) && !is_wrong {
+        return None;
+    }
+    Some(wrong(seen, nginx, block, words.to_owned()))
+}
+
+/// The domain's own lineage, and not what is live of it
+fn old_file(
+    seen: &Seen<'_>,
+    nginx: &Nginx,
+    block: &ServerBlock,
+    named: &Named,
+    generation: u32,
+) -> Finding {
+    let (path, container) = (named.line.path.display(), &nginx.configured.container);
+    let live = seen.stored.installed.as_ref();
+    let live = live.and_then(|installed| installed.live.as_ref());
+    let live = live.map_or(0, |live| live.generation);
+    let evidence = format!(
+        "{container} sees generation {generation} at {path}, and generation {live} is live"
+    );
+    let finding = Finding::failure("why.old_file", evidence);
+    let own = seen
+        .domain
+        .map(|domain| nginx.configured.live.join(domain.name.as_str()));
+    match own {
+        Some(own) if !named.line.path.starts_with(&own) => {
+            finding.with_cure(lines(seen, nginx, block))
+        }
+        _ => finding.with_cure(mount_whole(seen, container)),
+    }
+}
+
+fn missing(seen: &Seen<'_>, nginx: &Nginx, block: &ServerBlock, evidence: String) -> Finding {
+    let finding = Finding::failure("why.missing_file", evidence);
+    match seen.domain {
+        Some(domain) if nginx.own == Own::None => finding.with_cure(format!(
+            "`certd obtain {}` orders the certificate, and lets nginx load it",
+            domain.name
+        )),
+        _ => finding.with_cure(lines(seen, nginx, block)),
+    }
+}
+
+/// A file, or none at all, that is not the name's own
+fn wrong(seen: &Seen<'_>, nginx: &Nginx, block: &ServerBlock, evidence: String) -> Finding {
+    Finding::failure("why.other_file", evidence).with_cure(lines(seen, nginx, block))
+}
+
+/// What certd has for the domain; `None` for a name of no domain
+pub(super) fn installed(seen: &Seen<'_>, now: Timestamp) -> Option<Step> {
+    let domain = seen.domain?;
+    let step = |words: String, findings| Some(Step::new(Link::Installed, words, findings));
+    if let Some(problem) = &seen.stored.problem {
+        let note = problem.clone().at_most(Severity::Note);
+        return step(problem.evidence.clone(), vec![note]);
+    }
+    let obtain = format!("`certd obtain {}`", domain.name);
+    let Some(live) = &seen.stored.live else {
+        let evidence = format!("certd has no certificate of {}", domain.name);
+        let finding = Finding::failure("why.not_installed", evidence.clone());
+        let cure = format!("{obtain} orders it, and lets nginx load it");
+        return step(evidence, vec![finding.with_cure(cure)]);
+    };
+    let words = who(seen, live, now);
+    if live.validity.not_after <= now {
+        let finding = Finding::failure("why.not_renewed", format!("{words} is installed"));
+        let cure = format!("{obtain} renews it; `certd status` says why that did not happen");
+        return step(words, vec![finding.with_cure(cure)]);
+    }
+    let newest = seen.stored.newest.unwrap_or_default();
+    let known = seen.stored.known(live.fingerprint);
+    let generation = known.map_or(newest, |known| known.generation);
+    match newest > generation {
+        true => {
+            let evidence = format!("generation {newest} is issued, not live: {obtain} deploys it");
+            step(
+                format!("{words}; {evidence}"),
+                vec![Finding::note("why.not_live", evidence)],
+            )
+        }
+        false => step(words, Vec::new()),
+    }
+}
+
+/// What handshakes show; `None` where no certificate was seen, and no TLS was refused
+pub(super) fn served(seen: &Seen<'_>) -> Option<Step> {
+    let reached = seen.looks.iter().filter(|look| look.unreached().is_none());
+    let worst = reached.max_by_key(|look| look.worst());
+    let look = worst.or(seen.inside.as_ref())?;
+    let words = match look.leaf() {
+        Some(leaf) => shown(seen, &leaf),
+        None => look.handshake.outcome.as_ref().err().map_or_else(
+            || "something that is no certificate".to_owned(),
+            ToString::to_string,
+        ),
+    };
+    let words = match seen.looks.len() {
+        0 => format!("{words}, at {}", look.address),
+        _ => words,
+    };
+    let mut findings: Vec<Finding> = not_loaded(seen).into_iter().collect();
+    findings.extend(
+        look.findings
+            .iter()
+            .map(|finding| in_particular(seen, look, finding)),
+    );
+    Some(Step::new(Link::Served, words, findings))
+}
+
+fn shown(seen: &Seen<'_>, leaf: &Certificate) -> String {
+    let fingerprint = leaf.fingerprint.short();
+    match seen.stored.known(leaf.fingerprint) {
+        Some(known) => format!(
+            "generation {} of {} ({fingerprint})",
+            known.generation, known.lineage
+        ),
+        None => format!("{} ({fingerprint}) from {}", leaf.label(), leaf.issuer),
+    }
+}
+
+/// nginx has not read the file since it changed
+fn not_loaded(seen: &Seen<'_>) -> Option<Finding> {
+    let Some(Ok(nginx)) = &seen.nginx else {
+        return None;
+    };
+    let Content::Chain(chain) = &nginx.named.as_ref()?.content else {
+        return None;
+    };
+    let served = seen.at_container().and_then(Look::leaf)?;
+    let leaf = chain.leaf();
+    if served.fingerprint == leaf.fingerprint {
+        return None;
+    }
+    let container = &nginx.configured.container;
+    let has_changed = match (
+        seen.stored.known(served.fingerprint),
+        seen.stored.known(leaf.fingerprint),
+    ) {
+        (Some(old), Some(new)) if old.lineage == new.lineage => format!(
+            "{container} still serves generation {}, and its file holds generation {}",
+            old.generation, new.generation
+        ),
+        _ => format!(
+            "{container} serves {}, and its file holds {}",
+            served.fingerprint.short(),
+            leaf.fingerprint.short()
+        ),
+    };
+    let cure = match seen.domain {
+        Some(domain) if domain.nginx.is_some() => format!(
+            "nginx was not reloaded since: `certd obtain {}` does it, without an order",
+            domain.name
+        ),
+        _ => format!("reload nginx:\n    docker exec {container} nginx -s reload"),
+    };
+    Some(Finding::failure("why.not_loaded", has_changed).with_cure(cure))
+}

@@ -1,0 +1,228 @@
+//! The links judged from the top, what a browser gets, and the one thing to change: pure functions
+//! of what was seen.
+
+use jiff::Timestamp;
+
+use super::seen::{Dns, Look, Seen};
+use super::{inner, outer};
+use crate::finding::{Finding, Severity};
+use crate::report::why::{Answer, Change, Judgement, Link, Step};
+
+/// Every link that could be looked at, from the top
+///
+/// Where a browser gets what it should, an odd link above is a warning: something else makes up
+/// for it.
+pub(super) fn steps(seen: &Seen<'_>, now: Timestamp) -> Vec<Step> {
+    let links = [
+        Some(outer::name(seen)),
+        outer::dns(seen),
+        outer::address(seen),
+        outer::listener(seen),
+        inner::block(seen),
+        inner::file(seen, now),
+        inner::installed(seen, now),
+        inner::served(seen),
+    ];
+    let is_good = seen.is_good();
+    let spared = |step: Step| match step.link {
+        // With `connect`, a handshake says nothing of DNS.
+        Link::Dns if seen.connect.is_some() => step,
+        Link::Served => step,
+        _ if is_good => step.at_most(Severity::Warning),
+        _ => step,
+    };
+    links.into_iter().flatten().map(spared).collect()
+}
+
+/// The one thing to change: the first link from the top that is broken
+///
+/// What only warns comes after every failure, as it may work for years.
+pub(super) fn change(steps: &[Step]) -> Option<Change> {
+    let all = || {
+        steps.iter().flat_map(|step| {
+            let findings = step.findings.iter();
+            findings.map(|finding| (step.link, finding))
+        })
+    };
+    let of = |severity| all().find(|(_, finding)| finding.severity == severity);
+    let (link, finding) = of(Severity::Failure).or_else(|| of(Severity::Warning))?;
+    Some(Change {
+        link,
+        code: finding.code,
+        evidence: finding.evidence.clone(),
+        cure: finding.cure.clone().unwrap_or_default(),
+    })
+}
+
+/// What a browser gets
+pub(super) fn verdict(seen: &Seen<'_>) -> Judgement {
+    let judgement = |answer, finding: &Finding| Judgement {
+        answer,
+        reason: finding.evidence.clone(),
+    };
+    let failing = |findings: &[Finding]| -> Option<Finding> {
+        let mut findings = findings.iter();
+        let found = findings.find(|finding| finding.severity == Severity::Failure);
+        found.cloned()
+    };
+    if let Dns::Judged(findings) = &seen.dns
+        && let Some(finding) = failing(findings).filter(|finding| !is_of_address(finding))
+    {
+        return judgement(Answer::Unreached, &finding);
+    }
+    let bad: Vec<&Look> = seen.looks.iter().filter(|look| !look.is_good()).collect();
+    if let Some(unreached) = bad.iter().find_map(|look| look.unreached()) {
+        return judgement(Answer::Unreached, unreached);
+    }
+    let failures = bad.iter().flat_map(|look| &look.findings);
+    let failures: Vec<&Finding> = failures
+        .filter(|finding| finding.severity == Severity::Failure)
+        .collect();
+    let refused = failures
+        .iter()
+        .find(|finding| !CONTRADICTIONS.contains(&finding.code));
+    match (refused, failures.first()) {
+        (Some(finding), _) => judgement(Answer::Refused, finding),
+        (None, Some(finding)) => judgement(Answer::Contradicted, finding),
+        (None, None) => accepted(seen),
+    }
+}
+
+fn accepted(seen: &Seen<'_>) -> Judgement {
+    let is_of_time =
+        |finding: &&Finding| matches!(finding.code, "served.expires_soon" | "served.time");
+    let mut findings = seen.looks.iter().flat_map(|look| &look.findings);
+    let reason = findings.find(is_of_time);
+    Judgement {
+        answer: match seen.looks.is_empty() {
+            true => Answer::Unreached,
+            false => Answer::Accepted,
+        },
+        reason: reason.map_or_else(
+            || "there is no address to look at".to_owned(),
+            |finding| finding.evidence.clone(),
+        ),
+    }
+}
+
+/// Whether DNS answers, and leads elsewhere
+pub(super) fn is_of_address(finding: &Finding) -> bool {
+    OF_ADDRESS.contains(&finding.code)
+}
+
+/// Takes the sting out of what a browser gets around: an address that does not answer beside one
+/// that does, and one of a kind that this host has no way to
+pub(super) fn excuse(looks: &mut [Look], no_route: &str) {
+    let is_reached = looks.iter().any(Look::is_good);
+    for finding in looks.iter_mut().flat_map(|look| &mut look.findings) {
+        let most = match finding.code {
+            code if code == no_route => Severity::Note,
+            code if code.starts_with("connect.") => Severity::Warning,
+            _ => continue,
+        };
+        if is_reached {
+            finding.severity = finding.severity.min(most);
+        }
+    }
+}
+
+/// A certificate that browsers accept at a public address, where the container itself shows the
+/// installed one: a CDN or a proxy stands there, with a certificate of its own
+pub(super) fn allow_for_proxies(looks: &mut [Look], inside: Option<&Look>) {
+    if !inside.is_some_and(Look::is_good) {
+        return;
+    }
+    let foreign = looks.iter_mut().flat_map(|look| &mut look.findings);
+    for finding in foreign.filter(|finding| finding.code == "served.not_installed") {
+        finding.severity = finding.severity.min(Severity::Note);
+    }
+}
+
+/// What contradicts the storage, and is nothing to a browser
+const CONTRADICTIONS: [&str; 4] = [
+    "served.not_installed",
+    "served.other_common_name",
+    "served.other_generation",
+    "served.other_lineage",
+];
+const OF_ADDRESS: [&str; 3] = ["dns.elsewhere", "dns.one_of_several", "dns.private_address"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(link: Link, findings: Vec<Finding>) -> Step {
+        Step::new(link, "seen", findings)
+    }
+
+    fn failure(code: &'static str) -> Finding {
+        Finding::failure(code, "evidence").with_cure(code)
+    }
+
+    fn warning(code: &'static str) -> Finding {
+        Finding::warning(code, "evidence").with_cure(code)
+    }
+
+    #[test]
+    fn the_first_broken_link_from_the_top_is_changed() {
+        #[track_caller]
+        fn check(steps: &[Step], expected: Option<(Link, &str)>) {
+            let change = change(steps);
+            let found = change.as_ref().map(|change| (change.link, change.code));
+            assert_eq!(found, expected);
+            assert!(change.is_none_or(|change| !change.cure.is_empty()));
+        }
+        let dns = || step(Link::Dns, vec![failure("dns.nxdomain")]);
+        let address = || step(Link::Address, vec![failure("dns.elsewhere")]);
+        let listener = || step(Link::Listener, vec![failure("connect.refused")]);
+        let stopped = || step(Link::Listener, vec![failure("target.not_running")]);
+        let block = || step(Link::Block, vec![failure("why.no_block")]);
+        let file = || step(Link::File, vec![failure("why.other_file")]);
+        let missing = || step(Link::File, vec![failure("why.missing_file")]);
+        let old = || step(Link::Served, vec![failure("why.not_loaded")]);
+        let expired = || step(Link::Served, vec![failure("served.expired")]);
+        let good = || step(Link::Name, Vec::new());
+        let odd = || step(Link::Listener, vec![warning("why.not_published")]);
+        let noted = || step(Link::Listener, vec![Finding::note("docker.no_socket", "x")]);
+
+        check(&[], None);
+        check(&[good(), noted()], None);
+        check(
+            &[good(), dns(), address()],
+            Some((Link::Dns, "dns.nxdomain")),
+        );
+        check(
+            &[good(), address(), listener()],
+            Some((Link::Address, "dns.elsewhere")),
+        );
+        check(
+            &[listener(), block()],
+            Some((Link::Listener, "connect.refused")),
+        );
+        check(
+            &[stopped(), file()],
+            Some((Link::Listener, "target.not_running")),
+        );
+        check(
+            &[block(), file(), old()],
+            Some((Link::Block, "why.no_block")),
+        );
+        check(&[file(), expired()], Some((Link::File, "why.other_file")));
+        check(&[missing(), old()], Some((Link::File, "why.missing_file")));
+        check(&[noted(), old()], Some((Link::Served, "why.not_loaded")));
+        check(&[good(), expired()], Some((Link::Served, "served.expired")));
+        // A warning above does not hide a failure below, and counts where there is none.
+        check(&[odd(), expired()], Some((Link::Served, "served.expired")));
+        check(
+            &[odd(), good()],
+            Some((Link::Listener, "why.not_published")),
+        );
+    }
+
+    #[test]
+    fn of_two_failures_of_one_link_the_first_counts() {
+        let both = vec![failure("target.not_running"), failure("connect.refused")];
+        let change = change(&[step(Link::Listener, both)]);
+        assert_eq!(change.map(|change| change.code), Some("target.not_running"));
+    }
+}

@@ -1,0 +1,209 @@
+//! The links that lead to nginx: the name, DNS, the address, and who takes connections there.
+
+use super::judge::is_of_address;
+use super::seen::{ConfigFile, Dns, Listener, Look, Seen, Whereabouts};
+use crate::facts::{Container, Network};
+use crate::finding::{Finding, Severity, one_line};
+use crate::preflight::judge::dns::scope;
+use crate::report::why::{Link, Step};
+
+/// What domains.toml says of the name
+pub(super) fn name(seen: &Seen<'_>) -> Step {
+    let name = seen.name;
+    let known = match (seen.domain, seen.file) {
+        (Some(domain), _) if domain.name.as_str() == name => "a domain of domains.toml".to_owned(),
+        (Some(domain), _) => format!("an alias of {} in domains.toml", domain.name),
+        (None, ConfigFile::Read) => "in no [[domain]] of domains.toml".to_owned(),
+        (None, ConfigFile::Absent) => "no domains.toml says what it should get".to_owned(),
+    };
+    let typed = one_line(seen.typed);
+    let seen = match typed.eq_ignore_ascii_case(name) {
+        true => format!("{name}, {known}"),
+        false => format!("{name} ({typed}), {known}"),
+    };
+    Step::new(Link::Name, seen, Vec::new())
+}
+
+/// What DNS says of it; `None` where it was not asked
+pub(super) fn dns(seen: &Seen<'_>) -> Option<Step> {
+    let Dns::Judged(findings) = &seen.dns else {
+        return None;
+    };
+    let own = findings.iter().filter(|finding| !is_of_address(finding));
+    let own: Vec<Finding> = own.cloned().collect();
+    let is_bad = |finding: &&Finding| finding.severity == Severity::Failure;
+    let answer = |finding: &&Finding| {
+        matches!(
+            finding.code,
+            "dns.addresses" | "dns.alias" | "dns.alias_chain"
+        )
+    };
+    let words: Vec<&str> = match own.iter().find(is_bad) {
+        Some(failure) => vec![&failure.evidence],
+        None => {
+            let answers = own.iter().filter(answer);
+            answers.map(|finding| finding.evidence.as_str()).collect()
+        }
+    };
+    Some(Step::new(Link::Dns, words.join("; "), own))
+}
+
+/// Where that leads; `None` without an address
+pub(super) fn address(seen: &Seen<'_>) -> Option<Step> {
+    let places: Vec<String> = seen.looks.iter().map(|look| place(seen, look)).collect();
+    if places.is_empty() {
+        return None;
+    }
+    let mut findings = Vec::new();
+    if let Dns::Judged(judged) = &seen.dns {
+        let led = judged.iter().filter(|finding| is_of_address(finding));
+        // That an address is private stands beside it.
+        let led = led.filter(|finding| finding.severity > Severity::Note);
+        findings.extend(led.cloned());
+    }
+    findings.extend(elsewhere(seen));
+    Some(Step::new(Link::Address, places.join("; "), findings))
+}
+
+fn place(seen: &Seen<'_>, look: &Look) -> String {
+    let scope = scope(look.address.ip());
+    let scope = scope.map_or_else(String::new, |scope| format!(" ({scope})"));
+    let whose = match look.place {
+        _ if seen.connect.is_some() => "by `connect`",
+        Whereabouts::Here => "this host",
+        Whereabouts::Listed => "in `addresses`",
+        Whereabouts::Unknown if leads_here(seen, look) => "which leads to this host",
+        Whereabouts::Unknown => "which is no address of this host",
+    };
+    format!("{}{scope}, {whose}", look.address)
+}
+
+/// Whether an address that is translated on the way shows what the container itself does
+fn leads_here(seen: &Seen<'_>, look: &Look) -> bool {
+    let fingerprint = |look: &Look| look.leaf().map(|leaf| leaf.fingerprint);
+    let inside = seen.inside.as_ref().and_then(fingerprint);
+    inside.is_some() && fingerprint(look) == inside
+}
+
+/// An address at which somebody else answers, while the container here has what it should
+fn elsewhere(seen: &Seen<'_>) -> Option<Finding> {
+    let inside = seen.inside.as_ref().filter(|inside| inside.is_good())?;
+    let container = &seen.container()?.name;
+    let is_led_astray = |look: &&Look| look.place == Whereabouts::Unknown && !look.is_good();
+    let look = seen.looks.iter().find(is_led_astray)?;
+    let what = match look.unreached() {
+        Some(_) => "does not answer",
+        None => "is served by somebody else",
+    };
+    let evidence = format!(
+        "{} {what}, while {container} has the right certificate at {}",
+        look.address, inside.address
+    );
+    Some(Finding::failure("why.elsewhere", evidence).with_cure(format!(
+        "let the DNS record of {} be this host's address; if it is, open port {} in the firewall, here and at the provider",
+        seen.name, seen.port
+    )))
+}
+
+/// Who takes connections there
+pub(super) fn listener(seen: &Seen<'_>) -> Option<Step> {
+    let unreached: Vec<Finding> = seen
+        .looks
+        .iter()
+        .filter_map(Look::unreached)
+        .cloned()
+        .collect();
+    let is_reached = unreached.len() < seen.looks.len();
+    let (words, mut findings) = match &seen.listener {
+        Listener::NoDocker(finding) => {
+            (no_docker(seen, is_reached, finding), vec![finding.clone()])
+        }
+        Listener::Lost(finding) | Listener::Stopped(finding) => {
+            (finding.evidence.clone(), vec![finding.clone()])
+        }
+        Listener::Nobody => (
+            format!("no container publishes port {}", seen.port),
+            nobody(seen, is_reached).into_iter().collect(),
+        ),
+        Listener::Found(container) => {
+            let findings = not_published(seen, container, is_reached);
+            (published(seen, container), findings.into_iter().collect())
+        }
+    };
+    findings.extend(unreached);
+    if seen.looks.is_empty() && matches!(seen.listener, Listener::NoDocker(_) | Listener::Nobody) {
+        return None;
+    }
+    Some(Step::new(Link::Listener, words, findings))
+}
+
+fn no_docker(seen: &Seen<'_>, is_reached: bool, finding: &Finding) -> String {
+    let (port, reason) = (seen.port, &finding.evidence);
+    match is_reached {
+        true => format!("somebody takes connections at port {port}; who, cannot be seen: {reason}"),
+        false => format!("nobody takes connections at port {port}; {reason}"),
+    }
+}
+
+fn nobody(seen: &Seen<'_>, is_reached: bool) -> Option<Finding> {
+    if is_reached || seen.looks.is_empty() {
+        return None;
+    }
+    let port = seen.port;
+    let evidence =
+        format!("nobody takes connections at port {port}, and no container publishes it");
+    Some(
+        Finding::failure("why.not_published", evidence).with_cure(format!(
+            "publish the TLS port of nginx's container, and create it anew:\n    ports: [\"{port}:443\"]"
+        )),
+    )
+}
+
+fn published(seen: &Seen<'_>, container: &Container) -> String {
+    let name = &container.name;
+    if container.network == Network::Host {
+        return format!("{name}, in the network of this host");
+    }
+    let at: Vec<String> = container
+        .published
+        .iter()
+        .filter(|published| published.container_port == seen.inlet)
+        .map(|published| published.host.to_string())
+        .collect();
+    match at.as_slice() {
+        [] => format!("{name}, which publishes no port {}", seen.inlet),
+        at => format!(
+            "{name}, whose port {} is published at {}",
+            seen.inlet,
+            at.join(", ")
+        ),
+    }
+}
+
+/// A container that does not publish the port where connections come in
+fn not_published(seen: &Seen<'_>, container: &Container, is_reached: bool) -> Option<Finding> {
+    if container.network == Network::Host || is_reached || seen.looks.is_empty() {
+        return None;
+    }
+    let (name, port) = (&container.name, seen.port);
+    let takes = |look: &Look| {
+        container.published.iter().any(|published| {
+            let host = published.host;
+            let is_meant = host.ip().is_unspecified() || host.ip() == look.address.ip();
+            host.port() == look.address.port() && is_meant
+        })
+    };
+    if seen.looks.iter().any(takes) {
+        return None;
+    }
+    let evidence = format!(
+        "{name} does not publish port {port} at {}",
+        seen.looks[0].address.ip()
+    );
+    Some(
+        Finding::failure("why.not_published", evidence).with_cure(format!(
+            "publish it in the compose file, and create {name} anew:\n    ports: [\"{port}:{}\"]",
+            seen.inlet
+        )),
+    )
+}

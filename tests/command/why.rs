@@ -1,0 +1,363 @@
+//! `certd why`: every link between a name and its certificate, and the one thing to change.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use certd::sandbox::dns::Record;
+use certd::sandbox::docker::{Ports, State};
+use certd::sandbox::web::{Instead, Site};
+use certd::sandbox::{docker, web};
+use serde_json::Value;
+
+use crate::support::{Host, Place, Run, Setting, over_80_columns};
+
+const SHOP: &str = "rare-books.test";
+const WWW: &str = "www.rare-books.test";
+const MESSENGER: &str = "messenger.rare-books.test";
+
+/// A host on which both domains are served with their certificates
+fn host() -> Host {
+    let host = Host::new(&Setting::two_domains());
+    host.obtain(&[]).exits(0);
+    host
+}
+
+/// nginx with these server blocks, each with the lineage whose files it names
+fn configure(host: &Host, sites: &[(&[&str], &str)]) {
+    let sites: Vec<Site> = sites
+        .iter()
+        .map(|(names, lineage)| Site {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            lineage: (*lineage).to_owned(),
+        })
+        .collect();
+    host.web.configure(&sites).expect("it can be written");
+}
+
+/// The mistake of every host with two domains
+fn mistaken() -> Host {
+    let host = host();
+    configure(&host, &[(&[SHOP, WWW], SHOP), (&[MESSENGER], SHOP)]);
+    host.web.reload().expect("nginx accepts it");
+    host
+}
+
+/// Runs `certd why` for a name, and sees that it changes nothing and fits a screen
+#[track_caller]
+fn why(host: &Host, name: &str, status: i32) -> Run {
+    let tree = || [host.place.tree("storage"), host.place.tree("webroot")].concat();
+    let (before, asked) = (tree(), host.ca.requests().len());
+    let run = host.certd(&["why", name]).exits(status);
+    assert_eq!(tree(), before);
+    assert_eq!(host.ca.requests().len(), asked);
+    assert_fits(&run);
+    run
+}
+
+#[track_caller]
+fn assert_fits(run: &Run) {
+    // Lines to be copied stay whole.
+    let wide = over_80_columns(&run.stdout);
+    let is_prose = |line: &&str| !line.contains("ssl_certificate") && !line.contains("server_name");
+    assert!(!wide.iter().any(is_prose), "{wide:?}");
+    assert!(run.stdout.lines().count() <= 24, "{run}");
+}
+
+/// Code of the one thing to change, and the whole report
+#[track_caller]
+fn change(host: &Host, arguments: &[&str], status: i32) -> (String, Value) {
+    let arguments = [&["why", "--format", "json"], arguments].concat();
+    let report = host.certd(&arguments).exits(status).json();
+    let code = report["change"]["code"].as_str().unwrap_or_default();
+    (code.to_owned(), report)
+}
+
+fn url(host: &Host, name: &str) -> String {
+    format!("https://{name}:{}/path?query", host.web.https().port())
+}
+
+/// Snapshots of hosts name the port, too
+macro_rules! shows {
+    ($host:expr, $name:expr, $run:expr) => {{
+        let mut settings = $host.place.filters();
+        let port = $host.web.https().port().to_string();
+        settings.add_filter(&format!(r"\b{port}\b"), "[PORT]");
+        settings.add_filter(r"\(TTL [^)]*\)", "(TTL [TTL])");
+        settings.add_filter(r"\b[0-9a-f]{8}\b", "[FINGERPRINT]");
+        settings.bind(|| insta::assert_snapshot!($name, $run));
+    }};
+}
+
+#[test]
+fn a_name_that_gets_its_certificate() {
+    let host = host();
+    shows!(host, "good", why(&host, &url(&host, WWW), 0));
+}
+
+#[test]
+fn the_classic_mistake_is_told_with_the_lines_to_write() {
+    let host = mistaken();
+    let run = why(&host, MESSENGER, 1);
+    shows!(host, "classic", run);
+    // What it says is what mends it.
+    configure(&host, &[(&[SHOP, WWW], SHOP), (&[MESSENGER], MESSENGER)]);
+    host.certd(&["obtain", MESSENGER]).exits(0);
+    why(&host, MESSENGER, 0);
+}
+
+#[test]
+fn a_name_that_dns_does_not_know() {
+    let host = host();
+    host.zone.remove(MESSENGER);
+    shows!(host, "nxdomain", why(&host, MESSENGER, 1));
+}
+
+#[test]
+fn an_address_at_which_nothing_listens() {
+    let host = host();
+    host.zone
+        .set(MESSENGER, [Record::A(Ipv4Addr::new(127, 0, 0, 9))]);
+    shows!(host, "refused", why(&host, MESSENGER, 1));
+}
+
+#[test]
+fn an_address_that_is_another_hosts() {
+    let host = host();
+    let config = host.place.read("domains.toml");
+    let config = format!("addresses = [\"127.0.0.1\"]\n{config}");
+    host.place.write("domains.toml", config);
+    host.zone
+        .set(MESSENGER, [Record::A(Ipv4Addr::new(127, 0, 0, 9))]);
+    let (code, report) = change(&host, &[MESSENGER], 1);
+    assert_eq!(code, "dns.elsewhere", "{report:#}");
+    let cure = report["change"]["cure"].as_str().expect("a cure");
+    assert!(cure.contains("let the A record be 127.0.0.1"), "{cure}");
+}
+
+#[test]
+fn a_container_that_is_stopped() {
+    let host = host();
+    host.engine
+        .change(|container| container.state = State::Exited);
+    host.web.stop();
+    shows!(host, "stopped", why(&host, MESSENGER, 1));
+}
+
+#[test]
+fn a_container_that_publishes_no_port() {
+    let host = host();
+    host.zone
+        .set(MESSENGER, [Record::A(Ipv4Addr::new(127, 0, 0, 9))]);
+    host.engine
+        .change(|container| container.ports = Ports::Hidden);
+    let (code, report) = change(&host, &[MESSENGER], 1);
+    assert_eq!(code, "why.not_published", "{report:#}");
+}
+
+#[test]
+fn a_generation_that_was_not_loaded() {
+    let host = host();
+    host.certd(&["obtain", MESSENGER, "--force", "--no-deploy"])
+        .exits(0);
+    let run = why(&host, MESSENGER, 1);
+    shows!(host, "not_loaded", run);
+    host.certd(&["obtain", MESSENGER]).exits(0);
+    why(&host, MESSENGER, 0);
+}
+
+#[test]
+fn without_docker_it_stops_at_what_the_network_shows() {
+    let host = mistaken();
+    let config = host.place.read("domains.toml");
+    let config = config.replace("docker.sock", "gone.sock");
+    host.place.write("domains.toml", config);
+    shows!(host, "no_docker", why(&host, MESSENGER, 1));
+    let (_, report) = change(&host, &[SHOP], 0);
+    assert_eq!(report["verdict"]["answer"], "accepted");
+}
+
+#[test]
+fn a_name_in_no_server_block() {
+    let host = host();
+    configure(&host, &[(&[SHOP, WWW], SHOP)]);
+    host.web.reload().expect("nginx accepts it");
+    shows!(host, "no_block", why(&host, MESSENGER, 1));
+}
+
+#[test]
+fn names_between_commas_and_a_block_that_comes_first() {
+    let host = host();
+    let commas = format!("{SHOP},{WWW},{MESSENGER}");
+    configure(
+        &host,
+        &[(&["a.test", SHOP, WWW], SHOP), (&[&commas], MESSENGER)],
+    );
+    host.web.reload().expect("nginx accepts it");
+    let (code, report) = change(&host, &[MESSENGER], 1);
+    assert_eq!(code, "why.commas", "{report:#}");
+
+    configure(
+        &host,
+        &[(&["a.test", MESSENGER], SHOP), (&[MESSENGER], MESSENGER)],
+    );
+    host.web.reload().expect("nginx accepts it");
+    let (code, report) = change(&host, &[MESSENGER], 1);
+    assert_eq!(code, "why.first_block", "{report:#}");
+}
+
+#[test]
+fn a_domain_without_a_certificate_is_to_be_obtained_first() {
+    let host = Host::new(&Setting::two_domains());
+    configure(&host, &[(&[SHOP, WWW], SHOP)]);
+    host.certd(&["obtain", SHOP]).exits(0);
+    configure(&host, &[(&[SHOP, WWW], SHOP), (&[MESSENGER], SHOP)]);
+    host.web.reload().expect("nginx accepts it");
+    let (code, report) = change(&host, &[MESSENGER], 1);
+    assert_eq!(code, "why.other_file", "{report:#}");
+    let cure = report["change"]["cure"].as_str().expect("a cure");
+    assert!(cure.starts_with("`certd obtain messenger"), "{cure}");
+}
+
+#[test]
+fn a_certificate_file_that_is_not_there() {
+    let host = host();
+    fs::remove_file(host.place.path("storage/live").join(MESSENGER)).expect("it is a link");
+    let (code, report) = change(&host, &[MESSENGER], 0);
+    assert_eq!(code, "why.missing_file", "{report:#}");
+    // nginx still serves what it has read, and does not come up again without the file.
+    assert_eq!(report["verdict"]["answer"], "accepted");
+    assert_eq!(report["steps"][4]["severity"], "warning");
+}
+
+#[test]
+fn a_configuration_that_nginx_refuses() {
+    let host = mistaken();
+    host.place
+        .write("nginx/sites/zoo.conf", "server { listen 443 ssl;");
+    shows!(host, "broken", why(&host, MESSENGER, 1));
+}
+
+#[test]
+fn a_mount_that_shows_an_old_generation() {
+    let host = host();
+    let old = host.place.path("storage/archive").join(MESSENGER).join("1");
+    let destination = PathBuf::from(web::STORAGE).join("live").join(MESSENGER);
+    host.engine.change(|container| {
+        container.mounts.push(docker::Mount {
+            source: old,
+            destination,
+        });
+    });
+    host.certd(&["obtain", MESSENGER, "--force", "--no-deploy"])
+        .exits(0);
+    let (code, report) = change(&host, &[MESSENGER], 1);
+    assert_eq!(code, "why.old_file", "{report:#}");
+}
+
+#[test]
+fn a_handshake_that_is_refused_or_shows_a_stranger() {
+    let host = host();
+    host.web
+        .serve(MESSENGER, Instead::SelfSigned)
+        .expect("it can be made");
+    let (code, report) = change(&host, &[MESSENGER], 1);
+    assert_eq!(code, "why.not_loaded", "{report:#}");
+    assert_eq!(report["verdict"]["answer"], "refused");
+    host.web
+        .serve(MESSENGER, Instead::Nothing)
+        .expect("it can be made");
+    let (code, report) = change(&host, &[MESSENGER], 1);
+    assert!(code.starts_with("handshake."), "{report:#}");
+}
+
+#[test]
+fn without_a_configuration_the_container_is_found_by_its_port() {
+    let host = mistaken();
+    let root = host.place.path("root.pem");
+    let elsewhere = Place::new();
+    let look = |name: &str| {
+        let port = host.web.https().port();
+        let target = format!("{name}:{port}");
+        let mut certd = elsewhere.certd(&["why", &target, "--format", "json"]);
+        certd.env("SSL_CERT_FILE", &root);
+        certd.env("DOCKER_HOST", host.engine.socket());
+        Run::of(&mut certd)
+    };
+    if PathBuf::from("/etc/certd/domains.toml").exists() {
+        return;
+    }
+    let report = look("localhost").exits(1).json();
+    let listener = report["steps"].as_array().expect("steps");
+    let listener = listener.iter().find(|step| step["link"] == "listener");
+    let seen = listener.expect("it was looked at")["seen"].as_str();
+    assert!(
+        seen.is_some_and(|seen| seen.starts_with("web, ")),
+        "{report:#}"
+    );
+    assert_eq!(report["change"]["code"], "why.no_block", "{report:#}");
+
+    host.engine
+        .change(|container| container.state = State::Paused);
+    let report = look("localhost").exits(1).json();
+    assert_eq!(report["change"]["code"], "target.not_running", "{report:#}");
+}
+
+#[test]
+fn json_holds_every_link_and_the_change() {
+    let host = mistaken();
+    let (_, report) = change(&host, &[&url(&host, MESSENGER)], 1);
+    let text = serde_json::to_string_pretty(&report).expect("it is JSON");
+    let mut settings = host.place.filters();
+    let port = host.web.https().port().to_string();
+    settings.add_filter(&format!(r"\b{port}\b"), "[PORT]");
+    settings.add_filter(r"\(TTL [^)]*\)", "(TTL [TTL])");
+    settings.add_filter(r"\b[0-9a-f]{8}\b", "[FINGERPRINT]");
+    settings.add_filter(r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "[INSTANT]");
+    settings.add_filter(r#""elapsed_millis": \d+"#, "\"elapsed_millis\": [MILLIS]");
+    settings.bind(|| insta::assert_snapshot!("json", text));
+}
+
+#[test]
+fn quiet_shows_what_needs_attention_alone() {
+    let host = mistaken();
+    let quiet = |name: &str| host.certd(&["-q", "why", name]);
+    assert_eq!(quiet(SHOP).exits(0).stdout, "");
+    assert!(quiet(MESSENGER).exits(1).stdout.contains("->"));
+}
+
+#[test]
+fn colour_marks_signs_and_words_alone() {
+    let host = mistaken();
+    let mut certd = host.place.certd(&["why", MESSENGER, "--color", "always"]);
+    let coloured = Run::of(certd.env_remove("NO_COLOR")).exits(1).stdout;
+    let plain = host.certd(&["why", MESSENGER]).exits(1).stdout;
+    let mut inside = false;
+    let stripped: String = coloured
+        .chars()
+        .filter(|c| {
+            let is_escape = inside || *c == '\u{1b}';
+            inside = is_escape && *c != 'm';
+            !is_escape
+        })
+        .collect();
+    assert_eq!(stripped, plain);
+    assert!(coloured.contains("\u{1b}[31m✗"), "{coloured:?}");
+}
+
+#[test]
+fn what_is_no_https_url_is_refused() {
+    let place = Place::new();
+    let runs: [&[&str]; 6] = [
+        &["why"],
+        &["why", "http://shop.example.com/"],
+        &["why", "ftp://shop.example.com/"],
+        &["why", "https://"],
+        &["why", "shop.example.com:https"],
+        &["why", "https://shop_example.com/"],
+    ];
+    for run in runs {
+        place.run(run).exits(2);
+    }
+    snapshot!(place, "unusable", place.transcript(&runs));
+}
