@@ -34,6 +34,7 @@ mod store;
 mod traffic;
 mod units;
 mod verify;
+mod why;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         traffic::trials(),
         units::trials(),
         verify::trials(),
+        why::trials(),
     ]
     .into_iter()
     .flatten()
