@@ -129,7 +129,8 @@ fn facts(endpoint: &EndpointReport, served: &ServedCertificate) -> Vec<String> {
                 .map(ToOwned::to_owned),
         );
     }
-    let probe = |finding: &&Finding| finding.code == "probe.answer";
+    let probe =
+        |finding: &&Finding| finding.code.starts_with("probe.") && finding.severity == Severity::Ok;
     let probe = endpoint.findings.iter().find(probe);
     facts.extend(probe.map(|finding| finding.evidence.clone()));
     facts
