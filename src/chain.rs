@@ -20,7 +20,7 @@ use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Name;
 
-use crate::finding::one_line;
+use crate::finding::excerpt;
 use crate::name::DnsName;
 use crate::time::Validity;
 
@@ -182,8 +182,8 @@ impl Certificate {
             not_after: timestamp(x509.validity().not_after.timestamp())?,
         };
         Ok(Self {
-            subject: one_line(&x509.subject().to_string()),
-            issuer: one_line(&x509.issuer().to_string()),
+            subject: excerpt(&x509.subject().to_string(), MOST_WORDS),
+            issuer: excerpt(&x509.issuer().to_string(), MOST_WORDS),
             subject_der: x509.subject().as_raw().to_vec(),
             issuer_der: x509.issuer().as_raw().to_vec(),
             common_name: common_name(x509.subject()),
@@ -235,7 +235,7 @@ fn common_name(name: &X509Name<'_>) -> Option<String> {
     name.iter_by_oid(&OID_X509_COMMON_NAME)
         .last()
         .and_then(|attribute| attribute.as_str().ok())
-        .map(one_line)
+        .map(|name| excerpt(name, MOST_WORDS))
 }
 
 fn alternative_names(x509: &X509Certificate<'_>) -> Result<Vec<String>, &'static str> {
@@ -250,7 +250,7 @@ fn alternative_names(x509: &X509Certificate<'_>) -> Result<Vec<String>, &'static
         .general_names
         .iter()
         .filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some(one_line(name)),
+            GeneralName::DNSName(name) => Some(excerpt(name, MOST_WORDS)),
             GeneralName::IPAddress(octets) => ip_address(octets),
             _ => None,
         })
@@ -423,6 +423,8 @@ pub struct KeyError;
 /// Let's Encrypt sends four; sixteen leaves room for any public or private hierarchy.
 const MAX_CERTIFICATES: usize = 16;
 const MAX_CERTIFICATE: usize = 64 * 1024;
+/// Characters that are kept of a name: no name of DNS or of a real CA has more
+const MOST_WORDS: usize = 300;
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,7 @@ use x509_parser::oid_registry::{
     OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS, OID_PKIX_ACCESS_DESCRIPTOR_OCSP, Oid,
 };
 
-use crate::finding::one_line;
+use crate::finding::excerpt;
 
 /// What a certificate may be used for
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,7 +90,7 @@ fn url(access: &AuthorityInfoAccess<'_>, method: &Oid<'_>) -> Option<String> {
 
 fn uri(name: &GeneralName<'_>) -> Option<String> {
     match name {
-        GeneralName::URI(url) => Some(one_line(url)),
+        GeneralName::URI(url) => Some(excerpt(url, MOST_OF_URL)),
         _ => None,
     }
 }
@@ -99,3 +99,5 @@ fn uri(name: &GeneralName<'_>) -> Option<String> {
 const TLS_FEATURE: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x18];
 /// A list of the one feature 5, in DER: no CA issues with another
 const STATUS_REQUEST: &[u8] = &[0x30, 0x03, 0x02, 0x01, 0x05];
+/// Characters that are kept of a URL
+const MOST_OF_URL: usize = 500;

@@ -249,3 +249,6 @@ pub const NO_ROUTE: &str = "connect.no_route";
 const UNRECOGNIZED_NAME: &str = "unrecognized_name";
 const PROTOCOL_VERSION: &str = "protocol_version";
 const OLD: &str = "browsers refuse it: let `ssl_protocols` name TLSv1.2 and TLSv1.3";
+
+#[cfg(test)]
+mod tests;

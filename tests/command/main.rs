@@ -19,6 +19,7 @@ mod daemon;
 mod demo;
 mod docker;
 mod faults;
+mod hostile;
 mod notify;
 mod obtain;
 mod renew;

@@ -55,8 +55,12 @@ impl Authority {
 
     /// The same, for this key
     pub(crate) fn issue_for(&self, wish: &Wish<'_>, key: KeyPair) -> Leaf {
-        let certificate = wish
-            .params()
+        self.issue_as(wish.params(), key)
+    }
+
+    /// A leaf of any kind
+    pub(crate) fn issue_as(&self, params: CertificateParams, key: KeyPair) -> Leaf {
+        let certificate = params
             .signed_by(&key, &self.issuer)
             .expect("a leaf can be made");
         Leaf {
