@@ -17,13 +17,12 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::{self, MissedTickBehavior, sleep, timeout};
 
-use crate::config::{Config, ConfigError, Domain, Environment, Nginx};
+use crate::config::{Config, ConfigError, Environment, Nginx};
 use crate::finding::chain_of_causes;
 use crate::name::DnsName;
-use crate::notify::{self, Look};
-use crate::pipeline::{Context, Occasion, Options, Patience, Retry, chance};
+use crate::pipeline::{Patience, Retry, chance};
 use crate::report::Report;
-use crate::run::{self, RunError};
+use crate::run::RunError;
 use crate::store::lock::{Attempt, Lock, LockError};
 use crate::store::{Store, StoreError};
 use crate::systemd;
@@ -31,10 +30,12 @@ use crate::time::display;
 
 pub mod agenda;
 mod log;
+mod look;
 pub mod sweeps;
 mod watch;
 
 use agenda::Agenda;
+use look::{Heartbeat, look};
 use sweeps::{SweepError, Sweeps};
 use watch::Watch;
 
@@ -373,42 +374,6 @@ fn tell_of_sweeps(outcome: Result<(), SweepError>) {
     if let Err(error) = outcome {
         tracing::error!(error = %chain_of_causes(&error), "sweeps may not come");
     }
-}
-
-/// Whether the dead man's switch hears of a pass
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heartbeat {
-    /// Of one over all domains, if all is well
-    IfWell,
-    Never,
-}
-
-/// One pass over these domains, and the alerts that follow from it
-async fn look(
-    setup: Setup,
-    settings: Arc<Settings>,
-    names: BTreeSet<DnsName>,
-    heartbeat: Heartbeat,
-    retry: Retry,
-) -> Result<Report, RunError> {
-    let Settings { config, store } = &*settings;
-    let context = Context::new(config, store, setup.provider, (setup.clock)());
-    let options = Options {
-        occasion: Occasion::Sweep,
-        retry,
-        ..Options::default()
-    };
-    let domains: Vec<&Domain> = config
-        .enabled()
-        .filter(|domain| names.contains(&domain.name))
-        .collect();
-    let report = run::obtain(&context, &options, &domains).await?;
-    let mut troubles = notify::after(&context, &report, Look::AtWhatIsServed).await;
-    if heartbeat == Heartbeat::IfWell {
-        troubles.extend(notify::heartbeat(&context, &report).await);
-    }
-    troubles.iter().for_each(log::tell_trouble);
-    Ok(report)
 }
 
 /// Waits for the end of the pass that runs, if one does
