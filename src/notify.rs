@@ -5,7 +5,7 @@
 //! the next pass, for each channel by what it was told itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -53,13 +53,18 @@ pub enum Look {
 /// The report may be of a part of the domains. What comes back is what went wrong, as warnings: an
 /// alert that nobody could be told is no failure of the pass. Takes [`PATIENCE`] at most. Dropping
 /// the future leaves what was told unremembered, so that it is told again.
-pub async fn after(context: &Context<'_>, report: &Report, look: Look) -> Vec<Finding> {
+pub async fn after(
+    context: &Context<'_>,
+    report: &Report,
+    look: Look,
+    unkept: &Unkept,
+) -> Vec<Finding> {
     let config = context.config;
     if config.notify.is_empty() {
         return Vec::new();
     }
     let now = context.now();
-    let mut memory = Memory::of(context.store);
+    let mut memory = Memory::of(context.store, unkept);
     let mut alerts = memory.told.clone();
     let identities: Vec<String> = config.notify.iter().map(identity).collect();
     let wanted = config.notify.iter().map(|channel| &channel.on);
@@ -79,7 +84,7 @@ pub async fn after(context: &Context<'_>, report: &Report, look: Look) -> Vec<Fi
             findings.push(error.warning(&told.channel.label()));
         }
     }
-    memory.keep(context.store, alerts);
+    memory.keep(context.store, alerts, unkept);
     findings.extend(memory.trouble.as_ref().map(forgetful));
     findings
 }
@@ -136,30 +141,61 @@ enum Delivery {
     InPart(Undelivered),
 }
 
+/// What was told, as long as it cannot be kept on disk
+///
+/// With it a daemon whose state directory cannot be written tells nothing twice. A clone shares it.
+#[derive(Clone, Debug, Default)]
+pub struct Unkept(Arc<Mutex<Option<Alerts>>>);
+
+impl Unkept {
+    fn told(&self) -> Option<Alerts> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, told: Option<Alerts>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = told;
+    }
+}
+
 /// What was told before, and what is wrong with the memory of it
 struct Memory {
+    /// What is on disk; `None` where that cannot be read
+    kept: Option<Alerts>,
     told: Alerts,
     trouble: Option<RecordError>,
 }
 
 impl Memory {
-    fn of(store: &Store) -> Self {
-        let (told, trouble) = match store.alerts() {
-            Ok(told) => (told, None),
-            Err(error) => (Alerts::default(), Some(error)),
+    fn of(store: &Store, unkept: &Unkept) -> Self {
+        let (kept, trouble) = match store.alerts() {
+            Ok(kept) => (Some(kept), None),
+            Err(error) => (None, Some(error)),
         };
-        Self { told, trouble }
+        let told = unkept.told().or_else(|| kept.clone());
+        Self {
+            kept,
+            told: told.unwrap_or_default(),
+            trouble,
+        }
     }
 
     /// Keeps what was told now, if there is news; one that was damaged is written anew
-    fn keep(&mut self, store: &Store, told: Alerts) {
-        let is_kept = match &self.trouble {
-            None => told == self.told,
-            Some(RecordError::Newer { .. }) => true,
-            Some(_) => false,
-        };
-        if !is_kept && let Err(error) = store.save_alerts(&told) {
-            self.trouble = Some(error);
+    fn keep(&mut self, store: &Store, told: Alerts, unkept: &Unkept) {
+        if matches!(self.trouble, Some(RecordError::Newer { .. })) {
+            return unkept.set(Some(told));
+        }
+        if self.kept.as_ref() == Some(&told) {
+            return unkept.set(None);
+        }
+        match store.save_alerts(&told) {
+            Ok(()) => unkept.set(None),
+            Err(error) => {
+                self.trouble = Some(error);
+                unkept.set(Some(told));
+            }
         }
     }
 }

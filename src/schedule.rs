@@ -20,6 +20,7 @@ use tokio::time::{self, MissedTickBehavior, sleep, timeout};
 use crate::config::{Config, ConfigError, Environment, Nginx};
 use crate::finding::chain_of_causes;
 use crate::name::DnsName;
+use crate::notify::Unkept;
 use crate::pipeline::{Patience, Retry, chance};
 use crate::report::Report;
 use crate::run::RunError;
@@ -35,7 +36,7 @@ pub mod sweeps;
 mod watch;
 
 use agenda::Agenda;
-use look::{Heartbeat, look};
+use look::{Heartbeat, Task, look};
 use sweeps::{SweepError, Sweeps};
 use watch::Watch;
 
@@ -135,6 +136,10 @@ struct Daemon {
     retry: Retry,
     /// Whether a sweep did not come about
     owes_sweep: bool,
+    /// Passes in a row that did not come about
+    put_off: u32,
+    /// What was told where the state directory cannot be written
+    unkept: Unkept,
     /// Domains whose container started while a pass ran
     started: BTreeMap<DnsName, Timestamp>,
     /// When the containers of each target were last looked at because one had started
@@ -156,6 +161,8 @@ impl Daemon {
             troubled: BTreeSet::new(),
             retry: Retry::AfterBackoff,
             owes_sweep: false,
+            put_off: 0,
+            unkept: Unkept::default(),
             looks: BTreeMap::new(),
             started: BTreeMap::new(),
         };
@@ -227,8 +234,14 @@ impl Daemon {
             return None;
         }
         systemd::status(&format!("looking at {}", count(domains.len())));
-        let (setup, settings) = (self.setup.clone(), self.settings.clone());
-        let work = look(setup, settings, domains.clone(), heartbeat, retry);
+        let task = Task {
+            domains: domains.clone(),
+            heartbeat,
+            retry,
+            put_off: self.put_off,
+            unkept: self.unkept.clone(),
+        };
+        let work = look(self.setup.clone(), self.settings.clone(), task);
         Some(Pass {
             is_sweep,
             domains,
@@ -247,11 +260,13 @@ impl Daemon {
         };
         match result {
             Ok(report) => {
+                self.put_off = 0;
                 log::tell(&report, &mut self.troubled);
                 self.agenda.note(&report, now);
             }
             Err(error) => {
                 tracing::warn!(error = %chain_of_causes(&error), "the pass is put off");
+                self.put_off = self.put_off.saturating_add(1);
                 self.agenda.postpone(domains, now);
                 self.owes_sweep |= is_sweep;
             }
@@ -317,6 +332,8 @@ impl Daemon {
         let settings = Settings::read(&self.setup)?;
         if settings.store.state() != self.settings.store.state() {
             self.only = claim(&settings.store)?;
+            // That one has a memory of its own.
+            self.unkept = Unkept::default();
         }
         Ok(settings)
     }

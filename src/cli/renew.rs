@@ -10,7 +10,7 @@ use super::error::CliError;
 use super::obtain::{conclude, enabled, pass, store};
 use super::{Ended, crypto_provider, now, simulated};
 use crate::config::{Config, Environment};
-use crate::notify::{self, Look};
+use crate::notify::{self, Look, Unkept};
 use crate::pipeline::{Context, Mode, Occasion, Options};
 use crate::report::{Report, text};
 
@@ -74,8 +74,10 @@ fn options(args: &Renew, config: &Config, now: Timestamp) -> Options {
 
 /// Tells who is to be told, and on stderr what went wrong with that: it changes no exit status
 async fn tell(global: &Global, context: &Context<'_>, report: &Report) {
+    // Nothing is told after this.
+    let unkept = Unkept::default();
     let (mut findings, late) = tokio::join!(
-        notify::after(context, report, Look::AtWhatIsDue),
+        notify::after(context, report, Look::AtWhatIsDue, &unkept),
         notify::heartbeat(context, report)
     );
     findings.extend(late);

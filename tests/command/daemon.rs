@@ -273,6 +273,50 @@ fn a_ca_that_is_down_is_tried_again_and_the_daemon_stays() {
     daemon.wait_for("generation 1 is served for its name");
 }
 
+/// A directory where a file of certd's should be, in which nothing can be written
+fn block(host: &Host, file: &str) {
+    // It may not have been written yet.
+    let _ = std::fs::remove_file(host.place.path(file));
+    std::fs::create_dir(host.place.path(file)).expect("the place is writable");
+}
+
+#[test]
+fn passes_that_do_not_come_about_are_told_from_the_second_on_and_so_is_their_end() {
+    let hook = Hook::start();
+    let host = proven();
+    let config = host.place.read("domains.toml");
+    let channel = format!(
+        "[[notify]]\nkind = \"webhook\"\nurl = \"{}\"\n",
+        hook.url("/")
+    );
+    host.place.write("domains.toml", config + &channel);
+    let daemon = Daemon::start(&host);
+    wait_until_idle(&host, &daemon);
+    // Neither a pass nor the memory of alerts is possible then.
+    block(&host, "state/lock");
+    block(&host, "state/alerts.json");
+    let look = || daemon.wait_for_a_pass(|| daemon.signal(Signal::SIGHUP));
+    look();
+    daemon.wait_for("the pass is put off");
+    assert!(hook.told().is_empty(), "{daemon}");
+    let both = |event: &str| vec![format!("{event} {MESSENGER}"), format!("{event} {SHOP}")];
+    for _ in 0..3 {
+        look();
+        assert_eq!(hook.told(), [both("failed")], "{daemon}");
+    }
+    let entry = &hook.requests()[0].json()["domains"][0];
+    assert_eq!(entry["code"], "run.lock");
+    let summary = entry["summary"].as_str().expect("words");
+    assert!(
+        summary.starts_with("no pass comes about: the lock cannot be taken"),
+        "{summary}"
+    );
+    assert!(entry["not_after"].is_string(), "{entry}");
+    std::fs::remove_dir(host.place.path("state/lock")).expect("it is empty");
+    look();
+    assert_eq!(hook.told(), [both("failed"), both("recovered")], "{daemon}");
+}
+
 #[test]
 fn a_second_daemon_does_not_start() {
     let host = proven();

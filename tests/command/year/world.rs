@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use certd::config::{Config, Domain, Environment};
-use certd::notify::{self, Look};
+use certd::notify::{self, Look, Unkept};
 use certd::pipeline::{Context, Occasion, Options};
 use certd::report::{Outcome, Report, Verdict};
 use certd::run;
@@ -202,7 +202,7 @@ impl World {
         let work = async {
             let report = run::obtain(&context, &options, &domains).await;
             let report = report.expect("nobody else is at work");
-            let troubles = notify::after(&context, &report, look).await;
+            let troubles = notify::after(&context, &report, look, &Unkept::default()).await;
             assert!(troubles.is_empty(), "{troubles:?}");
             report
         };
