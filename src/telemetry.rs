@@ -1,12 +1,17 @@
 //! The log on stderr.
 
+use std::fmt;
 use std::io;
 
 use clap::ValueEnum;
+use nix::sys::stat::fstat;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::fmt::layer;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, layer};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// Form of the log
@@ -48,9 +53,51 @@ pub fn start(level: LogLevel, format: LogFormat) {
         .with_ansi(false);
     // Only a second start can fail, and then the first one holds.
     let _ = match format {
+        LogFormat::Text if is_journal() => log.with(lines.event_format(Journal)).try_init(),
         LogFormat::Text => log.with(lines).try_init(),
         LogFormat::Json => log.with(lines.json()).try_init(),
     };
+}
+
+/// Whether stderr is systemd's journal
+///
+/// `$JOURNAL_STREAM` alone does not say so: a child whose stderr was led elsewhere inherits it
+/// (systemd.exec(5)).
+fn is_journal() -> bool {
+    let (Ok(stream), Ok(stderr)) = (std::env::var("JOURNAL_STREAM"), fstat(io::stderr())) else {
+        return false;
+    };
+    stream == format!("{}:{}", stderr.st_dev, stderr.st_ino)
+}
+
+/// A line for systemd's journal: its priority as in sd-daemon(3), without the time and the level,
+/// which the journal shows by itself
+struct Journal;
+
+impl<S, N> FormatEvent<S, N> for Journal
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let priority = match *event.metadata().level() {
+            Level::ERROR => "<3>",
+            Level::WARN => "<4>",
+            Level::INFO => "<6>",
+            Level::DEBUG | Level::TRACE => "<7>",
+        };
+        let mut words = String::new();
+        context.format_fields(Writer::new(&mut words), event)?;
+        // A line without a priority would have that of the whole stream.
+        words
+            .lines()
+            .try_for_each(|line| writeln!(writer, "{priority}{line}"))
+    }
 }
 
 fn usual(level: LogLevel) -> Targets {

@@ -56,27 +56,40 @@ fn tell_domain(domain: &DomainReport) {
 
 /// Logs what concerns no domain
 pub(super) fn tell_trouble(finding: &Finding) {
-    let (code, words) = (finding.code, words_of(finding));
-    tracing::warn!(code, "{words}");
+    let code = finding.code;
+    tracing::warn!(code, "{}", in_a_line(&finding.evidence));
+    for line in cure(finding) {
+        tracing::warn!("{line}");
+    }
 }
 
 fn tell_finding(domain: &str, finding: &Finding) {
-    let (code, words) = (finding.code, words_of(finding));
+    let (code, evidence) = (finding.code, in_a_line(&finding.evidence));
     match finding.severity {
-        Severity::Failure => tracing::error!(domain, code, "{words}"),
-        Severity::Warning => tracing::warn!(domain, code, "{words}"),
-        Severity::Note => tracing::info!(domain, code, "{words}"),
-        Severity::Ok => {}
+        Severity::Failure => tracing::error!(domain, code, "{evidence}"),
+        Severity::Warning => tracing::warn!(domain, code, "{evidence}"),
+        Severity::Note => tracing::info!(domain, code, "{evidence}"),
+        Severity::Ok => return,
+    }
+    // Of the same level, so that whoever filters by it reads what to do too.
+    for line in cure(finding) {
+        match finding.severity {
+            Severity::Failure => tracing::error!(domain, "{line}"),
+            Severity::Warning => tracing::warn!(domain, "{line}"),
+            _ => tracing::info!(domain, "{line}"),
+        }
     }
 }
 
-/// What was seen, and what to do
-fn words_of(finding: &Finding) -> String {
-    let evidence = in_a_line(&finding.evidence);
-    match &finding.cure {
-        Some(cure) => format!("{evidence} -> {}", in_a_line(cure)),
-        None => evidence,
-    }
+/// What to do, a record a line: there may be lines to copy
+fn cure(finding: &Finding) -> impl Iterator<Item = String> {
+    let lines = finding.cure.iter().flat_map(|cure| cure.lines());
+    let lines = lines.enumerate().map(|(number, line)| {
+        let sign = if number == 0 { "->" } else { "  " };
+        let indent = line.len() - line.trim_start().len();
+        format!("{sign} {:indent$}{}", "", one_line(line))
+    });
+    lines.filter(|line| !line.trim().is_empty())
 }
 
 /// Words of several lines as one: a log is searched by the line

@@ -273,6 +273,39 @@ fn a_ca_that_is_down_is_tried_again_and_the_daemon_stays() {
     daemon.wait_for("generation 1 is served for its name");
 }
 
+#[test]
+fn in_the_journal_each_line_has_a_priority_and_what_to_do_stands_alone() {
+    let host = proven();
+    misconfigure(&host, MESSENGER, SHOP);
+    host.web.restart().expect("it starts");
+    let daemon = Daemon::start_in_journal(&host);
+    daemon.wait_for("code=\"proof.other_lineage\"");
+    wait_until_idle(&host, &daemon);
+    let log = daemon.log();
+    let mut lines = log.lines();
+    assert!(
+        lines.all(|line| line.starts_with("<3>") || line.starts_with("<6>")),
+        "{log}"
+    );
+    let first = log.lines().next().expect("a line");
+    assert!(first.starts_with("<6>certd runs domains=2"), "{log}");
+    let seen = log
+        .lines()
+        .position(|line| line.contains("proof.other_lineage"));
+    let failure: Vec<&str> = log.lines().skip(seen.expect("a line")).collect();
+    assert!(
+        failure[0].starts_with("<3>") && !failure[0].contains("->"),
+        "{log}"
+    );
+    assert!(failure[1].starts_with("<3>-> "), "{log}");
+    drop(daemon);
+    // Elsewhere nobody adds the time.
+    let daemon = Daemon::start_with(&host, |command| {
+        command.env("JOURNAL_STREAM", "8:12345");
+    });
+    daemon.wait_for("  INFO certd runs");
+}
+
 /// A directory where a file of certd's should be, in which nothing can be written
 fn block(host: &Host, file: &str) {
     // It may not have been written yet.

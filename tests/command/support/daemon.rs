@@ -1,14 +1,15 @@
 //! `certd run`, with a stand-in for systemd and an eye on its log.
 
 use std::fmt;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, PipeWriter, pipe};
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::fstat;
 use nix::unistd::Pid;
 
 use super::Host;
@@ -28,15 +29,27 @@ impl Daemon {
 
     /// The same, with a command that is changed before
     pub(crate) fn start_with(host: &Host, change: impl FnOnce(&mut Command)) -> Self {
+        Self::begin(host, |command, _| change(command))
+    }
+
+    /// The same, its log being systemd's journal
+    pub(crate) fn start_in_journal(host: &Host) -> Self {
+        Self::begin(host, |command, log| {
+            let log = fstat(log).expect("it is open");
+            command.env("JOURNAL_STREAM", format!("{}:{}", log.st_dev, log.st_ino));
+        })
+    }
+
+    fn begin(host: &Host, change: impl FnOnce(&mut Command, &PipeWriter)) -> Self {
         let socket = host.place.path("notify.sock");
         // A daemon that ran here before has left its own.
         let _ = std::fs::remove_file(&socket);
         let systemd = UnixDatagram::bind(&socket).expect("a socket");
         let mut command = host.place.certd(&["run"]);
-        command.env("NOTIFY_SOCKET", &socket).stderr(Stdio::piped());
-        change(&mut command);
-        let mut child = command.spawn().expect("certd starts");
-        let stderr = child.stderr.take().expect("a pipe");
+        let (stderr, log) = pipe().expect("a pipe");
+        command.env("NOTIFY_SOCKET", &socket);
+        change(&mut command, &log);
+        let child = command.stderr(log).spawn().expect("certd starts");
         let (log, told) = (Arc::default(), Arc::default());
         thread::spawn({
             let log = Arc::clone(&log);
