@@ -166,6 +166,8 @@
 //! then. One message a pass and channel lists all domains. Nothing of it changes what a pass comes
 //! to. The heartbeat is called after a pass over all domains that went well, and never otherwise:
 //! what cannot be told (a host that is down, a configuration that is refused) its absence tells.
+//! Passes of the daemon that do not come about are told as failures of all their domains, from the
+//! second in a row on, from the third where another certd holds the lock.
 //!
 //! **After a crash.** A running order is kept in the domain's record before anything is published,
 //! its key in `orders/<name>.key`. The next run takes it up where it is still what is wanted, and

@@ -53,8 +53,7 @@ pub(super) async fn look(
     let pass = run::obtain(&context, &options, &domains).await;
     let report = match &pass {
         Ok(report) => report,
-        // A command that runs beside the daemon is no trouble: it ends before the next try.
-        Err(_) if task.put_off == 0 => return pass,
+        Err(error) if !is_trouble(error, task.put_off) => return pass,
         Err(error) => &put_off(&context, &domains, error),
     };
     let mut troubles = notify::after(&context, report, Look::AtWhatIsServed, &task.unkept).await;
@@ -63,6 +62,17 @@ pub(super) async fn look(
     }
     troubles.iter().for_each(log::tell_trouble);
     pass
+}
+
+/// Whether it is one that a pass did not come about, after so many others in a row
+///
+/// A command that runs beside the daemon is none: most end before the next try, a minute later, and
+/// the orders of many domains before the one after that, ten minutes later.
+const fn is_trouble(error: &RunError, put_off: u32) -> bool {
+    match error {
+        RunError::Busy { .. } => put_off >= 2,
+        RunError::Lock(_) | RunError::Sweep(_) => put_off >= 1,
+    }
 }
 
 /// A pass that did not come about, as the failure of all its domains: nobody looks after them
@@ -99,7 +109,7 @@ fn finding(error: &RunError) -> Finding {
     let mut finding = Finding::from_error(error);
     finding.evidence = format!("no pass comes about: {}", finding.evidence);
     match error {
-        // That it ends by itself was not true: it has lasted for two passes.
+        // That it ends by itself was not true: it has lasted for several passes.
         RunError::Busy { holder: Some(id) } => finding.with_cure(format!(
             "see what it does:\n    ps -o pid,etime,args -p {id}"
         )),
@@ -117,6 +127,13 @@ fn live(store: &Store, name: &DnsName) -> Option<Validity> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_beside_the_daemon_is_no_trouble_at_once() {
+        let busy = RunError::Busy { holder: None };
+        let told = |put_off| is_trouble(&busy, put_off);
+        assert_eq!([0, 1, 2, 9].map(told), [false, false, true, true]);
+    }
 
     #[test]
     fn a_lock_that_is_held_for_long_is_told_with_its_holder() {
