@@ -118,6 +118,15 @@
 //! old and new workers accept side by side for a moment. A domain with `shared = true` is also
 //! proven by the live certificate of another lineage that covers the name.
 //!
+//! **Verify.** Every name at every address in a handshake of its own; each part of what is shown is
+//! judged apart ([`verify::judge`]), so that no problem hides another. A failure is what Chrome or
+//! Firefox refuse, or what contradicts the storage or the operator's demand; what only a strict client
+//! minds is a warning, what is merely odd a note. Where the handshake fails for want of a version or a
+//! suite in common, a second connection asks what the server would choose; a suite that rustls lacks
+//! is no verdict on the server. HTTP is spoken only where the handshake agreed to it, and at port 80;
+//! nothing of that fails, but for a domain's `probe`. Files are judged by the same functions. Without
+//! a target and without `--chain` it needs domains.toml, and nothing else.
+//!
 //! **Renewal.** A CA that suggests windows (RFC 9773) is asked right after issuance and then when it
 //! says; one instant of a window is chosen at random and kept. A certificate is due when that
 //! instant has come, or when the window has begun and the instant comes before the next run: outside

@@ -39,15 +39,21 @@ fn blocks(markdown: &str, language: &str) -> Vec<String> {
 #[test]
 fn the_configuration_of_the_readme_works() {
     let blocks = blocks(&file("README.md"), "toml");
-    assert_eq!(blocks.len(), 2);
+    assert_eq!(blocks.len(), 3);
     let config = parse(&blocks[0]);
     assert_eq!(config.terms, Terms::Agreed);
     assert_eq!(config.domains.len(), 1);
     assert!(config.domains[0].nginx.is_some());
-    // The second goes in front of it: it begins with a key of the top level.
-    let config = parse(&[&blocks[1][..], "[[domain]]\nname = \"example.com\"\n"].concat());
+    // The third goes in front of it: it begins with a key of the top level.
+    let config = parse(&[&blocks[2][..], "[[domain]]\nname = \"example.com\"\n"].concat());
     assert!(config.heartbeat.is_some());
     assert_eq!(config.notify.len(), 4);
+    let domain = "terms_of_service_agreed = true\n[[domain]]\nname = \"messenger.example.com\"\n";
+    let (short, long) = blocks[1].split_once("# or: ").expect("both forms");
+    let [short, long] = [short, long].map(|probe| parse(&[domain, probe].concat()));
+    let probe = |config: &Config| config.domains[0].probe.clone().expect("a probe");
+    assert_eq!(probe(&short).url, probe(&long).url);
+    assert_eq!(probe(&short).status, probe(&long).status);
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod issuance;
 mod modes;
 mod mounts;
 mod network;
+mod oracle;
 mod places;
 mod rollback;
 mod shared;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         modes::trials(),
         mounts::trials(),
         network::trials(),
+        oracle::trials(),
         places::trials(),
         rollback::trials(),
         shared::trials(),
