@@ -3,12 +3,13 @@
 use std::error::Error;
 use std::io;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub mod codes;
 
 /// How much a finding matters
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Seen and good
@@ -22,7 +23,7 @@ pub enum Severity {
 }
 
 /// One judged fact
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     /// Stable code such as `served.wrong_name`: `area.what`
     pub code: &'static str,
@@ -30,7 +31,7 @@ pub struct Finding {
     pub severity: Severity,
     /// What was seen, in one sentence without a full stop
     pub evidence: String,
-    /// What to do next; may hold lines to copy. `None` where nothing is to be done
+    /// What to do next; may hold lines to copy. Absent where nothing is to be done
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cure: Option<String>,
 }

@@ -178,6 +178,13 @@
 //! Passes of the daemon that do not come about are told as failures of all their domains, from the
 //! second in a row on, from the third where another certd holds the lock.
 //!
+//! **Formats of verify.** Each writer of [`report::verify`] is a pure function of the report. What
+//! shows red in CI is what the command fails for, warnings too with `--strict`. Words from outside
+//! can neither break a format nor forge a line of it, whatever bytes a certificate holds. A file is
+//! named by its path in the checkout ([`report::verify::checkout`]); an endpoint that stands in no
+//! file gets none that somebody could be sent to. Alerts and metrics keep their identity from run
+//! to run: fingerprints hold neither time nor address, and no two samples have the same labels.
+//!
 //! **After a crash.** A running order is kept in the domain's record before anything is published,
 //! its key in `orders/<name>.key`. The next run takes it up where it is still what is wanted, and
 //! the CA still has it: a finalized order is downloaded, never ordered again; its tokens are

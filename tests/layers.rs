@@ -62,6 +62,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli", "telemetry"]),
     ("indicatif", &["cli"]),
     ("lettre", &["notify"]),
+    ("quick_xml", &["report"]),
+    ("schemars", &["finding", "report"]),
     ("toml", &["config"]),
     ("croner", &["time"]),
     ("sd_notify", &["systemd"]),

@@ -4,22 +4,33 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::Serialize;
 
-use crate::finding::{Finding, Severity};
+use super::SCHEMA_VERSION;
+use crate::finding::{Finding, Severity, one_line};
 use crate::time::serialize_millis;
 
+pub mod checkout;
+pub mod github;
+pub mod junit;
+pub mod prometheus;
+pub mod sarif;
+
 /// All endpoints that were looked at
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct VerifyReport {
     /// Version of this JSON form
+    #[schemars(extend("const" = SCHEMA_VERSION))]
     pub schema_version: u32,
     /// Always `verify`
+    #[schemars(extend("const" = "verify"))]
     pub command: &'static str,
     /// When it began
     pub started: Timestamp,
     /// How long it took
     #[serde(rename = "elapsed_millis", serialize_with = "serialize_millis")]
+    #[schemars(with = "u64")]
     pub elapsed: Duration,
     /// Each name at each address and port
     pub endpoints: Vec<EndpointReport>,
@@ -34,10 +45,24 @@ impl VerifyReport {
             .max()
             .unwrap_or(Severity::Ok)
     }
+
+    /// How many endpoints are as bad as this, and no worse
+    pub fn count(&self, severity: Severity) -> usize {
+        let of_it = |endpoint: &&EndpointReport| endpoint.severity == severity;
+        self.endpoints.iter().filter(of_it).count()
+    }
+
+    /// The JSON Schema of this form (draft 2020-12): what is always there is required in it
+    pub fn schema() -> Schema {
+        SchemaSettings::draft2020_12()
+            .for_serialize()
+            .into_generator()
+            .into_root_schema_for::<Self>()
+    }
 }
 
 /// One name at one address
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct EndpointReport {
     /// Name that was asked for
     pub name: String,
@@ -46,10 +71,10 @@ pub struct EndpointReport {
     pub domain: Option<String>,
     /// Address and port, the port alone where the name has no address, or the file that was judged
     pub address: String,
-    /// Port; `None` for a file
+    /// Port; absent for a file
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// Where it was asked for; `None` for what stood on the command line
+    /// Where it was asked for; absent for what stood on the command line
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
     /// The worst of the findings
@@ -64,11 +89,19 @@ pub struct EndpointReport {
     pub findings: Vec<Finding>,
     /// How long the connection and handshake took
     #[serde(rename = "elapsed_millis", serialize_with = "serialize_millis")]
+    #[schemars(with = "u64")]
     pub elapsed: Duration,
 }
 
+impl EndpointReport {
+    /// What tells it from others: `name address`
+    pub fn label(&self) -> String {
+        one_line(&format!("{} {}", self.name, self.address))
+    }
+}
+
 /// Where an endpoint was asked for
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Origin {
     /// domains.toml, or the list of targets
     pub file: PathBuf,
@@ -77,7 +110,7 @@ pub struct Origin {
 }
 
 /// What a web server says beside its certificate; nothing of it fails
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct HttpReport {
     /// HTTP status of `/` over TLS
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,7 +124,7 @@ pub struct HttpReport {
 }
 
 /// A certificate seen in a handshake
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ServedCertificate {
     /// Common Name, if there is one
     pub common_name: Option<String>,
@@ -136,4 +169,21 @@ pub struct ServedCertificate {
     pub ocsp_stapled: bool,
     /// Signed certificate timestamps in it (RFC 6962)
     pub scts: usize,
+}
+
+/// Words from outside on the lines that they have: control characters, which could end a command of
+/// a CI system or draw on its log, become blanks
+fn printable(words: &str) -> String {
+    let visible = |c: char| if c.is_control() && c != '\n' { ' ' } else { c };
+    words.trim_end().chars().map(visible).collect()
+}
+
+/// A finding in words: what was seen, and below it what to do
+fn in_words(finding: &Finding) -> String {
+    let cure = finding.cure.as_deref().unwrap_or_default();
+    let evidence = one_line(&finding.evidence);
+    match cure.is_empty() {
+        true => evidence,
+        false => format!("{evidence}\n-> {}", printable(cure).replace('\n', "\n   ")),
+    }
 }
