@@ -31,6 +31,7 @@ mod obtain;
 mod progress;
 mod renew;
 mod run;
+mod schema;
 mod simulated;
 mod status;
 mod verify;
@@ -96,6 +97,10 @@ impl From<Ended> for ExitCode {
 }
 
 fn run_command(args: Args) -> Result<Ended, CliError> {
+    // Before anything is done whose result could not be printed then.
+    if !matches!(args.command, Command::Verify(_)) {
+        refuse_formats_of_verify(args.global.format)?;
+    }
     let environment = Environment {
         config: std::env::var_os("CERTD_CONFIG")
             .filter(|path| !path.is_empty())
@@ -123,6 +128,7 @@ fn run_command(args: Args) -> Result<Ended, CliError> {
                 Command::Why(own) => why::run(&args.global, own, &environment).await,
                 Command::Notify(_) => notify::run(&args.global, &environment).await,
                 Command::Status => status::run(&args.global, &environment),
+                Command::Schema(own) => schema::run(&args.global, own),
                 #[cfg(feature = "sandbox")]
                 Command::Demo(own) => demo::run(&args.global, own, &environment, &rubbish).await,
             }
@@ -199,20 +205,32 @@ fn not_supported_yet(error: &clap::Error) -> Option<String> {
     }
 }
 
-/// Writes a report to stdout in the format that was asked for
+fn refuse_formats_of_verify(format: Format) -> Result<(), CliError> {
+    match format.is_of_verify() {
+        true => Err(CliError::FormatOfVerify {
+            format: format.as_str(),
+        }),
+        false => Ok(()),
+    }
+}
+
+/// Writes a report to stdout as text or JSON
 fn print_report<R: Serialize>(
     report: &R,
     format: Format,
     color: Color,
     text: impl FnOnce(&R, &mut Out) -> io::Result<()>,
 ) -> Result<(), CliError> {
+    refuse_formats_of_verify(format)?;
     print(color, |out| match format {
         Format::Text => text(report, out),
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut *out, report)?;
-            writeln!(out)
-        }
+        _ => write_json(report, out),
     })
+}
+
+fn write_json<S: Serialize>(value: &S, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)
 }
 
 /// Writes to stdout

@@ -248,7 +248,8 @@ fn the_readme_names_each_command_and_option_of_obtain() {
     assert_eq!(
         commands,
         [
-            "obtain", "renew", "run", "check", "verify", "why", "notify", "status", "demo", "help"
+            "obtain", "renew", "run", "check", "verify", "why", "notify", "status", "schema", "demo",
+            "help"
         ]
     );
     for command in commands.iter().filter(|command| *command != "help") {
@@ -308,7 +309,11 @@ fn table_of_codes() -> String {
 #[test]
 fn every_file_that_the_readme_names_is_there() {
     let readme = file("README.md");
-    for named in ["examples/pebble/run.sh", "tests/run.sh", "domains.toml"] {
+    for named in [
+        "examples/pebble/run.sh",
+        "tests/run.sh",
+        "domains.toml",
+    ] {
         assert!(readme.contains(named), "{named}");
         assert!(
             Path::new(env!("CARGO_MANIFEST_DIR")).join(named).exists(),

@@ -1,16 +1,19 @@
 //! Arguments, with their help.
 
-use std::io::{IsTerminal, stderr, stdout};
+use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anstream::ColorChoice;
 use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 
 use super::simulated;
 use crate::config::{Check, Connect, MinRemaining};
 use crate::telemetry::{LogFormat, LogLevel};
+
+mod output;
+
+pub(super) use output::{Color, Format};
 
 /// One proven certificate per domain for nginx in Docker
 ///
@@ -35,13 +38,15 @@ pub(super) struct Global {
     /// Configuration to read [default: $CERTD_CONFIG, ./domains.toml, /etc/certd/domains.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// Form of the result on stdout
+    /// Form of the result on stdout; all but text and json are of `verify` alone
     #[arg(long, global = true, value_enum, default_value_t)]
     pub(super) format: Format,
     /// When to use colour; NO_COLOR is respected
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub(super) color: Color,
     /// Print a result only if something needs attention; no progress
+    ///
+    /// What `verify` prints for programs it always prints: CI takes an empty file for a failure.
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub(super) quiet: bool,
     /// Log what is done; twice for details
@@ -150,6 +155,11 @@ pub(super) enum Command {
     Notify(Notify),
     /// Show every certificate: names, expiry, state, last result
     Status,
+    /// Print the JSON Schema of a report
+    ///
+    /// Of what `--format json` prints, in the version that this certd has (draft 2020-12). Fields
+    /// may be added within a version: a reader passes over those that it does not know.
+    Schema(SchemaArguments),
     /// Show the whole loop on this machine, with nothing installed
     ///
     /// Needs no domain, no Docker, no network and no rights. Starts a CA, a DNS server, a web
@@ -172,7 +182,12 @@ impl Command {
             Self::Renew(own) if own.simulate.is_some() => "",
             Self::Obtain(_) | Self::Renew(_) => "; published tokens are removed",
             Self::Check(_) => "; what was written to be read back is removed",
-            Self::Run | Self::Verify(_) | Self::Why(_) | Self::Notify(_) | Self::Status => "",
+            Self::Run
+            | Self::Verify(_)
+            | Self::Why(_)
+            | Self::Notify(_)
+            | Self::Status
+            | Self::Schema(_) => "",
             #[cfg(feature = "sandbox")]
             Self::Demo(_) => "; nothing runs any more",
         }
@@ -403,6 +418,20 @@ pub(super) struct Notify {
     test: bool,
 }
 
+/// Arguments of `schema`
+#[derive(Arguments, Debug)]
+pub(super) struct SchemaArguments {
+    /// Command that prints the report
+    #[arg(value_name = "REPORT", value_enum)]
+    pub(super) report: DescribedReport,
+}
+
+/// A report whose schema is published
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum DescribedReport {
+    Verify,
+}
+
 /// Arguments of `demo`
 #[cfg(feature = "sandbox")]
 #[derive(Arguments, Debug)]
@@ -446,55 +475,6 @@ impl SkippedCheck {
     }
 }
 
-/// Form of a result
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
-    /// For people
-    #[default]
-    Text,
-    /// For programs, with a version
-    Json,
-}
-
-/// When to use colour
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum Color {
-    /// On a terminal
-    #[default]
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
-}
-
-impl Color {
-    pub(super) fn for_stdout(self) -> ColorChoice {
-        self.choice(|| AutoChoice::of(&stdout()))
-    }
-
-    pub(super) fn for_stderr(self) -> ColorChoice {
-        self.choice(|| AutoChoice::of(&stderr()))
-    }
-
-    fn choice(self, auto: impl FnOnce() -> ColorChoice) -> ColorChoice {
-        match self {
-            Self::Auto => auto(),
-            Self::Always => ColorChoice::Always,
-            Self::Never => ColorChoice::Never,
-        }
-    }
-}
-
-/// anstream's own decision: a terminal, NO_COLOR, CLICOLOR
-struct AutoChoice;
-
-impl AutoChoice {
-    fn of(stream: &impl anstream::stream::RawStream) -> ColorChoice {
-        anstream::AutoStream::choice(stream)
-    }
-}
-
 /// Commands and options of the design that have not landed
 pub(super) const LATER: [&str; 9] = [
     "man",
@@ -505,5 +485,4 @@ pub(super) const LATER: [&str; 9] = [
     "import",
     "init",
     "completions",
-    "schema",
 ];

@@ -37,6 +37,8 @@ pub(super) enum CliError {
     UnknownIssuer { name: String, known: Vec<String> },
     #[error("`{what}` is not supported yet")]
     NotSupported { what: String },
+    #[error("`--format {format}` is of `certd verify` alone")]
+    FormatOfVerify { format: &'static str },
     #[error("no enabled domain is configured")]
     NoDomain,
     #[error("nothing says when renewals run")]
@@ -85,6 +87,7 @@ impl CliError {
             | Self::Name { .. }
             | Self::UnknownIssuer { .. }
             | Self::NotSupported { .. }
+            | Self::FormatOfVerify { .. }
             | Self::NoDomain
             | Self::NoSchedule
             | Self::NoChannel { .. }
@@ -156,6 +159,9 @@ impl CliError {
                 ))
             }
             Self::UnknownIssuer { known, .. } => Some(format!("known are {}", known.join(", "))),
+            Self::FormatOfVerify { .. } => {
+                Some("every other command has `text` and `json`".to_owned())
+            }
             Self::NoDomain => Some("a domain with enabled = false is left out by --all".to_owned()),
             Self::NoSchedule => Some("`[renewal] schedule` of domains.toml does".to_owned()),
             Self::NoChannel { .. } => Some(

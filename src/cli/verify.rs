@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::args::{Global, StartTls, Verify};
 use super::error::CliError;
-use super::{Ended, crypto_provider, now, print_report};
+use super::{Ended, crypto_provider, now};
 use crate::chain::{Chain, public_key_of};
 use crate::config::{Config, ConfigError, Domain, Environment, MinRemaining, defaults};
 use crate::facts::Opening;
@@ -21,12 +21,12 @@ use crate::net::tls::Observer;
 use crate::pipeline::installed::{expected_of, known_certificates};
 use crate::pipeline::verify::{Demand, Http, Means, OnDisk, Subject, judge_file, verify};
 use crate::report::SCHEMA_VERSION;
-use crate::report::text;
 use crate::report::verify::{Origin, VerifyReport};
 use crate::store::Store;
 use crate::verify::judge::Known;
 use crate::verify::path::Trust;
 
+mod formats;
 mod targets;
 
 use targets::Target;
@@ -38,11 +38,7 @@ pub(super) async fn run(
 ) -> Result<Ended, CliError> {
     let report = report(global, args, environment, now()).await?;
     let severity = report.severity();
-    if !(global.quiet && severity < Severity::Warning) {
-        print_report(&report, global.format, global.color, |report, out| {
-            text::verify(report, out)
-        })?;
-    }
+    formats::print_report(global, &report, fails_from(args))?;
     Ok(match severity >= fails_from(args) {
         true => Ended::Failed,
         false => Ended::Well,

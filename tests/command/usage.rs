@@ -15,6 +15,7 @@ fn help_of_every_command_fits_80_columns() {
         ("help_why", &["why", "--help"]),
         ("help_notify", &["notify", "--help"]),
         ("help_status", &["status", "--help"]),
+        ("help_schema", &["schema", "--help"]),
         ("help_demo", &["demo", "--help"]),
     ] {
         // A wide terminal must not change it.
@@ -59,7 +60,6 @@ fn commands_to_come_are_not_supported_yet() {
         "init",
         "completions",
         "man",
-        "schema",
     ] {
         let run = place.run(&[command]).exits(2);
         assert_eq!(
@@ -73,7 +73,7 @@ fn commands_to_come_are_not_supported_yet() {
 #[test]
 fn unusable_arguments_are_refused_with_what_to_write() {
     let place = Place::with(CONFIG);
-    let runs: [&[&str]; 21] = [
+    let runs: [&[&str]; 23] = [
         &[],
         &["obtian"],
         &["frobnicate"],
@@ -94,7 +94,9 @@ fn unusable_arguments_are_refused_with_what_to_write() {
         &["status", "--format", "yaml"],
         &["status", "--color", "sometimes"],
         &["status", "-q", "-v"],
-        &["verify", "--format", "junit", "shop.example.com"],
+        &["status", "--format", "junit"],
+        &["schema"],
+        &["schema", "obtain"],
     ];
     for run in runs {
         let run = place.run(run).exits(2);
