@@ -37,6 +37,7 @@ trap 'exit 143' TERM
 
 command -v cargo >/dev/null || fail 'cargo is not installed' 'Rust comes from https://rustup.rs.'
 command -v lego >/dev/null || extra+=(lego)
+command -v xmllint >/dev/null || extra+=(libxml2-utils)
 command -v systemd-analyze >/dev/null || extra+=(systemd)
 # Without ensurepip Debian's Python makes no environment that certbot could be put into.
 [ -n "${CERTD_TEST_CERTBOT:-}" ] || python3 -c 'import ensurepip' 2>/dev/null ||

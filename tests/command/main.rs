@@ -19,6 +19,7 @@ mod daemon;
 mod demo;
 mod docker;
 mod faults;
+mod formats;
 mod hostile;
 mod notify;
 mod obtain;

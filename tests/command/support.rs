@@ -4,6 +4,7 @@ mod ca;
 mod certificates;
 mod daemon;
 mod docker;
+mod formats;
 mod hook;
 mod host;
 mod http;
@@ -15,6 +16,9 @@ pub(crate) use ca::Ca;
 pub(crate) use certificates::{Authority, Leaf, Wish};
 pub(crate) use daemon::Daemon;
 pub(crate) use docker::{Behaviour, Engine, Executed, inspected};
+pub(crate) use formats::{
+    Annotation, Sample, Schema, annotations, check_junit, has_xmllint, samples,
+};
 pub(crate) use hook::Hook;
 pub(crate) use host::{Host, Setting, sites};
 pub(crate) use http::{Reply, Request};
