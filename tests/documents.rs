@@ -111,6 +111,24 @@ fn what_the_readme_shows_of_why_is_what_it_prints() {
 }
 
 #[test]
+fn what_the_readme_shows_of_ci_stands_in_the_examples() {
+    let blocks = blocks(&file("README.md"), "yaml");
+    let [_, github, gitlab] = &blocks[..] else {
+        panic!("{blocks:?}");
+    };
+    for (shown, example) in [
+        (github, "examples/ci/github-actions.yml"),
+        (gitlab, "examples/ci/gitlab-ci.yml"),
+    ] {
+        let example = file(example);
+        let mut lines = example.lines().map(str::trim_start);
+        for line in shown.lines() {
+            assert!(lines.any(|other| other == line), "{line:?}");
+        }
+    }
+}
+
+#[test]
 fn what_the_readme_shows_of_a_play_is_what_it_prints() {
     let blocks = blocks(&file("README.md"), "text");
     let shown = blocks.iter().find(|block| block.contains("made-up"));
@@ -311,6 +329,9 @@ fn every_file_that_the_readme_names_is_there() {
     let readme = file("README.md");
     for named in [
         "examples/pebble/run.sh",
+        "examples/ci/github-actions.yml",
+        "examples/ci/gitlab-ci.yml",
+        "action.yml",
         "tests/run.sh",
         "domains.toml",
     ] {

@@ -18,6 +18,7 @@ mod config;
 mod daemon;
 mod demo;
 mod docker;
+mod examples;
 mod faults;
 mod formats;
 mod hostile;

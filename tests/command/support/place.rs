@@ -58,6 +58,11 @@ impl Place {
             .unwrap_or_else(|error| panic!("cannot read {below}: {error}"))
     }
 
+    /// The same; empty where there is no such file
+    pub(crate) fn read_if_there(&self, below: &str) -> String {
+        fs::read_to_string(self.path(below)).unwrap_or_default()
+    }
+
     /// Puts a generation into the archive, as certd lays it out
     pub(crate) fn archive(&self, name: &str, generation: u32, leaf: &Leaf) {
         let directory = format!("storage/archive/{name}/{generation}");
