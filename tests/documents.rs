@@ -266,8 +266,8 @@ fn the_readme_names_each_command_and_option_of_obtain() {
     assert_eq!(
         commands,
         [
-            "obtain", "renew", "run", "check", "verify", "why", "notify", "status", "schema", "demo",
-            "help"
+            "obtain", "renew", "run", "check", "verify", "why", "notify", "status", "schema",
+            "demo", "help"
         ]
     );
     for command in commands.iter().filter(|command| *command != "help") {

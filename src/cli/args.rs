@@ -476,7 +476,7 @@ impl SkippedCheck {
 }
 
 /// Commands and options of the design that have not landed
-pub(super) const LATER: [&str; 9] = [
+pub(super) const LATER: [&str; 8] = [
     "man",
     "audit",
     "rollback",

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, stdin};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::cli::error::CliError;
 use crate::config::defaults;
@@ -13,7 +13,7 @@ use crate::report::verify::Origin;
 /// A word that says what to look at, and where it stands
 pub(super) struct Target {
     pub(super) text: String,
-    /// `None` for one of the command line
+    /// `None` for one of the command line or of stdin
     pub(super) origin: Option<Origin>,
 }
 
@@ -56,16 +56,15 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 fn lines(text: &str, path: &Path) -> impl Iterator<Item = Target> {
-    let file: PathBuf = match path == Path::new("-") {
-        true => "stdin".into(),
-        false => path.to_owned(),
-    };
+    // Nobody can open stdin at a line.
+    let file = Some(path).filter(|path| *path != Path::new("-"));
+    let file = file.map(Path::to_owned);
     text.lines().enumerate().filter_map(move |(index, line)| {
         let word = line.split('#').next().unwrap_or_default().trim();
         (!word.is_empty()).then(|| Target {
             text: word.to_owned(),
-            origin: Some(Origin {
-                file: file.clone(),
+            origin: file.clone().map(|file| Origin {
+                file,
                 line: index + 1,
             }),
         })
