@@ -279,7 +279,7 @@ fn of_domain(config: &Config, store: &Store, known: &[Known], domain: &Domain) -
 
 fn host(args: &Verify, target: &Target) -> Result<Subject, CliError> {
     let (host, port) = targets::host(&target.text)?;
-    let port = port.unwrap_or(targets::usual_port(args.starttls));
+    let port = port.unwrap_or_else(|| targets::usual_port(args.starttls));
     Ok(Subject {
         origin: target.origin.clone(),
         ..Subject::host(host, port)

@@ -218,26 +218,30 @@ struct Place<'s> {
     address: Result<SocketAddr, (u16, DnsError)>,
     /// Whether it is the first address of the subject: its probe goes there
     is_first: bool,
+    /// Whether its port is the first of the subject's: port 80 is asked beside that one
+    is_of_first_port: bool,
 }
 
 async fn locate<'s>(means: &Means, subject: &'s Subject) -> Vec<Place<'s>> {
-    let mut addresses = match subject.connect {
+    let addresses = match subject.connect {
         Some(connect) => {
             let endpoints = connect.endpoints(&subject.ports).into_iter();
             endpoints.map(Ok).collect()
         }
         None => resolve(means, subject).await,
     };
-    let rest = addresses.split_off(addresses.len().min(1));
-    let place = |is_first| {
-        move |address| Place {
-            subject,
-            address,
-            is_first,
-        }
+    let port = |address: &Result<SocketAddr, (u16, DnsError)>| match address {
+        Ok(address) => address.port(),
+        Err((port, _)) => *port,
     };
-    let first = addresses.into_iter().map(place(true));
-    first.chain(rest.into_iter().map(place(false))).collect()
+    let first = addresses.first().map(port);
+    let place = |(number, address)| Place {
+        subject,
+        is_first: number == 0,
+        is_of_first_port: first == Some(port(&address)),
+        address,
+    };
+    addresses.into_iter().enumerate().map(place).collect()
 }
 
 /// Each address of a name at each port
@@ -282,7 +286,12 @@ async fn look(means: &Means, place: Place<'_>, now: Timestamp) -> EndpointReport
         let probe = subject.probe.as_ref().filter(|_| place.is_first)?;
         Some(pages::probe(means, probe, address).await)
     };
-    let beside = pages::redirects_to_https(means, subject, address);
+    let beside = async {
+        match place.is_of_first_port {
+            true => pages::redirects_to_https(means, subject, address).await,
+            false => None,
+        }
+    };
     let ((handshake, page), redirects_to_https, probed) = join3(at_tls, beside, probe).await;
     let chain = handshake.outcome.as_ref().ok().map(parse);
     let expectation = means.expectation(subject);

@@ -222,10 +222,11 @@ fn a_chain_in_a_file_is_judged_as_a_served_one() {
 
 /// Every code, good ones too, in order
 fn report_codes(report: &Value) -> Vec<String> {
-    let findings = report["endpoints"][0]["findings"].as_array().unwrap();
+    let findings = report["endpoints"][0]["findings"].as_array();
     findings
+        .expect("a list")
         .iter()
-        .map(|finding| finding["code"].as_str().unwrap().to_owned())
+        .map(|finding| finding["code"].as_str().expect("a code").to_owned())
         .collect()
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn over_tls(
 
 /// Whether http:// at this address redirects to https://; `None` where it does not answer
 ///
-/// Asked for beside the usual port of https:// alone, and beside the first of a domain's ports.
+/// Asked for beside the usual port of https://, or beside that of a domain, whichever it has.
 pub(super) async fn redirects_to_https(
     means: &Means,
     subject: &Subject,
@@ -51,8 +51,7 @@ pub(super) async fn redirects_to_https(
         return None;
     };
     let is_web = address.port() == defaults::PORT || subject.domain.is_some();
-    let is_asked = is_web && subject.opening == Opening::Direct && subject.ports.first().is_some();
-    if !is_asked {
+    if !is_web || subject.opening != Opening::Direct {
         return None;
     }
     let url = url("http", &subject.name, "/")?;
