@@ -68,7 +68,7 @@ fn main() {
         command.args([RAW, &address.to_string()]);
         command
     };
-    let commands: [(&str, Box<dyn Fn() -> Command>); 3] = [
+    let commands: [(&str, Make); 3] = [
         ("handshakes alone", Box::new(raw)),
         ("verify --tls-only", Box::new(certd(&["--tls-only"]))),
         ("verify", Box::new(certd(&[]))),
@@ -93,6 +93,9 @@ fn main() {
         );
     }
 }
+
+/// Makes the command of a run
+type Make = Box<dyn Fn() -> Command>;
 
 #[derive(Clone, Copy)]
 struct Cost {
