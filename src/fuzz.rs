@@ -18,7 +18,7 @@ use crate::acme::{self, problem, renewal_info, reply};
 use crate::chain::{Chain, public_key_of};
 use crate::challenge;
 use crate::config::notify::Event;
-use crate::config::{Config, Environment, MinRemaining, Sharing};
+use crate::config::{Config, Environment, MinRemaining};
 use crate::facts::dns::{Answer, Lookup, RecordKind};
 use crate::facts::{Handshake, KeyProof, Served};
 use crate::finding::{Finding, Severity};
@@ -226,13 +226,8 @@ pub fn chain(bytes: &[u8]) {
         elapsed: Duration::ZERO,
     };
     let expected = Expectation {
-        own_names: &[],
-        sharing: Sharing::Separate,
-        installed: None,
-        fingerprint: None,
-        issuer: None,
         min_remaining: MinRemaining::Duration(Duration::from_secs(86_400)),
-        trust: &TRUST,
+        ..Expectation::of_browser(&TRUST)
     };
     for now in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {
         let findings = judge(&handshake, &expected, now);

@@ -171,10 +171,8 @@ fn served(context: &Context<'_>, browser: &Browser, domain: &Domain, host: &Host
         own_names: &own_names,
         sharing: domain.sharing,
         installed: installed.as_ref(),
-        fingerprint: None,
-        issuer: None,
         min_remaining: context.config.verify.min_remaining,
-        trust,
+        ..Expectation::of_browser(trust)
     };
     let mut findings: Vec<Finding> = Vec::new();
     let answered = host.handshakes.iter();

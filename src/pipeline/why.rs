@@ -289,10 +289,8 @@ impl View<'_> {
                 .domain
                 .map_or(config::Sharing::Separate, |domain| domain.sharing),
             installed: self.stored.installed.as_ref(),
-            fingerprint: None,
-            issuer: None,
             min_remaining: self.means.min_remaining,
-            trust: &self.means.trust,
+            ..Expectation::of_browser(&self.means.trust)
         };
         let listed = self.domain.map_or(&[][..], |domain| &domain.addresses);
         Look {

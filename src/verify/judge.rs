@@ -5,6 +5,7 @@
 //! else is a warning or a note.
 
 use std::cmp::Reverse;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -36,6 +37,21 @@ pub struct Expectation<'e> {
     pub min_remaining: MinRemaining,
     /// Roots that are believed
     pub trust: &'e Trust,
+}
+
+impl<'e> Expectation<'e> {
+    /// What a browser expects of a host that is in no configuration
+    pub fn of_browser(trust: &'e Trust) -> Self {
+        Self {
+            own_names: &[],
+            sharing: Sharing::Separate,
+            installed: None,
+            fingerprint: None,
+            issuer: None,
+            min_remaining: MinRemaining::Duration(Duration::ZERO),
+            trust,
+        }
+    }
 }
 
 /// What is known of the certificates in a storage

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use certd::chain::Chain;
-use certd::config::{MinRemaining, Sharing};
 use certd::finding::{Finding, Severity};
 use certd::verify::judge::{Expectation, judge_chain};
 use certd::verify::path::Trust;
@@ -60,15 +59,7 @@ impl Judge {
     /// What is wrong with a chain, the worst first; `None` where it does not parse
     fn judge(&self, ders: Ders) -> Option<Vec<Finding>> {
         let chain = Chain::from_der(ders).ok()?;
-        let expected = Expectation {
-            own_names: &[],
-            sharing: Sharing::Separate,
-            installed: None,
-            fingerprint: None,
-            issuer: None,
-            min_remaining: MinRemaining::Duration(Duration::ZERO),
-            trust: &self.trust,
-        };
+        let expected = Expectation::of_browser(&self.trust);
         let now: Timestamp = "2027-01-01T00:00:00Z".parse().expect("an instant");
         Some(judge_chain(NAME, &chain, &expected, now))
     }

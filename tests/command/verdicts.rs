@@ -10,7 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use certd::sandbox::dns::{self, Record, Zone};
-use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, SignatureAlgorithm};
+use rcgen::{
+    CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, PKCS_ECDSA_P384_SHA384,
+    PKCS_RSA_SHA256, SignatureAlgorithm, date_time_ymd,
+};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, ServerConnection};
 use serde_json::Value;
@@ -328,6 +331,36 @@ fn a_chain_out_of_order_warns_and_needless_certificates_are_noted() {
     }
     let report = check_file(&place, "ordered.pem", &[], &[]);
     assert!(!report.to_string().contains("needless"), "{report:#}");
+}
+
+#[test]
+fn what_is_wrong_above_the_leaf_is_told() {
+    let place = place(&domain(NAME, CLOSED));
+    let below = |change: &dyn Fn(&mut CertificateParams)| {
+        let odd = ROOT.intermediate_as("Odd Intermediate", change);
+        odd.issue(&Wish::names(&[NAME])).chain_pem()
+    };
+    let expired = below(&|params| params.not_after = date_time_ymd(2021, 1, 1));
+    let for_clients = below(&|params| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    });
+    let no_ca = below(&|params| params.is_ca = IsCa::ExplicitNoCa);
+    let other = Authority::root("Trusted Root").intermediate("Trusted Intermediate");
+    let mixed = issue(&Wish::names(&[NAME])).sent_with(vec![other.der()]);
+    for (file, chain, code) in [
+        ("expired.pem", expired, "served.intermediate_expired"),
+        ("clients.pem", for_clients, "served.intermediate_purpose"),
+        ("no-ca.pem", no_ca, "served.signature"),
+        ("mixed.pem", mixed.chain_pem(), "served.signature"),
+    ] {
+        place.write(file, chain);
+        check_file(&place, file, &[], &[code]);
+    }
+    let report = report(&place, &["--chain", "no-ca.pem", "--name", NAME]);
+    assert_eq!(
+        finding(&report, "served.signature")["evidence"],
+        "the chain does not verify: end entity used as ca"
+    );
 }
 
 #[test]

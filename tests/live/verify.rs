@@ -17,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         verify_judges_a_host_without_a_configuration,
         verify_tells_an_old_generation_from_the_live_one,
         verify_names_what_does_not_answer,
+        verify_tells_no_route_from_a_host_that_is_gone,
         status_fits_eighty_columns_and_tells_what_there_is,
     ]
 }
@@ -195,4 +196,21 @@ fn status_fits_eighty_columns_and_tells_what_there_is() {
     );
     let days = lineage["remaining_secs"].as_i64().expect("seconds") / 86_400;
     assert!((88..=90).contains(&days), "{days}");
+}
+
+fn verify_tells_no_route_from_a_host_that_is_gone() {
+    // A network of its own, in which one address is known to be gone and no other has a way.
+    let script = "ip link set lo up && ip route add unreachable 192.0.2.7/32 && \
+                  exec \"$@\" verify 192.0.2.7 192.0.2.8 --format json";
+    let mut command = Command::new("unshare");
+    command.args(["--net", "bash", "-c", script, "bash"]);
+    command.arg(env!("CARGO_BIN_EXE_certd"));
+    let output = process::run(command.current_dir(std::env::temp_dir()));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let code = |number: usize| report["endpoints"][number]["findings"][0]["code"].clone();
+    assert_eq!(
+        [code(0), code(1)],
+        ["connect.unreachable", "connect.no_route"]
+    );
 }

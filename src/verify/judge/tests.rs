@@ -62,15 +62,7 @@ fn leaf(names: Vec<SanType>) -> Certificate {
 
 fn judged(leaf: &Certificate, name: &str) -> Vec<Finding> {
     let chain = Chain::from_der(vec![leaf.der().to_vec()]).unwrap();
-    let expected = Expectation {
-        own_names: &[],
-        sharing: Sharing::Separate,
-        installed: None,
-        fingerprint: None,
-        issuer: None,
-        min_remaining: MinRemaining::Duration(Duration::ZERO),
-        trust: &TRUST,
-    };
+    let expected = Expectation::of_browser(&TRUST);
     judge_chain(
         name,
         &chain,

@@ -29,7 +29,17 @@ impl Authority {
     }
 
     pub(crate) fn intermediate(&self, name: &str) -> Self {
-        let (params, key) = authority(name);
+        self.intermediate_as(name, &|_| {})
+    }
+
+    /// An intermediate that is changed before it is signed
+    pub(crate) fn intermediate_as(
+        &self,
+        name: &str,
+        change: &dyn Fn(&mut CertificateParams),
+    ) -> Self {
+        let (mut params, key) = authority(name);
+        change(&mut params);
         let certificate = params
             .signed_by(&key, &self.issuer)
             .expect("an intermediate can be made");
