@@ -63,7 +63,7 @@ fn main() {
             command
         }
     };
-    let raw = || {
+    let raw = move || {
         let mut command = Command::new(std::env::current_exe().expect("a path"));
         command.args([RAW, &address.to_string()]);
         command

@@ -30,6 +30,9 @@ async fn over_http2(url: &Uri, connection: Connection) -> Result<Reply, FetchFai
     let failed = |error: hyper::Error| broken(url, &error);
     let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
         .max_header_list_size(MOST_FIELDS)
+        // A server may send no more than is read.
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .handshake(TokioIo::new(connection.0))
         .await
         .map_err(failed)?;
@@ -55,5 +58,7 @@ async fn over_http2(url: &Uri, connection: Connection) -> Result<Reply, FetchFai
     reply(&mut response, MOST_PAGE).await.map_err(failed)
 }
 
+/// Bytes that may be on their way: [`MOST_PAGE`], and the least that RFC 9113 knows
+const WINDOW: u32 = 65_536;
 /// Bytes of the fields of an answer, beyond which it is refused
 const MOST_FIELDS: u32 = 64 * 1024;
