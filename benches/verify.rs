@@ -51,14 +51,7 @@ fn main() {
     let certd = |more: &'static [&'static str]| {
         move || {
             let mut command = Command::new(env!("CARGO_BIN_EXE_certd"));
-            command.args([
-                "verify",
-                "--quiet",
-                "--config",
-                "domains.toml",
-                "--targets",
-                "list",
-            ]);
+            command.args(["verify", "--quiet", "--config", "domains.toml"]);
             command.args(more);
             command
         }
@@ -209,9 +202,13 @@ fn write_host(home: &Path) -> SocketAddr {
         address.port()
     );
     for number in 0..CERTIFICATES {
-        let name = format!("n{number}.test");
+        let names: Vec<String> = (number..ENDPOINTS)
+            .step_by(CERTIFICATES)
+            .map(name)
+            .collect();
+        let (name, aliases) = (&names[0], &names[1..]);
         let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::new(vec![name.clone()]).expect("a name");
+        let mut params = CertificateParams::new(names.clone()).expect("a name");
         params.distinguished_name = DistinguishedName::new();
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(2120, 1, 1);
@@ -221,12 +218,13 @@ fn write_host(home: &Path) -> SocketAddr {
         fs::write(home.join(format!("{name}.key")), key.serialize_pem()).expect("a file");
         let _ = writeln!(
             servers,
-            "server {{ listen {address} ssl; server_name {name}; ssl_certificate {name}.pem; \
-             ssl_certificate_key {name}.key; location / {{ return 200; }} }}"
+            "server {{ listen {address} ssl; server_name {}; ssl_certificate {name}.pem; \
+             ssl_certificate_key {name}.key; location / {{ return 200; }} }}",
+            names.join(" ")
         );
         let _ = writeln!(
             domains,
-            "[[domain]]\nname = {name:?}\nconnect = \"{address}\""
+            "[[domain]]\nname = {name:?}\naliases = {aliases:?}\nconnect = \"{address}\""
         );
     }
     let conf = format!(
@@ -235,14 +233,18 @@ fn write_host(home: &Path) -> SocketAddr {
          http {{ access_log off; server_names_hash_max_size 4096;\n{servers} }}\n"
     );
     fs::write(home.join("nginx.conf"), conf).expect("a file");
-    // Each name stands there five times.
-    let list: String = (0..ENDPOINTS)
-        .map(|number| format!("n{}.test\n", number % CERTIFICATES))
-        .collect();
     fs::write(home.join("domains.toml"), domains).expect("a file");
-    fs::write(home.join("list"), list).expect("a file");
     drop(listener);
     address
+}
+
+/// The name of an endpoint; each certificate has several
+fn name(number: usize) -> String {
+    let domain = format!("n{}.test", number % CERTIFICATES);
+    match number / CERTIFICATES {
+        0 => domain,
+        alias => format!("a{alias}.{domain}"),
+    }
 }
 
 /// As many handshakes as there are endpoints, and nothing else
@@ -254,7 +256,7 @@ fn shake_hands(address: SocketAddr) {
         .expect("a runtime");
     runtime.block_on(
         stream::iter(0..ENDPOINTS).for_each_concurrent(CONCURRENCY, |number| {
-            let name = format!("n{}.test", number % CERTIFICATES);
+            let name = name(number);
             let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
                 .with_safe_default_protocol_versions()
                 .expect("the provider has them")

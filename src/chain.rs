@@ -29,7 +29,7 @@ mod extensions;
 
 pub use algorithm::{KeyKind, Signature};
 use extensions::Extensions;
-pub use extensions::{Purpose, Stapling};
+pub use extensions::{Critical, CriticalKind, KeySigns, Purpose, Stapling};
 
 /// A chain in the order in which it was sent, its leaf first; never empty
 #[derive(Clone, Debug)]
@@ -153,6 +153,10 @@ pub struct Certificate {
     pub fingerprint: Fingerprint,
     /// Whether basic constraints say CA:TRUE
     pub is_ca: bool,
+    /// A critical extension that rustls's verifier does not know
+    pub critical: Option<Critical>,
+    /// What its key may sign
+    pub key_usage: KeySigns,
     /// What it may be used for (RFC 5280 section 4.2.1.12)
     pub purpose: Purpose,
     /// Whether it demands an OCSP response in every handshake (RFC 7633)
@@ -178,8 +182,8 @@ impl Certificate {
         }
         let extensions = Extensions::of(&x509);
         let validity = Validity {
-            not_before: timestamp(x509.validity().not_before.timestamp())?,
-            not_after: timestamp(x509.validity().not_after.timestamp())?,
+            not_before: timestamp(x509.validity().not_before.timestamp()),
+            not_after: timestamp(x509.validity().not_after.timestamp()),
         };
         Ok(Self {
             subject: excerpt(&x509.subject().to_string(), MOST_WORDS),
@@ -196,6 +200,8 @@ impl Certificate {
             signature: Signature::of(&x509.signature_algorithm),
             fingerprint: Fingerprint::of(&der),
             is_ca: x509.is_ca(),
+            critical: extensions.critical,
+            key_usage: extensions.key_usage,
             purpose: extensions.purpose,
             stapling: extensions.stapling,
             ca_issuers: extensions.ca_issuers,
@@ -227,8 +233,14 @@ impl Certificate {
     }
 }
 
-fn timestamp(seconds: i64) -> Result<Timestamp, &'static str> {
-    Timestamp::from_second(seconds).map_err(|_| "its validity is outside all calendars")
+/// The last instant of all stands for "without end" (RFC 5280 section 4.1.2.5), an hour later than
+/// what jiff has
+fn timestamp(seconds: i64) -> Timestamp {
+    let nearest = match seconds < 0 {
+        true => Timestamp::MIN,
+        false => Timestamp::MAX,
+    };
+    Timestamp::from_second(seconds).unwrap_or(nearest)
 }
 
 fn common_name(name: &X509Name<'_>) -> Option<String> {

@@ -72,6 +72,8 @@ pub enum ConnectFailure {
     Refused,
     /// No answer within the timeout
     TimedOut,
+    /// Connected, and no whole answer within the timeout
+    Silent,
     /// The connection was closed in the middle of the handshake
     Reset,
     /// This host has no way to such addresses: no IPv6, or no network at all
@@ -99,6 +101,7 @@ impl fmt::Display for ConnectFailure {
         match self {
             Self::Refused => f.write_str("connection refused"),
             Self::TimedOut => f.write_str("timed out"),
+            Self::Silent => f.write_str("connected, and no answer in time"),
             Self::Reset => f.write_str("connection closed during the handshake"),
             Self::NoRoute => f.write_str("this host has no route to such addresses"),
             Self::Unreachable(reason) => write!(f, "unreachable ({reason})"),

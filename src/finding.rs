@@ -66,6 +66,13 @@ impl Finding {
         }
     }
 
+    /// The same finding, this severe at least
+    #[must_use]
+    pub fn at_least(mut self, severity: Severity) -> Self {
+        self.severity = self.severity.max(severity);
+        self
+    }
+
     /// The same finding with what to do about it
     #[must_use]
     pub fn with_cure(mut self, cure: impl Into<String>) -> Self {

@@ -152,6 +152,24 @@ pub enum NameError {
 const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
 
+/// The name that a person registers, such as `example.co.uk` for `www.example.co.uk`, by the public
+/// suffix list
+pub fn registered_domain(name: &str) -> Option<&str> {
+    psl::domain_str(name)
+}
+
+/// Whether strangers register names below this one, as below `co.uk`
+///
+/// What the list does not know, and what a company offers below a name of its own, does not count.
+pub fn is_public_suffix(name: &str) -> bool {
+    let suffix = psl::suffix(name.as_bytes());
+    suffix.is_some_and(|suffix| {
+        suffix.as_bytes() == name.as_bytes()
+            && suffix.is_known()
+            && suffix.typ() == Some(psl::Type::Icann)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -52,7 +52,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hickory_resolver", &["net"]),
     ("hyper", &["net"]),
     ("hyper_util", &["net"]),
-    ("psl", &["plan"]),
+    ("psl", &["name"]),
     ("fastrand", &["plan"]),
     ("hyper_rustls", &["net"]),
     ("tokio_rustls", &["net"]),

@@ -10,7 +10,7 @@ use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo};
 pub enum KeyKind {
     /// RSA, with the bits of its modulus
     Rsa(usize),
-    /// On an elliptic curve, with the bits of its field
+    /// ECDSA on P-256 or P-384, with these bits
     Ec(usize),
     /// Another one
     Other,
@@ -20,7 +20,11 @@ impl KeyKind {
     pub(super) fn of(key: &SubjectPublicKeyInfo<'_>) -> Self {
         match key.parsed() {
             Ok(PublicKey::RSA(key)) => Self::Rsa(key.key_size()),
-            Ok(PublicKey::EC(point)) => Self::Ec(point.key_size()),
+            Ok(PublicKey::EC(_)) => match curve(key) {
+                Some(P256) => Self::Ec(256),
+                Some(P384) => Self::Ec(384),
+                _ => Self::Other,
+            },
             _ => Self::Other,
         }
     }
@@ -29,8 +33,7 @@ impl KeyKind {
     pub const fn is_weak(self) -> bool {
         match self {
             Self::Rsa(bits) => bits < 2048,
-            Self::Ec(bits) => bits < 256,
-            Self::Other => false,
+            Self::Ec(_) | Self::Other => false,
         }
     }
 }
@@ -44,6 +47,16 @@ impl fmt::Display for KeyKind {
         }
     }
 }
+
+/// Object identifier of the curve, in DER
+fn curve<'k>(key: &'k SubjectPublicKeyInfo<'_>) -> Option<&'k [u8]> {
+    Some(key.algorithm.parameters.as_ref()?.data)
+}
+
+/// 1.2.840.10045.3.1.7
+const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+/// 1.3.132.0.34
+const P384: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x22];
 
 /// Algorithm of a signature
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -343,7 +343,7 @@ pub(super) struct Verify {
     pub(super) trust: Vec<PathBuf>,
     /// Warn below this life: a duration, or a part of the lifetime
     ///
-    /// Such as 14d or 1/4. Instead of `[verify] min_remaining`.
+    /// Such as 14d or 1/4. Instead of `[verify] min_remaining`, or of 1/4.
     #[arg(long, value_name = "LEAST")]
     pub(super) min_remaining: Option<MinRemaining>,
     /// Fail unless the certificate's SHA-256 begins so, in hexadecimal
@@ -354,11 +354,12 @@ pub(super) struct Verify {
     pub(super) expect_issuer: Option<String>,
     /// Look again until nothing fails, for so long at most
     ///
-    /// For what was deployed a moment ago. With --strict until nothing warns either.
+    /// For what was deployed a moment ago. With --strict until nothing warns either. The last look may
+    /// take its own time beyond that.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "chain")]
     pub(super) wait: Option<Duration>,
     /// Time for one connection, and for one page [default: `[verify] timeout`, else 10s]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = some_time)]
     pub(super) timeout: Option<Duration>,
     /// Exit with 1 for warnings too
     #[arg(long)]
@@ -379,8 +380,8 @@ pub(super) struct Offline {
     /// Judge whether this private key belongs to the chain
     #[arg(long, value_name = "PRIVKEY", requires = "chain")]
     pub(super) key: Option<PathBuf>,
-    /// Judge as if it were this instant, such as 2027-01-31T00:00:00Z
-    #[arg(long, value_name = "TIME", requires = "chain")]
+    /// Judge as if it were this instant, such as 2027-01-31 or 2027-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME", requires = "chain", value_parser = instant)]
     pub(super) at: Option<Timestamp>,
 }
 
@@ -390,6 +391,22 @@ pub(super) enum StartTls {
     Smtp,
     Imap,
     Pop3,
+}
+
+/// An instant, or the beginning of a day in UTC
+fn instant(text: &str) -> Result<Timestamp, String> {
+    let day = || format!("{text}T00:00:00Z").parse();
+    let parsed = text.parse().or_else(|_| day());
+    parsed.map_err(|_| "expected 2027-01-31, or 2027-01-31T12:00:00Z".to_owned())
+}
+
+/// A duration that is longer than none
+fn some_time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    match time.is_zero() {
+        true => Err("expected some time, such as 5s".to_owned()),
+        false => Ok(time),
+    }
 }
 
 /// The beginning of a SHA-256, with colons or without

@@ -49,6 +49,8 @@ pub(super) enum CliError {
     Target { text: String },
     #[error("no target is in {}", path.display())]
     EmptyList { path: PathBuf },
+    #[error("{} holds what is no target\n  {}", path.display(), shown(wrong))]
+    List { path: PathBuf, wrong: Vec<String> },
     #[error("{} cannot be read", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{} is no chain", path.display())]
@@ -78,6 +80,19 @@ pub(super) enum CliError {
     Output(#[source] io::Error),
 }
 
+/// Some lines of many
+fn shown(lines: &[String]) -> String {
+    let mut text = lines[..lines.len().min(SHOWN)].join("\n  ");
+    let more = lines.len().saturating_sub(SHOWN);
+    if more > 0 {
+        text.push_str(&format!("\n  and {more} more"));
+    }
+    text
+}
+
+/// Wrong lines that are shown
+const SHOWN: usize = 10;
+
 impl CliError {
     pub(super) const fn ended(&self) -> Ended {
         match self {
@@ -93,6 +108,7 @@ impl CliError {
             | Self::NoChannel { .. }
             | Self::Target { .. }
             | Self::EmptyList { .. }
+            | Self::List { .. }
             | Self::Unreadable { .. }
             | Self::NoChain { .. }
             | Self::NoKey { .. }

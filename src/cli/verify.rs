@@ -1,5 +1,6 @@
 //! `certd verify`.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,7 +20,9 @@ use crate::name::DnsName;
 use crate::net::dns::Resolver;
 use crate::net::tls::Observer;
 use crate::pipeline::installed::{expected_of, known_certificates};
-use crate::pipeline::verify::{Demand, Http, Means, OnDisk, Subject, judge_file, verify};
+use crate::pipeline::verify::{
+    Demand, FILES_EACH, Http, Means, OnDisk, Subject, judge_file, verify,
+};
 use crate::report::SCHEMA_VERSION;
 use crate::report::verify::{Origin, VerifyReport};
 use crate::store::Store;
@@ -55,13 +58,19 @@ pub(super) async fn report(
     let config = config(global, args, environment)?;
     let means = means(config.as_ref(), args)?;
     if let Some(chain) = &args.offline.chain {
-        return judge_files(&means, args, chain, args.offline.at.unwrap_or(now));
+        let at = args.offline.at.unwrap_or(now);
+        return judge_files(&means, config.as_ref(), args, chain, at);
     }
     let targets = targets::targets(&args.targets, args.list.as_deref())?;
     let mut subjects = subjects(config.as_ref(), args, &targets)?;
+    if subjects.is_empty() {
+        return Err(CliError::NoDomain);
+    }
     for subject in &mut subjects {
         direct(subject, args)?;
     }
+    let mut seen = HashSet::new();
+    subjects.retain(|subject| seen.insert(subject.place()));
     match args.wait {
         None => Ok(verify(&means, &subjects, now).await),
         Some(patience) => Ok(wait_until_good(&means, args, &subjects, patience).await),
@@ -83,13 +92,14 @@ async fn wait_until_good(
     subjects: &[Subject],
     patience: Duration,
 ) -> VerifyReport {
-    let deadline = Instant::now() + patience;
+    let begun = Instant::now();
     loop {
         let report = verify(means, subjects, now()).await;
-        let is_over = Instant::now() + BETWEEN_LOOKS >= deadline;
-        if report.severity() < fails_from(args) || is_over {
-            return report;
+        let elapsed = begun.elapsed();
+        if report.severity() < fails_from(args) || elapsed + BETWEEN_LOOKS >= patience {
+            return VerifyReport { elapsed, ..report };
         }
+        tracing::info!(severity = ?report.severity(), "looking again in a second");
         sleep(BETWEEN_LOOKS).await;
     }
 }
@@ -97,6 +107,7 @@ async fn wait_until_good(
 /// Judges what stands in files, as if it were served
 fn judge_files(
     means: &Means,
+    config: Option<&Config>,
     args: &Verify,
     chain: &Path,
     at: Timestamp,
@@ -118,7 +129,15 @@ fn judge_files(
         }
     };
     let name = targets::name_or_address(args.name.as_deref().unwrap_or_default())?;
-    let subject = Subject::host(name, defaults::PORT);
+    let configured = config.and_then(|config| configured(config, &name));
+    let subject = match configured {
+        // A new chain is not yet installed: that is not held against it.
+        Some(Asked { domain, .. }) => Subject {
+            name,
+            ..Subject::of_domain(domain, &domain.name, None)
+        },
+        None => Subject::host(name, defaults::PORT),
+    };
     let file = chain.display().to_string();
     let on_disk = OnDisk {
         file: &file,
@@ -186,7 +205,15 @@ fn means(config: Option<&Config>, args: &Verify) -> Result<Means, CliError> {
             false => Http::Asked { port: http_port },
         },
         timeout,
-        trust: Trust::load(&trust, algorithms)?,
+        trust: {
+            let trust = Trust::load(&trust, algorithms)?;
+            if trust.is_empty() {
+                tracing::warn!(
+                    "this host trusts no CA: install ca-certificates, or name roots with --trust"
+                );
+            }
+            trust
+        },
         demand: demand(config, args),
         concurrency: room_for(concurrency),
     })
@@ -202,12 +229,12 @@ fn demand(config: Option<&Config>, args: &Verify) -> Demand {
     }
 }
 
-/// So many connections, or as many as this process may have files, which it may be allowed more of
-fn room_for(connections: usize) -> usize {
+/// So many endpoints, or as many as this process may have files for, which it may be allowed more of
+fn room_for(endpoints: usize) -> usize {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return connections;
+        return endpoints;
     };
-    let wanted = u64::try_from(connections).unwrap_or(u64::MAX);
+    let wanted = u64::try_from(endpoints * FILES_EACH).unwrap_or(u64::MAX);
     let wanted = wanted.saturating_add(OTHER_FILES);
     let soft =
         match wanted > soft && setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard).is_ok() {
@@ -215,7 +242,7 @@ fn room_for(connections: usize) -> usize {
             false => soft,
         };
     let room = usize::try_from(soft.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
-    connections.min(room).max(1)
+    endpoints.min(room / FILES_EACH).max(1)
 }
 
 fn subjects(
@@ -237,32 +264,54 @@ fn subjects(
     let mut subjects = Vec::new();
     for target in targets {
         match configured(config, &target.text) {
-            Some((domain, None)) => subjects.extend(of_domain(config, &store, &known, domain)),
-            Some((domain, Some(name))) => {
-                let of_domain = of_domain(config, &store, &known, domain);
-                subjects.extend(
-                    of_domain
-                        .into_iter()
-                        .filter(|subject| subject.name == name.as_str()),
-                );
-            }
+            Some(asked) => subjects.extend(asked.subjects(config, &store, &known)),
             None => subjects.push(host(args, target)?),
         }
     }
     Ok(subjects)
 }
 
-/// The domain that a word names, and which of its names alone if the word is an alias
-fn configured<'c>(config: &'c Config, target: &str) -> Option<(&'c Domain, Option<DnsName>)> {
-    let name = DnsName::parse(target).ok()?;
-    if let Some(domain) = config.domain(&name) {
-        return Some((domain, None));
+/// A domain of domains.toml, as it was asked for
+struct Asked<'c> {
+    domain: &'c Domain,
+    /// One of its names; `None` for all
+    name: Option<DnsName>,
+    /// One port; `None` for all
+    port: Option<u16>,
+}
+
+impl Asked<'_> {
+    /// What is known of the domain counts, whatever part of it was asked for
+    fn subjects(&self, config: &Config, store: &Store, known: &[Known]) -> Vec<Subject> {
+        let mut subjects = of_domain(config, store, known, self.domain);
+        subjects.retain(|subject| {
+            let name = self.name.as_ref();
+            name.is_none_or(|name| subject.name == name.as_str())
+        });
+        if let Some(port) = self.port {
+            for subject in &mut subjects {
+                subject.ask_at(port);
+            }
+        }
+        subjects
     }
-    let domain = config
-        .domains
-        .iter()
-        .find(|domain| domain.aliases.contains(&name))?;
-    Some((domain, Some(name)))
+}
+
+/// The domain that a word names: all its names where the word is the primary one alone
+fn configured<'c>(config: &'c Config, target: &str) -> Option<Asked<'c>> {
+    let (host, port) = targets::host(target).ok()?;
+    let name = DnsName::parse(&host).ok()?;
+    if let Some(domain) = config.domain(&name) {
+        let name = port.map(|_| name);
+        return Some(Asked { domain, name, port });
+    }
+    let mut domains = config.domains.iter();
+    let domain = domains.find(|domain| domain.aliases.contains(&name))?;
+    Some(Asked {
+        domain,
+        name: Some(name),
+        port,
+    })
 }
 
 fn of_domain(config: &Config, store: &Store, known: &[Known], domain: &Domain) -> Vec<Subject> {
@@ -292,6 +341,11 @@ fn direct(subject: &mut Subject, args: &Verify) -> Result<(), CliError> {
         subject.name = targets::name_or_address(name)?;
     }
     subject.connect = args.connect.or(subject.connect);
+    if args.starttls.is_some() && subject.domain.is_some() {
+        // Its ports and its probe are those of the web.
+        subject.ask_at(targets::usual_port(args.starttls));
+        subject.probe = None;
+    }
     subject.opening = match args.starttls {
         None => Opening::Direct,
         Some(StartTls::Smtp) => Opening::Smtp,

@@ -8,11 +8,16 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use thiserror::Error;
 
-/// The system's roots; `$SSL_CERT_FILE` and `$SSL_CERT_DIR` are obeyed
+/// The system's roots
 pub fn system() -> RootCertStore {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots.add_parsable_certificates(system_certificates());
     roots
+}
+
+/// Their certificates; `$SSL_CERT_FILE` and `$SSL_CERT_DIR` are obeyed
+pub fn system_certificates() -> Vec<CertificateDer<'static>> {
+    rustls_native_certs::load_native_certs().certs
 }
 
 /// Adds every certificate of a PEM file

@@ -6,6 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustls::client::Resumption;
@@ -60,8 +61,11 @@ impl Observer {
         opening: Opening,
     ) -> (Handshake, Option<Connection>) {
         let started = Instant::now();
-        let met = match timeout(self.timeout, self.handshake(name, address, opening)).await {
+        let connected = AtomicBool::new(false);
+        let shaking = self.handshake(name, address, opening, &connected);
+        let met = match timeout(self.timeout, shaking).await {
             Ok(met) => met,
+            Err(_) if connected.into_inner() => Err(ConnectFailure::Silent),
             Err(_) => Err(ConnectFailure::TimedOut),
         };
         let (outcome, stream) = match met {
@@ -102,6 +106,7 @@ impl Observer {
         name: &str,
         address: SocketAddr,
         opening: Opening,
+        connected: &AtomicBool,
     ) -> Result<Met, ConnectFailure> {
         let mut offered = match opening {
             Opening::Direct => OFFERED,
@@ -109,7 +114,9 @@ impl Observer {
             _ => &[],
         };
         loop {
-            let stream = open(address, opening).await?;
+            let mut stream = connect(address).await?;
+            connected.store(true, Ordering::Relaxed);
+            opening::open(opening, &mut stream).await?;
             match self.shake_hands(name, stream, offered).await {
                 Err(ConnectFailure::Alert(alert))
                     if alert == NO_PROTOCOL && !offered.is_empty() =>
@@ -117,7 +124,8 @@ impl Observer {
                     offered = &[];
                 }
                 Err(failure) if may_be_old(&failure) => {
-                    let mut stream = open(address, opening).await?;
+                    let mut stream = connect(address).await?;
+                    opening::open(opening, &mut stream).await?;
                     let chosen = hello::choice_of_old(name, &mut stream).await;
                     return Err(chosen.unwrap_or(failure));
                 }
@@ -191,10 +199,9 @@ pub enum Protocol {
     Http2,
 }
 
-async fn open(address: SocketAddr, opening: Opening) -> Result<TcpStream, ConnectFailure> {
-    let mut stream = TcpStream::connect(address).await.map_err(connect_failure)?;
+async fn connect(address: SocketAddr) -> Result<TcpStream, ConnectFailure> {
+    let stream = TcpStream::connect(address).await.map_err(connect_failure)?;
     let _ = stream.set_nodelay(true);
-    opening::open(opening, &mut stream).await?;
     Ok(stream)
 }
 
@@ -223,7 +230,11 @@ fn served(connection: &ClientConnection, shown: Option<Shown>) -> Served {
 fn unproven(shown: Shown, error: &io::Error) -> Served {
     Served {
         chain: shown.chain,
-        proof: KeyProof::Missing(handshake_failure(error).to_string()),
+        proof: match shown.is_signed {
+            // What ended it came later: the server may want to see a certificate itself.
+            true => KeyProof::Proven,
+            false => KeyProof::Missing(handshake_failure(error).to_string()),
+        },
         protocol: String::new(),
         cipher: String::new(),
         key_exchange: String::new(),

@@ -72,12 +72,11 @@ impl Subject {
 
     /// One name of a domain
     ///
-    /// The domain's probe goes with the name that its URL has, or else with the primary one.
+    /// The domain's probe goes with the name that its URL has.
     pub fn of_domain(domain: &Domain, name: &DnsName, installed: Option<Installed>) -> Self {
         let probe = domain.probe.clone().filter(|probe| {
             let host = probe.url.host().unwrap_or_default();
-            let owner = domain.names().find(|name| name.as_str() == host);
-            owner.unwrap_or(&domain.name) == name
+            name.as_str().eq_ignore_ascii_case(host)
         });
         Self {
             name: name.to_string(),
@@ -92,6 +91,32 @@ impl Subject {
             probe,
             origin: None,
         }
+    }
+}
+
+impl Subject {
+    /// Has one port alone looked at
+    ///
+    /// `connect` goes on to say where, and its port too where that stands for this one.
+    pub fn ask_at(&mut self, port: u16) {
+        if !self.ports.contains(&port) {
+            self.connect = self.connect.map(|connect| Connect {
+                port: None,
+                ..connect
+            });
+        }
+        self.ports = vec![port];
+    }
+
+    /// What makes two subjects the same
+    pub fn place(&self) -> (String, String, Vec<u16>, Vec<SocketAddr>) {
+        let connect = self.connect.map(|connect| connect.endpoints(&self.ports));
+        (
+            self.name.clone(),
+            self.host.clone(),
+            self.ports.clone(),
+            connect.unwrap_or_default(),
+        )
     }
 }
 
@@ -133,9 +158,13 @@ pub struct Means {
     pub trust: Trust,
     /// What every certificate must be
     pub demand: Demand,
-    /// Connections at once
+    /// Endpoints, and names, that are looked at at once; each may take [`FILES_EACH`]
     pub concurrency: usize,
 }
+
+/// Connections, and so files, that one endpoint or name may take at once: TLS, port 80 and a probe,
+/// or questions for two kinds of addresses
+pub const FILES_EACH: usize = 3;
 
 impl Means {
     fn expectation<'e>(&'e self, subject: &'e Subject) -> Expectation<'e> {
@@ -156,26 +185,20 @@ impl Means {
 /// One slow host delays nobody: each endpoint has its own timeout.
 pub async fn verify(means: &Means, subjects: &[Subject], now: Timestamp) -> VerifyReport {
     let begun = Instant::now();
-    let places: Vec<Place<'_>> = stream::iter(subjects)
-        .map(|subject| locate(means, subject))
-        .buffered(means.concurrency)
+    let mut looks: Vec<(Number, EndpointReport)> = stream::iter(subjects.iter().enumerate())
+        .map(async |(number, subject)| locate(means, number, subject).await)
+        .buffer_unordered(means.concurrency)
         .flat_map(stream::iter)
-        .collect()
-        .await;
-    // Each connection for a page is one more beside that of the handshake.
-    let at_once = match means.http {
-        Http::Asked { .. } => means.concurrency.div_ceil(2),
-        Http::Left => means.concurrency,
-    };
-    let mut looks: Vec<(usize, EndpointReport)> = stream::iter(places.into_iter().enumerate())
-        .map(async |(number, place)| (number, look(means, place, now).await))
-        .buffer_unordered(at_once)
+        .map(async |place| (place.number, look(means, place, now).await))
+        .buffer_unordered(means.concurrency)
         .collect()
         .await;
     looks.sort_unstable_by_key(|(number, _)| *number);
-    let mut endpoints: Vec<_> = looks.into_iter().map(|(_, endpoint)| endpoint).collect();
-    excuse_missing_routes(&mut endpoints);
-    compare_addresses(&mut endpoints);
+    for of_subject in looks.chunk_by_mut(|(one, _), (other, _)| one.subject == other.subject) {
+        excuse_missing_routes(of_subject);
+        compare_addresses(of_subject);
+    }
+    let endpoints = looks.into_iter().map(|(_, endpoint)| endpoint).collect();
     VerifyReport {
         schema_version: SCHEMA_VERSION,
         command: "verify",
@@ -212,17 +235,24 @@ pub fn judge_file(
     report
 }
 
+/// Which address of which subject, in the order in which they are told
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Number {
+    subject: usize,
+    address: usize,
+}
+
 /// Where a subject is looked at, or why it is nowhere
 struct Place<'s> {
+    number: Number,
     subject: &'s Subject,
     address: Result<SocketAddr, (u16, DnsError)>,
-    /// Whether it is the first address of the subject: its probe goes there
-    is_first: bool,
-    /// Whether its port is the first of the subject's: port 80 is asked beside that one
+    /// Whether its port is the first of the subject's: the probe goes there, and port 80 is asked
+    /// beside it
     is_of_first_port: bool,
 }
 
-async fn locate<'s>(means: &Means, subject: &'s Subject) -> Vec<Place<'s>> {
+async fn locate<'s>(means: &Means, number: usize, subject: &'s Subject) -> Vec<Place<'s>> {
     let addresses = match subject.connect {
         Some(connect) => {
             let endpoints = connect.endpoints(&subject.ports).into_iter();
@@ -235,9 +265,12 @@ async fn locate<'s>(means: &Means, subject: &'s Subject) -> Vec<Place<'s>> {
         Err((port, _)) => *port,
     };
     let first = addresses.first().map(port);
-    let place = |(number, address)| Place {
+    let place = |(place, address)| Place {
+        number: Number {
+            subject: number,
+            address: place,
+        },
         subject,
-        is_first: number == 0,
         is_of_first_port: first == Some(port(&address)),
         address,
     };
@@ -283,7 +316,7 @@ async fn look(means: &Means, place: Place<'_>, now: Timestamp) -> EndpointReport
         (handshake, page)
     };
     let probe = async {
-        let probe = subject.probe.as_ref().filter(|_| place.is_first)?;
+        let probe = subject.probe.as_ref().filter(|_| place.is_of_first_port)?;
         Some(pages::probe(means, probe, address).await)
     };
     let beside = async {
@@ -297,6 +330,7 @@ async fn look(means: &Means, place: Place<'_>, now: Timestamp) -> EndpointReport
     let expectation = means.expectation(subject);
     let mut findings = judge_parsed(&handshake, chain.as_ref(), &expectation, now);
     findings.extend(probed);
+    findings.extend(page.as_ref().and_then(|page| pages::trouble(subject, page)));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let http = HttpReport {
         redirects_to_https,
@@ -312,20 +346,19 @@ async fn look(means: &Means, place: Place<'_>, now: Timestamp) -> EndpointReport
 
 /// A host without IPv6 cannot judge an IPv6 address: no failure, if the name was reached at the
 /// same port by another
-fn excuse_missing_routes(endpoints: &mut [EndpointReport]) {
-    let place = |endpoint: &EndpointReport| (endpoint.name.clone(), endpoint.port);
+fn excuse_missing_routes(endpoints: &mut [(Number, EndpointReport)]) {
     let reached: Vec<_> = endpoints
         .iter()
-        .filter(|endpoint| endpoint.certificate.is_some())
-        .map(place)
+        .filter(|(_, endpoint)| endpoint.certificate.is_some())
+        .map(|(_, endpoint)| endpoint.port)
         .collect();
-    for endpoint in endpoints {
+    for (_, endpoint) in endpoints {
         if !endpoint.address.starts_with('[') {
             continue;
         }
         if let [finding] = endpoint.findings.as_mut_slice()
             && finding.code == NO_ROUTE
-            && reached.contains(&(endpoint.name.clone(), endpoint.port))
+            && reached.contains(&endpoint.port)
         {
             finding.severity = Severity::Note;
             endpoint.severity = Severity::Note;
@@ -334,15 +367,14 @@ fn excuse_missing_routes(endpoints: &mut [EndpointReport]) {
 }
 
 /// Addresses of one name that show different certificates: visitors get the one or the other
-fn compare_addresses(endpoints: &mut [EndpointReport]) {
-    let mut first: BTreeMap<(String, Option<u16>), (String, String)> = BTreeMap::new();
-    for endpoint in endpoints {
+fn compare_addresses(endpoints: &mut [(Number, EndpointReport)]) {
+    let mut first: BTreeMap<Option<u16>, (String, String)> = BTreeMap::new();
+    for (_, endpoint) in endpoints {
         let Some(shown) = &endpoint.certificate else {
             continue;
         };
-        let place = (endpoint.name.clone(), endpoint.port);
         let own = (shown.fingerprint.clone(), endpoint.address.clone());
-        let (other, at) = first.entry(place).or_insert_with(|| own.clone());
+        let (other, at) = first.entry(endpoint.port).or_insert_with(|| own.clone());
         if *other == own.0 {
             continue;
         }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Due;
+use crate::name::registered_domain;
 use crate::store::ledger::{Entry, Ledger, Spent};
 use crate::store::lineage::Lineage;
 
@@ -276,7 +277,7 @@ impl Limit {
 fn registered_domains(names: &[String]) -> Vec<String> {
     let mut domains: Vec<String> = names
         .iter()
-        .filter_map(|name| psl::domain_str(name))
+        .filter_map(|name| registered_domain(name))
         .map(ToOwned::to_owned)
         .collect();
     domains.sort();

@@ -26,7 +26,7 @@ pub use notify::{findings, notify};
 pub use simulation::simulation;
 #[cfg(feature = "sandbox")]
 pub(super) use verify::brief_verify;
-pub use verify::verify;
+pub use verify::{Shown, verify};
 pub use why::why;
 
 /// Writes a report of `obtain`

@@ -40,6 +40,11 @@ pub struct Expectation<'e> {
 }
 
 impl<'e> Expectation<'e> {
+    /// Whether a certain certificate or issuer is demanded
+    fn is_demanding(&self) -> bool {
+        self.fingerprint.is_some() || self.issuer.is_some()
+    }
+
     /// What a browser expects of a host that is in no configuration
     pub fn of_browser(trust: &'e Trust) -> Self {
         Self {
@@ -100,7 +105,14 @@ pub fn judge_parsed(
     now: Timestamp,
 ) -> Vec<Finding> {
     let mut findings = match (&handshake.outcome, chain) {
-        (Err(failure), _) => vec![connect_failure(handshake, failure)],
+        (Err(failure), _) => {
+            let finding = connect_failure(handshake, failure);
+            match expected.is_demanding() {
+                // What was demanded was not seen.
+                true => vec![finding.at_least(Severity::Failure)],
+                false => vec![finding],
+            }
+        }
         (Ok(served), Some(Ok(chain))) => judge_served(handshake, served, chain, expected, now),
         (Ok(_), Some(Err(error))) => vec![unreadable(error)],
         (Ok(_), None) => vec![unreadable(&ChainError::Empty)],
@@ -123,15 +135,25 @@ pub fn judge_chain(
     now: Timestamp,
 ) -> Vec<Finding> {
     let leaf = chain.leaf();
+    if let Some(finding) = links::leaf_not_first(name, chain) {
+        // Whatever else there is to be said would be said of the wrong certificate.
+        return vec![finding];
+    }
+    if let Some(finding) = certificate::unknown_extension(leaf) {
+        return vec![finding, certificate::time(leaf, expected, now)];
+    }
     let mut findings = vec![
         certificate::name(name, leaf),
-        certificate::time(leaf, expected.min_remaining, now),
+        certificate::time(leaf, expected, now),
     ];
-    findings.extend(links::path(chain, expected.trust, now));
+    let weak = certificate::weakness(chain);
+    let path = links::path(chain, expected.trust, now);
+    // What is weak breaks the path, and says better why.
+    let is_told = |finding: &Finding| finding.code == links::BROKEN && !weak.is_empty();
+    findings.extend(path.into_iter().filter(|finding| !is_told(finding)));
+    findings.extend(weak);
     findings.extend(links::order(chain));
-    findings.extend(certificate::purpose(leaf));
-    findings.extend(certificate::weak_key(chain));
-    findings.extend(certificate::weak_signature(chain));
+    findings.extend(certificate::purpose(chain));
     findings.extend(origin::common_name(name, leaf, expected));
     findings.extend(origin::installed(leaf, expected));
     findings.extend(origin::wanted(leaf, expected));
@@ -165,12 +187,17 @@ fn connect_failure(handshake: &Handshake, failure: &ConnectFailure) -> Finding {
     let Handshake { name, address, .. } = handshake;
     let evidence = format!("{address}: {failure}");
     let (code, cure) = match failure {
-        ConnectFailure::OtherCipher(_) => {
+        ConnectFailure::OtherCipher(suite) if browsers_have(suite) => {
             // It is no verdict on the certificate, and not a browser's.
             return Finding::warning("handshake.other_cipher", evidence).with_cure(
                 "certd cannot judge this server, and a browser may connect: offer ECDHE with AES-GCM or ChaCha20 (`ssl_ciphers`)",
             );
         }
+        ConnectFailure::OtherCipher(_) => (
+            "handshake.old_cipher",
+            "no browser of today has it: offer ECDHE with AES-GCM or ChaCha20 (`ssl_ciphers`)"
+                .to_owned(),
+        ),
         ConnectFailure::Refused => (
             "connect.refused",
             format!("nothing listens at {address}: is nginx up, and is the port published?"),
@@ -178,6 +205,11 @@ fn connect_failure(handshake: &Handshake, failure: &ConnectFailure) -> Finding {
         ConnectFailure::TimedOut => (
             "connect.timeout",
             format!("no answer from {address}: a firewall, or an address that is not this host"),
+        ),
+        ConnectFailure::Silent => (
+            "handshake.timeout",
+            "somebody takes the connection there and says nothing of TLS: is it the right port?"
+                .to_owned(),
         ),
         ConnectFailure::Reset => (
             "connect.reset",
@@ -222,6 +254,10 @@ fn connect_failure(handshake: &Handshake, failure: &ConnectFailure) -> Finding {
 
 fn key(served: &Served) -> Finding {
     match &served.proof {
+        KeyProof::Proven if served.protocol.is_empty() => Finding::ok(
+            "served.key",
+            "key proven; then the server ended the handshake, as one that wants a client's certificate does",
+        ),
         KeyProof::Proven => Finding::ok(
             "served.key",
             format!(
@@ -235,6 +271,13 @@ fn key(served: &Served) -> Finding {
         )
         .with_cure("see the server's log: do certificate and key belong together?"),
     }
+}
+
+/// Whether Chrome or Firefox has a cipher suite that rustls has not: some with CBC or with RSA key
+/// exchange, and none with finite-field Diffie-Hellman, 3DES or RC4
+fn browsers_have(suite: &str) -> bool {
+    let gone = ["_DHE_", "_3DES_", "_RC4_"];
+    !gone.iter().any(|gone| suite.contains(gone))
 }
 
 /// A certificate that demands an OCSP response is refused by Firefox without one

@@ -21,6 +21,8 @@ pub struct Trust {
     roots: RootCertStore,
     /// Those that the operator named
     own: RootCertStore,
+    /// When each of them ends, which a trust anchor does not tell
+    ends: Arc<[Ends]>,
     algorithms: Arc<[Remembering]>,
 }
 
@@ -34,14 +36,20 @@ impl Trust {
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Result<Self, TrustError> {
         let mut own = RootCertStore::empty();
+        let mut all = Vec::new();
         for path in files {
             roots::add_file(&mut own, path)?;
+            all.extend(roots::certificates(path)?);
         }
-        let mut roots = roots::system();
-        roots.roots.extend(own.roots.iter().cloned());
+        let mut roots = own.clone();
+        let system = roots::system_certificates();
+        roots.add_parsable_certificates(system.iter().cloned());
+        all.extend(system);
+        let ends = all.into_iter().filter_map(Ends::of).collect();
         Ok(Self {
             roots,
             own,
+            ends,
             algorithms: algorithms
                 .all
                 .iter()
@@ -50,11 +58,50 @@ impl Trust {
         })
     }
 
+    /// Whether there is no root at all: then nothing can be trusted
+    pub fn is_empty(&self) -> bool {
+        self.roots.is_empty()
+    }
+
+    fn ends_of(&self, anchor: &TrustAnchor<'_>) -> Option<&Ends> {
+        let mut ends = self.ends.iter();
+        ends.find(|ends| ends.is_of(anchor))
+    }
+
     fn kind_of(&self, anchor: &TrustAnchor<'_>) -> Root {
         match self.own.roots.iter().any(|own| own == anchor) {
             true => Root::Own,
             false => Root::System,
         }
+    }
+}
+
+/// When a root ends
+#[derive(Debug)]
+struct Ends {
+    label: String,
+    /// Name and key, as a trust anchor has them: the contents of their sequences
+    subject: Vec<u8>,
+    public_key: Vec<u8>,
+    until: Timestamp,
+}
+
+impl Ends {
+    /// `None` for what is no certificate to [`Chain`]: its end is then not known
+    fn of(root: CertificateDer<'static>) -> Option<Self> {
+        let root = Chain::from_der(vec![root.to_vec()]).ok()?;
+        let root = root.leaf();
+        Some(Self {
+            label: root.label().to_owned(),
+            subject: root.subject_der.clone(),
+            public_key: root.public_key.clone(),
+            until: root.validity.not_after,
+        })
+    }
+
+    fn is_of(&self, anchor: &TrustAnchor<'_>) -> bool {
+        self.subject.ends_with(&anchor.subject)
+            && self.public_key.ends_with(&anchor.subject_public_key_info)
     }
 }
 
@@ -86,6 +133,13 @@ pub enum Path {
         /// That issuer
         issuer: String,
     },
+    /// To a trusted root that has expired: browsers hold roots to their dates too
+    RootExpired {
+        /// That root
+        root: String,
+        /// Its end
+        until: Timestamp,
+    },
     /// A certificate on the way has expired or is not valid yet
     IntermediateTime,
     /// A CA certificate was used as a server's
@@ -105,9 +159,9 @@ pub enum Path {
 /// its own and must not hide a missing intermediate. So is a leaf that is not meant for servers.
 pub fn judge_path(chain: &Chain, trust: &Trust, now: Timestamp) -> Path {
     match way(chain, trust, now, KeyUsage::server_auth()) {
-        Ok(root) => Path::Trusted(root),
+        Ok(root) => root.judged(now),
         Err(Error::RequiredEkuNotFoundContext(_)) => match way(chain, trust, now, AnyPurpose) {
-            Ok(root) if chain.leaf().purpose == Purpose::Other => Path::Trusted(root),
+            Ok(root) if chain.leaf().purpose == Purpose::Other => root.judged(now),
             Ok(_) => Path::IntermediatePurpose,
             Err(error) => explain(error, chain),
         },
@@ -115,13 +169,30 @@ pub fn judge_path(chain: &Chain, trust: &Trust, now: Timestamp) -> Path {
     }
 }
 
-/// The root at which the way from the leaf ends
-fn way(
+/// The root at which a way from the leaf ends
+struct End<'t> {
+    root: Root,
+    ends: Option<&'t Ends>,
+}
+
+impl End<'_> {
+    fn judged(self, now: Timestamp) -> Path {
+        match self.ends.filter(|ends| ends.until < now) {
+            Some(ends) => Path::RootExpired {
+                root: ends.label.clone(),
+                until: ends.until,
+            },
+            None => Path::Trusted(self.root),
+        }
+    }
+}
+
+fn way<'t>(
     chain: &Chain,
-    trust: &Trust,
+    trust: &'t Trust,
     now: Timestamp,
     purpose: impl ExtendedKeyUsageValidator,
-) -> Result<Root, Error> {
+) -> Result<End<'t>, Error> {
     let leaf = CertificateDer::from(chain.leaf().der.as_slice());
     let leaf = EndEntityCert::try_from(&leaf)?;
     let above: Vec<CertificateDer<'_>> = chain
@@ -143,7 +214,11 @@ fn way(
         None,
         None,
     )?;
-    Ok(trust.kind_of(path.anchor()))
+    let anchor = path.anchor();
+    Ok(End {
+        root: trust.kind_of(anchor),
+        ends: trust.ends_of(anchor),
+    })
 }
 
 /// Takes a certificate whatever it is meant for

@@ -343,10 +343,19 @@ fn quiet_spares_people_a_good_report_and_no_program_its_file() {
 }
 
 #[test]
-fn an_endpoint_that_is_asked_for_twice_has_one_sample_and_two_tests() {
+fn an_address_that_two_hosts_have_has_one_sample_and_two_tests() {
     let shelf = Shelf::new();
     let run = |format: &str| {
-        let arguments = ["verify", "--tls-only", "--format", format, CLOSED, CLOSED];
+        let hosts = [CLOSED, "localhost:1", CLOSED];
+        let common = [
+            "verify",
+            "--tls-only",
+            "--name",
+            "a.test",
+            "--format",
+            format,
+        ];
+        let arguments = [&common[..], &hosts].concat();
         shelf.place.run(&arguments).exits(1).stdout
     };
     let success = |sample: &&Sample| sample.name == "certd_verify_success";

@@ -344,7 +344,7 @@ fn no_handshake_that_was_changed_is_good() {
         (&rustls::version::TLS13, SEED),
         (&rustls::version::TLS12, SEED + 1000),
     ] {
-        let leaf = INTERMEDIATE.issue(&Wish::names(&["127.0.0.1"]));
+        let leaf = INTERMEDIATE.issue(&Wish::names(&["*.many.test"]));
         let config = crate::support::tls_config_for(&leaf, &leaf, &[version]);
         let connection = AtomicU64::new(seed);
         let server = Server::start(move |mut stream| {
@@ -353,13 +353,17 @@ fn no_handshake_that_was_changed_is_good() {
         });
         let place = Place::new();
         place.write("root.pem", ROOT.pem());
-        place.write("list", format!("{}\n", server.address).repeat(100));
+        let hosts = (0..100).map(|number| format!("n{number}.many.test\n"));
+        place.write("list", hosts.collect::<String>());
         let run = place.run(&[
             "verify",
             "--trust",
             "root.pem",
             "--targets",
             "list",
+            "--connect",
+            &server.address.to_string(),
+            "--tls-only",
             "--timeout",
             "1s",
             "--format",

@@ -9,10 +9,11 @@ use std::sync::LazyLock;
 use std::thread;
 use std::time::Duration;
 
-use certd::sandbox::dns::{self, Record, Zone};
+use certd::sandbox::dns::{self, Failure, Record, Zone};
 use rcgen::{
-    CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, PKCS_ECDSA_P384_SHA384,
-    PKCS_RSA_SHA256, SignatureAlgorithm, date_time_ymd,
+    CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519, PKCS_RSA_SHA256,
+    SignatureAlgorithm, date_time_ymd,
 };
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, ServerConnection};
@@ -292,11 +293,17 @@ fn a_certificate_that_demands_a_staple_is_refused_without() {
     let report = report(&place(&domain(NAME, server.address)), &[]);
     assert_eq!(codes(&report), ["served.staple_missing"]);
     let mut config = ServerConfig::clone(&tls_config(&leaf));
-    config.cert_resolver = Arc::new(Stapled(leaf.certified(b"a response")));
+    config.cert_resolver = Arc::new(Stapled(leaf.certified(&[0x30, 3, 0x0a, 1, 0])));
     let server = Server::tls(Arc::new(config));
     let report = self::report(&place(&domain(NAME, server.address)), &[]);
     assert_eq!(codes(&report), [""; 0]);
     assert_eq!(report["endpoints"][0]["certificate"]["ocsp_stapled"], true);
+    // "Try later" is no answer.
+    let mut config = ServerConfig::clone(&tls_config(&leaf));
+    config.cert_resolver = Arc::new(Stapled(leaf.certified(&[0x30, 3, 0x0a, 1, 3])));
+    let server = Server::tls(Arc::new(config));
+    let report = self::report(&place(&domain(NAME, server.address)), &[]);
+    assert_eq!(codes(&report), ["served.staple_missing"]);
 }
 
 /// One certificate, with an OCSP response
@@ -360,6 +367,165 @@ fn what_is_wrong_above_the_leaf_is_told() {
     assert_eq!(
         finding(&report, "served.signature")["evidence"],
         "the chain does not verify: end entity used as ca"
+    );
+}
+
+#[test]
+fn a_forged_chain_is_refused_whatever_is_sent_with_it() {
+    let place = place(&domain(NAME, CLOSED));
+    // Its issuer has the name of the trusted root, and another key.
+    let forger = Authority::root("Trusted Root");
+    let leaf = || forger.issue(&Wish::names(&[NAME]));
+    let sha1 = fs::read_to_string(weak("root-sha1.pem")).expect("it is there");
+    for (file, chain) in [
+        ("alone.pem", leaf().sent_with(Vec::new()).chain_pem()),
+        ("with-forged-root.pem", leaf().chain_pem()),
+        (
+            "with-root.pem",
+            leaf().sent_with(vec![ROOT.der()]).chain_pem(),
+        ),
+        (
+            "with-weak-root.pem",
+            format!("{}{sha1}", leaf().sent_with(Vec::new()).chain_pem()),
+        ),
+    ] {
+        place.write(file, chain);
+        let report = report(&place, &["--chain", file, "--name", NAME]);
+        assert_eq!(
+            report["endpoints"][0]["severity"], "failure",
+            "{file}: {report:#}"
+        );
+    }
+}
+
+#[test]
+fn keys_are_held_to_their_use_and_kind() {
+    let place = place(&domain(NAME, CLOSED));
+    let with = |usages: &[KeyUsagePurpose], key: KeyPair| {
+        let mut params = Wish::names(&[NAME]).params();
+        params.key_usages = usages.to_vec();
+        INTERMEDIATE.issue_as(params, key).chain_pem()
+    };
+    let p256 = || KeyPair::generate().expect("a key");
+    let of = |algorithm| KeyPair::generate_for(algorithm).expect("a key");
+    use KeyUsagePurpose::{DigitalSignature, KeyCertSign, KeyEncipherment};
+    let no_signer = ROOT.intermediate_as("Odd Intermediate", &|params| {
+        params.key_usages = vec![KeyUsagePurpose::CrlSign];
+    });
+    for (file, chain, expected) in [
+        ("usual.pem", with(&[DigitalSignature], p256()), None),
+        (
+            "signs.pem",
+            with(&[KeyCertSign], p256()),
+            Some("served.key_usage"),
+        ),
+        (
+            "enciphers.pem",
+            with(&[KeyEncipherment], of(&PKCS_RSA_SHA256)),
+            Some("served.key_usage"),
+        ),
+        (
+            "above.pem",
+            no_signer.issue(&Wish::names(&[NAME])).chain_pem(),
+            Some("served.key_usage"),
+        ),
+        (
+            "ed25519.pem",
+            with(&[], of(&PKCS_ED25519)),
+            Some("served.key_kind"),
+        ),
+        (
+            "p521.pem",
+            with(&[], of(&PKCS_ECDSA_P521_SHA512)),
+            Some("served.key_kind"),
+        ),
+    ] {
+        place.write(file, chain);
+        let expected: Vec<&str> = expected.into_iter().collect();
+        check_file(&place, file, &[], &expected);
+    }
+}
+
+#[test]
+fn what_certd_cannot_judge_is_told_from_what_nobody_can() {
+    let place = place(&domain(NAME, CLOSED));
+    let critical = |identifier: &[u64], content: &[u8]| {
+        let mut params = Wish::names(&[NAME]).params();
+        let mut extension = CustomExtension::from_oid_content(identifier, content.to_vec());
+        extension.set_criticality(true);
+        params.custom_extensions.push(extension);
+        let key = KeyPair::generate().expect("a key");
+        INTERMEDIATE.issue_as(params, key).chain_pem()
+    };
+    // Any policy.
+    let any = [0x30, 8, 0x30, 6, 6, 4, 0x55, 0x1d, 0x20, 0];
+    place.write("policies.pem", critical(&[2, 5, 29, 32], &any));
+    place.write("unknown.pem", critical(&[1, 2, 3, 4], &[5, 0]));
+    check_file(&place, "policies.pem", &[], &["served.critical_policies"]);
+    check_file(&place, "unknown.pem", &[], &["served.critical_extension"]);
+}
+
+#[test]
+fn a_wildcard_over_a_public_suffix_covers_nobody() {
+    let place = place(&domain(NAME, CLOSED));
+    place.write(
+        "all.pem",
+        issue(&Wish::names(&["*.co.uk", "shop.org.uk"])).chain_pem(),
+    );
+    let judged = |name: &str| {
+        let report = report(&place, &["--chain", "all.pem", "--name", name]);
+        codes(&report).join(" ")
+    };
+    assert_eq!(judged("shop.co.uk"), "served.wrong_name");
+    assert_eq!(judged("shop.org.uk"), "");
+}
+
+#[test]
+fn what_ends_above_the_leaf_is_seen_coming() {
+    let place = place(&domain(NAME, CLOSED));
+    let ends =
+        |year| move |params: &mut CertificateParams| params.not_after = date_time_ymd(year, 1, 1);
+    let short = ROOT.intermediate_as("Short Intermediate", &ends(2100));
+    place.write("short.pem", short.issue(&Wish::names(&[NAME])).chain_pem());
+    check_file(&place, "short.pem", &[], &["served.short_intermediate"]);
+    // An intermediate that is good now is not blamed beside a leaf that is not.
+    let new = ROOT.intermediate_as("New Intermediate", &|params| {
+        params.not_before = date_time_ymd(2025, 1, 1);
+    });
+    let old = Wish {
+        valid: (2020, 2021),
+        ..Wish::names(&[NAME])
+    };
+    place.write("old.pem", new.issue(&old).chain_pem());
+    check_file(&place, "old.pem", &[], &["served.expired"]);
+    let expired = Authority::root_as("Trusted Root", &ends(2021));
+    place.write("root.pem", expired.pem());
+    let below = expired.issue(&Wish::names(&[NAME])).sent_with(Vec::new());
+    place.write("below.pem", below.chain_pem());
+    check_file(&place, "below.pem", &[], &["served.root_expired"]);
+}
+
+#[test]
+fn dates_beyond_every_calendar_are_the_last_of_all() {
+    let place = place(&domain(NAME, CLOSED));
+    let mut params = Wish::names(&[NAME]).params();
+    params.not_after = date_time_ymd(9999, 12, 31) + Duration::from_secs(86_399);
+    let leaf = INTERMEDIATE.issue_as(params, KeyPair::generate().expect("a key"));
+    place.write("endless.pem", leaf.chain_pem());
+    check_file(&place, "endless.pem", &[], &["served.short_intermediate"]);
+}
+
+#[test]
+fn a_leaf_after_its_issuer_is_to_be_put_first() {
+    let place = place(&domain(NAME, CLOSED));
+    let mut leaf = issue(&Wish::names(&[NAME]));
+    leaf.chain.reverse();
+    place.write("reversed.pem", leaf.chain_pem());
+    place.write("key.pem", leaf.key_pem());
+    let report = check_file(&place, "reversed.pem", &[], &["served.leaf_not_first"]);
+    assert_eq!(
+        finding(&report, "served.leaf_not_first")["evidence"],
+        format!("the certificate of {NAME} is number 2 of the chain, after a CA's")
     );
 }
 
@@ -538,9 +704,9 @@ fn targets_come_from_a_list_too() {
     for list in ["empty", "missing"] {
         place.run(&["verify", "--targets", list]).exits(2);
     }
-    place.write("broken", "a.test\nhttps://b.test\n");
+    place.write("broken", "\u{feff}a.test\nhttps://b.test\n\n*.c.test\n");
     let run = place.run(&["verify", "--targets", "broken"]).exits(2);
-    assert!(run.stderr.contains("`https://b.test`"), "{run}");
+    snapshot!(place, "broken_list", run.stderr);
 }
 
 #[test]
@@ -606,6 +772,12 @@ fn mail_servers_are_judged_after_starttls() {
     check("imap", &["* OK hi\r\n", "a BAD no\r\n"], refused);
     check("pop3", &["+OK hi\r\n", "-ERR no\r\n"], refused);
     check("smtp", &["220 hi\r\n"], &["connect.reset"]);
+    // A port that begins with TLS at once waits for the client's hello.
+    let tls = Server::tls(config.clone());
+    let target = tls.address.to_string();
+    let arguments = ["--starttls", "smtp", "--timeout", "1s", &target];
+    let report = report(&place, &arguments);
+    assert_eq!(codes(&report), ["handshake.timeout"]);
 }
 
 #[test]
@@ -626,7 +798,8 @@ fn a_server_of_old_says_what_it_would_speak() {
             let _ = stream.shutdown(Shutdown::Write);
             let _ = stream.read_to_end(&mut Vec::new());
         });
-        let report = report(&place(&domain(NAME, server.address)), &[]);
+        let place = place(&domain(NAME, server.address));
+        let report = report(&place, &[]);
         assert_eq!(codes(&report), [code], "{report:#}");
         let evidence = finding(&report, code)["evidence"].clone();
         assert!(evidence.as_str().unwrap().contains(words), "{evidence}");
@@ -648,6 +821,52 @@ fn a_server_of_old_says_what_it_would_speak() {
         "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
     );
     assert_eq!(warning, "warning");
+    let failure = check(
+        alert,
+        [3, 3, 0, 0x9e],
+        "handshake.old_cipher",
+        "TLS_DHE_RSA_WITH_AES_128_GCM_SHA256",
+    );
+    assert_eq!(failure, "failure");
+}
+
+#[test]
+fn what_is_demanded_and_not_seen_fails() {
+    let hellos = std::sync::atomic::AtomicUsize::new(0);
+    let server = Server::start(move |mut stream| {
+        first_bytes(&mut stream);
+        let number = hellos.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let _ = match number % 2 {
+            0 => stream.write_all(b"\x15\x03\x01\x00\x02\x02\x28"),
+            _ => stream.write_all(&server_hello([3, 3, 0xc0, 0x13])),
+        };
+    });
+    let place = place(&domain(NAME, server.address));
+    place.run(&["verify"]).exits(0);
+    place
+        .run(&["verify", "--expect-issuer", "Trusted"])
+        .exits(1);
+}
+
+#[test]
+fn a_server_that_wants_to_see_a_certificate_has_proven_its_own() {
+    let leaf = issue(&Wish::names(&[NAME]));
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(ROOT.der()).expect("a root");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+        Arc::new(roots),
+        Arc::clone(&provider),
+    );
+    let verifier = verifier.build().expect("a verifier");
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS12])
+        .expect("it has TLS 1.2")
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::new(Stapled(leaf.certified(&[]))));
+    let server = Server::tls(Arc::new(config));
+    let report = report(&place(&domain(NAME, server.address)), &[]);
+    assert_eq!(codes(&report), [""; 0], "{report:#}");
 }
 
 /// A ServerHello with this version and this cipher suite
@@ -748,6 +967,79 @@ fn what_a_web_server_says_is_reported_and_fails_nothing() {
 }
 
 #[test]
+fn a_slow_name_delays_no_other() {
+    let leaf = issue(&Wish::names(&["127.0.0.1"]));
+    let server = Server::tls(tls_config(&leaf));
+    let zone = Zone::new();
+    zone.fail("slow.test", Failure::NoAnswer);
+    let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
+    let anywhere = "127.0.0.1:0".parse().unwrap();
+    let dns = runtime
+        .block_on(dns::Server::start(anywhere, zone))
+        .unwrap();
+    let place = place(&format!(
+        "[dns]\nservers = [\"{}\"]\ntimeout = \"2s\"\n[[domain]]\nname = \"{NAME}\"\n",
+        dns.address()
+    ));
+    let target = server.address.to_string();
+    let mut command = place.certd(&["verify", "slow.test", &target]);
+    let mut certd = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while server.connections() == 0 {
+        assert!(std::time::Instant::now() < deadline);
+        // It looks at the second while it still waits for the first.
+        assert!(
+            certd.try_wait().unwrap().is_none(),
+            "it has ended without a look"
+        );
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(
+        certd.try_wait().unwrap().is_none(),
+        "it waited for the slow name"
+    );
+    assert_eq!(certd.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn what_is_known_of_a_domain_counts_for_each_of_its_ports_and_for_files() {
+    let leaf = issue(&Wish {
+        common_name: Some("other.test"),
+        ..Wish::names(&["other.test", NAME])
+    });
+    let server = Server::tls(tls_config(&leaf));
+    let port = server.address.port();
+    let place = place(&format!(
+        "{}ports = [{port}, 8443]\n",
+        domain(NAME, "127.0.0.1")
+    ));
+    place.write("chain.pem", leaf.chain_pem());
+    let target = format!("{NAME}:{port}");
+    for arguments in [
+        &[target.as_str()][..],
+        &["--chain", "chain.pem", "--name", NAME],
+    ] {
+        let report = report(&place, arguments);
+        assert_eq!(
+            codes(&report),
+            ["served.other_common_name"],
+            "{arguments:?}"
+        );
+    }
+    // The same under two names is one look.
+    let twice = [target.to_uppercase(), target.clone()];
+    let report = report(&place, &[&twice[0], &twice[1]]);
+    assert_eq!(report["endpoints"].as_array().map(Vec::len), Some(1));
+    place.write(
+        "domains.toml",
+        place
+            .read("domains.toml")
+            .replace("ports", "enabled = false\nports"),
+    );
+    place.run(&["verify"]).exits(2);
+}
+
+#[test]
 fn addresses_that_serve_different_certificates_are_told_apart() {
     let serve = |listener| {
         let config = tls_config(&issue(&Wish::names(&[NAME])));
@@ -785,14 +1077,29 @@ fn addresses_that_serve_different_certificates_are_told_apart() {
 
 #[test]
 fn more_endpoints_than_files_are_looked_at_in_turn() {
-    let leaf = issue(&Wish::names(&["127.0.0.1"]));
+    let leaf = issue(&Wish::names(&["*.many.test"]));
     let server = Server::tls(tls_config(&leaf));
-    let place = Place::new();
-    place.write("root.pem", ROOT.pem());
-    place.write("list", format!("{}\n", server.address).repeat(200));
+    let zone = Zone::new();
+    let names: Vec<String> = (0..200)
+        .map(|number| format!("n{number}.many.test"))
+        .collect();
+    for name in &names {
+        zone.add(name, Record::A("127.0.0.1".parse().unwrap()));
+    }
+    let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
+    let anywhere = "127.0.0.1:0".parse().unwrap();
+    let dns = runtime
+        .block_on(dns::Server::start(anywhere, zone))
+        .unwrap();
+    let place = place(&format!(
+        "[dns]\nservers = [\"{}\"]\n[[domain]]\nname = \"{NAME}\"\n",
+        dns.address()
+    ));
+    let port = server.address.port();
+    let list = names.iter().map(|name| format!("{name}:{port}\n"));
+    place.write("list", list.collect::<String>());
     let certd = env!("CARGO_BIN_EXE_certd");
-    let script =
-        format!("ulimit -n 60; exec {certd} verify --trust root.pem --targets list --format json");
+    let script = format!("ulimit -n 60; exec {certd} verify --targets list --format json");
     let mut command = std::process::Command::new("bash");
     command.args(["-c", &script]).current_dir(place.path(""));
     let report = Run::of(&mut command).exits(0).json();
@@ -857,8 +1164,8 @@ fn a_hostile_server_costs_its_timeout_and_nothing_else() {
         verdicts,
         [
             "served.name",
-            "connect.timeout",
-            "connect.timeout",
+            "handshake.timeout",
+            "handshake.timeout",
             "handshake.not_tls",
             "handshake.too_large",
             "handshake.too_large",

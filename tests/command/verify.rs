@@ -288,7 +288,7 @@ fn a_server_that_says_nothing_times_out_and_delays_no_other() {
     let config = place.read("domains.toml").replace("30s", "300ms");
     place.write("domains.toml", config);
     let report = place.run(&["verify", "--format", "json"]).exits(1).json();
-    assert_eq!(codes(&report), ["connect.timeout"]);
+    assert_eq!(codes(&report), ["handshake.timeout"]);
     assert_eq!(report["endpoints"][1]["severity"], "ok");
     let elapsed = report["elapsed_millis"].as_u64().unwrap();
     assert!((300..5_000).contains(&elapsed), "{elapsed}");

@@ -199,9 +199,12 @@ fn status_fits_eighty_columns_and_tells_what_there_is() {
 }
 
 fn verify_tells_no_route_from_a_host_that_is_gone() {
-    // A network of its own, in which one address is known to be gone and no other has a way.
+    // A network of its own: one address is known to be gone, one lies where packets get lost, and
+    // no other has a way.
     let script = "ip link set lo up && ip route add unreachable 192.0.2.7/32 && \
-                  exec \"$@\" verify 192.0.2.7 192.0.2.8 --format json";
+                  ip link add void type dummy && ip address add 198.51.100.1/24 dev void && \
+                  ip link set void up && exec \"$@\" \
+                  verify 192.0.2.7 192.0.2.8 198.51.100.7 --timeout 1s --format json";
     let mut command = Command::new("unshare");
     command.args(["--net", "bash", "-c", script, "bash"]);
     command.arg(env!("CARGO_BIN_EXE_certd"));
@@ -210,7 +213,7 @@ fn verify_tells_no_route_from_a_host_that_is_gone() {
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let code = |number: usize| report["endpoints"][number]["findings"][0]["code"].clone();
     assert_eq!(
-        [code(0), code(1)],
-        ["connect.unreachable", "connect.no_route"]
+        [code(0), code(1), code(2)],
+        ["connect.unreachable", "connect.no_route", "connect.timeout"]
     );
 }

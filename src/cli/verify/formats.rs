@@ -25,7 +25,13 @@ pub(super) fn print_report(
         return Ok(());
     }
     print(global.color, |out| match global.format {
-        Format::Text => text::verify(report, out),
+        Format::Text => {
+            let shown = match global.quiet {
+                true => text::Shown::WhatNeedsAttention,
+                false => text::Shown::All,
+            };
+            text::verify(report, shown, out)
+        }
         Format::Json => write_json(report, out),
         Format::Junit => junit::write(report, fails_from, out),
         Format::Sarif => sarif::write(report, &checkout()?, out),

@@ -37,8 +37,36 @@ pub(super) fn targets(words: &[String], list: Option<&Path>) -> Result<Vec<Targe
             let path = path.to_owned();
             return Err(CliError::EmptyList { path });
         }
+        check(path, &text)?;
     }
     Ok(targets)
+}
+
+/// Every line of a list that is no target, at once
+fn check(path: &Path, text: &str) -> Result<(), CliError> {
+    let wrong: Vec<String> = words(text)
+        .filter_map(|(line, word)| {
+            let error = host(word).err()?;
+            let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})"));
+            Some(format!("line {line}: {error}{}", cause.unwrap_or_default()))
+        })
+        .collect();
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(CliError::List {
+            path: path.to_owned(),
+            wrong,
+        }),
+    }
+}
+
+/// The lines that hold something, with their numbers
+fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    text.lines().enumerate().filter_map(|(index, line)| {
+        let word = line.split('#').next().unwrap_or_default().trim();
+        (!word.is_empty()).then_some((index + 1, word))
+    })
 }
 
 /// The text of a list; `-` is stdin
@@ -59,15 +87,9 @@ fn lines(text: &str, path: &Path) -> impl Iterator<Item = Target> {
     // Nobody can open stdin at a line.
     let file = Some(path).filter(|path| *path != Path::new("-"));
     let file = file.map(Path::to_owned);
-    text.lines().enumerate().filter_map(move |(index, line)| {
-        let word = line.split('#').next().unwrap_or_default().trim();
-        (!word.is_empty()).then(|| Target {
-            text: word.to_owned(),
-            origin: file.clone().map(|file| Origin {
-                file,
-                line: index + 1,
-            }),
-        })
+    words(text).map(move |(line, word)| Target {
+        text: word.to_owned(),
+        origin: file.clone().map(|file| Origin { file, line }),
     })
 }
 

@@ -59,7 +59,7 @@ impl<'t> Checker<'_, 't> {
             },
             ports: self.ports(&table),
             connect: self.connect(&table),
-            probe: self.probe(&table),
+            probe: self.probe(&table, name.as_ref().into_iter().chain(&aliases)),
             line: self.source.line_of(table.span()),
             addresses: self
                 .addresses(&table)
@@ -144,10 +144,14 @@ impl<'t> Checker<'_, 't> {
     }
 
     /// A URL, or a table of a URL and what is expected
-    fn probe(&self, table: &Table<'_, 't>) -> Option<Probe> {
+    fn probe<'n>(
+        &self,
+        table: &Table<'_, 't>,
+        mut names: impl Iterator<Item = &'n DnsName>,
+    ) -> Option<Probe> {
         if !table.is_table("probe") {
             return Some(Probe {
-                url: self.probe_url(&table.string("probe")?)?,
+                url: self.probe_url(&table.string("probe")?, &mut names)?,
                 status: defaults::PROBE_STATUS,
                 text: None,
             });
@@ -169,20 +173,30 @@ impl<'t> Checker<'_, 't> {
         let text = table.string("text").map(|text| text.value);
         table.finish(&[]);
         Some(Probe {
-            url: self.probe_url(&url?)?,
+            url: self.probe_url(&url?, &mut names)?,
             status: status.unwrap_or(defaults::PROBE_STATUS),
             text: text.filter(|text| !text.is_empty()),
         })
     }
 
-    fn probe_url(&self, value: &Value<String>) -> Option<Uri> {
+    fn probe_url<'n>(
+        &self,
+        value: &Value<String>,
+        names: &mut impl Iterator<Item = &'n DnsName>,
+    ) -> Option<Uri> {
         let url = value.value.parse::<Uri>().ok();
-        let url = url.filter(|url| url.scheme() == Some(&Scheme::HTTPS) && url.host().is_some());
-        if url.is_none() {
+        let Some(url) = url.filter(|url| url.scheme() == Some(&Scheme::HTTPS)) else {
             let message = format!("\"{}\" is not an https:// URL", value.value);
             self.mistake(value, message, None);
+            return None;
+        };
+        let host = url.host().unwrap_or_default();
+        if !names.any(|name| name.as_str().eq_ignore_ascii_case(host)) {
+            let message = format!("\"{host}\" is none of the domain's names");
+            self.mistake(value, message, None);
+            return None;
         }
-        url
+        Some(url)
     }
 
     fn connect(&self, table: &Table<'_, 't>) -> Option<Connect> {

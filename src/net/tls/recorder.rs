@@ -19,8 +19,10 @@ pub(super) struct Recorder {
 pub(super) struct Shown {
     /// Certificates in DER, as sent
     pub(super) chain: Vec<Vec<u8>>,
-    /// Whether an OCSP response came with them
+    /// Whether an OCSP response came with them that says something of them
     pub(super) is_stapled: bool,
+    /// Whether the handshake was signed with the leaf's key
+    pub(super) is_signed: bool,
 }
 
 impl Recorder {
@@ -29,6 +31,17 @@ impl Recorder {
             algorithms,
             shown: Mutex::new(None),
         }
+    }
+
+    fn note(
+        &self,
+        verdict: Result<HandshakeSignatureValid, Error>,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shown) = shown.as_mut() {
+            shown.is_signed = verdict.is_ok();
+        }
+        verdict.map_err(explain)
     }
 
     pub(super) fn take(&self) -> Option<Shown> {
@@ -54,7 +67,8 @@ impl ServerCertVerifier for Recorder {
             .collect();
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(Shown {
             chain,
-            is_stapled: !ocsp_response.is_empty(),
+            is_stapled: is_answer(ocsp_response),
+            is_signed: false,
         });
         Ok(ServerCertVerified::assertion())
     }
@@ -65,7 +79,12 @@ impl ServerCertVerifier for Recorder {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.algorithms).map_err(explain)
+        self.note(verify_tls12_signature(
+            message,
+            certificate,
+            signed,
+            &self.algorithms,
+        ))
     }
 
     fn verify_tls13_signature(
@@ -74,12 +93,28 @@ impl ServerCertVerifier for Recorder {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.algorithms).map_err(explain)
+        self.note(verify_tls13_signature(
+            message,
+            certificate,
+            signed,
+            &self.algorithms,
+        ))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
+}
+
+/// Whether an OCSP response is `successful`, and not one that says to try later (RFC 6960 section
+/// 4.2.1): the first element of its sequence, an enumeration, is 0
+fn is_answer(response: &[u8]) -> bool {
+    let head = match response {
+        [0x30, length, rest @ ..] if *length < 0x80 => rest,
+        [0x30, 0x81, _, rest @ ..] | [0x30, 0x82, _, _, rest @ ..] => rest,
+        _ => return false,
+    };
+    head.starts_with(&[0x0a, 0x01, 0x00])
 }
 
 fn explain(error: Error) -> Error {

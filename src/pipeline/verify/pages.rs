@@ -62,8 +62,19 @@ pub(super) async fn redirects_to_https(
     Some((300..400).contains(&reply.status) && location.starts_with("https://"))
 }
 
+/// A page that says that the application is down
+pub(super) fn trouble(subject: &Subject, page: &HttpReport) -> Option<Finding> {
+    let status = page.status.filter(|status| (500..600).contains(status))?;
+    let evidence = format!("https://{}/ answers {status}", subject.name);
+    Some(Finding::note("site.server_error", evidence).with_cure(cure(status)))
+}
+
 /// What a domain's probe is answered with at this address, judged
+///
+/// A port in its URL counts, and else that of the address.
 pub(super) async fn probe(means: &Means, probe: &Probe, address: SocketAddr) -> Finding {
+    let port = probe.url.port_u16().unwrap_or(address.port());
+    let address = SocketAddr::new(address.ip(), port);
     let name = probe.url.host().unwrap_or_default();
     let (handshake, connection) = means.observer.meet(name, address, Opening::Direct).await;
     let reply = match (handshake.outcome, connection) {

@@ -13,23 +13,32 @@ use crate::report::verify::{EndpointReport, ServedCertificate, VerifyReport};
 use crate::time::display_date;
 use crate::time::{elapsed_in_words, in_words};
 
+/// Which endpoints are shown
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Every one
+    All,
+    /// Those that warn or fail
+    WhatNeedsAttention,
+}
+
 /// Writes a report of `verify`: what is good in a line each, then what warns, then what fails
 ///
 /// The worst comes last, where a terminal and the log of a CI job show it first.
 ///
 /// # Errors
 /// Those of the stream.
-pub fn verify(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
+pub fn verify(report: &VerifyReport, shown: Shown, out: &mut impl Write) -> io::Result<()> {
     let of = |severity| move |endpoint: &&EndpointReport| group(endpoint) == severity;
     let count = |severity| report.endpoints.iter().filter(of(severity)).count();
     let detail = match report.endpoints.len() {
         ..=FEW => Detail::Facts,
         _ => Detail::Life,
     };
-    for endpoint in report.endpoints.iter().filter(of(Severity::Ok)) {
-        write_good(endpoint, detail, report.started, out)?;
-    }
-    if count(Severity::Ok) > 0 {
+    if shown == Shown::All && count(Severity::Ok) > 0 {
+        for endpoint in report.endpoints.iter().filter(of(Severity::Ok)) {
+            write_good(endpoint, detail, report.started, out)?;
+        }
         writeln!(out)?;
     }
     for severity in [Severity::Warning, Severity::Failure] {

@@ -4,15 +4,22 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::chain::{Certificate, Chain, Purpose};
+use super::Expectation;
+use crate::chain::{Certificate, Chain, CriticalKind, KeyKind, Purpose};
 use crate::config::MinRemaining;
 use crate::finding::Finding;
+use crate::name::is_public_suffix;
 use crate::time::{display, in_words};
 use crate::verify::proof::covers;
 
 /// Whether the SAN covers a name (RFC 9525)
 pub(super) fn name(wanted: &str, leaf: &Certificate) -> Finding {
     if covers(&leaf.der, wanted) {
+        if let Some(suffix) = public_suffix(wanted, leaf) {
+            let evidence = format!("*.{suffix} would be valid for everybody below {suffix}");
+            return Finding::failure("served.wrong_name", evidence)
+                .with_cure("browsers refuse it: obtain one for the name itself");
+        }
         return Finding::ok("served.name", format!("valid for {wanted}"));
     }
     if leaf.names.is_empty() {
@@ -28,8 +35,41 @@ pub(super) fn name(wanted: &str, leaf: &Certificate) -> Finding {
         format!("the certificate for {wanted} is for {}", shortened(&leaf.names)),
     )
     .with_cure(format!(
-        "browsers refuse it (NET::ERR_CERT_COMMON_NAME_INVALID): name the certificate of {wanted} in its server block"
+        "browsers refuse it (NET::ERR_CERT_COMMON_NAME_INVALID): name the certificate of {wanted} in its server block; where no block lists the name nginx takes another, and `certd why` tells which"
     ))
+}
+
+/// The public suffix of a wildcard by which alone a name is covered
+fn public_suffix<'w>(wanted: &'w str, leaf: &Certificate) -> Option<&'w str> {
+    let is_listed = |name: &str| {
+        let mut names = leaf.names.iter();
+        names.any(|listed| listed.eq_ignore_ascii_case(name))
+    };
+    let (_, above) = wanted.split_once('.')?;
+    let is_by_wildcard = !is_listed(wanted) && is_listed(&format!("*.{above}"));
+    (is_by_wildcard && is_public_suffix(above)).then_some(above)
+}
+
+/// A leaf with an extension that must be understood, and that the verifier does not know
+///
+/// All else would be said by a verifier that reads no further.
+pub(super) fn unknown_extension(leaf: &Certificate) -> Option<Finding> {
+    let unknown = leaf.critical.as_ref()?;
+    Some(match unknown.kind {
+        CriticalKind::Policies => Finding::warning(
+            "served.critical_policies",
+            "its policies are marked as critical, and certd cannot judge such a certificate",
+        )
+        .with_cure("browsers may take it; to have it judged, obtain one without critical policies"),
+        CriticalKind::Unknown => Finding::failure(
+            "served.critical_extension",
+            format!(
+                "a critical extension is in it that nobody knows: {}",
+                unknown.identifier
+            ),
+        )
+        .with_cure("obtain one from a CA that issues for web servers"),
+    })
 }
 
 fn shortened(names: &[String]) -> String {
@@ -45,7 +85,7 @@ fn shortened(names: &[String]) -> String {
     }
 }
 
-pub(super) fn time(leaf: &Certificate, least: MinRemaining, now: Timestamp) -> Finding {
+pub(super) fn time(leaf: &Certificate, expected: &Expectation<'_>, now: Timestamp) -> Finding {
     let validity = leaf.validity;
     let left = validity.remaining(now);
     if now < validity.not_before {
@@ -68,9 +108,12 @@ pub(super) fn time(leaf: &Certificate, least: MinRemaining, now: Timestamp) -> F
         display(validity.not_after),
         in_words(left)
     );
-    if is_short(leaf, least, now) {
-        return Finding::warning("served.expires_soon", evidence)
-            .with_cure("its renewal seems to fail: see `certd status`");
+    if is_short(leaf, expected.min_remaining, now) {
+        let cure = match expected.own_names.is_empty() {
+            true => "is it renewed by itself, and is the server reloaded then?",
+            false => "does its renewal fail? See `certd status`",
+        };
+        return Finding::warning("served.expires_soon", evidence).with_cure(cure);
     }
     Finding::ok("served.time", evidence)
 }
@@ -104,19 +147,50 @@ pub(super) fn long_life(leaf: &Certificate) -> Option<Finding> {
     })
 }
 
-/// Whether it may be used by servers, whatever the path above it says
-pub(super) fn purpose(leaf: &Certificate) -> Option<Finding> {
-    (leaf.purpose == Purpose::Other).then(|| {
-        Finding::failure(
-            "served.purpose",
-            "the certificate is not meant for servers (no serverAuth)",
-        )
-        .with_cure("obtain one from a CA that issues for web servers")
-    })
+/// What the certificates of the chain must not be used for, whatever the path says
+pub(super) fn purpose(chain: &Chain) -> Vec<Finding> {
+    let leaf = chain.leaf();
+    let mut findings = Vec::new();
+    if leaf.purpose == Purpose::Other {
+        findings.push(
+            Finding::failure(
+                "served.purpose",
+                "the certificate is not meant for servers (no serverAuth)",
+            )
+            .with_cure("obtain one from a CA that issues for web servers"),
+        );
+    }
+    let key_usage = |evidence: String| {
+        Finding::failure("served.key_usage", evidence)
+            .with_cure("obtain one from a CA that issues for web servers")
+    };
+    if !leaf.key_usage.signs_handshakes {
+        let evidence = "its key may not sign handshakes (keyUsage without digitalSignature)";
+        findings.push(key_usage(evidence.to_owned()));
+    }
+    let mut above = chain.linked().skip(1);
+    if let Some(above) = above.find(|above| !above.key_usage.signs_certificates) {
+        let evidence = format!(
+            "{} may not sign certificates (keyUsage without keyCertSign)",
+            above.label()
+        );
+        findings.push(key_usage(evidence));
+    }
+    findings
+}
+
+/// Keys and signatures that browsers find too weak, or do not have
+pub(super) fn weakness(chain: &Chain) -> Vec<Finding> {
+    let all = [
+        weak_key(chain),
+        strange_key(chain.leaf()),
+        weak_signature(chain),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// A key that browsers find too short, of the leaf or of an intermediate
-pub(super) fn weak_key(chain: &Chain) -> Option<Finding> {
+fn weak_key(chain: &Chain) -> Option<Finding> {
     let weak = chain
         .linked()
         .find(|certificate| certificate.key.is_weak())?;
@@ -127,10 +201,19 @@ pub(super) fn weak_key(chain: &Chain) -> Option<Finding> {
     )
 }
 
+/// A key of a kind that Chrome or Firefox has not
+fn strange_key(leaf: &Certificate) -> Option<Finding> {
+    (leaf.key == KeyKind::Other).then(|| {
+        let evidence = "its key is neither RSA nor ECDSA on P-256 or P-384: Chrome has no other";
+        Finding::failure("served.key_kind", evidence)
+            .with_cure("obtain one with `key_type = \"p256\"`, or with RSA of 2048 bits or more")
+    })
+}
+
 /// A signature over SHA-1 or MD5, on the leaf or on an intermediate
 ///
 /// That of a root counts for nobody.
-pub(super) fn weak_signature(chain: &Chain) -> Option<Finding> {
+fn weak_signature(chain: &Chain) -> Option<Finding> {
     let mut signed = chain
         .linked()
         .filter(|certificate| !certificate.is_self_issued());

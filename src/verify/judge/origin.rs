@@ -28,7 +28,7 @@ pub(super) fn common_name(
     Some(
         Finding::failure(
             "served.other_common_name",
-            format!("{evidence}, which is another domain's"),
+            format!("{evidence}, which is none of the domain's names"),
         )
         .with_cure(format!(
             "{asked} should have a certificate of its own; to share one on purpose, set shared = true"

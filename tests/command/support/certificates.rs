@@ -20,7 +20,13 @@ pub(crate) struct Authority {
 
 impl Authority {
     pub(crate) fn root(name: &str) -> Self {
-        let (params, key) = authority(name);
+        Self::root_as(name, &|_| {})
+    }
+
+    /// A root that is changed before it is signed
+    pub(crate) fn root_as(name: &str, change: &dyn Fn(&mut CertificateParams)) -> Self {
+        let (mut params, key) = authority(name);
+        change(&mut params);
         let certificate = params.self_signed(&key).expect("a root can be made");
         Self {
             certificate,
@@ -135,7 +141,7 @@ impl<'w> Wish<'w> {
         }
     }
 
-    fn params(&self) -> CertificateParams {
+    pub(crate) fn params(&self) -> CertificateParams {
         let names: Vec<String> = self.names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("the names are names");
         params.distinguished_name = named(self.common_name);
@@ -173,7 +179,7 @@ impl Leaf {
         let key = PrivatePkcs8KeyDer::from(self.key.serialize_der());
         let key = any_supported_type(&PrivateKeyDer::Pkcs8(key)).expect("the key can sign");
         let mut certified = CertifiedKey::new(self.chain.clone(), key);
-        certified.ocsp = Some(response.to_vec());
+        certified.ocsp = Some(response.to_vec()).filter(|response| !response.is_empty());
         Arc::new(certified)
     }
 

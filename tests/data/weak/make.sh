@@ -23,6 +23,9 @@ leaf() { # NAME BITS DIGEST ISSUER [EXTENSION...]
         -extfile "$temp/$name.ext" 2>/dev/null
 }
 root root 2048
+# Another of the name of the root in tests/command/verdicts.rs.
+openssl req -x509 -newkey rsa:2048 -nodes -keyout "$temp/root-sha1.key" -out root-sha1.pem -sha1 \
+    -days $days -subj "/CN=Trusted Root" 2>/dev/null
 leaf short-key 1024 sha256 root
 leaf sha1 2048 sha1 root
 leaf md5 2048 md5 root
