@@ -202,8 +202,8 @@ fn verify_tells_no_route_from_a_host_that_is_gone() {
     // A network of its own: one address is known to be gone, one lies where packets get lost, and
     // no other has a way.
     let script = "ip link set lo up && ip route add unreachable 192.0.2.7/32 && \
-                  ip link add void type dummy && ip address add 198.51.100.1/24 dev void && \
-                  ip link set void up && exec \"$@\" \
+                  ip link add void type veth peer name end && ip address add 198.51.100.1/24 dev void && \
+                  ip link set void up && ip link set end up && exec \"$@\" \
                   verify 192.0.2.7 192.0.2.8 198.51.100.7 --timeout 1s --format json";
     let mut command = Command::new("unshare");
     command.args(["--net", "bash", "-c", script, "bash"]);
