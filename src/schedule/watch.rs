@@ -1,6 +1,9 @@
 //! Watching Docker for containers that start: what nginx serves may have changed with that.
+//!
+//! Each engine is listened to once, however many targets it has: a stream for each would be a
+//! connection for each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -9,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::config::{Config, Nginx};
-use crate::target::container::{DockerError, Engine};
+use crate::target::container::{DockerError, Engine, Start};
 
 /// Watches the containers of each `[nginx]` until it is dropped
 pub(super) struct Watch {
@@ -18,18 +21,22 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches the containers of all enabled domains; `patience` bounds the engine's first answer
+    /// Watches the containers of all enabled domains; `patience` bounds an engine's first answer
     pub(super) fn start(config: &Config, patience: Duration) -> Self {
-        let nginxes = config.enabled().filter_map(|domain| domain.nginx.clone());
-        let targets: BTreeSet<Nginx> = nginxes.collect();
-        let (sender, started) = mpsc::unbounded_channel();
+        let (started, receiver) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
-        for nginx in targets {
-            tasks.spawn(watch(nginx, patience, sender.clone()));
+        for (docker, targets) in by_engine(config) {
+            let listener = Listener {
+                docker,
+                targets,
+                patience,
+                started: started.clone(),
+            };
+            tasks.spawn(listener.listen());
         }
         Self {
             _tasks: tasks,
-            started,
+            started: receiver,
         }
     }
 
@@ -43,49 +50,79 @@ impl Watch {
     }
 }
 
-async fn watch(nginx: Nginx, patience: Duration, started: mpsc::UnboundedSender<Nginx>) {
-    let mut pause = SHORTEST_PAUSE;
-    loop {
-        let is_first = pause == SHORTEST_PAUSE;
-        let docker = &nginx.docker;
-        match follow(&nginx, patience, &started, &mut pause).await {
-            Err(error) if is_first => {
-                tracing::warn!(docker, %error, "containers that start are not noticed");
-            }
-            ended => tracing::debug!(docker, ?ended, "Docker's events ended"),
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+/// The targets of all enabled domains, by the Docker API that knows their containers
+fn by_engine(config: &Config) -> BTreeMap<String, BTreeSet<Nginx>> {
+    let mut engines: BTreeMap<String, BTreeSet<Nginx>> = BTreeMap::new();
+    for nginx in config.enabled().filter_map(|domain| domain.nginx.as_ref()) {
+        let targets = engines.entry(nginx.docker.clone()).or_default();
+        targets.insert(nginx.clone());
     }
+    engines
 }
 
-/// Tells of each container that starts, until the engine ends the stream
-async fn follow(
-    nginx: &Nginx,
+/// Listens to one engine
+struct Listener {
+    docker: String,
+    targets: BTreeSet<Nginx>,
     patience: Duration,
-    started: &mpsc::UnboundedSender<Nginx>,
-    pause: &mut Duration,
-) -> Result<(), DockerError> {
-    let engine = Engine::at(&nginx.docker, patience).await?;
-    let mut starts = std::pin::pin!(engine.starts(&nginx.selector));
-    // An engine that refuses says so before long.
-    let mut first = match timeout(SETTLING, starts.try_next()).await {
-        Ok(first) => Some(first?),
-        Err(_) => None,
-    };
-    // Whatever started while nobody listened is told of once.
-    if *pause > SHORTEST_PAUSE && first.is_none() {
-        let _ = started.send(nginx.clone());
+    started: mpsc::UnboundedSender<Nginx>,
+}
+
+impl Listener {
+    async fn listen(self) {
+        let docker = &self.docker;
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            let is_first = pause == SHORTEST_PAUSE;
+            match self.follow(&mut pause).await {
+                Err(error) if is_first => {
+                    tracing::warn!(docker, %error, "containers that start are not noticed");
+                }
+                ended => tracing::debug!(docker, ?ended, "Docker's events ended"),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
     }
-    *pause = SHORTEST_PAUSE;
-    loop {
-        let next = match first.take() {
-            Some(first) => first,
-            None => starts.try_next().await?,
+
+    /// Tells of each container that starts, until the engine ends the stream
+    async fn follow(&self, pause: &mut Duration) -> Result<(), DockerError> {
+        let engine = Engine::at(&self.docker, self.patience).await?;
+        let mut starts = std::pin::pin!(engine.starts());
+        // An engine that refuses says so before long.
+        let first = match timeout(SETTLING, starts.try_next()).await {
+            Ok(first) => match first? {
+                Some(start) => Some(start),
+                None => return Ok(()),
+            },
+            Err(_) => None,
         };
-        let Some(container) = next else { return Ok(()) };
-        tracing::info!(container, "a container has started");
-        let _ = started.send(nginx.clone());
+        // Whatever started while nobody listened is told of once.
+        if *pause > SHORTEST_PAUSE {
+            self.tell(|_| true);
+        }
+        *pause = SHORTEST_PAUSE;
+        first.iter().for_each(|start| self.note(start));
+        while let Some(start) = starts.try_next().await? {
+            self.note(&start);
+        }
+        Ok(())
+    }
+
+    fn note(&self, start: &Start) {
+        let is_meant = |nginx: &Nginx| start.is_of(&nginx.selector);
+        // Other people's containers start too.
+        if self.targets.iter().any(is_meant) {
+            tracing::info!(container = start.name, "a container has started");
+            self.tell(is_meant);
+        }
+    }
+
+    fn tell(&self, is_meant: impl Fn(&Nginx) -> bool) {
+        for nginx in self.targets.iter().filter(|nginx| is_meant(nginx)) {
+            // The daemon that would hear it may be gone.
+            let _ = self.started.send(nginx.clone());
+        }
     }
 }
 

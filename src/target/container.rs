@@ -12,11 +12,10 @@ use bollard::errors::Error as ApiError;
 use bollard::exec::{CreateExecOptions, StartExecResults};
 use bollard::models::{ContainerInspectResponse, MountPoint, PortMap};
 use bollard::query_parameters::{
-    EventsOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
-    RestartContainerOptionsBuilder,
+    KillContainerOptionsBuilder, ListContainersOptionsBuilder, RestartContainerOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
-use futures_util::{Stream, TryStreamExt};
+use futures_util::TryStreamExt;
 use tokio::time::timeout;
 
 use crate::config::{Reload, Selector};
@@ -26,8 +25,10 @@ use crate::finding::{one_line, root_cause};
 
 mod error;
 mod listening;
+mod start;
 
 pub use error::DockerError;
+pub use start::Start;
 
 /// A Docker engine
 #[derive(Clone, Debug)]
@@ -168,32 +169,6 @@ impl Engine {
             }
         }
         gone
-    }
-
-    /// Names of containers that start from now on, of those that a selector names
-    ///
-    /// The stream ends when the engine ends it. Nothing bounds the time between two of them.
-    pub fn starts(
-        &self,
-        selector: &Selector,
-    ) -> impl Stream<Item = Result<String, DockerError>> + use<'_> {
-        let mut filters = HashMap::from([
-            ("type", vec!["container".to_owned()]),
-            ("event", vec!["start".to_owned()]),
-        ]);
-        match selector {
-            Selector::Container(name) => filters.insert("container", vec![name.clone()]),
-            selector => filters.insert("label", labels(selector)),
-        };
-        let options = EventsOptionsBuilder::new().filters(&filters).build();
-        let events = self.docker.events(Some(options));
-        events
-            .map_ok(|event| {
-                let attributes = event.actor.and_then(|actor| actor.attributes);
-                let name = attributes.and_then(|mut attributes| attributes.remove("name"));
-                one_line(&name.unwrap_or_default())
-            })
-            .map_err(|error| self.failed("follow the engine's events", error))
     }
 
     async fn labelled(&self, labels: Vec<String>) -> Result<Vec<String>, DockerError> {

@@ -396,6 +396,71 @@ fn a_deployment_that_fails_is_not_tried_again_by_each_start_of_its_container() {
     assert!(restarts() > before);
 }
 
+/// A host whose messenger is a target of its own, through the same engine and container
+fn two_targets() -> Host {
+    let host = proven();
+    let config = host.place.read("domains.toml");
+    let messenger = format!("name = \"{MESSENGER}\"\n");
+    let nginx = format!(
+        "{messenger}nginx = {{ docker = \"{}\", container = \"web\", reload = \"exec\" }}\n",
+        host.engine.socket().display()
+    );
+    host.place
+        .write("domains.toml", config.replace(&messenger, &nginx));
+    host
+}
+
+/// Has nginx serve each domain with the other's certificate, from a restart on
+fn exchange(host: &Host) {
+    let sites = [(SHOP, MESSENGER), (MESSENGER, SHOP)].map(|(name, lineage)| Site {
+        names: vec![name.to_owned()],
+        lineage: lineage.to_owned(),
+    });
+    host.web.configure(&sites).expect("files can be written");
+    restart(host);
+}
+
+fn wait_for_both(daemon: &Daemon) {
+    let is_told = |name: &str| {
+        let log = daemon.log();
+        let mut failures = log
+            .lines()
+            .filter(|line| line.contains("proof.other_lineage"));
+        failures.any(|line| line.contains(&format!("domain=\"{name}\"")))
+    };
+    daemon.wait_until("both are looked at", || is_told(SHOP) && is_told(MESSENGER));
+}
+
+#[test]
+fn an_engine_is_listened_to_once_for_all_its_targets() {
+    let host = two_targets();
+    let daemon = Daemon::start(&host);
+    wait_until_idle(&host, &daemon);
+    exchange(&host);
+    wait_for_both(&daemon);
+    let log = daemon.log();
+    assert_eq!(log.matches("a container has started").count(), 1, "{log}");
+    let requests = host.engine.requests();
+    let streams = requests.iter().filter(|line| line.contains("/events"));
+    assert_eq!(streams.count(), 1, "{requests:?}");
+}
+
+#[test]
+fn what_started_while_an_engine_refused_its_events_is_looked_at_later() {
+    let host = two_targets();
+    host.engine
+        .fault(engine::Call::Events, Times::Always, Answer::status(403));
+    let daemon = Daemon::start(&host);
+    wait_until_idle(&host, &daemon);
+    daemon.wait_for("containers that start are not noticed");
+    exchange(&host);
+    host.engine.behave();
+    wait_for_both(&daemon);
+    let log = daemon.log();
+    assert!(!log.contains("a container has started"), "{log}");
+    assert_eq!(log.matches("are not noticed").count(), 1, "{log}");
+}
+
 #[test]
 fn a_docker_that_was_away_for_a_moment_leaves_no_trace() {
     let host = proven();
