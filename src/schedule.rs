@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rustls::crypto::CryptoProvider;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -142,7 +142,7 @@ struct Daemon {
     unkept: Unkept,
     /// Domains whose container started while a pass ran
     started: BTreeMap<DnsName, Timestamp>,
-    /// When the containers of each target were last looked at because one had started
+    /// The last look at the containers of each target because one had started, past or to come
     looks: BTreeMap<Nginx, Timestamp>,
 }
 
@@ -341,10 +341,7 @@ impl Daemon {
     /// A container has started: what its domains are served with may have changed
     fn note_start(&mut self, nginx: &Nginx, pass: Option<&Pass>) {
         let now = self.now();
-        // One that restarts in a loop is no reason to look in a loop.
-        let last = self.looks.get(nginx).copied();
-        let earliest = last.map(|last| last.saturating_add(BETWEEN_LOOKS).unwrap_or(last));
-        let at = earliest.unwrap_or(now).max(soon(now));
+        let at = agenda::after_start(self.looks.get(nginx).copied(), now);
         self.looks.insert(nginx.clone(), at);
         let served = self
             .settings
@@ -447,11 +444,6 @@ fn count(domains: usize) -> String {
     }
 }
 
-/// When a container that has started is looked at: nginx needs a moment
-fn soon(now: Timestamp) -> Timestamp {
-    now.saturating_add(SETTLING).unwrap_or(now)
-}
-
 /// Why the daemon did not begin
 #[derive(Debug, Error)]
 pub enum DaemonError {
@@ -481,6 +473,3 @@ pub const DRAIN: Duration = Duration::from_secs(4);
 ///
 /// A sweep is handed to the scheduler in the last of these that begins before it is due.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-/// Time between two looks at a target whose containers start again and again
-const BETWEEN_LOOKS: SignedDuration = SignedDuration::from_mins(1);
-const SETTLING: SignedDuration = SignedDuration::from_secs(2);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::name::DnsName;
 use crate::plan::backoff;
@@ -90,11 +90,34 @@ impl Agenda {
     }
 }
 
+/// When a container that starts now is looked at
+///
+/// `last` is the last such look at its target, past or to come; `None` before the first. One that
+/// is to come shows this start too, so that a container that restarts in a loop neither causes looks
+/// in a loop nor puts off the look at its end.
+#[must_use]
+pub fn after_start(last: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let later = |at: Timestamp, by| at.saturating_add(by).unwrap_or(at);
+    let soon = later(now, SETTLING);
+    match last {
+        // By a clock that was ahead.
+        Some(last) if last > later(soon, BETWEEN_LOOKS) => soon,
+        Some(last) if last >= soon => last,
+        Some(last) => later(last, BETWEEN_LOOKS).max(soon),
+        None => soon,
+    }
+}
+
 /// The pause that is the last one: 100 minutes
 const LAST_PAUSE: u32 = 3;
+/// Time between two looks at a target whose containers start again and again
+const BETWEEN_LOOKS: SignedDuration = SignedDuration::from_mins(1);
+/// Time that nginx needs to start
+const SETTLING: SignedDuration = SignedDuration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use super::*;
@@ -183,5 +206,27 @@ mod tests {
         assert_eq!(next(&agenda), Some(at("01T00:01:00")));
         agenda.keep(|_| false);
         assert_eq!(agenda.next(), None);
+    }
+    #[test]
+    fn a_container_that_restarts_in_a_loop_is_looked_at_once_a_minute_and_at_its_end() {
+        let mut last = None;
+        let mut looks = BTreeSet::new();
+        for second in 0..600 {
+            let now = later(second);
+            let look = after_start(last, now);
+            assert!(look >= later(second + 2) && look <= later(second + 62));
+            looks.insert(look);
+            last = Some(look);
+        }
+        let expected = (0..=10).map(|minute| later(60 * minute + 2));
+        assert_eq!(looks, expected.collect());
+        // The next start, long after.
+        assert_eq!(after_start(last, later(9_000)), later(9_002));
+        // A clock that was ahead by an hour.
+        assert_eq!(after_start(Some(later(3_600)), later(0)), later(2));
+    }
+
+    fn later(seconds: i64) -> Timestamp {
+        at("01T00:00:00") + SignedDuration::from_secs(seconds)
     }
 }
