@@ -61,7 +61,8 @@ impl Report {
 }
 
 /// Whether a run went well
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Everything is as it should be
     Well,
@@ -141,6 +142,26 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All of them
+    pub const ALL: [Self; 9] = [
+        Self::Proven,
+        Self::Unchanged,
+        Self::Live,
+        Self::NotServed,
+        Self::Rehearsed,
+        Self::Planned,
+        Self::Drifted,
+        Self::Later,
+        Self::Failed,
+    ];
+
+    /// The one that a record has this word for; `None` for a word of another version
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|outcome| outcome.as_str() == word)
+    }
+
     /// The word for it in text and in records
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::{Context, Mode, Occasion, Options, Work, renewal_info};
+use super::{Context, End, Mode, Occasion, Options, Work, renewal_info};
 use crate::chain::{Certificate, KeyType};
 use crate::config::Domain;
-use crate::finding::{Finding, chain_of_causes};
+use crate::finding::{Finding, Severity, chain_of_causes};
 use crate::name::DnsName;
 use crate::plan::{self, Plan};
-use crate::report::{DomainReport, Outcome, Report, SCHEMA_VERSION, Stage, TargetReport};
+use crate::report::{DomainReport, Outcome, Report, SCHEMA_VERSION, Stage, TargetReport, Verdict};
 use crate::store::files::FileError;
 use crate::store::lineage::{Lineage, LineageError};
 use crate::store::record::LastResult;
@@ -195,14 +195,28 @@ fn keep_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
         }
         _ => {}
     }
-    work.lineage.record.last_result = Some(LastResult {
-        at: context.now(),
-        outcome: end.outcome.as_str().to_owned(),
-        message: end.summary,
-    });
+    work.lineage.record.last_result = Some(last_result(context, work, end));
     if let Err(error) = context.store.save_record(work.name(), &work.lineage.record) {
         work.findings
             .push(Finding::warning("store.record", chain_of_causes(&error)));
+    }
+}
+
+/// What is kept of a run: with what to do, for whoever asks for it later has no report
+fn last_result(context: &Context<'_>, work: &Work<'_>, end: End) -> LastResult {
+    let failed = match end.outcome.verdict() {
+        Verdict::Failed => work
+            .findings
+            .iter()
+            .find(|finding| finding.severity == Severity::Failure),
+        Verdict::Well | Verdict::Later => None,
+    };
+    LastResult {
+        at: context.now(),
+        outcome: end.outcome.as_str().to_owned(),
+        message: end.summary,
+        code: failed.map(|finding| finding.code.to_owned()),
+        cure: failed.and_then(|finding| finding.cure.clone()),
     }
 }
 

@@ -86,6 +86,7 @@ fn lineage(
         },
         state: LineageState::None,
         generation: None,
+        proven_at: None,
         newest_generation: None,
         issuer: domain.map(|domain| domain.issuer.clone()),
         fingerprint: None,
@@ -93,11 +94,7 @@ fn lineage(
         remaining_secs: None,
         renewal_at: None,
         explanation: None,
-        last_result: record.last_result.as_ref().map(|last| LastRun {
-            at: last.at,
-            outcome: last.outcome.clone(),
-            message: last.message.clone(),
-        }),
+        last_result: record.last_result.as_ref().map(LastRun::from),
         next_try: backoff::next_try(&record.order_failures)
             .filter(|at| *at > now && record.order_failures.refused.is_none()),
         order_stopped: is_stopped(config, store, domain, &record),
@@ -156,6 +153,7 @@ fn describe(
         }
     };
     let leaf = generation.chain.leaf();
+    status.proven_at = record.proven_at(number);
     status.state = match live {
         Some(live) if record.is_proven(live) => LineageState::Proven,
         Some(_) => LineageState::Live,

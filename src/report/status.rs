@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::{Outcome, Verdict};
 use crate::finding::Finding;
+use crate::store::record::LastResult;
 
 /// All lineages: those of the configuration, then those that it no longer names
 #[derive(Clone, Debug, Serialize)]
@@ -34,6 +36,9 @@ pub struct LineageStatus {
     /// Generation that is live, else the newest one
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<u32>,
+    /// When that generation was last proven
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proven_at: Option<Timestamp>,
     /// Newest generation in the archive
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newest_generation: Option<u32>,
@@ -77,8 +82,30 @@ pub struct LastRun {
     pub at: Timestamp,
     /// Word of the outcome
     pub outcome: String,
+    /// What that means; `None` for a word of another version
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
     /// In a sentence
     pub message: String,
+    /// Code of the finding that failed it
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// What that finding says to do
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cure: Option<String>,
+}
+
+impl From<&LastResult> for LastRun {
+    fn from(last: &LastResult) -> Self {
+        Self {
+            at: last.at,
+            outcome: last.outcome.clone(),
+            verdict: Outcome::of_word(&last.outcome).map(Outcome::verdict),
+            message: last.message.clone(),
+            code: last.code.clone(),
+            cure: last.cure.clone(),
+        }
+    }
 }
 
 /// Whether a lineage is in the configuration
@@ -91,6 +118,14 @@ pub enum Standing {
     Disabled,
     /// It is not: nobody renews it
     Orphaned,
+}
+
+impl LineageStatus {
+    /// The last run, where it failed
+    pub fn failure(&self) -> Option<&LastRun> {
+        let last = self.last_result.as_ref();
+        last.filter(|last| last.verdict == Some(Verdict::Failed))
+    }
 }
 
 /// What there is of a lineage

@@ -130,18 +130,22 @@ fn write_finding(finding: &Finding, indent: &str, out: &mut impl Write) -> io::R
     writeln!(out, "{indent}{style}{sign} {}{style:#}", finding.code)?;
     let inner = format!("{indent}  ");
     write_wrapped(&inner, &finding.evidence, out)?;
-    if let Some(cure) = &finding.cure {
-        let mut lines = cure.lines();
-        if let Some(first) = lines.next() {
-            let arrow = format!("{inner}-> ");
-            let below = format!("{inner}   ");
-            write_line(&arrow, &below, first, out)?;
-            for line in lines {
-                write_line(&below, &below, line, out)?;
-            }
-        }
+    match &finding.cure {
+        Some(cure) => write_cure(cure, &inner, out),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// What to do, after an arrow
+fn write_cure(cure: &str, indent: &str, out: &mut impl Write) -> io::Result<()> {
+    let mut lines = cure.lines();
+    let Some(first) = lines.next() else {
+        return Ok(());
+    };
+    let arrow = format!("{indent}-> ");
+    let below = format!("{indent}   ");
+    write_line(&arrow, &below, first, out)?;
+    lines.try_for_each(|line| write_line(&below, &below, line, out))
 }
 
 /// Writes each domain of a report of `obtain` in a line, or what is wrong with it

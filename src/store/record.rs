@@ -124,6 +124,12 @@ pub struct LastResult {
     pub outcome: String,
     /// What was said of it
     pub message: String,
+    /// Code of the finding that failed it; `None` where nothing failed
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// What that finding says to do
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cure: Option<String>,
 }
 
 /// Failures in a row
@@ -201,11 +207,14 @@ impl Record {
         self.order = None;
     }
 
+    /// When a generation was last proven; `None` where it never was
+    pub fn proven_at(&self, generation: u32) -> Option<Timestamp> {
+        self.generations.get(&generation)?.proven_at
+    }
+
     /// Whether a generation was ever seen served for every name
     pub fn is_proven(&self, generation: u32) -> bool {
-        self.generations
-            .get(&generation)
-            .is_some_and(|record| record.proven_at.is_some())
+        self.proven_at(generation).is_some()
     }
 }
 

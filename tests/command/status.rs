@@ -3,7 +3,10 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::support::{Authority, Place, Run, Wish, over_80_columns};
+use certd::sandbox::acme::Call;
+use certd::sandbox::fault::{Answer, Times};
+
+use crate::support::{Authority, Host, Place, Run, Setting, Wish, over_80_columns, sites};
 
 const LONG: &str = "a-domain-with-sixty-characters-in-its-name.rare-books.example";
 
@@ -185,6 +188,54 @@ fn a_generation_that_waits_behind_the_live_one_is_seen() {
     assert_eq!(report["lineages"][0]["newest_generation"], 2);
     let run = place.run(&["status"]).exits(0);
     snapshot!(place, "waiting_generation", run.stdout);
+}
+
+/// The first lineage of a host, and all that is shown
+fn shown(host: &Host) -> (serde_json::Value, String) {
+    let report = host.certd(&["status", "--format", "json"]).exits(0).json();
+    let text = host.certd(&["status"]).exits(0).stdout;
+    (report["lineages"][0].clone(), text)
+}
+
+#[test]
+fn a_renewal_that_failed_comes_before_what_was_proven_once() {
+    let host = Host::new(&Setting::default());
+    host.obtain(&[]).exits(0);
+    host.ca
+        .fault(Call::NewOrder, Times::Always, Answer::status(503));
+    host.obtain(&["--force"]).exits(1);
+    let (lineage, text) = shown(&host);
+    // The generation is as it was.
+    assert_eq!(lineage["state"], "proven");
+    assert!(lineage["proven_at"].is_string(), "{lineage}");
+    assert_eq!(lineage["last_result"]["verdict"], "failed");
+    assert_eq!(lineage["last_result"]["code"], "acme.status");
+    assert_eq!(over_80_columns(&text), [""; 0], "{text}");
+    snapshot!(host.place, "failed_renewal", text);
+    host.ca.behave();
+    host.obtain(&["--force"]).exits(0);
+    let (lineage, text) = shown(&host);
+    assert_eq!(lineage["last_result"]["verdict"], "well");
+    assert!(lineage["last_result"]["code"].is_null(), "{lineage}");
+    assert!(text.contains("  2    proven "), "{text}");
+    assert!(!text.contains("failed"), "{text}");
+}
+
+#[test]
+fn a_deployment_that_failed_says_what_to_do_and_what_is_live() {
+    let setting = Setting::two_domains();
+    let host = Host::new(&setting);
+    host.obtain(&[]).exits(0);
+    let mut wrong = sites(&setting);
+    wrong[0].lineage = "messenger.rare-books.test".to_owned();
+    host.web.configure(&wrong).expect("files can be written");
+    host.certd(&["obtain", "rare-books.test", "--force"])
+        .exits(1);
+    let (lineage, text) = shown(&host);
+    assert_eq!(lineage["last_result"]["code"], "proof.other_lineage");
+    let cure = lineage["last_result"]["cure"].as_str().unwrap();
+    assert!(cure.contains("ssl_certificate"), "{cure}");
+    snapshot!(host.place, "failed_deployment", text);
 }
 
 #[test]

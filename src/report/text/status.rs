@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{BOLD, write_finding, write_wrapped};
-use crate::report::status::{LineageState, LineageStatus, Standing, StatusReport};
+use super::{BOLD, write_cure, write_finding, write_wrapped};
+use crate::report::status::{LastRun, LineageState, LineageStatus, Standing, StatusReport};
 use crate::time::{display, display_date, in_words};
 
 /// Writes a report of `status` as a table
@@ -58,75 +58,143 @@ fn row(lineage: &LineageStatus) -> Vec<Cell> {
     vec![
         Cell::new(&lineage.name),
         Cell::new(generation.unwrap_or_else(dash)),
-        Cell::new(lineage.state.as_str()),
+        Cell::new(standing(lineage)),
         Cell::new(expires.unwrap_or_else(dash)),
         Cell::new(left.unwrap_or_else(dash)),
         Cell::new(lineage.issuer.clone().unwrap_or_else(dash)),
     ]
 }
 
-/// What a table has no room for: problems, and a last run that did not end well
+/// A word for how a lineage stands: that its last run failed comes before what was proven once
+fn standing(lineage: &LineageStatus) -> String {
+    match (lineage.state, lineage.failure()) {
+        (LineageState::Damaged | LineageState::Foreign, _) | (_, None) => {
+            lineage.state.as_str().to_owned()
+        }
+        (_, Some(failure)) => outcome(failure),
+    }
+}
+
+fn outcome(last: &LastRun) -> String {
+    last.outcome.replace('_', " ")
+}
+
+/// What a table has no room for: problems, and how the last run ended
 fn write_notes(lineage: &LineageStatus, now: Timestamp, out: &mut impl Write) -> io::Result<()> {
     let mut notes = Vec::new();
-    let aliases: Vec<&str> = lineage
-        .names
-        .iter()
-        .map(String::as_str)
-        .filter(|name| *name != lineage.name)
-        .collect();
-    if !aliases.is_empty() {
-        notes.push(format!("also {}", aliases.join(", ")));
-    }
+    write_aliases(lineage, &mut notes)?;
     if let Some(problem) = &lineage.problem {
-        notes.push(problem.clone());
+        note(problem, &mut notes)?;
     }
-    if let Some(last) = &lineage.last_result {
-        let ago = in_words(now.duration_since(last.at));
-        let outcome = last.outcome.replace('_', " ");
-        notes.push(format!("{outcome} {ago} ago: {}", last.message));
-    }
-    if let (Some(generation), Some(newest)) = (lineage.generation, lineage.newest_generation)
-        && newest > generation
-    {
-        let name = &lineage.name;
-        notes.push(format!(
-            "generation {newest} is issued, not live: `certd obtain {name}` deploys it"
-        ));
-    }
-    let told = lineage
-        .last_result
-        .as_ref()
-        .map(|last| last.message.as_str());
-    let reason = lineage.order_failure.as_deref();
-    // What the last result says already is not said twice.
-    let reason = reason.filter(|reason| !told.is_some_and(|told| told.contains(reason)));
-    let reason = reason
-        .map(|reason| format!(": {reason}"))
-        .unwrap_or_default();
-    if lineage.order_stopped {
-        notes.push(format!(
-            "stopped until a person has acted, then --force{reason}"
-        ));
-    } else if let Some(at) = lineage.next_try {
-        notes.push(format!("no order is placed before {}{reason}", display(at)));
-    }
-    match lineage.standing {
-        Standing::Configured => {}
-        Standing::Disabled => notes.push("enabled = false: left out by --all".to_owned()),
-        Standing::Orphaned => notes.push("not in domains.toml: nobody renews it".to_owned()),
-    }
-    if let Some(at) = lineage.renewal_at.filter(|_| {
-        lineage.state == LineageState::Proven && !notes.iter().any(|note| note.contains("due from"))
-    }) {
-        notes.push(format!("due from {}", display(at)));
-    }
+    write_last_run(lineage, now, &mut notes)?;
+    write_generations(lineage, now, &mut notes)?;
+    write_orders(lineage, &mut notes)?;
     if notes.is_empty() {
         return Ok(());
     }
     writeln!(out, "\n{BOLD}{}{BOLD:#}", lineage.name)?;
-    notes
-        .iter()
-        .try_for_each(|note| write_wrapped("  ", note, out))
+    out.write_all(&notes)
 }
 
+fn note(words: &str, out: &mut impl Write) -> io::Result<()> {
+    write_wrapped(INDENT, words, out)
+}
+
+fn write_aliases(lineage: &LineageStatus, out: &mut impl Write) -> io::Result<()> {
+    let names = lineage.names.iter().map(String::as_str);
+    let aliases: Vec<&str> = names.filter(|name| *name != lineage.name).collect();
+    match aliases.is_empty() {
+        true => Ok(()),
+        false => note(&format!("also {}", aliases.join(", ")), out),
+    }
+}
+
+fn write_last_run(lineage: &LineageStatus, now: Timestamp, out: &mut impl Write) -> io::Result<()> {
+    let Some(last) = &lineage.last_result else {
+        return Ok(());
+    };
+    let ago = in_words(now.duration_since(last.at));
+    note(
+        &format!("{} {ago} ago: {}", outcome(last), last.message),
+        out,
+    )?;
+    match &last.cure {
+        Some(cure) => write_cure(cure, INDENT, out),
+        None => Ok(()),
+    }
+}
+
+/// What there is all the same where the last run failed, and what waits
+fn write_generations(
+    lineage: &LineageStatus,
+    now: Timestamp,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let Some(generation) = lineage.generation else {
+        return Ok(());
+    };
+    if lineage.failure().is_some() {
+        let proven = lineage.proven_at.map_or_else(
+            || "never proven".to_owned(),
+            |at| format!("last proven {} ago", in_words(now.duration_since(at))),
+        );
+        match lineage.state {
+            LineageState::Proven | LineageState::Live => {
+                note(&format!("generation {generation} is live, {proven}"), out)?;
+            }
+            LineageState::Issued => {
+                note(&format!("generation {generation} is issued, not live"), out)?;
+            }
+            LineageState::None | LineageState::Damaged | LineageState::Foreign => {}
+        }
+    }
+    match lineage
+        .newest_generation
+        .filter(|newest| *newest > generation)
+    {
+        Some(newest) => {
+            let name = &lineage.name;
+            let words = "is issued, not live: `certd obtain";
+            note(
+                &format!("generation {newest} {words} {name}` deploys it"),
+                out,
+            )
+        }
+        None => Ok(()),
+    }
+}
+
+/// What keeps an order from being placed, and when the next one is due
+fn write_orders(lineage: &LineageStatus, out: &mut impl Write) -> io::Result<()> {
+    let told = lineage.last_result.as_ref();
+    let told = told.map_or("", |last| last.message.as_str());
+    let reason = lineage.order_failure.as_deref();
+    // What the last result says already is not said twice.
+    let reason = reason.filter(|reason| !told.contains(reason));
+    let reason = reason
+        .map(|reason| format!(": {reason}"))
+        .unwrap_or_default();
+    if lineage.order_stopped {
+        note(
+            &format!("stopped until a person has acted, then --force{reason}"),
+            out,
+        )?;
+    } else if let Some(at) = lineage.next_try {
+        let at = display(at);
+        note(&format!("no order is placed before {at}{reason}"), out)?;
+    }
+    match lineage.standing {
+        Standing::Configured => {}
+        Standing::Disabled => note("enabled = false: left out by --all", out)?,
+        Standing::Orphaned => note("not in domains.toml: nobody renews it", out)?,
+    }
+    match lineage.renewal_at {
+        Some(at) if lineage.state == LineageState::Proven && !told.contains("due from") => {
+            note(&format!("due from {}", display(at)), out)
+        }
+        _ => Ok(()),
+    }
+}
+
+const INDENT: &str = "  ";
 const ISSUER_COLUMN: usize = 5;
