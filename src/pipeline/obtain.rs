@@ -172,10 +172,9 @@ fn keep_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
     if !work.is_known || options.mode.is_trial() {
         return;
     }
-    let failures = &mut work.lineage.record.deploy_failures;
-    let is_well_again = end.outcome == Outcome::Unchanged && failures.count > 0;
+    let is_well_again = is_well_again(work, end.outcome);
     if is_well_again {
-        failures.clear();
+        work.lineage.record.deploy_failures.clear();
     }
     // That a timer or a sweep found nothing to do is no news, and a run that only waited says less
     // than the one before it.
@@ -200,6 +199,18 @@ fn keep_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
         work.findings
             .push(Finding::warning("store.record", chain_of_causes(&error)));
     }
+}
+
+/// Whether a run that found nothing to do ends a trouble: what failed to be deployed is live, or
+/// what was not served is
+fn is_well_again(work: &Work<'_>, outcome: Outcome) -> bool {
+    let record = &work.lineage.record;
+    let last = record.last_result.as_ref();
+    let last = last.and_then(|last| Outcome::of_word(&last.outcome));
+    let has_failed = last.is_some_and(|last| last.verdict() == Verdict::Failed);
+    let is_seen_served = work.confirmed.is_some();
+    outcome == Outcome::Unchanged
+        && (record.deploy_failures.count > 0 || (has_failed && is_seen_served))
 }
 
 /// What is kept of a run: with what to do, for whoever asks for it later has no report

@@ -11,6 +11,7 @@ use certd::sandbox::fault::{Answer, Fault, Times};
 use certd::sandbox::web::Site;
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use crate::support::{Daemon, Hook, Host, Setting, sites};
 
@@ -195,6 +196,8 @@ fn what_changes_is_told_and_a_good_sweep_beats() {
     restart(&host);
     let wrong = vec![vec![format!("wrong_certificate {MESSENGER}")]];
     daemon.wait_until("an alert", || hook.told() == wrong);
+    let status = || host.certd(&["status"]).exits(0).stdout;
+    assert!(status().contains("  drifted  "), "{}", status());
     // A sweep in which something is wrong is no good one.
     daemon.wait_for_a_pass(|| daemon.signal(Signal::SIGHUP));
     assert!(!daemon.log().contains("well again"), "{daemon}");
@@ -205,6 +208,8 @@ fn what_changes_is_told_and_a_good_sweep_beats() {
     let recovered = [wrong, vec![vec![format!("recovered {MESSENGER}")]]].concat();
     daemon.wait_until("its end", || hook.told() == recovered);
     daemon.wait_for("well again");
+    // Where a sweep saw a trouble, a sweep sees its end.
+    assert!(!status().contains("drifted"), "{}", status());
     daemon.wait_until("another heartbeat", || beats.requests().len() == 2);
 }
 
@@ -472,9 +477,19 @@ fn a_docker_that_was_away_for_a_moment_leaves_no_trace() {
     let status = daemon.status();
     let minute = (Timestamp::now() + SignedDuration::from_mins(2)).to_string();
     assert!(!status.contains(&minute[11..16]), "{status}");
-    for name in [SHOP, MESSENGER] {
-        let record = host.place.read(&format!("state/domains/{name}.json"));
+    let records = || {
+        let record = |name| host.place.read(&format!("state/domains/{name}.json"));
+        [SHOP, MESSENGER].map(record)
+    };
+    for record in records() {
+        let failures = serde_json::from_str::<Value>(&record).expect("JSON");
+        assert_eq!(failures["deploy_failures"]["count"], 0, "{record}");
+    }
+    // The first pass that sees it served takes back that it was not seen.
+    daemon.wait_for_a_pass(|| daemon.signal(Signal::SIGHUP));
+    for record in records() {
         assert!(!record.contains("docker"), "{record}");
+        assert!(record.contains("\"unchanged\""), "{record}");
     }
 }
 
