@@ -84,14 +84,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<'_, S> {
     async fn line(&mut self) -> Result<String, ConnectFailure> {
         let mut line = Vec::new();
         loop {
+            // Lines without end count as a line without one.
+            if self.read == MOST_READ {
+                return Err(ConnectFailure::NoStartTls("it never ends".to_owned()));
+            }
             let byte = self.stream.read_u8().await;
             let byte = byte.map_err(|_| ConnectFailure::Reset)?;
             self.read += 1;
             if byte == b'\n' {
                 break;
-            }
-            if self.read > MOST_READ {
-                return Err(ConnectFailure::NoStartTls("it never ends".to_owned()));
             }
             line.push(byte);
         }
@@ -156,6 +157,22 @@ mod tests {
         refused(Opening::Pop3, "-ERR busy\r\n", "-ERR busy");
         let endless = "x".repeat(MOST_READ + 1);
         refused(Opening::Pop3, &endless, "it never ends");
+    }
+
+    #[test]
+    fn empty_lines_without_end_are_not_read_for_ever() {
+        let runtime = Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (mut here, mut there) = duplex(64 * 1024);
+            let server = format!("* OK\n{}", "\n".repeat(2 * MOST_READ));
+            there.write_all(server.as_bytes()).await.unwrap();
+            there.shutdown().await.unwrap();
+            let endless = ConnectFailure::NoStartTls("it never ends".to_owned());
+            assert_eq!(open(Opening::Imap, &mut here).await, Err(endless));
+            let mut rest = Vec::new();
+            here.read_to_end(&mut rest).await.unwrap();
+            assert_eq!(server.len() - rest.len(), MOST_READ);
+        });
     }
 
     #[test]
