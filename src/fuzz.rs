@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::header::{DATE, LINK, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, Uri};
 use jiff::Timestamp;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::Runtime;
 
 use crate::acme::{self, problem, renewal_info, reply};
@@ -20,9 +21,10 @@ use crate::challenge;
 use crate::config::notify::Event;
 use crate::config::{Config, Environment, MinRemaining};
 use crate::facts::dns::{Answer, Lookup, RecordKind};
-use crate::facts::{Handshake, KeyProof, Served};
+use crate::facts::{ConnectFailure, Handshake, KeyProof, Opening, Served};
 use crate::finding::{Finding, Severity};
 use crate::name::DnsName;
+use crate::net::tls::{hello, opening};
 use crate::net::{dns, fetch};
 use crate::plan::alert::{self, Channels};
 use crate::plan::budget::{Balance, Intent, Issuance};
@@ -35,14 +37,14 @@ use crate::store::record::Record;
 use crate::target::choice::{self, Inlet};
 use crate::target::{container, dump, endpoint, mount, words};
 use crate::time::Window;
-use crate::verify::judge::{Expectation, judge};
+use crate::verify::judge::{Expectation, judge, judge_chain, pairing};
 use crate::verify::path::Trust;
 
 /// What is fed with bytes
 pub type Target = fn(&[u8]);
 
 /// By the names of their seeds and of their sources
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("ca_answer", ca_answer),
     ("chain", chain),
     ("config", config),
@@ -54,6 +56,7 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("nginx_words", nginx_words),
     ("redirect", redirect),
     ("state", state),
+    ("tls_words", tls_words),
     ("token", token),
 ];
 
@@ -200,43 +203,113 @@ pub fn token(bytes: &[u8]) {
     }
 }
 
-/// A certificate or a chain, and a key; what is served is judged as a browser would
+/// What a server says before TLS begins, and what it chooses of old versions and suites
+pub fn tls_words(bytes: &[u8]) {
+    RUNTIME.block_on(async {
+        for opening in [Opening::Smtp, Opening::Imap, Opening::Pop3] {
+            let mut server = server_that_says(bytes).await;
+            let opened = opening::open(opening, &mut server).await;
+            let read = read_of(bytes, server).await;
+            assert!(read.len() <= opening::MOST_READ);
+            match opened {
+                // The handshake is what comes after a line.
+                Ok(()) => assert_eq!(read.last(), Some(&b'\n')),
+                Err(failure) => assert_failure(failure),
+            }
+        }
+        let mut server = server_that_says(bytes).await;
+        let chosen = hello::choice_of_old("shop.test", &mut server).await;
+        assert!(read_of(bytes, server).await.len() <= MOST_HELLO);
+        chosen.into_iter().for_each(assert_failure);
+    });
+}
+
+/// A connection to a server that says this, whatever it is told, and hangs up
+async fn server_that_says(bytes: &[u8]) -> DuplexStream {
+    let (here, mut there) = duplex(bytes.len() + 1);
+    there.write_all(bytes).await.expect("there is room");
+    there.shutdown().await.expect("it is open");
+    tokio::spawn(async move { there.read_to_end(&mut Vec::new()).await });
+    here
+}
+
+/// What was read of it before
+async fn read_of(bytes: &[u8], mut server: DuplexStream) -> &[u8] {
+    let mut rest = Vec::new();
+    server.read_to_end(&mut rest).await.expect("it is open");
+    let (read, unread) = bytes.split_at(bytes.len() - rest.len());
+    assert_eq!(unread, rest);
+    read
+}
+
+fn assert_failure(failure: ConnectFailure) {
+    let words = failure.to_string();
+    assert_printable(&words);
+    // Those of certd stand around them.
+    assert!(
+        words.chars().count() <= opening::MOST_WORDS + 50,
+        "{words:?}"
+    );
+    let findings = judge(&shown(Err(failure)), &expectation(), Timestamp::UNIX_EPOCH);
+    findings.iter().for_each(assert_finding);
+}
+
+/// A certificate or a chain, and a key; what is served, or lies in a file, is judged as a browser
+/// would
 pub fn chain(bytes: &[u8]) {
-    let _ = public_key_of(bytes);
+    let key = public_key_of(bytes);
     let pem = Chain::from_pem(bytes).ok();
-    let sent = match pem {
+    let sent = match &pem {
         Some(chain) => iter::once(chain.leaf())
             .chain(chain.above())
             .map(|certificate| certificate.der.clone())
             .collect(),
         None => vec![bytes.to_vec()],
     };
-    let handshake = Handshake {
+    let handshake = shown(Ok(Served {
+        chain: sent,
+        proof: KeyProof::Proven,
+        protocol: String::new(),
+        cipher: String::new(),
+        key_exchange: String::new(),
+        alpn: None,
+        is_stapled: false,
+    }));
+    for now in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {
+        assert_refused(&judge(&handshake, &expectation(), now));
+        if let Some(chain) = &pem {
+            assert_refused(&judge_chain("shop.test", chain, &expectation(), now));
+        }
+    }
+    if let Some(chain) = &pem {
+        let own = &chain.leaf().public_key;
+        assert_eq!(pairing(chain, own).severity, Severity::Ok);
+        let other = key.unwrap_or_else(|_| own.iter().rev().copied().collect());
+        let paired = pairing(chain, &other);
+        assert_finding(&paired);
+        assert_eq!(paired.severity == Severity::Ok, other == *own);
+    }
+}
+
+fn assert_refused(findings: &[Finding]) {
+    findings.iter().for_each(assert_finding);
+    let mut severities = findings.iter().map(|finding| finding.severity);
+    assert!(severities.any(|severity| severity == Severity::Failure));
+}
+
+fn shown(outcome: Result<Served, ConnectFailure>) -> Handshake {
+    Handshake {
         name: "shop.test".to_owned(),
         address: (Ipv4Addr::LOCALHOST, 443).into(),
-        outcome: Ok(Served {
-            chain: sent,
-            proof: KeyProof::Proven,
-            protocol: String::new(),
-            cipher: String::new(),
-            key_exchange: String::new(),
-            alpn: None,
-            is_stapled: false,
-        }),
+        outcome,
         elapsed: Duration::ZERO,
-    };
-    let expected = Expectation {
+    }
+}
+
+fn expectation() -> Expectation<'static> {
+    Expectation {
         min_remaining: MinRemaining::Duration(Duration::from_secs(86_400)),
         ..Expectation::of_browser(&TRUST)
-    };
-    for now in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {
-        let findings = judge(&handshake, &expected, now);
-        findings.iter().for_each(assert_finding);
-        assert!(
-            findings
-                .iter()
-                .any(|finding| finding.severity == Severity::Failure)
-        );
     }
 }
 
@@ -360,6 +433,9 @@ static TRUST: LazyLock<Trust> = LazyLock::new(|| {
     Trust::load(&[], provider.signature_verification_algorithms).expect("the system's roots")
 });
 
+/// Bytes of a choice at most: two headers, version, random, session and suite (RFC 5246 section
+/// 7.4.1.3)
+const MOST_HELLO: usize = 5 + 4 + 34 + 1 + 32 + 2;
 /// Characters of one finding: more than anyone reads
 const MOST_EVIDENCE: usize = 20_000;
 

@@ -22,8 +22,8 @@ use tokio_rustls::client::TlsStream;
 
 use crate::facts::{ConnectFailure, Handshake, KeyProof, Opening, Served};
 
-mod hello;
-mod opening;
+pub(crate) mod hello;
+pub(crate) mod opening;
 mod recorder;
 
 use recorder::{Recorder, Shown};

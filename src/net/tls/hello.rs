@@ -12,7 +12,7 @@ use crate::facts::ConnectFailure;
 /// What the server chooses of versions and suites that are not offered otherwise
 ///
 /// `None` where it wants none of these either.
-pub(super) async fn choice_of_old<S>(name: &str, stream: &mut S) -> Option<ConnectFailure>
+pub(crate) async fn choice_of_old<S>(name: &str, stream: &mut S) -> Option<ConnectFailure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

@@ -12,7 +12,7 @@ use crate::finding::excerpt;
 /// # Errors
 /// [`ConnectFailure::NoStartTls`] with what the server said instead, [`ConnectFailure::Reset`]
 /// where it hung up.
-pub(super) async fn open<S>(opening: Opening, stream: &mut S) -> Result<(), ConnectFailure>
+pub(crate) async fn open<S>(opening: Opening, stream: &mut S) -> Result<(), ConnectFailure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -101,9 +101,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<'_, S> {
 }
 
 /// Bytes that a server may say before TLS begins: greetings and lists of abilities are short
-const MOST_READ: usize = 16 * 1024;
+pub(crate) const MOST_READ: usize = 16 * 1024;
 /// Characters that are shown of a refusal
-const MOST_WORDS: usize = 100;
+pub(crate) const MOST_WORDS: usize = 100;
 
 #[cfg(test)]
 mod tests {
