@@ -73,7 +73,7 @@ pub(super) fn trouble(subject: &Subject, page: &HttpReport) -> Option<Finding> {
 ///
 /// A port in its URL counts, and else that of the address.
 pub(super) async fn probe(means: &Means, probe: &Probe, address: SocketAddr) -> Finding {
-    let port = probe.url.port_u16().unwrap_or(address.port());
+    let port = probe.url.port_u16().unwrap_or_else(|| address.port());
     let address = SocketAddr::new(address.ip(), port);
     let name = probe.url.host().unwrap_or_default();
     let (handshake, connection) = means.observer.meet(name, address, Opening::Direct).await;
