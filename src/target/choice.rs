@@ -205,4 +205,32 @@ server { listen 7443 ssl; server_name any.test; }
         inlet.addresses = vec!["10.0.0.5".parse().unwrap()];
         assert_eq!(line(&choose(&blocks, "any.test", &inlet)), ("default", 10));
     }
+
+    #[test]
+    fn the_default_is_the_first_that_nginx_reads_not_the_first_of_the_dump() {
+        let blocks = server_blocks(
+            "# configuration file /etc/nginx/nginx.conf:
+http {
+    include sites/*.conf;
+    server { listen 443 ssl; server_name last.test twice.test; }
+}
+
+# configuration file /etc/nginx/sites/one.conf:
+include /etc/nginx/deep.conf;
+server { listen 443 ssl; server_name second.test; }
+
+# configuration file /etc/nginx/deep.conf:
+server { listen 443 ssl; server_name first.test twice.test; }
+",
+        );
+        let Choice::Default(block) = choose(&blocks, "other.test", &inlet(443)) else {
+            panic!("no block lists it");
+        };
+        assert_eq!(block.file, "/etc/nginx/deep.conf");
+        let Choice::Listed { block, ignored } = choose(&blocks, "twice.test", &inlet(443)) else {
+            panic!("it is listed");
+        };
+        assert_eq!(block.file, "/etc/nginx/deep.conf");
+        assert_eq!(ignored[0].file, "/etc/nginx/nginx.conf");
+    }
 }

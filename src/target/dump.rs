@@ -9,6 +9,8 @@ use nginx_lint_parser::parse_string_with_errors;
 use super::listen::{Listen, PORT};
 use crate::name::DnsName;
 
+mod order;
+
 /// A `server` block of the http module
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerBlock {
@@ -48,14 +50,11 @@ pub struct CertificateLine {
     pub path: PathBuf,
 }
 
-/// All server blocks of a dump, in its order
+/// All server blocks of a dump, in the order in which nginx reads them
 ///
 /// A file that does not parse whole gives the blocks that can be read.
 pub fn server_blocks(dump: &str) -> Vec<ServerBlock> {
-    let files = Files::parse(dump);
-    let each = files.0.iter();
-    each.flat_map(|(file, config)| blocks_of(file, config, &files))
-        .collect()
+    order::read(&Files::parse(dump))
 }
 
 /// The TLS server block that lists a name, exactly or by wildcard
@@ -116,17 +115,22 @@ impl Files {
         Self(parsed.collect())
     }
 
-    /// The files that `include` means; a relative path is taken from the main file's directory
-    fn included<'f>(&'f self, pattern: &str) -> impl Iterator<Item = (&'f str, &'f Config)> {
+    /// The files that `include` means, each with its number, in nginx's order; a relative path is
+    /// taken from the main file's directory
+    fn included(&self, pattern: &str) -> Vec<(usize, &str, &Config)> {
         let main = self.0.first().map(|(file, _)| Path::new(file));
         let base = main
             .and_then(Path::parent)
             .unwrap_or_else(|| Path::new("/"));
         let pattern = base.join(pattern).to_string_lossy().into_owned();
-        let meant = self.0.iter();
+        let all = self.0.iter().enumerate();
+        let mut meant: Vec<(usize, &str, &Config)> = all
+            .filter(|(_, (file, _))| matches_glob(&pattern, file))
+            .map(|(number, (file, config))| (number, file.as_str(), config))
+            .collect();
+        // One that was included before stands where that was.
+        meant.sort_by_key(|(_, file, _)| *file);
         meant
-            .filter(move |(file, _)| matches_glob(&pattern, file))
-            .map(|(file, config)| (file.as_str(), config))
     }
 }
 
@@ -162,17 +166,6 @@ fn matches_part(pattern: &[u8], text: &[u8]) -> bool {
         }
     }
     pattern[wanted..].iter().all(|byte| *byte == b'*')
-}
-
-fn blocks_of(file: &str, config: &Config, files: &Files) -> Vec<ServerBlock> {
-    config
-        .all_directives()
-        .filter(|directive| directive.is("server"))
-        .filter_map(|directive| {
-            let block = directive.block.as_ref()?;
-            Some(server_block(file, directive, block, files))
-        })
-        .collect()
 }
 
 fn server_block(file: &str, directive: &Directive, block: &Block, files: &Files) -> ServerBlock {
@@ -227,7 +220,7 @@ fn add<'f>(
 ) {
     match directive.first_arg() {
         Some(pattern) if directive.is("include") => {
-            for (file, config) in files.included(pattern) {
+            for (_, file, config) in files.included(pattern) {
                 let Some(left) = room.checked_sub(1) else {
                     return;
                 };
@@ -357,6 +350,34 @@ ssl_certificate /etc/letsencrypt/live/c.test/fullchain.pem;
         let lines: Vec<_> = lines.map(|line| (line.file.as_str(), line.line)).collect();
         assert_eq!(lines[0], ("/etc/nginx/snippets/tls.conf", 2));
         assert!(lines.iter().all(|line| *line == lines[0]), "{lines:?}");
+    }
+
+    #[test]
+    fn blocks_stand_in_the_order_in_which_nginx_reads_them() {
+        let dump = "# configuration file /etc/nginx/nginx.conf:
+stream { include mixed/*.conf; server { listen 1 ssl; } }
+http {
+    server { listen 1; server_name first; }
+    include sites/*.conf;
+    server { listen 1; server_name last; }
+}
+
+# configuration file /etc/nginx/mixed/mail.conf:
+server { listen 993 ssl; }
+
+# configuration file /etc/nginx/sites/b.conf:
+server { listen 1; server_name third; }
+include sites/*.conf;
+
+# configuration file /etc/nginx/sites/a.conf:
+server { listen 1; server_name second; }
+
+# configuration file /etc/nginx/odd/[a]:
+server { listen 1; server_name unknown; }
+";
+        let blocks = server_blocks(dump);
+        let names: Vec<_> = blocks.iter().flat_map(|block| &block.names).collect();
+        assert_eq!(names, ["first", "second", "third", "last", "unknown"]);
     }
 
     #[test]
