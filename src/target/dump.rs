@@ -26,6 +26,15 @@ pub struct ServerBlock {
     pub listens: Vec<Listen>,
     /// `ssl_certificate` and `ssl_certificate_key` lines: its own, and those that it includes
     pub certificates: Vec<CertificateLine>,
+    /// Such lines beside the server blocks, where it has none of its own
+    pub inherited: Vec<CertificateLine>,
+}
+
+impl ServerBlock {
+    /// The lines that hold for it, its own first
+    pub fn certificate_lines(&self) -> impl Iterator<Item = &CertificateLine> {
+        self.certificates.iter().chain(&self.inherited)
+    }
 }
 
 /// Whether a server block listens with TLS
@@ -207,6 +216,7 @@ fn server_block(file: &str, directive: &Directive, block: &Block, files: &Files)
             .iter()
             .filter_map(|(file, inner)| certificate_line(file, inner))
             .collect(),
+        inherited: Vec::new(),
     }
 }
 
@@ -378,6 +388,38 @@ server { listen 1; server_name unknown; }
         let blocks = server_blocks(dump);
         let names: Vec<_> = blocks.iter().flat_map(|block| &block.names).collect();
         assert_eq!(names, ["first", "second", "third", "last", "unknown"]);
+    }
+
+    #[test]
+    fn certificates_beside_the_blocks_are_for_those_that_name_none() {
+        let dump = "# configuration file /etc/nginx/nginx.conf:
+http {
+    server { listen 443 ssl; server_name none; }
+    server { listen 443 ssl; server_name both; ssl_certificate a; ssl_certificate_key a; }
+    server { listen 443 ssl; server_name half; ssl_certificate a; }
+    include snippets/tls.conf;
+}
+mail { ssl_certificate mail; server { listen 993 ssl; } }
+
+# configuration file /etc/nginx/snippets/tls.conf:
+ssl_certificate beside;
+ssl_certificate_key beside;
+";
+        let blocks = server_blocks(dump);
+        let paths = |block: &ServerBlock| -> Vec<String> {
+            let lines = block.certificate_lines();
+            lines
+                .map(|line| format!("{} {}", line.directive, line.path.display()))
+                .collect()
+        };
+        let lines = ["ssl_certificate", "ssl_certificate_key"];
+        let of = |paths: [&str; 2]| [0, 1].map(|at| format!("{} {}", lines[at], paths[at]));
+        assert_eq!(paths(&blocks[0]), of(["beside", "beside"]));
+        assert_eq!(paths(&blocks[1]), of(["a", "a"]));
+        assert_eq!(paths(&blocks[2]), of(["a", "beside"]));
+        assert!(blocks[0].certificates.is_empty());
+        assert_eq!(blocks[0].inherited[0].file, "/etc/nginx/snippets/tls.conf");
+        assert_eq!(blocks.len(), 3);
     }
 
     #[test]

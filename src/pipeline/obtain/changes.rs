@@ -73,8 +73,10 @@ fn to_change(work: &Work<'_>, name: &DnsName, configured: &Configured) -> Option
     let place = format!("{}:{}", block.file, block.line);
     let own = configured.live.join(domain.as_str());
     let wrong = |line: &&CertificateLine| !line.path.starts_with(&own);
+    let named = block.certificate_lines().find(wrong);
+    let named = named.map(|line| line.path.display().to_string());
+    // What stands beside the blocks is for others too, and stays.
     let wrong: Vec<&CertificateLine> = block.certificates.iter().filter(wrong).collect();
-    let named = wrong.first().map(|line| line.path.display().to_string());
     Some(match (is_first, named) {
         (true, Some(named)) => format!(
             "the server block at {place} of {container} names {named}: `certd obtain {domain}` orders a certificate of its own, and shows the lines to change"
@@ -82,7 +84,9 @@ fn to_change(work: &Work<'_>, name: &DnsName, configured: &Configured) -> Option
         (true, None) => format!(
             "`certd obtain {domain}` orders its certificate and lets nginx load it: the server block at {place} of {container} waits for it"
         ),
-        (false, None) if block.certificates.is_empty() => change(work, block, configured, &[]),
+        (false, None) if block.certificate_lines().next().is_none() => {
+            change(work, block, configured, &[])
+        }
         (false, None) => format!(
             "the server block at {place} of {container} names the right files: `certd obtain {domain}` lets nginx load them, without an order"
         ),

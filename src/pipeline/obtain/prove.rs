@@ -137,7 +137,7 @@ fn is_settled(
         return !has_patterns(&configured.blocks);
     };
     if matches!(proof.verdict, Verdict::Incomplete { .. }) {
-        return block.certificates.iter().any(words::names_no_intermediates);
+        return block.certificate_lines().any(words::names_no_intermediates);
     }
     let domain = works[place.member].domain;
     // One that shares may have to wait until nginx shows the shared certificate.

@@ -129,11 +129,8 @@ impl Configured {
     pub(super) fn names_another_lineage(&self, block: &ServerBlock, name: &DnsName) -> bool {
         let own = self.live.join(name.as_str());
         let is_anothers = |path: &Path| path.starts_with(&self.live) && !path.starts_with(&own);
-        !block.certificates.is_empty()
-            && block
-                .certificates
-                .iter()
-                .all(|line| is_anothers(&line.path))
+        let mut lines = block.certificate_lines().peekable();
+        lines.peek().is_some() && lines.all(|line| is_anothers(&line.path))
     }
 }
 
@@ -239,7 +236,7 @@ pub(in crate::pipeline) fn live_in_use(
     let used = |live: &&PathBuf| {
         blocks
             .iter()
-            .flat_map(|block| &block.certificates)
+            .flat_map(ServerBlock::certificate_lines)
             .any(|line| line.path.starts_with(live))
     };
     let usual = Path::new(defaults::STORAGE).join("live");
@@ -315,8 +312,9 @@ fn with_lines(
         _ => !line.path.starts_with(&own),
     };
     let place = format!("{}:{}", block.file, block.line);
-    let wrong: Vec<_> = block.certificates.iter().filter(is_wrong).collect();
-    if wrong.is_empty() && !block.certificates.is_empty() {
+    let is_right = |line| !is_wrong(&line);
+    let mut lines = block.certificate_lines().peekable();
+    if lines.peek().is_some() && lines.all(is_right) {
         let own = match proof.verdict {
             Verdict::Other { .. } => finding.cure.as_deref(),
             _ => None,
@@ -327,6 +325,8 @@ fn with_lines(
             configured.container
         ));
     }
+    // What stands beside the blocks is for others too, and stays.
+    let wrong: Vec<_> = block.certificates.iter().filter(is_wrong).collect();
     finding.with_cure(format!(
         "{}\n{AFTER_A_CHANGE}",
         lines_to_change(work.name(), block, configured, &wrong)

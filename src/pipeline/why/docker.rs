@@ -167,7 +167,7 @@ impl Search<'_> {
     }
 
     async fn named(&self, block: &ServerBlock) -> Option<Named> {
-        let mut lines = block.certificates.iter();
+        let mut lines = block.certificate_lines();
         let line = lines.find(|line| line.directive == "ssl_certificate")?;
         let text = line.path.to_string_lossy();
         let content = match text.contains('$') || text.starts_with("data:") {

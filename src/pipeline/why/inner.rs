@@ -66,7 +66,7 @@ fn first_block(
     let domain = seen.domain?;
     let own = nginx.configured.live.join(domain.name.as_str());
     let names_own = |block: &&ServerBlock| {
-        let mut lines = block.certificates.iter();
+        let mut lines = block.certificate_lines();
         lines.any(|line| line.path.starts_with(&own))
     };
     let meant = ignored.iter().find(names_own)?;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use nginx_lint_parser::ast::Directive;
 
-use super::{Files, ServerBlock, server_block};
+use super::{CertificateLine, Files, ServerBlock, certificate_line, server_block};
 
 /// All server blocks of the http module, in the order in which nginx reads them
 ///
@@ -18,13 +18,31 @@ pub(super) fn read(files: &Files) -> Vec<ServerBlock> {
         seen: BTreeSet::new(),
         room: MOST_INCLUDES,
         blocks: Vec::new(),
+        http: Vec::new(),
     };
     for (number, (file, _)) in files.0.iter().enumerate() {
         if !reading.seen.iter().any(|(seen, _)| *seen == number) {
             reading.file(number, file, Place::Unknown);
         }
     }
-    reading.blocks
+    let Reading {
+        mut blocks, http, ..
+    } = reading;
+    for block in &mut blocks {
+        block.inherited = inherited(block, &http);
+    }
+    blocks
+}
+
+/// What holds for a block of what stands beside the blocks: the certificate and the key apart, each
+/// where it names none of its own
+fn inherited(block: &ServerBlock, http: &[CertificateLine]) -> Vec<CertificateLine> {
+    let has_own = |line: &&CertificateLine| {
+        let mut own = block.certificates.iter();
+        own.any(|own| own.directive == line.directive)
+    };
+    let lines = http.iter().filter(|line| !has_own(line));
+    lines.cloned().collect()
 }
 
 /// In which module a directive stands
@@ -54,6 +72,8 @@ struct Reading<'f> {
     /// How many more directives are followed that include
     room: usize,
     blocks: Vec<ServerBlock>,
+    /// Lines beside the server blocks
+    http: Vec<CertificateLine>,
 }
 
 impl<'f> Reading<'f> {
@@ -74,6 +94,9 @@ impl<'f> Reading<'f> {
         for directive in directives {
             match (&directive.block, directive.first_arg()) {
                 (None, Some(pattern)) if directive.is("include") => self.include(pattern, place),
+                (None, _) if place == Place::Http => {
+                    self.http.extend(certificate_line(file, directive));
+                }
                 (None, _) => {}
                 (Some(_), _) if directive.is("server") && place == Place::Other => {}
                 (Some(block), _) if directive.is("server") => {
