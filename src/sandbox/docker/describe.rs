@@ -67,7 +67,7 @@ pub(super) fn inspection(host: &Host) -> Value {
         "HostConfig": {
             "Binds": container.mounts.iter().map(bind).collect::<Vec<_>>(),
             "NetworkMode": container.network.as_str(),
-            "PortBindings": bindings(host),
+            "PortBindings": bindings(&configured(host)),
             "RestartPolicy": {"Name": "unless-stopped", "MaximumRetryCount": 0},
         },
         "Mounts": mounts(&container.mounts),
@@ -77,7 +77,7 @@ pub(super) fn inspection(host: &Host) -> Value {
             "Labels": container.labels,
             "Tty": false,
         },
-        "NetworkSettings": {"Ports": bindings(host), "Networks": networks(host)},
+        "NetworkSettings": {"Ports": bindings(&ports(host)), "Networks": networks(host)},
     })
 }
 
@@ -126,6 +126,11 @@ fn ports(host: &Host) -> Vec<(u16, SocketAddr)> {
     if !host.state().is_up() || host.container.network == Network::Host {
         return Vec::new();
     }
+    configured(host)
+}
+
+/// What is published whenever the container runs in a network of its own
+fn configured(host: &Host) -> Vec<(u16, SocketAddr)> {
     match &host.container.ports {
         Ports::Web => vec![(80, host.web.http()), (443, host.web.https())],
         Ports::Hidden => Vec::new(),
@@ -133,9 +138,9 @@ fn ports(host: &Host) -> Vec<(u16, SocketAddr)> {
     }
 }
 
-fn bindings(host: &Host) -> Value {
+fn bindings(ports: &[(u16, SocketAddr)]) -> Value {
     let mut bindings = Map::new();
-    for (inside, outside) in ports(host) {
+    for (inside, outside) in ports {
         let binding =
             json!({"HostIp": outside.ip().to_string(), "HostPort": outside.port().to_string()});
         let bound = bindings
