@@ -29,8 +29,8 @@ pub enum Choice<'b> {
     },
     /// No block lists the name: the default one
     Default(&'b ServerBlock),
-    /// No block lists the name, and a regular expression may match it
-    Pattern,
+    /// No block lists the name, and a regular expression of this one may match it
+    Pattern(&'b ServerBlock),
     /// No block speaks TLS there
     Nobody,
 }
@@ -54,8 +54,8 @@ pub fn choose<'b>(blocks: &'b [ServerBlock], name: &str, inlet: &Inlet) -> Choic
         }
     }
     let has_pattern = |block: &ServerBlock| block.names.iter().any(|name| name.starts_with('~'));
-    if there.iter().any(|(block, _)| has_pattern(block)) {
-        return Choice::Pattern;
+    if let Some((block, _)) = there.iter().find(|(block, _)| has_pattern(block)) {
+        return Choice::Pattern(block);
     }
     let default = there
         .iter()
@@ -154,7 +154,7 @@ server { listen 7443 ssl; server_name any.test; }
         match choice {
             Choice::Listed { block, .. } => ("listed", block.line),
             Choice::Default(block) => ("default", block.line),
-            Choice::Pattern => ("pattern", 0),
+            Choice::Pattern(block) => ("pattern", block.line),
             Choice::Nobody => ("nobody", 0),
         }
     }
@@ -179,7 +179,7 @@ server { listen 7443 ssl; server_name any.test; }
         check(&blocks, "wild.test", 443, ("default", 3));
         check(&blocks, "b.test", 443, ("default", 3));
         check(&blocks, "first.test", 8443, ("default", 8));
-        check(&blocks, "x.test", 9443, ("pattern", 0));
+        check(&blocks, "x.test", 9443, ("pattern", 9));
         check(&blocks, "first.test", 80, ("nobody", 0));
         check(&blocks, "first.test", 444, ("nobody", 0));
     }

@@ -1,6 +1,6 @@
 //! What to do about a link: lines to write, commands to run.
 
-use super::seen::{Look, Nginx, Own, Seen};
+use super::seen::{Chosen, Look, Nginx, Own, Seen};
 use crate::finding::Finding;
 use crate::name::DnsName;
 use crate::pipeline::obtain::{block_to_add, lines_to_change};
@@ -87,11 +87,30 @@ pub(super) fn mount_whole(seen: &Seen<'_>, container: &str) -> String {
     )
 }
 
+/// What spares everybody the guess whether a regular expression matches the name
+fn instead_of_a_pattern(seen: &Seen<'_>) -> Option<String> {
+    let nginx = seen.nginx.as_ref()?.as_ref().ok()?;
+    let Chosen::Pattern(block) = &nginx.chosen else {
+        return None;
+    };
+    Some(format!(
+        "write {} itself in `server_name` at {}, then {}",
+        seen.name,
+        place(block),
+        after_a_change(seen, &nginx.configured.container)
+    ))
+}
+
 /// The same with a cure for this domain: a command to be copied, a path to be written
 pub(super) fn in_particular(seen: &Seen<'_>, look: &Look, finding: &Finding) -> Finding {
     let Some(domain) = seen.domain else {
         return finding.clone();
     };
+    if finding.code == "served.wrong_name"
+        && let Some(cure) = instead_of_a_pattern(seen)
+    {
+        return finding.clone().with_cure(cure);
+    }
     let name = &domain.name;
     let other = look.leaf().and_then(|leaf| {
         let known = seen.stored.known(leaf.fingerprint)?;

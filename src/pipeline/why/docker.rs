@@ -155,7 +155,7 @@ impl Search<'_> {
                 Chosen::Listed(block.clone(), ignored.into_iter().cloned().collect())
             }
             Choice::Default(block) => Chosen::Default(block.clone()),
-            Choice::Pattern => Chosen::Pattern,
+            Choice::Pattern(block) => Chosen::Pattern(block.clone()),
             Choice::Nobody => {
                 let lists = |block: &&ServerBlock| block.names.iter().any(|own| own == self.name);
                 let mut listing = blocks.iter().filter(lists);

@@ -36,10 +36,13 @@ pub(super) fn block(seen: &Seen<'_>) -> Option<Step> {
             let words = format!("{}, the default: none lists the name", place(block));
             step(words, vec![finding])
         }
-        Chosen::Pattern => {
-            let evidence = "a regular expression in `server_name` decides, which is not tried here";
+        Chosen::Pattern(block) => {
+            let evidence = format!(
+                "none lists the name; the regular expression in `server_name` at {} may match it, which is not tried here",
+                place(block)
+            );
             step(
-                evidence.to_owned(),
+                evidence.clone(),
                 vec![Finding::note("why.pattern", evidence)],
             )
         }

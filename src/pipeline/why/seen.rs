@@ -133,8 +133,8 @@ pub(super) enum Chosen {
     Listed(ServerBlock, Vec<ServerBlock>),
     /// None lists the name, and this is the default one
     Default(ServerBlock),
-    /// A regular expression may match the name
-    Pattern,
+    /// None lists the name, and a regular expression of this one may match it
+    Pattern(ServerBlock),
     /// None speaks TLS there; the one that lists the name elsewhere
     Nobody(Option<ServerBlock>),
 }
@@ -143,7 +143,7 @@ impl Chosen {
     pub(super) fn block(&self) -> Option<&ServerBlock> {
         match self {
             Self::Listed(block, _) | Self::Default(block) => Some(block),
-            Self::Pattern | Self::Nobody(_) => None,
+            Self::Pattern(_) | Self::Nobody(_) => None,
         }
     }
 }
