@@ -22,6 +22,7 @@ use crate::preflight::probe::is_local;
 use crate::report::SCHEMA_VERSION;
 use crate::report::why::WhyReport;
 use crate::store::Store;
+use crate::target::choice::Inlet;
 use crate::target::container::Engine;
 use crate::target::endpoint::endpoints;
 use crate::verify::judge::{Expectation, NO_ROUTE, judge};
@@ -127,7 +128,7 @@ async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> 
     let container = engine.as_ref().zip(listener.container());
     let (inside, nginx) = tokio::join!(
         view.look_inside(container, inlet, &looks),
-        view.read_nginx(container, inlet)
+        view.read_nginx(container, inlet, &looks)
     );
     let mut looks = looks;
     judge::allow_for_proxies(&mut looks, inside.as_ref());
@@ -328,6 +329,7 @@ impl View<'_> {
         &self,
         container: Option<(&Engine, &Container)>,
         inlet: u16,
+        looks: &[Look],
     ) -> Option<Result<Nginx, Finding>> {
         let (engine, container) = container?;
         let search = Search {
@@ -336,10 +338,27 @@ impl View<'_> {
             nginx: self.domain.and_then(|domain| domain.nginx.as_ref()),
             name: self.name,
             lineage: self.domain.map_or(self.name, |domain| domain.name.as_str()),
-            port: inlet,
+            inlet: Inlet {
+                addresses: own_addresses(container, looks),
+                port: inlet,
+            },
             stored: self.stored,
         };
         Some(search.run().await)
+    }
+}
+
+/// The addresses at which nginx sees connections come in
+///
+/// In the network of the host these are the host's own that were looked at: Docker knows none.
+fn own_addresses(container: &Container, looks: &[Look]) -> Vec<IpAddr> {
+    match container.network {
+        Network::Own => container.addresses.clone(),
+        Network::Host => looks
+            .iter()
+            .filter(|look| look.place == Whereabouts::Here)
+            .map(|look| look.address.ip())
+            .collect(),
     }
 }
 

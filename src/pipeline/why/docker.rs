@@ -93,8 +93,8 @@ pub(super) struct Search<'s> {
     pub(super) name: &'s str,
     /// Primary name of the domain, or the name itself
     pub(super) lineage: &'s str,
-    /// Port in the container
-    pub(super) port: u16,
+    /// Where connections come in, as the container sees it
+    pub(super) inlet: Inlet,
     pub(super) stored: &'s Stored,
 }
 
@@ -146,11 +146,7 @@ impl Search<'_> {
     }
 
     fn choose(&self, blocks: &[ServerBlock]) -> Chosen {
-        let inlet = Inlet {
-            addresses: self.container.addresses.clone(),
-            port: self.port,
-        };
-        match choice::choose(blocks, self.name, &inlet) {
+        match choice::choose(blocks, self.name, &self.inlet) {
             Choice::Listed { block, ignored } => {
                 Chosen::Listed(block.clone(), ignored.into_iter().cloned().collect())
             }

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 
 use super::cure::{after_a_change, in_particular, lines, mount_whole, place, to_add};
-use super::seen::{Chosen, Content, Look, Named, Nginx, Own, Seen};
+use super::seen::{Chosen, Content, Look, Named, Nginx, Own, Seen, Whereabouts};
 use crate::chain::Certificate;
 use crate::config::Sharing;
-use crate::facts::Container;
+use crate::facts::{Container, Network};
 use crate::finding::{Finding, Severity};
 use crate::report::why::{Link, Step};
 use crate::target::dump::ServerBlock;
@@ -122,8 +122,13 @@ fn no_tls(
     listing: Option<&ServerBlock>,
 ) -> Finding {
     let (name, port) = (seen.name, seen.inlet);
+    // In the network of the host the address counts: other servers may have others.
+    let is_here =
+        |look: &&Look| container.network == Network::Host && look.place == Whereabouts::Here;
+    let at = seen.looks.iter().find(is_here);
+    let at = at.map_or_else(|| format!("port {port}"), |look| look.address.to_string());
     let evidence = format!(
-        "no server block of {} listens with TLS at port {port}",
+        "no server block of {} listens with TLS at {at}",
         container.name
     );
     let finding = Finding::failure("why.no_tls", evidence);
