@@ -95,12 +95,14 @@
 //!
 //! **Why.** `certd why` looks at one name as a browser comes to it: DNS, address, listener, server
 //! block, file, what is installed, what is served. The server block is the one that nginx chooses
-//! ([`target::choice`]) by its own dump of its configuration, and the file is read in the container,
-//! by exec; keys are read nowhere. Facts come first and are judged afterwards: where a browser gets
-//! what it should, an odd link above is a warning, and of several failures the first from the top
-//! is the one to mend. What cannot be seen (no Docker, no domains.toml, no nginx in the container)
-//! is a note and stops no other link. A certificate that browsers accept fails all the same where it
-//! contradicts what is installed. Nothing is written, ordered or reloaded, and no lock is taken.
+//! ([`target::choice`]) by its own dump of its configuration, in the order in which it reads that,
+//! and the file is read in the container, by exec; keys are read nowhere. Facts come first and are
+//! judged afterwards: where a browser gets what it should, an odd link above is a warning, and of
+//! several failures the first from the top is the one to mend. Connections that come to nothing
+//! because nginx has nothing to take them with are the server block's failure. What cannot be seen
+//! (no Docker, no domains.toml, no nginx in the container) is a note and stops no other link. A
+//! certificate that browsers accept fails all the same where it contradicts what is installed.
+//! Nothing is written, ordered or reloaded, and no lock is taken.
 //!
 //! **Ledger.** `ledger.json` in the state directory holds each account, order, certificate and
 //! failed validation of the last [`store::ledger::MEMORY`]. [`plan::budget`] reckons from it how

@@ -336,6 +336,7 @@ impl View<'_> {
             engine,
             container,
             nginx: self.domain.and_then(|domain| domain.nginx.as_ref()),
+            domains: self.means.config.map_or(&[][..], |config| &config.domains),
             name: self.name,
             lineage: self.domain.map_or(self.name, |domain| domain.name.as_str()),
             inlet: Inlet {

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::seen::{Chosen, Content, Listener, Named, Nginx, Own, Stored};
 use crate::chain::Chain;
-use crate::config::{self, ConfigTest};
+use crate::config::{self, ConfigTest, Domain};
 use crate::facts::Container;
 use crate::finding::{Finding, Severity, one_line};
 use crate::pipeline::obtain::{Configured, live_in_use};
@@ -90,6 +90,8 @@ pub(super) struct Search<'s> {
     pub(super) container: &'s Container,
     /// How domains.toml names it
     pub(super) nginx: Option<&'s config::Nginx>,
+    /// All that domains.toml names
+    pub(super) domains: &'s [Domain],
     pub(super) name: &'s str,
     /// Primary name of the domain, or the name itself
     pub(super) lineage: &'s str,
@@ -140,9 +142,31 @@ impl Search<'_> {
             }
             _ => {
                 let said = format!("{}\n{}", executed.stderr, executed.stdout);
-                Err(refused(name, &complaints(&said), stumble(&said)))
+                Err(match stumble(&said) {
+                    Some(Stumble {
+                        path,
+                        reason: Reason::Missing,
+                    }) => self.waits(&path),
+                    _ => refused(name, &complaints(&said)),
+                })
             }
         }
+    }
+
+    /// nginx waits for a file that a domain supplies, or that nothing does
+    fn waits(&self, path: &Path) -> Finding {
+        let name = &self.container.name;
+        let lineage = path.parent().and_then(Path::file_name);
+        let mut domains = self.domains.iter().map(|domain| domain.name.as_str());
+        let supplier = domains.find(|domain| lineage.is_some_and(|lineage| lineage == *domain));
+        let path = path.display();
+        let evidence = format!("nginx in {name} waits for {path}, which is not there");
+        Finding::failure("why.missing_file", evidence).with_cure(match supplier {
+            Some(domain) => format!("`certd obtain {domain}` supplies it, and lets nginx load it"),
+            None => format!(
+                "no domain of domains.toml supplies it: correct the path until this passes\n    docker exec {name} nginx -t"
+            ),
+        })
     }
 
     fn choose(&self, blocks: &[ServerBlock]) -> Chosen {
@@ -223,21 +247,7 @@ impl Search<'_> {
 }
 
 /// nginx shows no configuration that it cannot use; it goes on with the one that it read before
-fn refused(container: &str, words: &str, stumble: Option<Stumble>) -> Finding {
-    if let Some(Stumble {
-        path,
-        reason: Reason::Missing,
-    }) = stumble
-    {
-        let lineage = path.parent().and_then(Path::file_name);
-        let lineage = lineage.map(|name| name.to_string_lossy().into_owned());
-        let path = path.display();
-        let evidence = format!("nginx in {container} waits for {path}, which is not there");
-        return Finding::failure("why.missing_file", evidence).with_cure(format!(
-            "`certd obtain {}` supplies it, if it is a domain of domains.toml; else correct the path until this passes:\n    docker exec {container} nginx -t",
-            lineage.unwrap_or_default()
-        ));
-    }
+fn refused(container: &str, words: &str) -> Finding {
     let evidence = format!("nginx in {container} refuses its configuration:\n{words}");
     Finding::failure("target.config_broken", evidence).with_cure(format!(
         "mend it until this passes; nginx goes on with what it read before:\n    docker exec {container} nginx -t"

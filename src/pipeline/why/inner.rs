@@ -9,7 +9,7 @@ use crate::config::Sharing;
 use crate::facts::{Container, Network};
 use crate::finding::{Finding, Severity};
 use crate::report::why::{Link, Step};
-use crate::target::dump::ServerBlock;
+use crate::target::dump::{ServerBlock, Tls};
 use crate::time::display_date;
 use crate::verify::proof::covers;
 
@@ -132,7 +132,17 @@ fn no_tls(
         container.name
     );
     let finding = Finding::failure("why.no_tls", evidence);
+    let listens = |block: &ServerBlock| {
+        let mut listens = block.listens.iter();
+        listens.any(|listen| listen.at.port() == port && listen.tls == Tls::Off)
+    };
     match listing {
+        // A second `listen` of one address is a mistake to nginx.
+        Some(block) if listens(block) => finding.with_cure(format!(
+            "in the server block at {}, which lists {name}, give the `listen` of port {port} its `ssl`:\n    listen {port} ssl;\nthen {}",
+            place(block),
+            after_a_change(seen, &container.name)
+        )),
         Some(block) if !block.certificates.is_empty() => finding.with_cure(format!(
             "in the server block at {}, which lists {name}, add\n    listen {port} ssl;\nthen {}",
             place(block),
@@ -289,7 +299,7 @@ pub(super) fn installed(seen: &Seen<'_>, now: Timestamp) -> Option<Step> {
     };
     let words = who(seen, live, now);
     if live.validity.not_after <= now {
-        let finding = Finding::failure("why.not_renewed", format!("{words} is installed"));
+        let finding = Finding::failure("why.not_renewed", words.clone());
         let cure = format!("{obtain} renews it; `certd status` says why that did not happen");
         return step(words, vec![finding.with_cure(cure)]);
     }

@@ -1,7 +1,7 @@
 //! The links that lead to nginx: the name, DNS, the address, and who takes connections there.
 
 use super::judge::is_of_address;
-use super::seen::{ConfigFile, Dns, Listener, Look, Seen, Whereabouts};
+use super::seen::{Chosen, ConfigFile, Dns, Listener, Look, Seen, Whereabouts};
 use crate::facts::{Container, Network};
 use crate::finding::{Finding, Severity, one_line};
 use crate::preflight::judge::dns::scope;
@@ -107,12 +107,13 @@ fn elsewhere(seen: &Seen<'_>) -> Option<Finding> {
 
 /// Who takes connections there
 pub(super) fn listener(seen: &Seen<'_>) -> Option<Step> {
-    let unreached: Vec<Finding> = seen
-        .looks
-        .iter()
-        .filter_map(Look::unreached)
-        .cloned()
-        .collect();
+    let unreached = seen.looks.iter().filter_map(Look::unreached).cloned();
+    let unreached: Vec<Finding> = match is_explained_below(seen) {
+        true => unreached
+            .map(|finding| finding.at_most(Severity::Warning))
+            .collect(),
+        false => unreached.collect(),
+    };
     let is_reached = unreached.len() < seen.looks.len();
     let (words, mut findings) = match &seen.listener {
         Listener::NoDocker(finding) => {
@@ -135,6 +136,21 @@ pub(super) fn listener(seen: &Seen<'_>) -> Option<Step> {
         return None;
     }
     Some(Step::new(Link::Listener, words, findings))
+}
+
+/// Whether connections come to nothing because nginx has nothing to take them with: the link below
+/// says why
+fn is_explained_below(seen: &Seen<'_>) -> bool {
+    let comes_to_nothing = |look: &Look| {
+        let unreached = look.unreached();
+        unreached.is_none_or(|finding| matches!(finding.code, "connect.refused" | "connect.reset"))
+    };
+    let has_nothing = match &seen.nginx {
+        Some(Ok(nginx)) => matches!(nginx.chosen, Chosen::Nobody(_)),
+        Some(Err(finding)) => finding.severity == Severity::Failure,
+        None => false,
+    };
+    has_nothing && seen.looks.iter().all(comes_to_nothing)
 }
 
 fn no_docker(seen: &Seen<'_>, is_reached: bool, finding: &Finding) -> String {
