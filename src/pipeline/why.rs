@@ -133,7 +133,9 @@ async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> 
     let mut looks = looks;
     judge::allow_for_proxies(&mut looks, inside.as_ref());
     judge::excuse(&mut looks, NO_ROUTE);
-    excuse_hairpins(&mut looks, inside.as_ref());
+    if listener.container().is_some_and(is_open) {
+        excuse_hairpins(&mut looks, inside.as_ref());
+    }
     Seen {
         name,
         typed: &question.typed,
@@ -161,6 +163,12 @@ fn inlet(container: &Container, outside: u16) -> u16 {
         Some(published) if container.network == Network::Own => published.container_port,
         _ => outside,
     }
+}
+
+/// Whether others than this host can connect to a container
+fn is_open(container: &Container) -> bool {
+    let mut ports = container.published.iter();
+    container.network == Network::Host || ports.any(|port| !port.host.ip().is_loopback())
 }
 
 /// A router may not turn packets back to this host's own public address

@@ -322,17 +322,23 @@ pub(super) fn installed(seen: &Seen<'_>, now: Timestamp) -> Option<Step> {
 pub(super) fn served(seen: &Seen<'_>) -> Option<Step> {
     let reached = seen.looks.iter().filter(|look| look.unreached().is_none());
     let worst = reached.max_by_key(|look| look.worst());
-    let look = worst.or(seen.inside.as_ref())?;
+    let (look, is_inside) = match (worst, &seen.inside) {
+        (Some(worst), _) => (worst, false),
+        (None, inside) => (inside.as_ref()?, true),
+    };
     let words = match look.leaf() {
-        Some(leaf) => shown(seen, &leaf),
+        Some(leaf) => {
+            let before = before_the_container(seen, look).unwrap_or_default();
+            shown(seen, &leaf) + &before
+        }
         None => look.handshake.outcome.as_ref().err().map_or_else(
             || "something that is no certificate".to_owned(),
             ToString::to_string,
         ),
     };
-    let words = match seen.looks.len() {
-        0 => format!("{words}, at {}", look.address),
-        _ => words,
+    let words = match is_inside {
+        true => format!("{words}, at {}", look.address),
+        false => words,
     };
     let mut findings: Vec<Finding> = not_loaded(seen).into_iter().collect();
     findings.extend(
@@ -343,6 +349,21 @@ pub(super) fn served(seen: &Seen<'_>) -> Option<Step> {
     Some(Step::new(Link::Served, words, findings))
 }
 
+/// What stands before a container that has what it should, where the judge has allowed for that
+fn before_the_container(seen: &Seen<'_>, look: &Look) -> Option<String> {
+    let allowed = |finding: &Finding| {
+        finding.code == "served.not_installed" && finding.severity == Severity::Note
+    };
+    let inside = seen.inside.as_ref().filter(|_| look.is_good())?;
+    look.findings.iter().find(|finding| allowed(finding))?;
+    let (own, container) = (inside.leaf()?, seen.container()?);
+    Some(format!(
+        ": a CDN or a proxy; {} behind it shows {}",
+        container.name,
+        shown(seen, &own)
+    ))
+}
+
 fn shown(seen: &Seen<'_>, leaf: &Certificate) -> String {
     let fingerprint = leaf.fingerprint.short();
     match seen.stored.known(leaf.fingerprint) {
@@ -350,6 +371,7 @@ fn shown(seen: &Seen<'_>, leaf: &Certificate) -> String {
             "generation {} of {} ({fingerprint})",
             known.generation, known.lineage
         ),
+        None if leaf.issuer.is_empty() => format!("{} ({fingerprint})", leaf.label()),
         None => format!("{} ({fingerprint}) from {}", leaf.label(), leaf.issuer),
     }
 }

@@ -93,15 +93,22 @@ fn accepted(seen: &Seen<'_>) -> Judgement {
         |finding: &&Finding| matches!(finding.code, "served.expires_soon" | "served.time");
     let mut findings = seen.looks.iter().flat_map(|look| &look.findings);
     let reason = findings.find(is_of_time);
-    Judgement {
-        answer: match seen.looks.is_empty() {
-            true => Answer::Unreached,
-            false => Answer::Accepted,
+    let reason = reason.map(|finding| finding.evidence.clone());
+    // Where this host does not reach its own public address, the container speaks for it.
+    let inside = || {
+        let inside = seen.inside.as_ref()?;
+        let finding = inside.findings.iter().find(is_of_time)?;
+        Some(format!("at {} it is {}", inside.address, finding.evidence))
+    };
+    match seen.looks.is_empty() {
+        true => Judgement {
+            answer: Answer::Unreached,
+            reason: "there is no address to look at".to_owned(),
         },
-        reason: reason.map_or_else(
-            || "there is no address to look at".to_owned(),
-            |finding| finding.evidence.clone(),
-        ),
+        false => Judgement {
+            answer: Answer::Accepted,
+            reason: reason.or_else(inside).unwrap_or_default(),
+        },
     }
 }
 

@@ -6,6 +6,7 @@ use crate::facts::{Container, Network};
 use crate::finding::{Finding, Severity, one_line};
 use crate::preflight::judge::dns::scope;
 use crate::report::why::{Link, Step};
+use crate::verify::judge::NO_ROUTE;
 
 /// What domains.toml says of the name
 pub(super) fn name(seen: &Seen<'_>) -> Step {
@@ -71,11 +72,20 @@ fn place(seen: &Seen<'_>, look: &Look) -> String {
     let whose = match look.place {
         _ if seen.connect.is_some() => "by `connect`",
         Whereabouts::Here => "this host",
+        Whereabouts::Listed if is_excused(look) => {
+            "in `addresses`, which does not answer this host: a router may not turn packets back"
+        }
         Whereabouts::Listed => "in `addresses`",
         Whereabouts::Unknown if leads_here(seen, look) => "which leads to this host",
         Whereabouts::Unknown => "which is no address of this host",
     };
     format!("{}{scope}, {whose}", look.address)
+}
+
+/// Whether no connection came about though there is a way, and nothing follows from that
+fn is_excused(look: &Look) -> bool {
+    look.unreached()
+        .is_some_and(|finding| finding.severity < Severity::Warning && finding.code != NO_ROUTE)
 }
 
 /// Whether an address that is translated on the way shows what the container itself does
@@ -91,18 +101,29 @@ fn elsewhere(seen: &Seen<'_>) -> Option<Finding> {
     let container = &seen.container()?.name;
     let is_led_astray = |look: &&Look| look.place == Whereabouts::Unknown && !look.is_good();
     let look = seen.looks.iter().find(is_led_astray)?;
-    let what = match look.unreached() {
-        Some(_) => "does not answer",
-        None => "is served by somebody else",
+    let (what, way) = match look.unreached() {
+        Some(_) => (
+            "does not answer",
+            format!(
+                "open port {} in the firewall, here and at the provider",
+                seen.port
+            ),
+        ),
+        None => (
+            "is served by somebody else",
+            format!("let the router pass port {} on to this host", seen.port),
+        ),
     };
     let evidence = format!(
         "{} {what}, while {container} has the right certificate at {}",
         look.address, inside.address
     );
-    Some(Finding::failure("why.elsewhere", evidence).with_cure(format!(
-        "let the DNS record of {} be this host's address; if it is, open port {} in the firewall, here and at the provider",
-        seen.name, seen.port
-    )))
+    Some(
+        Finding::failure("why.elsewhere", evidence).with_cure(format!(
+            "let the DNS record of {} be this host's address; if it is, {way}",
+            seen.name
+        )),
+    )
 }
 
 /// Who takes connections there
@@ -205,8 +226,10 @@ fn not_published(seen: &Seen<'_>, container: &Container, is_reached: bool) -> Op
     let takes = |look: &Look| {
         container.published.iter().any(|published| {
             let host = published.host;
+            // What leads to this host through a router comes in at another address.
+            let is_translated = look.place != Whereabouts::Here && !host.ip().is_loopback();
             let is_meant = host.ip().is_unspecified() || host.ip() == look.address.ip();
-            host.port() == look.address.port() && is_meant
+            host.port() == look.address.port() && (is_meant || is_translated)
         })
     };
     if seen.looks.iter().any(takes) {
