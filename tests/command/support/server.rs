@@ -65,10 +65,15 @@ impl Server {
         Self::start(shake_hands(config))
     }
 
+    /// The same, where this listens
+    pub(crate) fn tls_on(listener: TcpListener, config: Arc<ServerConfig>) -> Self {
+        Self::on(listener, shake_hands(config))
+    }
+
     /// A TLS server on the IPv6 loopback; `None` where there is none
     pub(crate) fn tls_v6(config: Arc<ServerConfig>) -> Option<Self> {
         let listener = TcpListener::bind("[::1]:0").ok()?;
-        Some(Self::on(listener, shake_hands(config)))
+        Some(Self::tls_on(listener, config))
     }
 
     /// How many connections were made so far
