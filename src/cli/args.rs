@@ -425,6 +425,9 @@ pub(super) struct Why {
     /// A URL, a name, or HOST:PORT; a name alone is looked at on the port of its domain
     #[arg(value_name = "URL")]
     pub(super) url: String,
+    /// Trust the roots in this PEM file too; may be given several times
+    #[arg(long, value_name = "PEM")]
+    pub(super) trust: Vec<PathBuf>,
 }
 
 /// Arguments of `notify`

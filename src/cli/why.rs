@@ -42,7 +42,7 @@ async fn report(
 ) -> Result<WhyReport, CliError> {
     let question = question(&args.url)?;
     let config = config(global, environment)?;
-    let means = means(config.as_ref(), environment)?;
+    let means = means(config.as_ref(), args, environment)?;
     Ok(why(&means, &question, now).await)
 }
 
@@ -59,10 +59,15 @@ fn config(global: &Global, environment: &Environment) -> Result<Option<Config>, 
     }
 }
 
-fn means<'c>(config: Option<&'c Config>, environment: &Environment) -> Result<Means<'c>, CliError> {
+fn means<'c>(
+    config: Option<&'c Config>,
+    args: &Why,
+    environment: &Environment,
+) -> Result<Means<'c>, CliError> {
     let provider = crypto_provider();
     let algorithms = provider.signature_verification_algorithms;
-    let trust = config.map_or(&[][..], |config| &config.verify.trust);
+    let configured = config.map_or(&[][..], |config| &config.verify.trust);
+    let trust = [configured, args.trust.as_slice()].concat();
     let dns = config.map(|config| &config.dns);
     let timeout = config.map_or(defaults::VERIFY_TIMEOUT, |config| config.verify.timeout);
     let docker = environment.docker_host.as_deref();
@@ -72,7 +77,7 @@ fn means<'c>(config: Option<&'c Config>, environment: &Environment) -> Result<Me
             dns.map_or(&[], |dns| dns.servers.as_slice()),
             dns.map_or(defaults::DNS_TIMEOUT, |dns| dns.timeout),
         ),
-        trust: Trust::load(trust, algorithms)?,
+        trust: Trust::load(&trust, algorithms)?,
         observer: Observer::new(provider, timeout),
         min_remaining: config.map_or(MinRemaining::Fraction(defaults::MIN_REMAINING), |config| {
             config.verify.min_remaining

@@ -10,7 +10,9 @@ use certd::sandbox::web::{Instead, Site};
 use certd::sandbox::{docker, web};
 use serde_json::Value;
 
-use crate::support::{Host, Place, Run, Setting, over_80_columns};
+use crate::support::{
+    Authority, Host, Place, Run, Server, Setting, Wish, over_80_columns, tls_config,
+};
 
 const SHOP: &str = "rare-books.test";
 const WWW: &str = "www.rare-books.test";
@@ -354,6 +356,23 @@ fn without_a_configuration_the_container_is_found_by_its_port() {
     let evidence = "the container web is exited, not running";
     assert_eq!(report["change"]["evidence"], evidence);
     assert_eq!(report["verdict"]["answer"], "unreached");
+}
+
+#[test]
+fn a_root_of_ones_own_is_trusted() {
+    let root = Authority::root("Root of a laptop");
+    let server = Server::tls(tls_config(&root.issue(&Wish::names(&["localhost"]))));
+    let place = Place::with("storage = \"storage\"\n[[domain]]\nname = \"shop.test\"\n");
+    place.write("root.pem", root.pem());
+    place.write("other.pem", Authority::root("Root of somebody else").pem());
+    let target = format!("localhost:{}", server.address.port());
+    let answer = |trust: &[&str], status: i32| {
+        let arguments = [&["why", &target, "--format", "json"], trust].concat();
+        place.run(&arguments).exits(status).json()["verdict"]["answer"].clone()
+    };
+    let both = ["--trust", "other.pem", "--trust", "root.pem"];
+    assert_eq!(answer(&both[..2], 1), "refused");
+    assert_eq!(answer(&both, 0), "accepted");
 }
 
 #[test]
