@@ -145,6 +145,7 @@ macro_rules! shows {
 
 mod addresses;
 mod blocks;
+mod several;
 mod stored;
 
 #[test]

@@ -117,18 +117,32 @@ pub(super) fn is_of_address(finding: &Finding) -> bool {
     OF_ADDRESS.contains(&finding.code)
 }
 
-/// Takes the sting out of what a browser gets around: an address that does not answer beside one
-/// that does, and one of a kind that this host has no way to
+/// Takes the sting out of what a browser gets around: an address that takes no connection beside
+/// one that does, and one of a kind that this host has no way to
+///
+/// No browser goes on to another address after a connection that was closed in the handshake:
+/// that one is spared only beside an address where all is well.
 pub(super) fn excuse(looks: &mut [Look], no_route: &str) {
-    let is_reached = looks.iter().any(Look::is_good);
-    for finding in looks.iter_mut().flat_map(|look| &mut look.findings) {
-        let most = match finding.code {
-            code if code == no_route => Severity::Note,
-            code if code.starts_with("connect.") => Severity::Warning,
-            _ => continue,
-        };
-        if is_reached {
+    let is_good = looks.iter().any(Look::is_good);
+    let is_reached = looks.iter().any(|look| look.unreached().is_none());
+    for look in looks {
+        let address = look.address;
+        for finding in &mut look.findings {
+            let (is_excused, most) = match finding.code {
+                code if code == no_route => (is_reached, Severity::Note),
+                "connect.reset" => (is_good, Severity::Warning),
+                code if code.starts_with("connect.") => (is_reached, Severity::Warning),
+                _ => continue,
+            };
+            if !is_excused {
+                continue;
+            }
             finding.severity = finding.severity.min(most);
+            if most == Severity::Warning {
+                finding.cure = Some(format!(
+                    "browsers fall back to another address: let {address} be served too, or remove its record"
+                ));
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use certd::sandbox::docker::Network;
 
 use super::*;
-use crate::support::{Authority, Leaf, Server, Wish, tls_config};
+use crate::support::Leaf;
 
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 

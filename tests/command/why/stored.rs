@@ -1,7 +1,6 @@
 //! What certd has of the domain: nothing, something that ended, something that is not live.
 
 use super::*;
-use crate::support::{Authority, Wish};
 
 /// Puts a generation 2 that ends in this year beside the one that was obtained
 fn second_generation(host: &Host, until: i32) {

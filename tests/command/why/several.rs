@@ -1,0 +1,113 @@
+//! Several addresses of one name, of which a browser ends up at the one or the other.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
+
+use certd::sandbox::dns::{self, Zone};
+use tokio::runtime::{Builder, Runtime};
+
+use super::*;
+use crate::support::first_bytes;
+
+const NAME: &str = "shop.test";
+const FIRST: Ipv4Addr = Ipv4Addr::LOCALHOST;
+const SECOND: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// A machine that sees the network alone, and on which a name leads to both addresses
+struct Laptop {
+    place: Place,
+    port: u16,
+    _dns: dns::Server,
+    _runtime: Runtime,
+}
+
+impl Laptop {
+    /// One that looks at this port, and trusts this root
+    fn new(port: u16, root: &Authority) -> Self {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime can be made");
+        let zone = Zone::new();
+        zone.set(NAME, [Record::A(FIRST), Record::A(SECOND)]);
+        let anywhere = (FIRST, 0).into();
+        let dns = runtime.block_on(dns::Server::start(anywhere, zone));
+        let dns = dns.expect("the loopback has a free port");
+        let place = Place::with(&format!(
+            "storage = \"storage\"\nstate = \"state\"\n\
+             [dns]\nservers = [\"{}\"]\n[verify]\ntrust = [\"root.pem\"]\n\
+             [[domain]]\nname = \"other.test\"\n",
+            dns.address()
+        ));
+        place.write("root.pem", root.pem());
+        Self {
+            place,
+            port,
+            _dns: dns,
+            _runtime: runtime,
+        }
+    }
+
+    /// The report, and what a person sees of it
+    #[track_caller]
+    fn why(&self, status: i32) -> (Value, Run) {
+        let target = format!("{NAME}:{}", self.port);
+        let ask = |arguments: &[&str]| {
+            let mut certd = self.place.certd(&["why", &target]);
+            certd.args(arguments);
+            certd.env("DOCKER_HOST", "unix:///nowhere/docker.sock");
+            Run::of(&mut certd).exits(status)
+        };
+        let text = ask(&[]);
+        assert_fits(&text);
+        (ask(&["--format", "json"]).json(), text)
+    }
+
+    /// The same text without what differs from run to run
+    fn filters(&self) -> insta::Settings {
+        let mut settings = self.place.filters();
+        settings.add_filter(&format!(r"\b{}\b", self.port), "[PORT]");
+        settings.add_filter(r"\(TTL [^)]*\)", "(TTL [TTL])");
+        settings.add_filter(r"\b[0-9a-f]{8}\b", "[FINGERPRINT]");
+        settings.add_filter(r"\b\d+% of\b", "[N]% of");
+        settings
+    }
+}
+
+/// Who answers at an address, at this port, 0 for any
+fn listen(address: Ipv4Addr, port: u16) -> TcpListener {
+    TcpListener::bind((address, port)).expect("nobody else is there")
+}
+
+fn plain(stream: &mut std::net::TcpStream) {
+    first_bytes(stream);
+    let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+}
+
+#[test]
+fn a_dead_address_beside_one_that_is_refused() {
+    let server = Server::on(listen(FIRST, 0), |mut stream| plain(&mut stream));
+    let port = server.address.port();
+    let laptop = Laptop::new(port, &Authority::root("Root of a laptop"));
+    let (report, text) = laptop.why(1);
+    assert_eq!(report["verdict"]["answer"], "refused", "{report:#}");
+    assert_eq!(report["change"]["code"], "handshake.not_tls", "{report:#}");
+    assert_eq!(step(&report, "listener")["severity"], "warning");
+    let reason = report["verdict"]["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("127.0.0.1:"), "{reason}");
+    laptop
+        .filters()
+        .bind(|| insta::assert_snapshot!("dead_address", text));
+}
+
+#[test]
+fn a_dead_address_beside_a_good_one() {
+    let root = Authority::root("Root of a laptop");
+    let leaf = root.issue(&Wish::names(&[NAME]));
+    let server = Server::tls_on(listen(FIRST, 0), tls_config(&leaf));
+    let laptop = Laptop::new(server.address.port(), &root);
+    let (report, _) = laptop.why(0);
+    assert_eq!(report["verdict"]["answer"], "accepted", "{report:#}");
+    assert_eq!(report["change"]["code"], "connect.refused", "{report:#}");
+}
