@@ -101,7 +101,9 @@
 //! several failures the first from the top is the one to mend. Connections that come to nothing
 //! because nginx has nothing to take them with are the server block's failure. What cannot be seen
 //! (no Docker, no domains.toml, no nginx in the container) is a note and stops no other link. A
-//! certificate that browsers accept fails all the same where it contradicts what is installed.
+//! certificate that browsers accept fails all the same where it contradicts what is installed. Of
+//! several addresses those that take connections count, and a dead one beside them is a warning:
+//! browsers go on to the next. A handshake that certd cannot have and a browser may is no failure.
 //! Nothing is written, ordered or reloaded, and no lock is taken.
 //!
 //! **Ledger.** `ledger.json` in the state directory holds each account, order, certificate and

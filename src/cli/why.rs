@@ -29,7 +29,7 @@ pub(super) async fn run(
         })?;
     }
     Ok(match report.verdict.answer {
-        Answer::Accepted => Ended::Well,
+        Answer::Accepted | Answer::Unjudged => Ended::Well,
         Answer::Contradicted | Answer::Refused | Answer::Unreached => Ended::Failed,
     })
 }

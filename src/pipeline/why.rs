@@ -173,7 +173,7 @@ fn is_open(container: &Container) -> bool {
 
 /// A router may not turn packets back to this host's own public address
 fn excuse_hairpins(looks: &mut [Look], inside: Option<&Look>) {
-    if !inside.is_some_and(Look::is_good) {
+    if !inside.is_some_and(Look::is_right) {
         return;
     }
     let listed = looks

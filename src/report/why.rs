@@ -44,7 +44,7 @@ impl WhyReport {
     pub fn severity(&self) -> Severity {
         match (self.verdict.answer, &self.change) {
             (Answer::Accepted, None) => Severity::Ok,
-            (Answer::Accepted, Some(_)) => Severity::Warning,
+            (Answer::Accepted, Some(_)) | (Answer::Unjudged, _) => Severity::Warning,
             _ => Severity::Failure,
         }
     }
@@ -143,6 +143,8 @@ pub enum Answer {
     Refused,
     /// No connection
     Unreached,
+    /// Something that certd cannot judge, and a browser may accept
+    Unjudged,
 }
 
 /// The one thing to change

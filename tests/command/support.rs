@@ -23,7 +23,7 @@ pub(crate) use hook::Hook;
 pub(crate) use host::{Host, Setting, sites};
 pub(crate) use http::{Reply, Request};
 pub(crate) use place::{Place, Run, codes, finding, over_80_columns};
-pub(crate) use server::{CLOSED, Server, first_bytes, tls_config, tls_config_for};
+pub(crate) use server::{CLOSED, Server, first_bytes, server_hello, tls_config, tls_config_for};
 pub(crate) use smtp::{Letter, Manner, Smtp};
 
 /// Compares a text with its snapshot, in which places, ports and times are named, not shown

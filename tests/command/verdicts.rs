@@ -22,7 +22,7 @@ use tokio::runtime::Builder;
 
 use crate::support::{
     Authority, CLOSED, Leaf, Place, Run, Server, Wish, codes, finding, first_bytes,
-    over_80_columns, tls_config, tls_config_for,
+    over_80_columns, server_hello, tls_config, tls_config_for,
 };
 
 static ROOT: LazyLock<Authority> = LazyLock::new(|| Authority::root("Trusted Root"));
@@ -867,14 +867,6 @@ fn a_server_that_wants_to_see_a_certificate_has_proven_its_own() {
     let server = Server::tls(Arc::new(config));
     let report = report(&place(&domain(NAME, server.address)), &[]);
     assert_eq!(codes(&report), [""; 0], "{report:#}");
-}
-
-/// A ServerHello with this version and this cipher suite
-fn server_hello([major, minor, high, low]: [u8; 4]) -> Vec<u8> {
-    let mut hello = vec![0x16, 3, 1, 0, 42, 2, 0, 0, 38, major, minor];
-    hello.extend([7; 32]);
-    hello.extend([0, high, low, 0]);
-    hello
 }
 
 /// A web server over TLS that answers each request with this

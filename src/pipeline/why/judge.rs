@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::seen::{Dns, Look, Seen};
+use super::seen::{Dns, Look, Seen, UNJUDGED};
 use super::{inner, outer};
 use crate::finding::{Finding, Severity};
 use crate::report::why::{Answer, Change, Judgement, Link, Step};
@@ -36,7 +36,8 @@ pub(super) fn steps(seen: &Seen<'_>, now: Timestamp) -> Vec<Step> {
 
 /// The one thing to change: the first link from the top that is broken
 ///
-/// What only warns comes after every failure, as it may work for years.
+/// What only warns comes after every failure, as it may work for years, and after what keeps the
+/// verdict from being one.
 pub(super) fn change(steps: &[Step]) -> Option<Change> {
     let all = || {
         steps.iter().flat_map(|step| {
@@ -45,7 +46,10 @@ pub(super) fn change(steps: &[Step]) -> Option<Change> {
         })
     };
     let of = |severity| all().find(|(_, finding)| finding.severity == severity);
-    let (link, finding) = of(Severity::Failure).or_else(|| of(Severity::Warning))?;
+    let unjudged = || all().find(|(_, finding)| finding.code == UNJUDGED);
+    let (link, finding) = of(Severity::Failure)
+        .or_else(unjudged)
+        .or_else(|| of(Severity::Warning))?;
     Some(Change {
         link,
         code: finding.code,
@@ -84,7 +88,10 @@ pub(super) fn verdict(seen: &Seen<'_>) -> Judgement {
     match (refused, failures.first()) {
         (Some(finding), _) => judgement(Answer::Refused, finding),
         (None, Some(finding)) => judgement(Answer::Contradicted, finding),
-        (None, None) => accepted(seen),
+        (None, None) => match seen.looks.iter().find_map(Look::unjudged) {
+            Some(finding) => judgement(Answer::Unjudged, finding),
+            None => accepted(seen),
+        },
     }
 }
 
@@ -150,7 +157,7 @@ pub(super) fn excuse(looks: &mut [Look], no_route: &str) {
 /// A certificate that browsers accept at a public address, where the container itself shows the
 /// installed one: a CDN or a proxy stands there, with a certificate of its own
 pub(super) fn allow_for_proxies(looks: &mut [Look], inside: Option<&Look>) {
-    if !inside.is_some_and(Look::is_good) {
+    if !inside.is_some_and(Look::is_right) {
         return;
     }
     let foreign = looks.iter_mut().flat_map(|look| &mut look.findings);

@@ -97,7 +97,7 @@ fn leads_here(seen: &Seen<'_>, look: &Look) -> bool {
 
 /// An address at which somebody else answers, while the container here has what it should
 fn elsewhere(seen: &Seen<'_>) -> Option<Finding> {
-    let inside = seen.inside.as_ref().filter(|inside| inside.is_good())?;
+    let inside = seen.inside.as_ref().filter(|inside| inside.is_right())?;
     let container = &seen.container()?.name;
     let is_led_astray = |look: &&Look| look.place == Whereabouts::Unknown && !look.is_good();
     let look = seen.looks.iter().find(is_led_astray)?;

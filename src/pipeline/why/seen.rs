@@ -73,6 +73,11 @@ impl Look {
         self.worst() < Severity::Failure
     }
 
+    /// Whether it shows what it should: nothing fails, and it could be judged
+    pub(super) fn is_right(&self) -> bool {
+        self.is_good() && self.unjudged().is_none()
+    }
+
     pub(super) fn worst(&self) -> Severity {
         let severities = self.findings.iter().map(|finding| finding.severity);
         severities.max().unwrap_or(Severity::Ok)
@@ -82,6 +87,12 @@ impl Look {
     pub(super) fn unreached(&self) -> Option<&Finding> {
         let mut findings = self.findings.iter();
         findings.find(|finding| finding.code.starts_with("connect."))
+    }
+
+    /// Why nothing can be said of what was shown; `None` where it was judged
+    pub(super) fn unjudged(&self) -> Option<&Finding> {
+        let mut findings = self.findings.iter();
+        findings.find(|finding| finding.code == UNJUDGED)
     }
 
     /// The certificate that was shown
@@ -220,3 +231,6 @@ impl Seen<'_> {
             .map_or(Sharing::Separate, |domain| domain.sharing)
     }
 }
+
+/// Code of a handshake that says nothing of what a browser gets
+pub(super) const UNJUDGED: &str = "handshake.other_cipher";

@@ -22,6 +22,7 @@ pub fn why(report: &WhyReport, out: &mut impl Write) -> io::Result<()> {
         Answer::Contradicted => "browsers accept another than they should",
         Answer::Refused => "browsers refuse it",
         Answer::Unreached => "no browser gets through",
+        Answer::Unjudged => "it cannot be judged, and a browser may accept it",
     };
     // The first line alone is coloured: a style that spans lines survives no pager.
     let first = format!("{style}{sign} {words}{style:#}: ");
@@ -55,7 +56,7 @@ fn write_step(step: &Step, change: Option<&Change>, out: &mut impl Write) -> io:
 fn write_change(report: &WhyReport, change: &Change, out: &mut impl Write) -> io::Result<()> {
     let (link, code) = (change.link.as_str(), change.code);
     let what = match report.verdict.answer {
-        Answer::Accepted => "the first odd link",
+        Answer::Accepted | Answer::Unjudged => "the first odd link",
         _ => "the first broken link",
     };
     let mut seen = report.steps.iter().map(|step| step.seen.as_str());

@@ -113,6 +113,14 @@ pub(crate) fn first_bytes(stream: &mut TcpStream) -> Vec<u8> {
     buffer
 }
 
+/// A ServerHello with this version and this cipher suite
+pub(crate) fn server_hello([major, minor, high, low]: [u8; 4]) -> Vec<u8> {
+    let mut hello = vec![0x16, 3, 1, 0, 42, 2, 0, 0, 38, major, minor];
+    hello.extend([7; 32]);
+    hello.extend([0, high, low, 0]);
+    hello
+}
+
 /// TLS with this certificate for every name
 pub(crate) fn tls_config(leaf: &Leaf) -> Arc<ServerConfig> {
     tls_config_for(leaf, leaf, DEFAULT_VERSIONS)

@@ -1,13 +1,14 @@
 //! Several addresses of one name, of which a browser ends up at the one or the other.
 
-use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use certd::sandbox::dns::{self, Zone};
 use tokio::runtime::{Builder, Runtime};
 
 use super::*;
-use crate::support::first_bytes;
+use crate::support::{first_bytes, server_hello};
 
 const NAME: &str = "shop.test";
 const FIRST: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -80,7 +81,7 @@ fn listen(address: Ipv4Addr, port: u16) -> TcpListener {
     TcpListener::bind((address, port)).expect("nobody else is there")
 }
 
-fn plain(stream: &mut std::net::TcpStream) {
+fn plain(stream: &mut TcpStream) {
     first_bytes(stream);
     let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
 }
@@ -110,4 +111,28 @@ fn a_dead_address_beside_a_good_one() {
     let (report, _) = laptop.why(0);
     assert_eq!(report["verdict"]["answer"], "accepted", "{report:#}");
     assert_eq!(report["change"]["code"], "connect.refused", "{report:#}");
+}
+
+#[test]
+fn a_server_that_certd_cannot_judge() {
+    // Of two connections a look makes, the second asks for what certd has not.
+    let connections = AtomicUsize::new(0);
+    let server = Server::on(listen(FIRST, 0), move |mut stream| {
+        first_bytes(&mut stream);
+        let _ = match connections.fetch_add(1, Ordering::SeqCst) % 2 {
+            0 => stream.write_all(b"\x15\x03\x01\x00\x02\x02\x28"),
+            _ => stream.write_all(&server_hello([3, 3, 0xc0, 0x13])),
+        };
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let port = server.address.port();
+    let laptop = Laptop::new(port, &Authority::root("Root of a laptop"));
+    let (report, text) = laptop.why(0);
+    assert_eq!(report["verdict"]["answer"], "unjudged", "{report:#}");
+    let code = &report["change"]["code"];
+    assert_eq!(code, "handshake.other_cipher", "{report:#}");
+    laptop
+        .filters()
+        .bind(|| insta::assert_snapshot!("unjudged", text));
 }
