@@ -34,6 +34,7 @@ mod inner;
 mod judge;
 mod outer;
 mod seen;
+mod served;
 
 use docker::Search;
 use seen::{ConfigFile, Dns, Look, Nginx, Seen, Stored, Whereabouts};

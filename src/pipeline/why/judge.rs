@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use super::seen::{Dns, Look, Seen, UNJUDGED};
-use super::{inner, outer};
+use super::{inner, outer, served};
 use crate::finding::{Finding, Severity};
 use crate::report::why::{Answer, Change, Judgement, Link, Step};
 
@@ -21,7 +21,7 @@ pub(super) fn steps(seen: &Seen<'_>, now: Timestamp) -> Vec<Step> {
         inner::block(seen),
         inner::file(seen, now),
         inner::installed(seen, now),
-        inner::served(seen),
+        served::served(seen),
     ];
     let is_good = seen.is_good();
     let spared = |step: Step| match step.link {
