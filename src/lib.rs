@@ -103,7 +103,9 @@
 //! (no Docker, no domains.toml, no nginx in the container) is a note and stops no other link. A
 //! certificate that browsers accept fails all the same where it contradicts what is installed. Of
 //! several addresses those that take connections count, and a dead one beside them is a warning:
-//! browsers go on to the next. A handshake that certd cannot have and a browser may is no failure.
+//! browsers go on to the next. Where they show different certificates the verdict, its reason and
+//! the cure are those of the worst. A handshake that certd cannot have and a browser may is no
+//! failure.
 //! Nothing is written, ordered or reloaded, and no lock is taken.
 //!
 //! **Ledger.** `ledger.json` in the state directory holds each account, order, certificate and

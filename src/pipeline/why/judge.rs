@@ -1,6 +1,8 @@
 //! The links judged from the top, what a browser gets, and the one thing to change: pure functions
 //! of what was seen.
 
+use std::cmp::Reverse;
+
 use jiff::Timestamp;
 
 use super::seen::{Dns, Look, Seen, UNJUDGED};
@@ -21,7 +23,6 @@ pub(super) fn steps(seen: &Seen<'_>, now: Timestamp) -> Vec<Step> {
         inner::block(seen),
         inner::file(seen, now),
         inner::installed(seen, now),
-        served::served(seen),
     ];
     let is_good = seen.is_good();
     let spared = |step: Step| match step.link {
@@ -31,7 +32,8 @@ pub(super) fn steps(seen: &Seen<'_>, now: Timestamp) -> Vec<Step> {
         _ if is_good => step.at_most(Severity::Warning),
         _ => step,
     };
-    links.into_iter().flatten().map(spared).collect()
+    let links = links.into_iter().flatten().chain(served::served(seen));
+    links.map(spared).collect()
 }
 
 /// The one thing to change: the first link from the top that is broken
@@ -74,31 +76,70 @@ pub(super) fn verdict(seen: &Seen<'_>) -> Judgement {
     {
         return judgement(Answer::Unreached, &finding);
     }
-    let bad: Vec<&Look> = seen.looks.iter().filter(|look| !look.is_good()).collect();
-    if let Some(unreached) = bad.iter().find_map(|look| look.unreached()) {
-        return judgement(Answer::Unreached, unreached);
-    }
-    let failures = bad.iter().flat_map(|look| &look.findings);
-    let failures: Vec<&Finding> = failures
-        .filter(|finding| finding.severity == Severity::Failure)
-        .collect();
-    let refused = failures
-        .iter()
-        .find(|finding| !CONTRADICTIONS.contains(&finding.code));
-    match (refused, failures.first()) {
-        (Some(finding), _) => judgement(Answer::Refused, finding),
-        (None, Some(finding)) => judgement(Answer::Contradicted, finding),
-        (None, None) => match seen.looks.iter().find_map(Look::unjudged) {
-            Some(finding) => judgement(Answer::Unjudged, finding),
-            None => accepted(seen),
+    let ranked = ranked(seen);
+    let Some(worst) = ranked.first() else {
+        return Judgement {
+            answer: Answer::Unreached,
+            reason: "there is no address to look at".to_owned(),
+        };
+    };
+    match answer(worst) {
+        (answer, Some(finding)) => Judgement {
+            answer,
+            reason: match served::apart(&ranked).as_slice() {
+                [] | [_] => finding.evidence.clone(),
+                _ => at(worst, &finding.evidence),
+            },
         },
+        (_, None) => accepted(seen, &ranked),
     }
 }
 
-fn accepted(seen: &Seen<'_>) -> Judgement {
+/// All looks, that which is worst for a browser first
+pub(super) fn ranked<'s>(seen: &'s Seen<'_>) -> Vec<&'s Look> {
+    let mut looks: Vec<&Look> = seen.looks.iter().collect();
+    let rank = |look: &Look| match answer(look).0 {
+        Answer::Unreached => 4,
+        Answer::Refused => 3,
+        Answer::Contradicted => 2,
+        Answer::Unjudged => 1,
+        Answer::Accepted => 0,
+    };
+    looks.sort_by_key(|look| Reverse((rank(look), look.worst())));
+    looks
+}
+
+/// What a browser gets at one address, and the finding that says so; `None` where it is accepted
+fn answer(look: &Look) -> (Answer, Option<&Finding>) {
+    let failures = || {
+        let findings = look.findings.iter();
+        findings.filter(|finding| finding.severity == Severity::Failure)
+    };
+    if let Some(unreached) = look.unreached().filter(|_| !look.is_good()) {
+        return (Answer::Unreached, Some(unreached));
+    }
+    let refused = failures().find(|finding| !CONTRADICTIONS.contains(&finding.code));
+    match (refused, failures().next(), look.unjudged()) {
+        (Some(finding), _, _) => (Answer::Refused, Some(finding)),
+        (None, Some(finding), _) => (Answer::Contradicted, Some(finding)),
+        (None, None, Some(finding)) => (Answer::Unjudged, Some(finding)),
+        (None, None, None) => (Answer::Accepted, None),
+    }
+}
+
+/// The evidence, with the address of which it speaks
+fn at(look: &Look, evidence: &str) -> String {
+    let address = look.address.to_string();
+    match evidence.starts_with(&address) {
+        true => evidence.to_owned(),
+        false => format!("{address}: {evidence}"),
+    }
+}
+
+fn accepted(seen: &Seen<'_>, ranked: &[&Look]) -> Judgement {
     let is_of_time =
         |finding: &&Finding| matches!(finding.code, "served.expires_soon" | "served.time");
-    let mut findings = seen.looks.iter().flat_map(|look| &look.findings);
+    let mut findings = ranked.iter().flat_map(|look| &look.findings);
     let reason = findings.find(is_of_time);
     let reason = reason.map(|finding| finding.evidence.clone());
     // Where this host does not reach its own public address, the container speaks for it.
@@ -107,15 +148,9 @@ fn accepted(seen: &Seen<'_>) -> Judgement {
         let finding = inside.findings.iter().find(is_of_time)?;
         Some(format!("at {} it is {}", inside.address, finding.evidence))
     };
-    match seen.looks.is_empty() {
-        true => Judgement {
-            answer: Answer::Unreached,
-            reason: "there is no address to look at".to_owned(),
-        },
-        false => Judgement {
-            answer: Answer::Accepted,
-            reason: reason.or_else(inside).unwrap_or_default(),
-        },
+    Judgement {
+        answer: Answer::Accepted,
+        reason: reason.or_else(inside).unwrap_or_default(),
     }
 }
 

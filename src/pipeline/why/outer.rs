@@ -1,6 +1,6 @@
 //! The links that lead to nginx: the name, DNS, the address, and who takes connections there.
 
-use super::judge::is_of_address;
+use super::judge::{is_of_address, ranked};
 use super::seen::{Chosen, ConfigFile, Dns, Listener, Look, Seen, Whereabouts};
 use crate::facts::{Container, Network};
 use crate::finding::{Finding, Severity, one_line};
@@ -97,10 +97,10 @@ fn leads_here(seen: &Seen<'_>, look: &Look) -> bool {
 
 /// An address at which somebody else answers, while the container here has what it should
 fn elsewhere(seen: &Seen<'_>) -> Option<Finding> {
-    let inside = seen.inside.as_ref().filter(|inside| inside.is_right())?;
+    let inside = seen.at_container().filter(|inside| inside.is_right())?;
     let container = &seen.container()?.name;
     let is_led_astray = |look: &&Look| look.place == Whereabouts::Unknown && !look.is_good();
-    let look = seen.looks.iter().find(is_led_astray)?;
+    let look = ranked(seen).into_iter().find(is_led_astray)?;
     let (what, way) = match look.unreached() {
         Some(_) => (
             "does not answer",

@@ -1,20 +1,71 @@
 //! The last link: what handshakes show.
 
 use super::cure::in_particular;
+use super::judge::ranked;
 use super::seen::{Content, Look, Seen};
 use crate::chain::Certificate;
 use crate::finding::{Finding, Severity};
 use crate::report::why::{Link, Step};
 
-/// What handshakes show; `None` where no certificate was seen, and no TLS was refused
-pub(super) fn served(seen: &Seen<'_>) -> Option<Step> {
-    let reached = seen.looks.iter().filter(|look| look.unreached().is_none());
-    let worst = reached.max_by_key(|look| look.worst());
-    let (look, is_inside) = match (worst, &seen.inside) {
-        (Some(worst), _) => (worst, false),
-        (None, inside) => (inside.as_ref()?, true),
+/// What handshakes show, each certificate on a line of its own, the worst for a browser first; none
+/// where no certificate was seen, and no TLS was refused
+pub(super) fn served(seen: &Seen<'_>) -> Vec<Step> {
+    let ranked = ranked(seen);
+    let shown = apart(&ranked);
+    let by_container = seen.at_container();
+    let is_containers = |looks: &Vec<&Look>| {
+        let mut looks = looks.iter();
+        by_container.is_some_and(|own| looks.any(|look| look.address == own.address))
     };
-    let words = match look.leaf() {
+    let of_container = shown.iter().position(is_containers).unwrap_or(0);
+    let step = |(number, looks): (usize, &Vec<&Look>)| {
+        let mut findings = Vec::new();
+        if number == of_container {
+            findings.extend(not_loaded(seen));
+        }
+        findings.extend(in_particulars(seen, looks[0]));
+        findings.extend(differs(&shown[..number], looks[0]));
+        let words = match shown.len() {
+            1 => words(seen, looks[0]),
+            _ => at(words(seen, looks[0]), looks),
+        };
+        Step::new(Link::Served, words, findings)
+    };
+    match (shown.as_slice(), &seen.inside) {
+        ([], None) => Vec::new(),
+        ([], Some(inside)) => {
+            let mut findings: Vec<Finding> = not_loaded(seen).into_iter().collect();
+            findings.extend(in_particulars(seen, inside));
+            let words = at(words(seen, inside), &[inside]);
+            vec![Step::new(Link::Served, words, findings)]
+        }
+        (shown, _) => shown.iter().enumerate().map(step).collect(),
+    }
+}
+
+/// The looks that were answered, those together that show the same
+pub(super) fn apart<'l>(ranked: &[&'l Look]) -> Vec<Vec<&'l Look>> {
+    let mut shown: Vec<Vec<&Look>> = Vec::new();
+    for look in ranked.iter().filter(|look| look.unreached().is_none()) {
+        let mut groups = shown.iter_mut();
+        match groups.find(|looks| shows_the_same(looks[0], look)) {
+            Some(looks) => looks.push(look),
+            None => shown.push(vec![look]),
+        }
+    }
+    shown
+}
+
+fn shows_the_same(one: &Look, other: &Look) -> bool {
+    match (&one.handshake.outcome, &other.handshake.outcome) {
+        (Ok(one), Ok(other)) => one.chain.first() == other.chain.first(),
+        (Err(one), Err(other)) => one == other,
+        _ => false,
+    }
+}
+
+fn words(seen: &Seen<'_>, look: &Look) -> String {
+    match look.leaf() {
         Some(leaf) => {
             let before = before_the_container(seen, look).unwrap_or_default();
             shown(seen, &leaf) + &before
@@ -23,18 +74,33 @@ pub(super) fn served(seen: &Seen<'_>) -> Option<Step> {
             || "something that is no certificate".to_owned(),
             ToString::to_string,
         ),
-    };
-    let words = match is_inside {
-        true => format!("{words}, at {}", look.address),
-        false => words,
-    };
-    let mut findings: Vec<Finding> = not_loaded(seen).into_iter().collect();
-    findings.extend(
-        look.findings
-            .iter()
-            .map(|finding| in_particular(seen, look, finding)),
+    }
+}
+
+fn at(words: String, looks: &[&Look]) -> String {
+    let places: Vec<String> = looks.iter().map(|look| look.address.to_string()).collect();
+    format!("{words}, at {}", places.join(", "))
+}
+
+fn in_particulars(seen: &Seen<'_>, look: &Look) -> impl Iterator<Item = Finding> {
+    let findings = look.findings.iter();
+    findings.map(|finding| in_particular(seen, look, finding))
+}
+
+/// That another certificate than above is shown: visitors get the one or the other
+fn differs(above: &[Vec<&Look>], look: &Look) -> Option<Finding> {
+    let own = look.leaf()?.fingerprint;
+    let mut others = above.iter().filter_map(|looks| looks.first());
+    let (other, at) = others.find_map(|look| Some((look.leaf()?.fingerprint, look.address)))?;
+    let evidence = format!(
+        "{} shows another certificate ({}) than {at} ({})",
+        look.address,
+        own.short(),
+        other.short()
     );
-    Some(Step::new(Link::Served, words, findings))
+    Some(Finding::warning("served.differs", evidence).with_cure(
+        "deploy the same one to every server of this name; a stale record points elsewhere",
+    ))
 }
 
 /// What stands before a container that has what it should, where the judge has allowed for that

@@ -13,7 +13,7 @@ use crate::report::why::{Answer, Change, Link, Step, WhyReport};
 pub fn why(report: &WhyReport, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{BOLD}{}{BOLD:#}", report.url)?;
     for step in &report.steps {
-        write_step(step, report.change.as_ref(), out)?;
+        write_step(step, report, out)?;
     }
     writeln!(out)?;
     let (sign, style) = sign(report.severity());
@@ -33,24 +33,34 @@ pub fn why(report: &WhyReport, out: &mut impl Write) -> io::Result<()> {
     }
 }
 
-fn write_step(step: &Step, change: Option<&Change>, out: &mut impl Write) -> io::Result<()> {
+fn write_step(step: &Step, report: &WhyReport, out: &mut impl Write) -> io::Result<()> {
     let (sign, style) = sign(step.severity);
     let word = step.link.as_str();
     let first = format!("  {style}{sign}{style:#} {word:<WORD$}  ");
     let below = " ".repeat(WORD + 6);
     write_line(&first, &below, &step.seen, out)?;
-    // The verdict says what is wrong with the served certificate.
-    if step.link == Link::Served {
-        return Ok(());
-    }
+    let least = match step.link {
+        // The verdict says what is wrong with the first certificate, which is the worst.
+        Link::Served if is_first(step, report) => return Ok(()),
+        // That it differs is to be seen.
+        Link::Served => Severity::Failure,
+        _ => Severity::Warning,
+    };
+    let change = report.change.as_ref();
     let is_told = |evidence: &str| {
         step.seen.contains(evidence) || change.is_some_and(|change| change.evidence == evidence)
     };
     step.findings
         .iter()
-        .filter(|finding| finding.severity >= Severity::Warning && !is_told(&finding.evidence))
+        .filter(|finding| finding.severity >= least && !is_told(&finding.evidence))
         .flat_map(|finding| finding.evidence.lines())
         .try_for_each(|line| write_line(&below, &below, line, out))
+}
+
+/// Whether it is the first step of its link
+fn is_first(step: &Step, report: &WhyReport) -> bool {
+    let mut steps = report.steps.iter();
+    steps.find(|other| other.link == step.link) == Some(step)
 }
 
 fn write_change(report: &WhyReport, change: &Change, out: &mut impl Write) -> io::Result<()> {
@@ -60,7 +70,7 @@ fn write_change(report: &WhyReport, change: &Change, out: &mut impl Write) -> io
         _ => "the first broken link",
     };
     let mut seen = report.steps.iter().map(|step| step.seen.as_str());
-    let is_told = change.evidence == report.verdict.reason
+    let is_told = report.verdict.reason.ends_with(&change.evidence)
         || seen.any(|seen| seen.contains(&change.evidence));
     if is_told {
         writeln!(out, "  {what}: {link} {DIM}({code}){DIM:#}")?;

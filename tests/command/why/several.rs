@@ -8,7 +8,7 @@ use certd::sandbox::dns::{self, Zone};
 use tokio::runtime::{Builder, Runtime};
 
 use super::*;
-use crate::support::{first_bytes, server_hello};
+use crate::support::{Leaf, first_bytes, server_hello};
 
 const NAME: &str = "shop.test";
 const FIRST: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -135,4 +135,59 @@ fn a_server_that_certd_cannot_judge() {
     laptop
         .filters()
         .bind(|| insta::assert_snapshot!("unjudged", text));
+}
+
+/// Both addresses, each with a certificate of its own
+fn two_servers(first: &Leaf, second: &Leaf) -> ([Server; 2], u16) {
+    let server = Server::tls_on(listen(FIRST, 0), tls_config(first));
+    let port = server.address.port();
+    let other = Server::tls_on(listen(SECOND, port), tls_config(second));
+    ([server, other], port)
+}
+
+#[test]
+fn the_verdict_is_of_the_worst_address() {
+    let root = Authority::root("Root of a laptop");
+    let good = root.issue(&Wish::names(&[NAME]));
+    let strange = root.issue(&Wish::names(&["strange.test"]));
+    let (servers, port) = two_servers(&good, &strange);
+    let laptop = Laptop::new(port, &root);
+    let (report, text) = laptop.why(1);
+    assert_eq!(report["verdict"]["answer"], "refused", "{report:#}");
+    assert_eq!(report["change"]["code"], "served.wrong_name", "{report:#}");
+    laptop
+        .filters()
+        .bind(|| insta::assert_snapshot!("worst_address", text));
+
+    // Of two that are refused the first is the one.
+    let mut wish = Wish::names(&[NAME]);
+    wish.valid = (2020, 2021);
+    let expired = root.issue(&wish);
+    drop(servers);
+    let (_servers, port) = two_servers(&expired, &strange);
+    let laptop = Laptop::new(port, &root);
+    let (report, text) = laptop.why(1);
+    assert_eq!(report["change"]["code"], "served.expired", "{report:#}");
+    let reason = report["verdict"]["reason"].as_str().expect("a reason");
+    assert!(
+        reason.starts_with(&format!("{FIRST}:{port}: expired")),
+        "{reason}"
+    );
+    laptop
+        .filters()
+        .bind(|| insta::assert_snapshot!("two_refused", text));
+}
+
+#[test]
+fn two_good_certificates_of_one_name() {
+    let root = Authority::root("Root of a laptop");
+    let issue = || root.issue(&Wish::names(&[NAME]));
+    let (_servers, port) = two_servers(&issue(), &issue());
+    let laptop = Laptop::new(port, &root);
+    let (report, text) = laptop.why(0);
+    assert_eq!(report["verdict"]["answer"], "accepted", "{report:#}");
+    assert_eq!(report["change"]["code"], "served.differs", "{report:#}");
+    laptop
+        .filters()
+        .bind(|| insta::assert_snapshot!("two_certificates", text));
 }
