@@ -105,7 +105,7 @@
 //! several addresses those that take connections count, and a dead one beside them is a warning:
 //! browsers go on to the next. Where they show different certificates the verdict, its reason and
 //! the cure are those of the worst. A handshake that certd cannot have and a browser may is no
-//! failure.
+//! failure. On a machine with neither the storage nor the container, what is served decides alone.
 //! Nothing is written, ordered or reloaded, and no lock is taken.
 //!
 //! **Ledger.** `ledger.json` in the state directory holds each account, order, certificate and

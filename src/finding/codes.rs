@@ -259,6 +259,7 @@ pub const CODES: &[Code] = &[
     bad("why.no_block", "no server block lists the name: nginx takes its default", "add the server block shown"),
     bad("why.no_tls", "no server block listens with TLS at the port", "let one `listen` there with `ssl`"),
     bad("why.not_asked", "nginx is not asked for its configuration", "leave `test` of `[nginx]` out to see it"),
+    bad("why.not_here", "neither certd's storage nor the container is on this host", "nothing: what is served says enough"),
     bad("why.not_installed", "certd has no certificate of the domain", "run `certd obtain` for it"),
     bad("why.not_live", "a newer certificate is issued, not live", "run `certd obtain`: it deploys without an order"),
     bad("why.not_loaded", "nginx serves another certificate than its file holds", "reload nginx by `certd obtain`"),

@@ -37,7 +37,7 @@ mod seen;
 mod served;
 
 use docker::Search;
-use seen::{ConfigFile, Dns, Look, Nginx, Seen, Stored, Whereabouts};
+use seen::{ConfigFile, Dns, Look, Nginx, Presence, Seen, Stored, Whereabouts};
 
 /// What is asked about
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -212,6 +212,10 @@ impl<'c> Means<'c> {
         let generations = store.generations(&domain.name).unwrap_or_default();
         Stored {
             storage: config.storage.clone(),
+            presence: match config.storage.is_dir() {
+                true => Presence::Here,
+                false => Presence::Absent,
+            },
             installed: expected_of(&store, &known, &domain.name),
             live: live.map(|live| live.chain.leaf().clone()),
             newest: generations.last().copied(),

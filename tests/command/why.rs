@@ -145,6 +145,7 @@ macro_rules! shows {
 
 mod addresses;
 mod blocks;
+mod laptop;
 mod several;
 mod stored;
 

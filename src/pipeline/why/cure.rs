@@ -103,7 +103,8 @@ fn instead_of_a_pattern(seen: &Seen<'_>) -> Option<String> {
 
 /// The same with a cure for this domain: a command to be copied, a path to be written
 pub(super) fn in_particular(seen: &Seen<'_>, look: &Look, finding: &Finding) -> Finding {
-    let Some(domain) = seen.domain else {
+    // What certd would do here, it does on its own host alone.
+    let Some(domain) = seen.domain.filter(|_| !seen.is_elsewhere()) else {
         return finding.clone();
     };
     if finding.code == "served.wrong_name"

@@ -290,6 +290,12 @@ pub(super) fn installed(seen: &Seen<'_>, now: Timestamp) -> Option<Step> {
         let note = problem.clone().at_most(Severity::Note);
         return step(problem.evidence.clone(), vec![note]);
     }
+    if seen.is_elsewhere() {
+        let storage = seen.stored.storage.display();
+        let evidence = format!("not on this host: there is no {storage} here");
+        let note = Finding::note("why.not_here", evidence.clone());
+        return step(evidence, vec![note]);
+    }
     let obtain = format!("`certd obtain {}`", domain.name);
     let Some(live) = &seen.stored.live else {
         let evidence = format!("certd has no certificate of {}", domain.name);

@@ -140,6 +140,10 @@ pub(super) fn listener(seen: &Seen<'_>) -> Option<Step> {
         Listener::NoDocker(finding) => {
             (no_docker(seen, is_reached, finding), vec![finding.clone()])
         }
+        Listener::Lost(finding) if seen.is_elsewhere() => (
+            finding.evidence.clone(),
+            vec![finding.clone().at_most(Severity::Note)],
+        ),
         Listener::Lost(finding) | Listener::Stopped(finding) => {
             (finding.evidence.clone(), vec![finding.clone()])
         }
@@ -183,7 +187,7 @@ fn no_docker(seen: &Seen<'_>, is_reached: bool, finding: &Finding) -> String {
 }
 
 fn nobody(seen: &Seen<'_>, is_reached: bool) -> Option<Finding> {
-    if is_reached || seen.looks.is_empty() {
+    if is_reached || seen.looks.is_empty() || seen.is_elsewhere() {
         return None;
     }
     let port = seen.port;

@@ -188,6 +188,8 @@ pub(super) enum Own {
 #[derive(Default)]
 pub(super) struct Stored {
     pub(super) storage: PathBuf,
+    /// Whether this host has it
+    pub(super) presence: Presence,
     /// Every certificate in the archive
     pub(super) known: Vec<Known>,
     /// What the domain should be served with
@@ -200,6 +202,14 @@ pub(super) struct Stored {
     pub(super) problem: Option<Finding>,
 }
 
+/// Whether there is a storage on this host
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Presence {
+    Here,
+    #[default]
+    Absent,
+}
+
 impl Stored {
     pub(super) fn known(&self, fingerprint: Fingerprint) -> Option<&Known> {
         let mut known = self.known.iter();
@@ -210,6 +220,21 @@ impl Stored {
 impl Seen<'_> {
     pub(super) fn container(&self) -> Option<&Container> {
         self.listener.container()
+    }
+
+    /// Whether certd and nginx are at home on another host, as far as can be told: neither the
+    /// storage nor the container is on this one
+    pub(super) fn is_elsewhere(&self) -> bool {
+        let is_here = |look: &Look| look.place == Whereabouts::Here;
+        let is_containers_elsewhere = match &self.listener {
+            Listener::NoDocker(_) => true,
+            // A machine with a Docker of its own may be anybody's.
+            Listener::Lost(_) | Listener::Nobody => {
+                !self.looks.is_empty() && !self.looks.iter().any(is_here)
+            }
+            Listener::Stopped(_) | Listener::Found(_) => false,
+        };
+        self.domain.is_some() && self.stored.presence == Presence::Absent && is_containers_elsewhere
     }
 
     /// Whether a browser gets what it should at every address that answers

@@ -10,13 +10,13 @@ use tokio::runtime::{Builder, Runtime};
 use super::*;
 use crate::support::{Leaf, first_bytes, server_hello};
 
-const NAME: &str = "shop.test";
+pub(super) const NAME: &str = "shop.test";
 const FIRST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const SECOND: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// A machine that sees the network alone, and on which a name leads to both addresses
-struct Laptop {
-    place: Place,
+pub(super) struct Laptop {
+    pub(super) place: Place,
     port: u16,
     _dns: dns::Server,
     _runtime: Runtime,
@@ -24,7 +24,7 @@ struct Laptop {
 
 impl Laptop {
     /// One that looks at this port, and trusts this root
-    fn new(port: u16, root: &Authority) -> Self {
+    pub(super) fn new(port: u16, root: &Authority) -> Self {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -52,7 +52,7 @@ impl Laptop {
 
     /// The report, and what a person sees of it
     #[track_caller]
-    fn why(&self, status: i32) -> (Value, Run) {
+    pub(super) fn why(&self, status: i32) -> (Value, Run) {
         let target = format!("{NAME}:{}", self.port);
         let ask = |arguments: &[&str]| {
             let mut certd = self.place.certd(&["why", &target]);
@@ -66,7 +66,7 @@ impl Laptop {
     }
 
     /// The same text without what differs from run to run
-    fn filters(&self) -> insta::Settings {
+    pub(super) fn filters(&self) -> insta::Settings {
         let mut settings = self.place.filters();
         settings.add_filter(&format!(r"\b{}\b", self.port), "[PORT]");
         settings.add_filter(r"\(TTL [^)]*\)", "(TTL [TTL])");
@@ -138,7 +138,7 @@ fn a_server_that_certd_cannot_judge() {
 }
 
 /// Both addresses, each with a certificate of its own
-fn two_servers(first: &Leaf, second: &Leaf) -> ([Server; 2], u16) {
+pub(super) fn two_servers(first: &Leaf, second: &Leaf) -> ([Server; 2], u16) {
     let server = Server::tls_on(listen(FIRST, 0), tls_config(first));
     let port = server.address.port();
     let other = Server::tls_on(listen(SECOND, port), tls_config(second));
