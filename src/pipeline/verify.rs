@@ -10,7 +10,7 @@ use futures_util::stream;
 use jiff::Timestamp;
 
 use crate::chain::{Chain, ChainError};
-use crate::config::{Connect, Domain, MinRemaining, Probe, Sharing};
+use crate::config::{Connect, Domain, MinRemaining, Probe, Sharing, defaults};
 use crate::facts::{Handshake, Opening};
 use crate::finding::{Finding, Severity};
 use crate::name::DnsName;
@@ -19,7 +19,7 @@ use crate::net::tls::Observer;
 use crate::report::SCHEMA_VERSION;
 use crate::report::verify::{EndpointReport, HttpReport, Origin, ServedCertificate, VerifyReport};
 use crate::verify::judge::{
-    Expectation, Installed, NO_ROUTE, judge_chain, judge_parsed, pairing, parse,
+    Expectation, Installed, NO_ROUTE, WRONG_NAME, judge_chain, judge_parsed, pairing, parse,
 };
 use crate::verify::path::Trust;
 
@@ -106,6 +106,14 @@ impl Subject {
             });
         }
         self.ports = vec![port];
+    }
+
+    /// As it is asked for: its first port where that is not the usual one
+    fn in_words(&self) -> String {
+        match self.ports.first() {
+            None | Some(&defaults::PORT) => self.name.clone(),
+            Some(port) => format!("{}:{port}", self.name),
+        }
     }
 
     /// What makes two subjects the same
@@ -330,6 +338,15 @@ async fn look(means: &Means, place: Place<'_>, now: Timestamp) -> EndpointReport
     let expectation = means.expectation(subject);
     let mut findings = judge_parsed(&handshake, chain.as_ref(), &expectation, now);
     findings.extend(probed);
+    let wrong = findings
+        .iter_mut()
+        .find(|finding| finding.code == WRONG_NAME);
+    if let Some(cure) = wrong.and_then(|wrong| wrong.cure.as_mut()) {
+        let place = subject.in_words();
+        cure.push_str(&format!(
+            "; `certd why {place}` tells which block nginx takes"
+        ));
+    }
     findings.extend(page.as_ref().and_then(|page| pages::trouble(subject, page)));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let http = HttpReport {

@@ -17,6 +17,7 @@ use crate::finding::{Finding, Severity};
 use crate::name::DnsName;
 
 mod certificate;
+pub use certificate::WRONG_NAME;
 mod links;
 mod origin;
 

@@ -17,7 +17,7 @@ pub(super) fn name(wanted: &str, leaf: &Certificate) -> Finding {
     if covers(&leaf.der, wanted) {
         if let Some(suffix) = public_suffix(wanted, leaf) {
             let evidence = format!("*.{suffix} would be valid for everybody below {suffix}");
-            return Finding::failure("served.wrong_name", evidence)
+            return Finding::failure(WRONG_NAME, evidence)
                 .with_cure("browsers refuse it: obtain one for the name itself");
         }
         return Finding::ok("served.name", format!("valid for {wanted}"));
@@ -31,11 +31,11 @@ pub(super) fn name(wanted: &str, leaf: &Certificate) -> Finding {
             .with_cure("obtain one from a CA of today: all of them put the names into the SAN");
     }
     Finding::failure(
-        "served.wrong_name",
+        WRONG_NAME,
         format!("the certificate for {wanted} is for {}", shortened(&leaf.names)),
     )
     .with_cure(format!(
-        "browsers refuse it (NET::ERR_CERT_COMMON_NAME_INVALID): name the certificate of {wanted} in its server block; where no block lists the name nginx takes another, and `certd why` tells which"
+        "browsers refuse it (NET::ERR_CERT_COMMON_NAME_INVALID): name the certificate of {wanted} in its server block"
     ))
 }
 
@@ -229,6 +229,8 @@ fn weak_signature(chain: &Chain) -> Option<Finding> {
     )
 }
 
+/// Code of a certificate that is for other names
+pub const WRONG_NAME: &str = "served.wrong_name";
 /// Names of a wrong certificate that are listed
 const SHOWN_NAMES: usize = 4;
 
