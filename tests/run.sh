@@ -52,6 +52,9 @@ temp=$(mktemp -d)
 chmod 755 "$temp"
 export CERTD_LIVE=1 CERTD_TEST_CERTBOT CERTD_TEST_NGINX_IMAGE CERTD_TEST_RUN TMPDIR="$temp"
 
+# Most of them wait for servers and clocks longer than they compute.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
+
 # Job control gives the tests a process group, which `clean` can end as one.
 set -m
 cargo test --locked "$@" &

@@ -52,6 +52,8 @@ const DAYS_45: SignedDuration = days(45);
 const DAYS_6: SignedDuration = hours(160);
 
 const YEAR: SignedDuration = days(365);
+/// Long enough for three renewals of the longest life
+const HALF: SignedDuration = days(190);
 const SIXTY: SignedDuration = days(60);
 
 const HOUR: Trouble = Trouble::Outage(hours(1));
@@ -65,25 +67,25 @@ const ROWS: [Row; 29] = {
     use Trouble::{Crash, Nonces, Nothing, Recall};
     [
         row(DAYS_90, Timer, Nothing, YEAR, days(28)),
-        row(DAYS_90, Timer, HOUR, YEAR, days(28)),
+        row(DAYS_90, Timer, HOUR, HALF, days(28)),
         row(DAYS_90, Timer, DAY, YEAR, days(27)),
         row(DAYS_90, Timer, WEEK, YEAR, days(21)),
-        row(DAYS_90, Timer, Nonces, YEAR, days(28)),
-        row(DAYS_90, Timer, Crash, YEAR, days(28)),
+        row(DAYS_90, Timer, Nonces, HALF, days(28)),
+        row(DAYS_90, Timer, Crash, HALF, days(28)),
         row(DAYS_90, Timer, Recall, YEAR, days(66)),
         row(DAYS_64, Timer, Nothing, YEAR, days(20)),
-        row(DAYS_64, Timer, HOUR, YEAR, days(20)),
+        row(DAYS_64, Timer, HOUR, HALF, days(20)),
         row(DAYS_64, Timer, DAY, YEAR, days(19)),
         row(DAYS_64, Timer, WEEK, YEAR, days(12)),
-        row(DAYS_64, Timer, Nonces, YEAR, days(20)),
-        row(DAYS_64, Timer, Crash, YEAR, days(20)),
+        row(DAYS_64, Timer, Nonces, HALF, days(20)),
+        row(DAYS_64, Timer, Crash, HALF, days(20)),
         row(DAYS_64, Timer, Recall, YEAR, days(46)),
         row(DAYS_45, Timer, Nothing, YEAR, days(13)),
-        row(DAYS_45, Timer, HOUR, YEAR, days(13)),
+        row(DAYS_45, Timer, HOUR, HALF, days(13)),
         row(DAYS_45, Timer, DAY, YEAR, days(12)),
         row(DAYS_45, Timer, WEEK, YEAR, days(6)),
-        row(DAYS_45, Timer, Nonces, YEAR, days(13)),
-        row(DAYS_45, Timer, Crash, YEAR, days(13)),
+        row(DAYS_45, Timer, Nonces, HALF, days(13)),
+        row(DAYS_45, Timer, Crash, HALF, days(13)),
         row(DAYS_45, Timer, Recall, YEAR, days(32)),
         row(DAYS_45, Daemon, WEEK, SIXTY, days(6)),
         row(DAYS_6, Timer, Nothing, YEAR, hours(64)),
