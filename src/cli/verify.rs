@@ -1,7 +1,6 @@
 //! `certd verify`.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,6 +29,7 @@ use crate::verify::judge::Known;
 use crate::verify::path::Trust;
 
 mod formats;
+mod input;
 mod targets;
 
 use targets::Target;
@@ -113,7 +113,7 @@ fn judge_files(
     at: Timestamp,
 ) -> Result<VerifyReport, CliError> {
     let begun = std::time::Instant::now();
-    let text = read(chain)?;
+    let text = input::file(chain)?;
     let parsed = Chain::from_pem(&text).map_err(|source| CliError::NoChain {
         path: chain.to_owned(),
         source,
@@ -121,7 +121,7 @@ fn judge_files(
     let public_key = match &args.offline.key {
         None => None,
         Some(path) => {
-            let key = public_key_of(&read(path)?);
+            let key = public_key_of(&input::file(path)?);
             Some(key.map_err(|source| CliError::NoKey {
                 path: path.clone(),
                 source,
@@ -151,14 +151,6 @@ fn judge_files(
         endpoints: vec![judge_file(means, &subject, &on_disk, at)],
         elapsed: begun.elapsed(),
     })
-}
-
-fn read(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, CliError> {
-    let read = fs::read(path).map_err(|source| CliError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
-    Ok(zeroize::Zeroizing::new(read))
 }
 
 /// The configuration; `None` where none is needed and none was found

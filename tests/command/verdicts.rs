@@ -254,6 +254,21 @@ fn without_a_configuration_a_file_needs_its_root_alone() {
 }
 
 #[test]
+fn a_file_without_end_is_refused() {
+    let place = Place::new();
+    place.write("chain.pem", issue(&Wish::names(&[NAME])).chain_pem());
+    let endless = "/dev/zero";
+    for arguments in [
+        &["--chain", endless, "--name", NAME][..],
+        &["--chain", "chain.pem", "--key", endless, "--name", NAME],
+        &["--targets", endless],
+    ] {
+        let run = place.run(&[&["verify"], arguments].concat()).exits(2);
+        assert!(run.stderr.contains("longer than 16 MiB"), "{run}");
+    }
+}
+
+#[test]
 fn weakness_is_told_and_hides_nothing() {
     let place = place(&domain(NAME, CLOSED));
     place.write("root.pem", fs::read(weak("root.pem")).unwrap());

@@ -1,10 +1,9 @@
 //! What `certd verify` is to look at: words of the command line, lines of a list.
 
-use std::fs::File;
-use std::io::{self, Read, stdin};
 use std::net::IpAddr;
 use std::path::Path;
 
+use super::input;
 use crate::cli::error::CliError;
 use crate::config::defaults;
 use crate::name::DnsName;
@@ -27,10 +26,7 @@ pub(super) fn targets(words: &[String], list: Option<&Path>) -> Result<Vec<Targe
         })
         .collect();
     if let Some(path) = list {
-        let text = read(path).map_err(|source| CliError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = input::list(path)?;
         let before = targets.len();
         targets.extend(lines(&text, path));
         if targets.len() == before {
@@ -69,23 +65,9 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The text of a list; `-` is stdin
-fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let source: Box<dyn Read> = match path == Path::new("-") {
-        true => Box::new(stdin().lock()),
-        false => Box::new(File::open(path)?),
-    };
-    let read = source.take(MOST_OF_LIST + 1).read_to_string(&mut text)?;
-    match read as u64 > MOST_OF_LIST {
-        true => Err(io::Error::other("it is longer than 16 MiB")),
-        false => Ok(text),
-    }
-}
-
 fn lines(text: &str, path: &Path) -> impl Iterator<Item = Target> {
     // Nobody can open stdin at a line.
-    let file = Some(path).filter(|path| *path != Path::new("-"));
+    let file = Some(path).filter(|path| !input::is_stdin(path));
     let file = file.map(Path::to_owned);
     words(text).map(move |(line, word)| Target {
         text: word.to_owned(),
@@ -150,9 +132,6 @@ pub(super) const fn usual_port(starttls: Option<crate::cli::args::StartTls>) -> 
         Some(StartTls::Pop3) => 110,
     }
 }
-
-/// Room for a hundred thousand long lines
-const MOST_OF_LIST: u64 = 16 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

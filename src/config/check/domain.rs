@@ -190,6 +190,19 @@ impl<'t> Checker<'_, 't> {
             self.mistake(value, message, None);
             return None;
         };
+        let authority = url.authority().map_or("", |authority| authority.as_str());
+        if authority.contains('@') {
+            // Not repeated: it may hold a password.
+            self.mistake(value, "a probe takes no user and no password", None);
+            return None;
+        }
+        // The URL type takes any digits for a port.
+        let has_port = authority.len() > url.host().map_or(0, str::len);
+        if has_port && url.port_u16().is_none_or(|port| port == 0) {
+            let message = format!("\"{url}\" needs a port from 1 to 65535, or none");
+            self.mistake(value, message, None);
+            return None;
+        }
         let host = url.host().unwrap_or_default();
         if !names.any(|name| name.as_str().eq_ignore_ascii_case(host)) {
             let message = format!("\"{host}\" is none of the domain's names");
