@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -274,7 +275,7 @@ struct Asked<'c> {
 
 impl Asked<'_> {
     /// What is known of the domain counts, whatever part of it was asked for
-    fn subjects(&self, config: &Config, store: &Store, known: &[Known]) -> Vec<Subject> {
+    fn subjects(&self, config: &Config, store: &Store, known: &Arc<[Known]>) -> Vec<Subject> {
         let mut subjects = of_domain(config, store, known, self.domain);
         subjects.retain(|subject| {
             let name = self.name.as_ref();
@@ -306,7 +307,12 @@ fn configured<'c>(config: &'c Config, target: &str) -> Option<Asked<'c>> {
     })
 }
 
-fn of_domain(config: &Config, store: &Store, known: &[Known], domain: &Domain) -> Vec<Subject> {
+fn of_domain(
+    config: &Config,
+    store: &Store,
+    known: &Arc<[Known]>,
+    domain: &Domain,
+) -> Vec<Subject> {
     let installed = expected_of(store, known, &domain.name);
     let subject = |name| Subject {
         origin: Some(Origin {
@@ -334,9 +340,8 @@ fn direct(subject: &mut Subject, args: &Verify) -> Result<(), CliError> {
     }
     subject.connect = args.connect.or(subject.connect);
     if args.starttls.is_some() && subject.domain.is_some() {
-        // Its ports and its probe are those of the web.
+        // Its ports are those of the web.
         subject.ask_at(targets::usual_port(args.starttls));
-        subject.probe = None;
     }
     subject.opening = match args.starttls {
         None => Opening::Direct,
@@ -344,9 +349,6 @@ fn direct(subject: &mut Subject, args: &Verify) -> Result<(), CliError> {
         Some(StartTls::Imap) => Opening::Imap,
         Some(StartTls::Pop3) => Opening::Pop3,
     };
-    if args.tls_only {
-        subject.probe = None;
-    }
     Ok(())
 }
 

@@ -20,16 +20,20 @@ pub fn system_certificates() -> Vec<CertificateDer<'static>> {
     rustls_native_certs::load_native_certs().certs
 }
 
-/// Adds every certificate of a PEM file
+/// Adds every certificate of a PEM file, and gives them
 ///
 /// # Errors
 /// [`TrustError`] for a file that cannot be read, holds no certificate, or holds a broken one.
-pub fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), TrustError> {
-    for certificate in certificates(path)? {
-        let added = roots.add(certificate);
+pub fn add_file(
+    roots: &mut RootCertStore,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    let certificates = certificates(path)?;
+    for certificate in &certificates {
+        let added = roots.add(certificate.clone());
         added.map_err(|_| TrustError::new(path, "it holds something that is no certificate"))?;
     }
-    Ok(())
+    Ok(certificates)
 }
 
 /// The certificates of a PEM file, at least one

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::StreamExt;
@@ -142,7 +143,7 @@ fn containers(domain: &Domain, host: &Host) -> Vec<Finding> {
 /// What a served certificate is held against
 struct Browser {
     trust: Result<Trust, Finding>,
-    known: Vec<Installable>,
+    known: Arc<[Installable]>,
 }
 
 impl Browser {

@@ -1,5 +1,7 @@
 //! What the storage holds, by fingerprint: so that a served certificate can be named.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::chain::Certificate;
@@ -14,7 +16,7 @@ use crate::verify::proof::{Wanted, covers};
 ///
 /// Costs one file read for each generation; callers ask for it when something is wrong, or when
 /// they judge.
-pub fn known_certificates(store: &Store) -> Vec<Known> {
+pub fn known_certificates(store: &Store) -> Arc<[Known]> {
     let names = store.lineage_names().unwrap_or_default();
     names
         .iter()
@@ -64,16 +66,12 @@ pub(super) fn known_of(store: &Store, name: &DnsName) -> Vec<Known> {
 }
 
 /// What a domain should be served with, among all known certificates; `None` without a live one
-pub fn expected_of(store: &Store, known: &[Known], name: &DnsName) -> Option<Installed> {
+pub fn expected_of(store: &Store, known: &Arc<[Known]>, name: &DnsName) -> Option<Installed> {
     let live = store.live(name).ok()??;
     let is_live = |known: &&Known| known.lineage == name.as_str() && known.generation == live;
     Some(Installed {
         lineage: name.to_string(),
         live: Some(known.iter().find(is_live)?.clone()),
-        others: known
-            .iter()
-            .filter(|known| !is_live(known))
-            .cloned()
-            .collect(),
+        all: Arc::clone(known),
     })
 }

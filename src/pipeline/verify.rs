@@ -19,7 +19,8 @@ use crate::net::tls::Observer;
 use crate::report::SCHEMA_VERSION;
 use crate::report::verify::{EndpointReport, HttpReport, Origin, ServedCertificate, VerifyReport};
 use crate::verify::judge::{
-    Expectation, Installed, NO_ROUTE, WRONG_NAME, judge_chain, judge_parsed, pairing, parse,
+    Expectation, Installed, NO_ROUTE, WRONG_NAME, differs, judge_chain, judge_parsed, pairing,
+    parse,
 };
 use crate::verify::path::Trust;
 
@@ -317,6 +318,7 @@ async fn look(means: &Means, place: Place<'_>, now: Timestamp) -> EndpointReport
             return report(subject, format!("port {port}"), Some(port), findings);
         }
     };
+    let is_asked = place.is_of_first_port && pages::are_asked(means, subject);
     let at_tls = async {
         let met = means.observer.meet(&subject.name, address, subject.opening);
         let (handshake, connection) = met.await;
@@ -324,11 +326,11 @@ async fn look(means: &Means, place: Place<'_>, now: Timestamp) -> EndpointReport
         (handshake, page)
     };
     let probe = async {
-        let probe = subject.probe.as_ref().filter(|_| place.is_of_first_port)?;
+        let probe = subject.probe.as_ref().filter(|_| is_asked)?;
         Some(pages::probe(means, probe, address).await)
     };
     let beside = async {
-        match place.is_of_first_port {
+        match is_asked {
             true => pages::redirects_to_https(means, subject, address).await,
             false => None,
         }
@@ -395,14 +397,7 @@ fn compare_addresses(endpoints: &mut [(Number, EndpointReport)]) {
         if *other == own.0 {
             continue;
         }
-        let evidence = format!(
-            "it shows another certificate ({}) than {at} ({})",
-            &own.0[..8],
-            &other[..8]
-        );
-        let finding = Finding::warning("served.differs", evidence).with_cure(
-            "deploy the same one to every server of this name; a stale record points elsewhere",
-        );
+        let finding = differs("it", &own.0, other, at);
         endpoint.severity = endpoint.severity.max(finding.severity);
         endpoint.findings.push(finding);
         endpoint

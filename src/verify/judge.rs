@@ -5,6 +5,7 @@
 //! else is a warning or a note.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -67,8 +68,8 @@ pub struct Installed {
     pub lineage: String,
     /// The live certificate
     pub live: Option<Known>,
-    /// Every other certificate in the storage
-    pub others: Vec<Known>,
+    /// Every certificate in the storage, this one too: one list for all that is judged
+    pub all: Arc<[Known]>,
 }
 
 /// A certificate in the storage
@@ -290,6 +291,17 @@ fn staple(chain: &Chain, served: &Served) -> Option<Finding> {
             "set `ssl_stapling on`, or obtain one without must-staple: Let's Encrypt has no OCSP any more",
         )
     })
+}
+
+/// A certificate at one address that is not the one at another: visitors get the one or the other
+///
+/// `place` is what the evidence begins with; the fingerprints are in hexadecimal.
+pub fn differs(place: &str, own: &str, other: &str, at: &str) -> Finding {
+    let [own, other] = [own, other].map(|whole| whole.get(..8).unwrap_or(whole));
+    let evidence = format!("{place} shows another certificate ({own}) than {at} ({other})");
+    Finding::warning("served.differs", evidence).with_cure(
+        "deploy the same one to every server of this name; a stale record points elsewhere",
+    )
 }
 
 /// Whether a private key belongs to a chain's leaf, by its public half in DER

@@ -38,8 +38,7 @@ impl Trust {
         let mut own = RootCertStore::empty();
         let mut all = Vec::new();
         for path in files {
-            roots::add_file(&mut own, path)?;
-            all.extend(roots::certificates(path)?);
+            all.extend(roots::add_file(&mut own, path)?);
         }
         let mut roots = own.clone();
         let system = roots::system_certificates();

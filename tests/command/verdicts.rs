@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -650,9 +651,9 @@ fn it_waits_for_what_was_just_deployed() {
     let good = issue(&Wish::names(&[NAME]));
     let bad = issue(&Wish::names(&["other.test"]));
     let [good, bad] = [good, bad].map(|leaf| tls_config(&leaf));
-    let looks = std::sync::atomic::AtomicUsize::new(0);
+    let looks = AtomicUsize::new(0);
     let server = Server::start(move |mut stream| {
-        let look = looks.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let look = looks.fetch_add(1, Ordering::SeqCst);
         shake_hands(if look < 2 { &bad } else { &good }, &mut stream);
     });
     let place = place(&domain(NAME, server.address));
@@ -795,24 +796,29 @@ fn mail_servers_are_judged_after_starttls() {
     assert_eq!(codes(&report), ["handshake.timeout"]);
 }
 
+/// A server that refuses the first hello of each look so, and chooses this of the second
+fn of_old(refusal: &'static [u8], choice: [u8; 4]) -> Server {
+    let hellos = AtomicUsize::new(0);
+    Server::start(move |mut stream| {
+        let hello = first_bytes(&mut stream);
+        let number = hellos.fetch_add(1, Ordering::SeqCst);
+        let _ = match number % 2 {
+            0 => stream.write_all(refusal),
+            _ => {
+                assert!(hello.windows(NAME.len()).any(|at| at == NAME.as_bytes()));
+                stream.write_all(&server_hello(choice))
+            }
+        };
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = stream.read_to_end(&mut Vec::new());
+    })
+}
+
 #[test]
 fn a_server_of_old_says_what_it_would_speak() {
     let alert: &[u8] = b"\x15\x03\x01\x00\x02\x02\x28";
     let check = |first: &'static [u8], choice: [u8; 4], code: &str, words: &str| {
-        let hellos = std::sync::atomic::AtomicUsize::new(0);
-        let server = Server::start(move |mut stream| {
-            let hello = first_bytes(&mut stream);
-            let number = hellos.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            let _ = match number {
-                0 => stream.write_all(first),
-                _ => {
-                    assert!(hello.windows(NAME.len()).any(|at| at == NAME.as_bytes()));
-                    stream.write_all(&server_hello(choice))
-                }
-            };
-            let _ = stream.shutdown(Shutdown::Write);
-            let _ = stream.read_to_end(&mut Vec::new());
-        });
+        let server = of_old(first, choice);
         let place = place(&domain(NAME, server.address));
         let report = report(&place, &[]);
         assert_eq!(codes(&report), [code], "{report:#}");
@@ -847,15 +853,7 @@ fn a_server_of_old_says_what_it_would_speak() {
 
 #[test]
 fn what_is_demanded_and_not_seen_fails() {
-    let hellos = std::sync::atomic::AtomicUsize::new(0);
-    let server = Server::start(move |mut stream| {
-        first_bytes(&mut stream);
-        let number = hellos.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        let _ = match number % 2 {
-            0 => stream.write_all(b"\x15\x03\x01\x00\x02\x02\x28"),
-            _ => stream.write_all(&server_hello([3, 3, 0xc0, 0x13])),
-        };
-    });
+    let server = of_old(b"\x15\x03\x01\x00\x02\x02\x28", [3, 3, 0xc0, 0x13]);
     let place = place(&domain(NAME, server.address));
     place.run(&["verify"]).exits(0);
     place

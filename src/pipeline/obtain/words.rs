@@ -384,9 +384,8 @@ fn served_instead(context: &Context<'_>, work: &Work<'_>, proof: &Proof) -> Find
         Verdict::Proven { .. } => return Finding::ok("proof.proven", place),
     };
     let shown = chain.first().map(|leaf| Fingerprint::of(leaf));
-    let known = known_certificates(context.store)
-        .into_iter()
-        .find(|known| Some(known.fingerprint) == shown);
+    let known = known_certificates(context.store);
+    let known = known.iter().find(|known| Some(known.fingerprint) == shown);
     match known {
         Some(Known {
             lineage,

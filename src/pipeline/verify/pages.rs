@@ -16,6 +16,11 @@ use crate::net::fetch::{Fetcher, Reply};
 use crate::net::tls::Connection;
 use crate::report::verify::HttpReport;
 
+/// Whether pages are asked for at all: not of what begins in the clear, which is mail
+pub(super) fn are_asked(means: &Means, subject: &Subject) -> bool {
+    means.http != Http::Left && subject.opening == Opening::Direct
+}
+
 /// What `/` is answered with over a connection whose both sides agreed to HTTP
 ///
 /// `None` where that is not wanted, or there is no answer: a server that has a certificate need
@@ -26,7 +31,7 @@ pub(super) async fn over_tls(
     connection: Option<Connection>,
 ) -> Option<HttpReport> {
     let connection = connection.filter(|connection| connection.protocol().is_some())?;
-    if means.http == Http::Left {
+    if !are_asked(means, subject) {
         return None;
     }
     let url = url("https", &subject.name, "/")?;
@@ -50,8 +55,7 @@ pub(super) async fn redirects_to_https(
     let Http::Asked { port } = means.http else {
         return None;
     };
-    let is_web = address.port() == defaults::PORT || subject.domain.is_some();
-    if !is_web || subject.opening != Opening::Direct {
+    if address.port() != defaults::PORT && subject.domain.is_none() {
         return None;
     }
     let url = url("http", &subject.name, "/")?;

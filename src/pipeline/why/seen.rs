@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::chain::{Certificate, Chain, Fingerprint};
 use crate::config::{Connect, Domain, Sharing};
@@ -191,7 +192,7 @@ pub(super) struct Stored {
     /// Whether this host has it
     pub(super) presence: Presence,
     /// Every certificate in the archive
-    pub(super) known: Vec<Known>,
+    pub(super) known: Arc<[Known]>,
     /// What the domain should be served with
     pub(super) installed: Option<Installed>,
     /// The live certificate of the domain

@@ -6,6 +6,7 @@ use super::seen::{Content, Look, Seen};
 use crate::chain::Certificate;
 use crate::finding::{Finding, Severity};
 use crate::report::why::{Link, Step};
+use crate::verify::judge::differs;
 
 /// What handshakes show, each certificate on a line of its own, the worst for a browser first; none
 /// where no certificate was seen, and no TLS was refused
@@ -24,7 +25,7 @@ pub(super) fn served(seen: &Seen<'_>) -> Vec<Step> {
             findings.extend(not_loaded(seen));
         }
         findings.extend(in_particulars(seen, looks[0]));
-        findings.extend(differs(&shown[..number], looks[0]));
+        findings.extend(differs_from(&shown[..number], looks[0]));
         let words = match shown.len() {
             1 => words(seen, looks[0]),
             _ => at(words(seen, looks[0]), looks),
@@ -88,19 +89,13 @@ fn in_particulars(seen: &Seen<'_>, look: &Look) -> impl Iterator<Item = Finding>
 }
 
 /// That another certificate than above is shown: visitors get the one or the other
-fn differs(above: &[Vec<&Look>], look: &Look) -> Option<Finding> {
+fn differs_from(above: &[Vec<&Look>], look: &Look) -> Option<Finding> {
     let own = look.leaf()?.fingerprint;
     let mut others = above.iter().filter_map(|looks| looks.first());
     let (other, at) = others.find_map(|look| Some((look.leaf()?.fingerprint, look.address)))?;
-    let evidence = format!(
-        "{} shows another certificate ({}) than {at} ({})",
-        look.address,
-        own.short(),
-        other.short()
-    );
-    Some(Finding::warning("served.differs", evidence).with_cure(
-        "deploy the same one to every server of this name; a stale record points elsewhere",
-    ))
+    let [own, other] = [own, other].map(|fingerprint| fingerprint.to_string());
+    let (place, at) = (look.address.to_string(), at.to_string());
+    Some(differs(&place, &own, &other, &at))
 }
 
 /// What stands before a container that has what it should, where the judge has allowed for that

@@ -44,7 +44,7 @@ pub(super) fn installed(leaf: &Certificate, expected: &Expectation<'_>) -> Optio
         return Some(Finding::ok("served.installed", evidence));
     }
     let known = installed
-        .others
+        .all
         .iter()
         .find(|known| known.fingerprint == leaf.fingerprint);
     Some(match known {
