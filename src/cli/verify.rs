@@ -130,7 +130,7 @@ fn judge_files(
         }
     };
     let name = targets::name_or_address(args.name.as_deref().unwrap_or_default())?;
-    let configured = config.and_then(|config| configured(config, &name));
+    let configured = config.and_then(|config| configured(config, &name, None));
     let subject = match configured {
         // A new chain is not yet installed: that is not held against it.
         Some(Asked { domain, .. }) => Subject {
@@ -244,7 +244,7 @@ fn subjects(
     targets: &[Target],
 ) -> Result<Vec<Subject>, CliError> {
     let Some(config) = config else {
-        return targets.iter().map(|target| host(args, target)).collect();
+        return Ok(targets.iter().map(|target| host(args, target)).collect());
     };
     let store = Store::for_reading(&config.storage, &config.state);
     let known = known_certificates(&store);
@@ -256,9 +256,9 @@ fn subjects(
     }
     let mut subjects = Vec::new();
     for target in targets {
-        match configured(config, &target.text) {
+        match configured(config, &target.host, target.port) {
             Some(asked) => subjects.extend(asked.subjects(config, &store, &known)),
-            None => subjects.push(host(args, target)?),
+            None => subjects.push(host(args, target)),
         }
     }
     Ok(subjects)
@@ -290,10 +290,10 @@ impl Asked<'_> {
     }
 }
 
-/// The domain that a word names: all its names where the word is the primary one alone
-fn configured<'c>(config: &'c Config, target: &str) -> Option<Asked<'c>> {
-    let (host, port) = targets::host(target).ok()?;
-    let name = DnsName::parse(&host).ok()?;
+/// The domain that a host is a name of: with all its names where that is the primary one, and no
+/// port is given
+fn configured<'c>(config: &'c Config, host: &str, port: Option<u16>) -> Option<Asked<'c>> {
+    let name = DnsName::parse(host).ok()?;
     if let Some(domain) = config.domain(&name) {
         let name = port.map(|_| name);
         return Some(Asked { domain, name, port });
@@ -324,13 +324,14 @@ fn of_domain(
     domain.names().map(subject).collect()
 }
 
-fn host(args: &Verify, target: &Target) -> Result<Subject, CliError> {
-    let (host, port) = targets::host(&target.text)?;
-    let port = port.unwrap_or_else(|| targets::usual_port(args.starttls));
-    Ok(Subject {
+fn host(args: &Verify, target: &Target) -> Subject {
+    let port = target
+        .port
+        .unwrap_or_else(|| targets::usual_port(args.starttls));
+    Subject {
         origin: target.origin.clone(),
-        ..Subject::host(host, port)
-    })
+        ..Subject::host(target.host.clone(), port)
+    }
 }
 
 /// What the command line says of every subject

@@ -1,5 +1,6 @@
 //! What `certd verify` is to look at: words of the command line, lines of a list.
 
+use std::error::Error;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -9,51 +10,57 @@ use crate::config::defaults;
 use crate::name::DnsName;
 use crate::report::verify::Origin;
 
-/// A word that says what to look at, and where it stands
+/// A host to look at, and where that was asked for
 pub(super) struct Target {
-    pub(super) text: String,
+    /// A name, or an IP address
+    pub(super) host: String,
+    /// `None` where it was not given
+    pub(super) port: Option<u16>,
     /// `None` for one of the command line or of stdin
     pub(super) origin: Option<Origin>,
 }
 
-/// The words of the command line, then those of the list
+impl Target {
+    fn parse(text: &str, origin: Option<Origin>) -> Result<Self, CliError> {
+        let (host, port) = host(text)?;
+        Ok(Self { host, port, origin })
+    }
+}
+
+/// The targets of the command line, then those of the list
 pub(super) fn targets(words: &[String], list: Option<&Path>) -> Result<Vec<Target>, CliError> {
-    let mut targets: Vec<Target> = words
-        .iter()
-        .map(|text| Target {
-            text: text.clone(),
-            origin: None,
-        })
-        .collect();
+    let parsed = words.iter().map(|word| Target::parse(word, None));
+    let mut targets = parsed.collect::<Result<Vec<_>, _>>()?;
     if let Some(path) = list {
-        let text = input::list(path)?;
-        let before = targets.len();
-        targets.extend(lines(&text, path));
-        if targets.len() == before {
-            let path = path.to_owned();
-            return Err(CliError::EmptyList { path });
-        }
-        check(path, &text)?;
+        targets.extend(listed(&input::list(path)?, path)?);
     }
     Ok(targets)
 }
 
-/// Every line of a list that is no target, at once
-fn check(path: &Path, text: &str) -> Result<(), CliError> {
-    let wrong: Vec<String> = words(text)
-        .filter_map(|(line, word)| {
-            let error = host(word).err()?;
-            let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})"));
-            Some(format!("line {line}: {error}{}", cause.unwrap_or_default()))
-        })
-        .collect();
-    match wrong.is_empty() {
-        true => Ok(()),
-        false => Err(CliError::List {
-            path: path.to_owned(),
-            wrong,
-        }),
+/// The targets of a list, or every line that is none
+fn listed(text: &str, path: &Path) -> Result<Vec<Target>, CliError> {
+    // Nobody can open stdin at a line.
+    let file = Some(path).filter(|path| !input::is_stdin(path));
+    let mut targets = Vec::new();
+    let mut wrong = Vec::new();
+    for (line, word) in words(text) {
+        let file = file.map(Path::to_owned);
+        match Target::parse(word, file.map(|file| Origin { file, line })) {
+            Ok(target) => targets.push(target),
+            Err(error) => wrong.push(refusal(line, &error)),
+        }
     }
+    let path = path.to_owned();
+    match (targets.is_empty(), wrong.is_empty()) {
+        (_, false) => Err(CliError::List { path, wrong }),
+        (true, true) => Err(CliError::EmptyList { path }),
+        (false, true) => Ok(targets),
+    }
+}
+
+fn refusal(line: usize, error: &CliError) -> String {
+    let cause = error.source().map(|cause| format!(" ({cause})"));
+    format!("line {line}: {error}{}", cause.unwrap_or_default())
 }
 
 /// The lines that hold something, with their numbers
@@ -65,20 +72,10 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-fn lines(text: &str, path: &Path) -> impl Iterator<Item = Target> {
-    // Nobody can open stdin at a line.
-    let file = Some(path).filter(|path| !input::is_stdin(path));
-    let file = file.map(Path::to_owned);
-    words(text).map(move |(line, word)| Target {
-        text: word.to_owned(),
-        origin: file.clone().map(|file| Origin { file, line }),
-    })
-}
-
 /// A host that is in no configuration: `HOST`, `HOST:PORT`, `[v6]:PORT`
 ///
 /// The port is `None` where it is not given.
-pub(super) fn host(text: &str) -> Result<(String, Option<u16>), CliError> {
+fn host(text: &str) -> Result<(String, Option<u16>), CliError> {
     let refused = || CliError::Target {
         text: text.to_owned(),
     };
@@ -140,11 +137,19 @@ mod tests {
     #[test]
     fn a_list_has_a_target_a_line() {
         let text = "a.test\n\n# none\n  b.test:8443  # the bot\n[::1]:443";
-        let found: Vec<_> = lines(text, Path::new("list"))
-            .map(|target| (target.text, target.origin.unwrap().line))
+        let listed = listed(text, Path::new("list")).unwrap().into_iter();
+        let found: Vec<_> = listed
+            .map(|target| (target.host, target.port, target.origin.unwrap().line))
             .collect();
-        let expected = [("a.test", 1), ("b.test:8443", 4), ("[::1]:443", 5)];
-        assert_eq!(found, expected.map(|(text, line)| (text.to_owned(), line)));
+        let expected = [
+            ("a.test", None, 1),
+            ("b.test", Some(8443), 4),
+            ("::1", Some(443), 5),
+        ];
+        assert_eq!(
+            found,
+            expected.map(|(host, port, line)| (host.to_owned(), port, line))
+        );
     }
 
     #[test]
