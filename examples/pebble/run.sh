@@ -135,6 +135,11 @@ trust = "api-ca.pem"
 [dns]
 servers = ["127.0.0.1:$dns"]
 
+# Where this CA looks, instead of at ports 80 and 443.
+[preflight]
+http_port = $http
+https_port = $https
+
 [nginx]
 container = "$container"
 

@@ -20,6 +20,7 @@ mod containers;
 mod daemon;
 mod demo;
 mod deploy;
+mod examples;
 mod failures;
 mod interop;
 mod issuance;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         daemon::trials(),
         demo::trials(),
         deploy::trials(),
+        examples::trials(),
         failures::trials(),
         interop::trials(),
         issuance::trials(),
