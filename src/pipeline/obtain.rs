@@ -3,6 +3,7 @@
 //! Orders run `jobs` at a time and only fill the archive. Then each target is closed in one step:
 //! all its domains are made live, tested together, reloaded once, and proven name by name.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -108,9 +109,10 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
 
 /// Lineages whose domain is no longer in the configuration
 fn orphans(context: &Context<'_>) -> Vec<String> {
-    let known = |name: &DnsName| context.config.domain(name).is_some();
+    let domains = context.config.domains.iter();
+    let known: HashSet<&DnsName> = domains.map(|domain| &domain.name).collect();
     let names = context.store.lineage_names().unwrap_or_default();
-    let orphans = names.into_iter().filter(|name| !known(name));
+    let orphans = names.into_iter().filter(|name| !known.contains(name));
     orphans.map(|name| name.to_string()).collect()
 }
 
