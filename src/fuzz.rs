@@ -316,14 +316,14 @@ fn expectation() -> Expectation<'static> {
 /// What `nginx -T` printed
 pub fn nginx_dump(bytes: &[u8]) {
     let blocks = dump::server_blocks(&text(bytes));
-    let _ = dump::has_patterns(&blocks);
     if let Ok(name) = DnsName::parse("shop.test") {
-        let _ = dump::block_for(&blocks, &name);
         let inlet = Inlet {
             addresses: Vec::new(),
             port: 443,
         };
         let _ = choice::choose(&blocks, name.as_str(), &inlet);
+        let _ = choice::serving(&blocks, name.as_str(), Some(&inlet));
+        let _ = choice::serving(&blocks, name.as_str(), None);
         let _ = choice::with_commas(&blocks, name.as_str());
     }
 }

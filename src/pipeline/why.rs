@@ -24,7 +24,7 @@ use crate::report::why::WhyReport;
 use crate::store::Store;
 use crate::target::choice::Inlet;
 use crate::target::container::Engine;
-use crate::target::endpoint::endpoints;
+use crate::target::endpoint::{container_port, endpoints};
 use crate::verify::judge::{Expectation, NO_ROUTE, judge};
 use crate::verify::path::Trust;
 
@@ -125,7 +125,7 @@ async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> 
     );
     let inlet = listener
         .container()
-        .map_or(port, |container| inlet(container, outside));
+        .map_or(port, |container| container_port(container, outside));
     let container = engine.as_ref().zip(listener.container());
     let (inside, nginx) = tokio::join!(
         view.look_inside(container, inlet, &looks),
@@ -153,16 +153,6 @@ async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> 
         inlet,
         nginx,
         stored,
-    }
-}
-
-/// The port in the container behind one of the host
-fn inlet(container: &Container, outside: u16) -> u16 {
-    let mut ports = container.published.iter();
-    let published = ports.find(|published| published.host.port() == outside);
-    match published {
-        Some(published) if container.network == Network::Own => published.container_port,
-        _ => outside,
     }
 }
 

@@ -3,6 +3,7 @@
 //! As in nginx: the address decides first, then an exact name, then the longest wildcard, then the
 //! first regular expression, which is not tried here, then the default of the address.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 
 use super::dump::{ServerBlock, Tls};
@@ -42,18 +43,15 @@ pub fn choose<'b>(blocks: &'b [ServerBlock], name: &str, inlet: &Inlet) -> Choic
     if there.iter().all(|(_, listen)| listen.tls == Tls::Off) {
         return Choice::Nobody;
     }
-    let best = there.iter().filter_map(|(block, _)| fit(block, name)).max();
-    if let Some(best) = best {
-        let mut fitting = there
-            .iter()
-            .map(|(block, _)| *block)
-            .filter(|block| fit(block, name) == Some(best));
-        if let Some(block) = fitting.next() {
-            let ignored = fitting.filter(|other| *other != block).collect();
-            return Choice::Listed { block, ignored };
-        }
+    let listening = there.iter().map(|(block, _)| *block);
+    if let Some(block) = first_best(listening.clone(), name) {
+        let best = fit(block, name);
+        let ignored = listening.filter(|other| *other != block && fit(other, name) == best);
+        return Choice::Listed {
+            block,
+            ignored: ignored.collect(),
+        };
     }
-    let has_pattern = |block: &ServerBlock| block.names.iter().any(|name| name.starts_with('~'));
     if let Some((block, _)) = there.iter().find(|(block, _)| has_pattern(block)) {
         return Choice::Pattern(block);
     }
@@ -61,6 +59,47 @@ pub fn choose<'b>(blocks: &'b [ServerBlock], name: &str, inlet: &Inlet) -> Choic
         .iter()
         .min_by_key(|(_, listen)| listen.rank != Rank::Default);
     default.map_or(Choice::Nobody, |(block, _)| Choice::Default(block))
+}
+
+/// What a name is served by, as far as `server_name` tells
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serving<'b> {
+    /// The block that nginx chooses, or would choose where it is not known how connections come in
+    Listed(&'b ServerBlock),
+    /// One that lists the name, and does not listen where others take the connection
+    Elsewhere {
+        /// The block
+        block: &'b ServerBlock,
+        /// Port in the container at which it does not listen
+        port: u16,
+    },
+    /// A regular expression may match, which is not tried
+    Unknown,
+    /// No block with TLS lists the name
+    Nobody,
+}
+
+/// The block that lists a name and takes its connections
+///
+/// `None` is a way in that is not known. So is one to a port at which no block speaks TLS: what
+/// answers there stands in front of nginx.
+pub fn serving<'b>(blocks: &'b [ServerBlock], name: &str, inlet: Option<&Inlet>) -> Serving<'b> {
+    let chosen = inlet.map(|inlet| (choose(blocks, name, inlet), inlet.port));
+    let secure = || blocks.iter().filter(|block| block.tls == Tls::On);
+    let listing = || first_best(secure(), name);
+    match chosen {
+        Some((Choice::Listed { block, .. }, _)) => Serving::Listed(block),
+        Some((Choice::Pattern(_), _)) => Serving::Unknown,
+        Some((Choice::Default(_), port)) => match listing() {
+            Some(block) => Serving::Elsewhere { block, port },
+            None => Serving::Nobody,
+        },
+        Some((Choice::Nobody, _)) | None => match listing() {
+            Some(block) => Serving::Listed(block),
+            None if secure().any(has_pattern) => Serving::Unknown,
+            None => Serving::Nobody,
+        },
+    }
 }
 
 /// A block that has the name among others in one word, separated by commas, which nginx takes for
@@ -90,6 +129,19 @@ fn at<'b>(blocks: &'b [ServerBlock], inlet: &Inlet) -> Vec<(&'b ServerBlock, Lis
         .into_iter()
         .find(|listening| !listening.is_empty())
         .unwrap_or_default()
+}
+
+/// The first of the blocks whose names fit best
+fn first_best<'b>(
+    blocks: impl Iterator<Item = &'b ServerBlock>,
+    name: &str,
+) -> Option<&'b ServerBlock> {
+    let fitting = blocks.filter_map(|block| Some((Reverse(fit(block, name)?), block)));
+    fitting.min_by_key(|(fit, _)| *fit).map(|(_, block)| block)
+}
+
+fn has_pattern(block: &ServerBlock) -> bool {
+    block.names.iter().any(|name| name.starts_with('~'))
 }
 
 /// How well a block's names fit; `None` where none does
@@ -204,6 +256,38 @@ server { listen 7443 ssl; server_name any.test; }
         assert_eq!(line(&choose(&blocks, "any.test", &inlet)), ("listed", 11));
         inlet.addresses = vec!["10.0.0.5".parse().unwrap()];
         assert_eq!(line(&choose(&blocks, "any.test", &inlet)), ("default", 10));
+    }
+
+    #[test]
+    fn what_lists_a_name_elsewhere_is_told_apart() {
+        let blocks = server_blocks(DUMP);
+        #[track_caller]
+        fn check(
+            blocks: &[ServerBlock],
+            name: &str,
+            port: impl Into<Option<u16>>,
+            expected: (&str, usize),
+        ) {
+            let inlet = port.into().map(inlet);
+            let found = match serving(blocks, name, inlet.as_ref()) {
+                Serving::Listed(block) => ("listed", block.line),
+                Serving::Elsewhere { block, .. } => ("elsewhere", block.line),
+                Serving::Unknown => ("unknown", 0),
+                Serving::Nobody => ("nobody", 0),
+            };
+            assert_eq!(found, expected, "{name}");
+        }
+        check(&blocks, "a.deep.wild.test", 443, ("listed", 5));
+        check(&blocks, "a.deep.wild.test", None, ("listed", 5));
+        check(&blocks, "other.test", 443, ("elsewhere", 8));
+        check(&blocks, "other.test", 8443, ("listed", 8));
+        check(&blocks, "other.test", 4433, ("listed", 8));
+        check(&blocks, "x.test", 9443, ("unknown", 0));
+        check(&blocks, "x.test", 443, ("nobody", 0));
+        check(&blocks, "x.test", 4433, ("unknown", 0));
+        check(&blocks, "x.test", None, ("unknown", 0));
+        check(&blocks, "plain.test", 443, ("nobody", 0));
+        check(&blocks[..8], "x.test", None, ("nobody", 0));
     }
 
     #[test]

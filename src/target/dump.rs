@@ -1,5 +1,5 @@
 //! nginx's whole configuration as it stands in the container (`nginx -T`), read for its server
-//! blocks: which one serves a name, and which certificate it names.
+//! blocks, and the certificates that they name.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,6 @@ use nginx_lint_parser::ast::{Block, Config, Directive};
 use nginx_lint_parser::parse_string_with_errors;
 
 use super::listen::{Listen, PORT};
-use crate::name::DnsName;
 
 mod order;
 
@@ -64,41 +63,6 @@ pub struct CertificateLine {
 /// A file that does not parse whole gives the blocks that can be read.
 pub fn server_blocks(dump: &str) -> Vec<ServerBlock> {
     order::read(&Files::parse(dump))
-}
-
-/// The TLS server block that lists a name, exactly or by wildcard
-///
-/// Exact names come before wildcards, as in nginx; regular expressions are not tried.
-pub fn block_for<'b>(blocks: &'b [ServerBlock], name: &DnsName) -> Option<&'b ServerBlock> {
-    let secure = || blocks.iter().filter(|block| block.tls == Tls::On);
-    let exact = |block: &&ServerBlock| block.names.iter().any(|listed| listed == name.as_str());
-    let wildcard = |block: &&ServerBlock| {
-        block
-            .names
-            .iter()
-            .any(|listed| covers(listed, name.as_str()))
-    };
-    secure().find(exact).or_else(|| secure().find(wildcard))
-}
-
-/// Whether a TLS server block has a name that is a regular expression, which may match any name
-pub fn has_patterns(blocks: &[ServerBlock]) -> bool {
-    blocks
-        .iter()
-        .filter(|block| block.tls == Tls::On)
-        .flat_map(|block| &block.names)
-        .any(|name| name.starts_with('~'))
-}
-
-/// Whether a wildcard of `server_name` covers a name: `*.example.com` or `.example.com`
-fn covers(pattern: &str, name: &str) -> bool {
-    if let Some(suffix) = pattern.strip_prefix('*') {
-        return suffix.starts_with('.') && name.ends_with(suffix) && name.len() > suffix.len();
-    }
-    match pattern.strip_prefix('.') {
-        Some(parent) => name == parent || name.ends_with(pattern),
-        None => false,
-    }
 }
 
 /// The files of a dump, each with its name
@@ -301,45 +265,15 @@ server { listen 443 ssl; server_name *.wild.test; }
 "#;
 
     #[test]
-    fn the_tls_block_of_a_name_is_found_with_its_certificate_lines() {
+    fn blocks_are_read_with_their_certificate_lines() {
         let blocks = server_blocks(DUMP);
         assert_eq!(blocks.len(), 4);
-        #[track_caller]
-        fn check(blocks: &[ServerBlock], name: &str, expected: Option<(&str, usize)>) {
-            let found = block_for(blocks, &DnsName::parse(name).unwrap());
-            assert_eq!(
-                found.map(|block| (block.file.as_str(), block.line)),
-                expected,
-                "{name}"
-            );
-        }
-        check(
-            &blocks,
-            "rare-books.test",
-            Some(("/etc/nginx/conf.d/shop.conf", 6)),
-        );
-        check(
-            &blocks,
-            "messenger.rare-books.test",
-            Some(("/etc/nginx/conf.d/messenger.conf", 2)),
-        );
-        check(
-            &blocks,
-            "a.wild.test",
-            Some(("/etc/nginx/conf.d/messenger.conf", 8)),
-        );
-        check(&blocks, "wild.test", None);
-        check(&blocks, "other.test", None);
-        let messenger = block_for(
-            &blocks,
-            &DnsName::parse("messenger.rare-books.test").unwrap(),
-        )
-        .unwrap();
+        let messenger = &blocks[0];
+        assert_eq!(messenger.file, "/etc/nginx/conf.d/messenger.conf");
+        assert_eq!((messenger.line, messenger.tls), (2, Tls::On));
+        assert_eq!(messenger.names, ["messenger.rare-books.test"]);
         assert_eq!(messenger.certificates.len(), 1);
         assert_eq!(messenger.certificates[0].line, 4);
-        assert!(!has_patterns(&blocks));
-        let pattern = "# configuration file x:\nserver { listen 443 ssl; server_name ~^a; }";
-        assert!(has_patterns(&server_blocks(pattern)));
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Where a container's TLS ports can be reached from this host.
+//! Where a container's TLS ports can be reached from this host, and where it sees that come in.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::choice::Inlet;
 use crate::facts::{Container, Network};
 
 /// The addresses at which a container answers for these ports
@@ -33,6 +34,39 @@ fn endpoint(container: &Container, port: u16, engine: IpAddr) -> Option<SocketAd
             .addresses
             .first()
             .map(|address| SocketAddr::new(*address, port)),
+    }
+}
+
+/// Where a container sees connections to an address come in, the converse of [`endpoints`]
+///
+/// `None` where the address is not known to lead into it: one in front of it, say.
+pub fn inlet(container: &Container, address: SocketAddr, engine: IpAddr) -> Option<Inlet> {
+    if container.network == Network::Host {
+        return (address.ip() == engine).then(|| Inlet {
+            addresses: vec![engine],
+            port: address.port(),
+        });
+    }
+    let mut published = container.published.iter();
+    let published = published.find(|published| reachable(published.host, engine) == address);
+    let port = match published {
+        Some(published) => published.container_port,
+        None if container.addresses.contains(&address.ip()) => address.port(),
+        None => return None,
+    };
+    Some(Inlet {
+        addresses: container.addresses.clone(),
+        port,
+    })
+}
+
+/// The port in a container that is one of this host's
+pub fn container_port(container: &Container, outside: u16) -> u16 {
+    let mut ports = container.published.iter();
+    let published = ports.find(|published| published.host.port() == outside);
+    match published {
+        Some(published) if container.network == Network::Own => published.container_port,
+        _ => outside,
     }
 }
 
@@ -90,6 +124,35 @@ mod tests {
             ..container(&[])
         };
         check(&host, 8443, "127.0.0.1:8443");
+    }
+
+    #[test]
+    fn what_comes_in_there_is_seen_in_the_container() {
+        #[track_caller]
+        fn check(container: &Container, address: &str, expected: Option<u16>) {
+            let found = inlet(container, address.parse().unwrap(), HERE);
+            assert_eq!(found.map(|inlet| inlet.port), expected, "{address}");
+        }
+        let unprivileged = container(&[(8080, "0.0.0.0:80"), (8443, "0.0.0.0:443")]);
+        check(&unprivileged, "127.0.0.1:443", Some(8443));
+        check(&unprivileged, "127.0.0.1:8443", None);
+        check(&unprivileged, "172.20.0.5:8443", Some(8443));
+        check(&unprivileged, "192.0.2.1:443", None);
+        check(
+            &container(&[(443, "192.0.2.1:443")]),
+            "192.0.2.1:443",
+            Some(443),
+        );
+        let host = Container {
+            network: Network::Host,
+            ..Container::default()
+        };
+        check(&host, "127.0.0.1:443", Some(443));
+        check(&host, "192.0.2.1:443", None);
+        for port in [443, 8443] {
+            let ports = endpoints(&unprivileged, &[port], HERE);
+            check(&unprivileged, &ports[0].to_string(), Some(8443));
+        }
     }
 
     #[test]

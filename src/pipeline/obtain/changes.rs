@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::target::Target;
-use super::words::{AFTER_A_CHANGE, Configured, block_to_add, configured, lines_to_change};
+use super::words::{
+    AFTER_A_CHANGE, Configured, block_to_add, configured, lines_to_change, listens_elsewhere,
+};
 use crate::chain::Fingerprint;
 use crate::config::Sharing;
 use crate::name::DnsName;
 use crate::pipeline::{Context, Work};
-use crate::target::dump::{CertificateLine, ServerBlock, block_for, has_patterns};
+use crate::target::choice::Serving;
+use crate::target::dump::{CertificateLine, ServerBlock};
 
 /// What to change for each name that is served with another certificate than its domain's live one
 ///
@@ -44,26 +47,34 @@ pub(super) async fn changes(
     };
     let changes = strange.into_iter();
     changes
-        .filter_map(|(work, name, _)| {
-            let change = to_change(work, &name, &configured)?;
+        .filter_map(|(work, name, address)| {
+            let change = to_change(work, &name, address, &configured)?;
             Some((name.to_string(), change))
         })
         .collect()
 }
 
 /// What makes nginx serve a name with its domain's certificate; `None` where that cannot be told
-fn to_change(work: &Work<'_>, name: &DnsName, configured: &Configured) -> Option<String> {
-    let (domain, container) = (work.name(), &configured.container);
+fn to_change(
+    work: &Work<'_>,
+    name: &DnsName,
+    address: SocketAddr,
+    configured: &Configured,
+) -> Option<String> {
+    let (domain, container) = (work.name(), configured.container());
     let is_first = work.lineage.newest().is_none();
-    let block = match block_for(&configured.blocks, name) {
-        Some(block) => block,
-        None if has_patterns(&configured.blocks) => return None,
-        None if is_first => {
+    let block = match configured.serving(name.as_str(), address) {
+        Serving::Listed(block) => block,
+        Serving::Elsewhere { block, port } => {
+            return Some(listens_elsewhere(name.as_str(), block, port));
+        }
+        Serving::Unknown => return None,
+        Serving::Nobody if is_first => {
             return Some(format!(
                 "no server block of {container} serves {name} yet: `certd obtain {domain}` orders its certificate, and shows the one to add"
             ));
         }
-        None => {
+        Serving::Nobody => {
             return Some(format!(
                 "no server block of {container} serves {name}: add this one, then run `certd obtain {domain}`; it deploys without an order\n{}",
                 block_to_add(work.domain, configured)

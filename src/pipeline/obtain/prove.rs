@@ -17,7 +17,7 @@ use crate::pipeline::installed;
 use crate::pipeline::{Context, Work};
 use crate::report::{Outcome, Stage, StageResult};
 use crate::store::record::GenerationRecord;
-use crate::target::dump::{block_for, has_patterns};
+use crate::target::choice::Serving;
 use crate::verify::proof::{self, Proof, Verdict, Wanted};
 
 /// A name of a domain, and where it is asked for
@@ -133,8 +133,10 @@ fn is_settled(
     let Some(configured) = configured else {
         return false;
     };
-    let Some(block) = block_for(&configured.blocks, &place.name) else {
-        return !has_patterns(&configured.blocks);
+    let block = match configured.serving(place.name.as_str(), place.address) {
+        Serving::Listed(block) => block,
+        Serving::Elsewhere { .. } | Serving::Unknown => return false,
+        Serving::Nobody => return true,
     };
     if matches!(proof.verdict, Verdict::Incomplete { .. }) {
         return block.certificate_lines().any(words::names_no_intermediates);

@@ -1,6 +1,6 @@
 //! What is said when a certificate is not proven: what is served instead, and what to change.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -8,14 +8,15 @@ use jiff::Timestamp;
 use super::target::Target;
 use crate::chain::{Chain, Fingerprint};
 use crate::config::{Domain, defaults};
-use crate::facts::{ConnectFailure, Container, Published};
+use crate::facts::{ConnectFailure, Container};
 use crate::finding::Finding;
 use crate::name::DnsName;
 use crate::pipeline::installed::known_certificates;
 use crate::pipeline::{Context, Work};
 use crate::report::Outcome;
+use crate::target::choice::{self, Serving};
 use crate::target::container::nginx_command;
-use crate::target::dump::{CertificateLine, ServerBlock, block_for, has_patterns, server_blocks};
+use crate::target::dump::{CertificateLine, ServerBlock, server_blocks};
 use crate::target::endpoint;
 use crate::target::words::{Reason, Stumble};
 use crate::time::display_date;
@@ -103,26 +104,39 @@ pub(super) fn not_rolled_back(proof: &Proof) -> Finding {
 
 /// What nginx's configuration says of a name
 pub(in crate::pipeline) struct Configured {
-    pub(in crate::pipeline) container: String,
+    container: Container,
+    /// Where the container's engine is
+    engine: IpAddr,
     /// The live directory as the container sees it
     pub(in crate::pipeline) live: PathBuf,
-    pub(in crate::pipeline) blocks: Vec<ServerBlock>,
-    published: Vec<Published>,
+    blocks: Vec<ServerBlock>,
 }
 
 impl Configured {
     /// The configuration of a container that sees the live directory there
     pub(in crate::pipeline) fn new(
         container: &Container,
+        engine: IpAddr,
         live: PathBuf,
         blocks: Vec<ServerBlock>,
     ) -> Self {
         Self {
-            container: container.name.clone(),
-            published: container.published.clone(),
+            container: container.clone(),
+            engine,
             live,
             blocks,
         }
+    }
+
+    /// Name of the container
+    pub(in crate::pipeline) fn container(&self) -> &str {
+        &self.container.name
+    }
+
+    /// What serves a name at an address
+    pub(super) fn serving(&self, name: &str, address: SocketAddr) -> Serving<'_> {
+        let inlet = endpoint::inlet(&self.container, address, self.engine);
+        choice::serving(&self.blocks, name, inlet.as_ref())
     }
 
     /// Whether a server block names files of another lineage, and none of this one
@@ -141,30 +155,27 @@ pub(super) fn not_proven(
     work: &Work<'_>,
     proof: &Proof,
 ) -> (Outcome, Finding) {
-    let Ok(name) = DnsName::parse(&proof.name) else {
-        return (Outcome::Failed, served_instead(context, work, proof));
-    };
     let Some(configured) = configured else {
         return (outcome(work), served_instead(context, work, proof));
     };
-    match block_for(&configured.blocks, &name) {
-        // A pattern may serve the name, and certd does not try patterns.
-        None if has_patterns(&configured.blocks) => {
-            (outcome(work), served_instead(context, work, proof))
-        }
-        None => (outcome(work), no_server_block(work, &name, configured)),
-        Some(block) => {
+    match configured.serving(&proof.name, proof.address) {
+        Serving::Unknown => (outcome(work), served_instead(context, work, proof)),
+        Serving::Nobody => (
+            outcome(work),
+            no_server_block(work, &proof.name, configured),
+        ),
+        Serving::Elsewhere { block, port } => {
             let finding = served_instead(context, work, proof);
-            if matches!(proof.verdict, Verdict::Broken(_)) {
-                return (
-                    Outcome::Failed,
-                    finding.with_cure(not_listening(proof, block)),
-                );
-            }
-            (
-                Outcome::Failed,
-                with_lines(finding, work, proof, block, configured),
-            )
+            let cure = listens_elsewhere(&proof.name, block, port);
+            (Outcome::Failed, finding.with_cure(cure))
+        }
+        Serving::Listed(block) => {
+            let finding = served_instead(context, work, proof);
+            let finding = match proof.verdict {
+                Verdict::Broken(_) => finding.with_cure(not_listening(proof, block)),
+                _ => with_lines(finding, work, proof, block, configured),
+            };
+            (Outcome::Failed, finding)
         }
     }
 }
@@ -173,6 +184,14 @@ fn not_listening(proof: &Proof, block: &ServerBlock) -> String {
     format!(
         "the server block at {}:{} serves {}: does it `listen` at the port behind {}, with ssl, and is `ports` right?",
         block.file, block.line, proof.name, proof.address
+    )
+}
+
+/// What to do where a block lists a name, and takes its connections at other ports
+pub(super) fn listens_elsewhere(name: &str, block: &ServerBlock, port: u16) -> String {
+    format!(
+        "the server block at {}:{} lists {name}, and does not listen at port {port}: add `listen {port} ssl;` to it, or correct `ports` in domains.toml",
+        block.file, block.line
     )
 }
 
@@ -222,7 +241,8 @@ pub(super) async fn configured(
         &target.lives_in(context, container),
         &blocks,
     )?;
-    Some(Configured::new(container, live, blocks))
+    let engine = target.engine.address();
+    Some(Configured::new(container, engine, live, blocks))
 }
 
 /// The path of `live/` that the configuration uses, where the storage is mounted twice
@@ -249,12 +269,12 @@ pub(in crate::pipeline) fn live_in_use(
         .cloned()
 }
 
-fn no_server_block(work: &Work<'_>, name: &DnsName, configured: &Configured) -> Finding {
+fn no_server_block(work: &Work<'_>, name: &str, configured: &Configured) -> Finding {
     Finding::failure(
         "proof.not_served_yet",
         format!(
             "issued, not served yet: no server block of {} serves {name} with TLS",
-            configured.container
+            configured.container()
         ),
     )
     .with_cure(format!(
@@ -268,15 +288,11 @@ pub(in crate::pipeline) fn block_to_add(domain: &Domain, configured: &Configured
     let names: Vec<&str> = domain.names().map(DnsName::as_str).collect();
     let port = domain.ports.first().copied().unwrap_or(defaults::PORT);
     // nginx listens in the container, and the port may be another one on the host.
-    let inside = |published: &&Published| published.host.port() == port;
-    let is_inside = |published: &Published| published.container_port == port;
-    let port = match configured.published.iter().any(is_inside) {
+    let container = &configured.container;
+    let mut published = container.published.iter();
+    let port = match published.any(|published| published.container_port == port) {
         true => port,
-        false => configured
-            .published
-            .iter()
-            .find(inside)
-            .map_or(port, |published| published.container_port),
+        false => endpoint::container_port(container, port),
     };
     let lines = certificate_lines(&configured.live, &domain.name, "    ");
     format!(
@@ -322,7 +338,7 @@ fn with_lines(
         let own = own.map(|own| format!("\n{own}")).unwrap_or_default();
         return finding.with_cure(format!(
             "the server block at {place} names the right files, so {0} did not load them: see\n    docker logs --tail 20 {0}{own}",
-            configured.container
+            configured.container()
         ));
     }
     // What stands beside the blocks is for others too, and stays.
@@ -343,7 +359,9 @@ pub(in crate::pipeline) fn lines_to_change(
     use std::fmt::Write as _;
     let mut cure = format!(
         "in the server block at {}:{} of {}",
-        block.file, block.line, configured.container
+        block.file,
+        block.line,
+        configured.container()
     );
     if wrong.is_empty() {
         cure.push_str(" add");

@@ -44,7 +44,7 @@ pub(super) fn to_add(seen: &Seen<'_>, nginx: &Nginx, container: &str) -> String 
 
 /// What to write in the block, or what comes before that
 pub(super) fn lines(seen: &Seen<'_>, nginx: &Nginx, block: &ServerBlock) -> String {
-    let (name, container) = (seen.name, &nginx.configured.container);
+    let (name, container) = (seen.name, nginx.configured.container());
     let lineage = match (seen.domain, nginx.own) {
         (Some(domain), Own::None) => {
             return format!(
@@ -97,7 +97,7 @@ fn instead_of_a_pattern(seen: &Seen<'_>) -> Option<String> {
         "write {} itself in `server_name` at {}, then {}",
         seen.name,
         place(block),
-        after_a_change(seen, &nginx.configured.container)
+        after_a_change(seen, nginx.configured.container())
     ))
 }
 

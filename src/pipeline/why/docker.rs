@@ -122,7 +122,7 @@ impl Search<'_> {
         let (live, own) = self.own(&blocks, named.as_ref()).await;
         Ok(Nginx {
             commas: choice::with_commas(&blocks, self.name).cloned(),
-            configured: Configured::new(self.container, live, blocks),
+            configured: Configured::new(self.container, self.engine.address(), live, blocks),
             chosen,
             named,
             own,

@@ -87,7 +87,7 @@ fn first_block(
             "remove {} from `server_name` at {}, then {}",
             seen.name,
             place(block),
-            after_a_change(seen, &nginx.configured.container)
+            after_a_change(seen, nginx.configured.container())
         )),
     )
 }
@@ -176,7 +176,7 @@ pub(super) fn file(seen: &Seen<'_>, now: Timestamp) -> Option<Step> {
             step(words, finding.into_iter().collect())
         }
         Content::Missing => {
-            let evidence = format!("{path} is not there in {}", nginx.configured.container);
+            let evidence = format!("{path} is not there in {}", nginx.configured.container());
             step(
                 evidence.clone(),
                 vec![missing(seen, nginx, block, evidence)],
@@ -247,7 +247,7 @@ fn old_file(
     named: &Named,
     generation: u32,
 ) -> Finding {
-    let (path, container) = (named.line.path.display(), &nginx.configured.container);
+    let (path, container) = (named.line.path.display(), nginx.configured.container());
     let live = seen.stored.installed.as_ref();
     let live = live.and_then(|installed| installed.live.as_ref());
     let live = live.map_or(0, |live| live.generation);

@@ -138,7 +138,7 @@ fn not_loaded(seen: &Seen<'_>) -> Option<Finding> {
     if served.fingerprint == leaf.fingerprint {
         return None;
     }
-    let container = &nginx.configured.container;
+    let container = nginx.configured.container();
     let has_changed = match (
         seen.stored.known(served.fingerprint),
         seen.stored.known(leaf.fingerprint),

@@ -32,6 +32,18 @@ fn configured(host: &Host, names: &[&str], lineage: &str) {
         .expect("files can be written");
 }
 
+/// A further server block, with the shop's files
+fn write_site(host: &Host, file: &str, directives: &str) {
+    let files = format!("/etc/letsencrypt/live/{}", SHOP[0]);
+    host.place.write(
+        &format!("nginx/sites/{file}.conf"),
+        format!(
+            "server {{ {directives} ssl_certificate {files}/fullchain.pem; \
+             ssl_certificate_key {files}/privkey.pem; }}\n"
+        ),
+    );
+}
+
 /// A mistake in nginx's configuration, which a person must mend
 fn mistake(title: &str, code: &'static str, make: fn(&Host)) -> Row {
     let mended: fn(&Host) = |host| configured(host, &[MESSENGER], MESSENGER);
@@ -50,6 +62,16 @@ fn a_mistake_in_nginxs_configuration_is_told_with_the_lines_to_change() {
             }),
             mistake("no server block", "proof.not_served_yet", |host| {
                 configured(host, &["blog.rare-books.test"], SHOP[0]);
+            }),
+            // The file of the farther wildcard is read first.
+            mistake("a closer wildcard", "proof.other_lineage", |host| {
+                configured(host, &["*.rare-books.test"], SHOP[0]);
+                write_site(host, "0", "listen 443 ssl; server_name *.test;");
+            }),
+            mistake("another port", "proof.other_lineage", |host| {
+                configured(host, &["blog.rare-books.test"], SHOP[0]);
+                let listens = format!("listen 8443 ssl; server_name {MESSENGER};");
+                write_site(host, "z", &listens);
             }),
         ],
     );
