@@ -190,10 +190,7 @@ impl Daemon {
                     order => break order.unwrap_or(Order::Stop),
                 },
                 report = ending(&mut pass) => self.conclude(&mut pass, report).await,
-                ended = self.sweeps.next() => {
-                    self.wants_sweep = true;
-                    tell_of_sweeps(ended);
-                }
+                () = self.sweeps.next() => self.wants_sweep = true,
                 nginx = self.watch.next() => self.note_start(&nginx, pass.as_ref()),
                 () = watchdog.tick() => systemd::alive(),
                 () = sleep(idle), if pass.is_none() => {}

@@ -1,10 +1,13 @@
 //! When sweeps come, by the wall clock.
 
+use std::io;
+use std::thread;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::runtime;
+use tokio::sync::{mpsc, oneshot};
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
 use crate::time::schedule::Schedule;
@@ -18,7 +21,7 @@ use crate::time::schedule::Schedule;
 pub struct Sweeps {
     planned: Option<Timestamp>,
     /// Runs while a sweep is near
-    scheduler: Option<JobScheduler>,
+    scheduler: Option<Scheduler>,
     /// Numbers of jobs whose time has come: only the last one counts
     fired: mpsc::UnboundedReceiver<u64>,
     fire: mpsc::UnboundedSender<u64>,
@@ -52,7 +55,7 @@ impl Sweeps {
     pub async fn plan(&mut self, at: Option<Timestamp>, now: Timestamp) -> Result<(), SweepError> {
         self.number += 1;
         self.planned = at;
-        self.stop().await?;
+        self.scheduler = None;
         self.approach(now).await
     }
 
@@ -61,13 +64,12 @@ impl Sweeps {
     /// Called again before [`NEAR`] has passed, or a sweep may come late.
     ///
     /// # Errors
-    /// [`SweepError`] when the scheduler cannot be started or ended, or does not take the job.
+    /// [`SweepError`] when the scheduler cannot be started, or does not take the job.
     pub async fn approach(&mut self, now: Timestamp) -> Result<(), SweepError> {
         let wait = self.planned.map(|at| at.duration_since(now));
         let Some(wait) = wait.filter(|wait| *wait <= NEAR && self.scheduler.is_none()) else {
             return Ok(());
         };
-        let scheduler = JobScheduler::new().await?;
         let (fire, number) = (self.fire.clone(), self.number);
         let wait = Duration::try_from(wait).unwrap_or_default();
         let job = Job::new_one_shot_async(wait, move |_, _| {
@@ -75,28 +77,51 @@ impl Sweeps {
             let _ = fire.send(number);
             Box::pin(async {})
         })?;
-        scheduler.add(job).await?;
-        scheduler.start().await?;
-        self.scheduler = Some(scheduler);
+        self.scheduler = Some(Scheduler::start(job).await?);
         Ok(())
     }
 
     /// Waits for it; a dropped future loses none
-    ///
-    /// # Errors
-    /// [`SweepError`] when the scheduler cannot be ended: the sweep has come all the same.
-    pub async fn next(&mut self) -> Result<(), SweepError> {
+    pub async fn next(&mut self) {
         while self.fired.recv().await != Some(self.number) {}
         self.planned = None;
-        self.stop().await
+        self.scheduler = None;
     }
+}
 
-    async fn stop(&mut self) -> Result<(), SweepError> {
-        match self.scheduler.take() {
-            Some(mut scheduler) => Ok(scheduler.shutdown().await?),
-            None => Ok(()),
-        }
+/// A scheduler with one job, ended when it is dropped
+///
+/// It has a thread and a runtime of its own: the tasks that it starts outlive its shutdown, and end
+/// with their runtime alone.
+struct Scheduler {
+    _running: oneshot::Sender<()>,
+}
+
+impl Scheduler {
+    async fn start(job: Job) -> Result<Self, SweepError> {
+        let runtime = runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.map_err(SweepError::Runtime)?;
+        let (running, ended) = oneshot::channel();
+        let (begun, beginning) = oneshot::channel();
+        let work = async move {
+            // Where nobody waits for it, nobody has kept the scheduler either.
+            let _ = begun.send(begin(job).await);
+            let _ = ended.await;
+        };
+        let thread = thread::Builder::new().name("sweep".to_owned());
+        let started = thread.spawn(move || runtime.block_on(work));
+        started.map_err(SweepError::Runtime)?;
+        beginning
+            .await
+            .unwrap_or(Err(JobSchedulerError::StartScheduler))?;
+        Ok(Self { _running: running })
     }
+}
+
+async fn begin(job: Job) -> Result<(), JobSchedulerError> {
+    let scheduler = JobScheduler::new().await?;
+    scheduler.add(job).await?;
+    scheduler.start().await
 }
 
 /// The instant of the next sweep: that of the schedule, and a part of the jitter
@@ -130,8 +155,14 @@ pub const NEAR: SignedDuration = SignedDuration::from_mins(2);
 
 /// Sweeps cannot be planned
 #[derive(Debug, Error)]
-#[error("the scheduler of sweeps fails")]
-pub struct SweepError(#[from] JobSchedulerError);
+pub enum SweepError {
+    /// The scheduler does not start, or does not take a job
+    #[error("the scheduler of sweeps fails")]
+    Scheduler(#[from] JobSchedulerError),
+    /// It has no thread to run on
+    #[error("the scheduler of sweeps cannot be started")]
+    Runtime(#[source] io::Error),
+}
 
 #[cfg(test)]
 mod tests {
@@ -202,10 +233,34 @@ mod tests {
         sweeps.plan(Some(later), now).await.unwrap();
         assert_eq!(sweeps.planned(), Some(later));
         sweeps.plan(Some(now), now).await.unwrap();
-        sweeps.next().await.unwrap();
+        sweeps.next().await;
         assert_eq!(sweeps.planned(), None);
         sweeps.plan(None, now).await.unwrap();
         assert!(sweeps.fired.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn what_a_sweep_started_ends_with_it() {
+        let now = at("2027-01-01T00:00:00Z");
+        let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+        let tasks = || runtime::Handle::current().metrics().num_alive_tasks();
+        let mut sweeps = Sweeps::default();
+        let before = (threads(), tasks());
+        for _ in 0..5 {
+            sweeps.plan(Some(now), now).await.unwrap();
+            sweeps.next().await;
+        }
+        assert_eq!(tasks(), before.1);
+        // Other tests have threads, too.
+        let mut left = usize::MAX;
+        for _ in 0..50 {
+            left = threads().saturating_sub(before.0);
+            if left < 5 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(left < 5, "{left} threads");
     }
 
     #[tokio::test]
@@ -220,7 +275,7 @@ mod tests {
         // The host has slept.
         sweeps.approach(later).await.unwrap();
         assert!(sweeps.scheduler.is_some());
-        sweeps.next().await.unwrap();
+        sweeps.next().await;
         assert!(sweeps.scheduler.is_none());
     }
 }
