@@ -134,7 +134,7 @@ impl Session {
             order = self.new_order(&account, names, wish, &transport).await;
         }
         // To name it is a courtesy, and must not keep a certificate from being renewed.
-        if wish.replaces.is_some() && order.as_ref().is_err_and(AcmeError::is_of_replacement) {
+        if wish.replaces.is_some() && order.as_ref().is_err_and(AcmeError::may_be_of_replacement) {
             let wish = Wish {
                 replaces: None,
                 ..wish
@@ -167,9 +167,16 @@ impl Session {
         if let Some(replaces) = replaces {
             request = request.replaces(replaces);
         }
-        repeat(async || account.new_order(&request).await)
-            .await
-            .map_err(|error| problem::explain(problem::ORDER, error, transport.hints()))
+        let placed = repeat(async || account.new_order(&request).await).await;
+        let placed = match (placed, transport.hints().location) {
+            // The order is there, although the CA does not reflect `replaces` as RFC 9773 section 5
+            // has it.
+            (Err(error), Some(url)) if wish.replaces.is_some() && problem::is_misread(&error) => {
+                repeat(async || account.order(url.clone()).await).await
+            }
+            (placed, _) => placed,
+        };
+        placed.map_err(|error| problem::explain(problem::ORDER, error, transport.hints()))
     }
 }
 

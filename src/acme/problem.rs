@@ -261,9 +261,17 @@ impl AcmeError {
 
     /// Whether what is to be replaced may be why an order is refused (RFC 9773 section 5): another
     /// order does it already, or the CA does not know the certificate
-    pub(super) fn is_of_replacement(&self) -> bool {
-        matches!(self, Self::Refused { problem, .. }
-            if [ALREADY_REPLACED, MALFORMED].contains(&problem.kind.as_str()))
+    ///
+    /// CAs have more words for that than the RFC: only what is surely for another reason is not.
+    pub(super) fn may_be_of_replacement(&self) -> bool {
+        match self {
+            Self::Refused { problem, .. } => {
+                !OF_NO_REPLACEMENT.contains(&problem.kind.as_str())
+                    && (problem.kind == UNAUTHORIZED || !is_of_validation(problem))
+            }
+            Self::Status { status, .. } => (400..500).contains(status) && *status != 429,
+            _ => false,
+        }
     }
 
     /// Whether the order is past the state in which it can be finalized
@@ -408,6 +416,11 @@ fn dns_name(identifier: &Identifier) -> Option<String> {
     }
 }
 
+/// Whether instant-acme makes no sense of an answer that was no refusal
+pub(super) fn is_misread(error: &instant_acme::Error) -> bool {
+    matches!(error, instant_acme::Error::Other(error) if !error.is::<AcmeError>())
+}
+
 const ERROR_URN: &str = "urn:ietf:params:acme:error:";
 const BAD_NONCE: &str = "urn:ietf:params:acme:error:badNonce";
 const VALIDATION: [&str; 6] = [
@@ -426,8 +439,23 @@ pub(super) const INVALID_CONTACT: &str = "invalidContact";
 pub(super) const ORDER: &str = "the order";
 pub(super) const ACCOUNT: &str = "the account";
 pub(super) const CAA: &str = "caa";
+/// Kinds that say nothing of the certificate that an order replaces
+const OF_NO_REPLACEMENT: [&str; 13] = [
+    RATE_LIMITED,
+    SERVER_INTERNAL,
+    NONCE_REFUSED,
+    ACCOUNT_UNKNOWN,
+    REJECTED,
+    UNSUPPORTED,
+    INVALID_PROFILE,
+    USER_ACTION,
+    EAB_REQUIRED,
+    INVALID_CONTACT,
+    UNSUPPORTED_CONTACT,
+    BAD_CSR,
+    BAD_PUBLIC_KEY,
+];
 pub(super) const ALREADY_REPLACED: &str = "alreadyReplaced";
-const MALFORMED: &str = "malformed";
 pub(super) const UNAUTHORIZED: &str = "unauthorized";
 pub(super) const BAD_CSR: &str = "badCSR";
 pub(super) const BAD_PUBLIC_KEY: &str = "badPublicKey";

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{DATE, LINK, RETRY_AFTER};
+use http::header::{DATE, LINK, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, Response};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -58,6 +58,8 @@ pub struct Hints {
     pub retry_after: Option<RetryAfter>,
     /// Where the CA sends people: terms of service, help (RFC 8288); never a protocol resource
     pub link: Option<String>,
+    /// URL of what the request made (RFC 8555 section 7.4 for an order)
+    pub location: Option<String>,
 }
 
 impl Hints {
@@ -71,6 +73,10 @@ impl Hints {
             link: links
                 .flat_map(|value| value.split(", "))
                 .find_map(link_for_people),
+            location: headers
+                .get(LOCATION)
+                .and_then(|value| value.to_str().ok())
+                .map(ToOwned::to_owned),
         }
     }
 }

@@ -189,6 +189,8 @@ pub enum Call {
 /// How an order goes wrong although every request was answered well
 #[derive(Clone, Debug)]
 pub enum Mishap {
+    /// An order is placed as if it replaced nothing
+    ReplacesIgnored,
     /// A validation fails with this
     Validation(Problem),
     /// The order becomes invalid when it is finalized, for this reason
@@ -203,6 +205,7 @@ pub enum Mishap {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
+    Order,
     Validation,
     Finalize,
     Issue,
@@ -211,6 +214,7 @@ enum Step {
 impl Mishap {
     const fn step(&self) -> Step {
         match self {
+            Self::ReplacesIgnored => Step::Order,
             Self::Validation(_) => Step::Validation,
             Self::Invalid(_) | Self::Processing(_) => Step::Finalize,
             Self::ForeignKey | Self::Expired => Step::Issue,

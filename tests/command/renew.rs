@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use certd::sandbox::Clock;
-use certd::sandbox::acme::{Call, Problem, Reuse, Window};
+use certd::sandbox::acme::{Call, Mishap, Problem, Reuse, Window};
 use certd::sandbox::fault::{Answer, Times};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -154,6 +154,33 @@ fn a_certificate_that_was_replaced_already_is_ordered_without_saying_so() {
     host.certd(&["renew"]).exits(0);
     assert_eq!(host.ca.orders(), 4);
     assert_eq!(host.ca.replacements(), 1);
+}
+
+/// RFC 9773 has the CA reflect `replaces`: one that does not has placed the order all the same
+#[test]
+fn a_ca_that_does_not_reflect_what_is_replaced_renews_all_the_same() {
+    let host = host();
+    suggest(&host, -48, -24);
+    host.ca.mishap(Times::Always, Mishap::ReplacesIgnored);
+    host.certd(&["renew"]).exits(0);
+    assert_eq!((host.ca.orders(), host.ca.replacements()), (4, 0));
+}
+
+#[test]
+fn whatever_a_ca_refuses_for_what_is_replaced_is_asked_for_once_without() {
+    for (status, kind) in [
+        (403, "unauthorized"),
+        (404, "about:blank"),
+        (409, "conflict"),
+        (400, "malformed"),
+    ] {
+        let host = host();
+        suggest(&host, -48, -24);
+        let problem = Problem::new(status, kind, "what certificate?");
+        host.ca.fault(Call::NewOrder, Times::Next(1), problem);
+        let run = host.certd(&["renew"]).exits(0);
+        assert_eq!(host.ca.orders(), 4, "{kind}: {run}");
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use super::problem::Problem;
 use super::profile::{PROFILES, Profile};
 use super::state::{Authorization, Challenge, Order, OrderStage, State, Status};
 use super::validation::validate;
-use super::{Identifier, Reuse, Shared, certificate, lock};
+use super::{Identifier, Reuse, Shared, Step, certificate, lock};
 use crate::name::DnsName;
 
 #[derive(Debug, Deserialize)]
@@ -47,8 +47,10 @@ pub(super) async fn place(
     let now = shared.now();
     let (profile, asked) = profile(wanted.profile.as_deref())?;
     let names = names(&wanted.identifiers, profile)?;
+    let is_ignored = wanted.replaces.is_some() && shared.mishaps.take(&Step::Order).is_some();
+    let replaces = wanted.replaces.filter(|_| !is_ignored);
     let mut state = lock(&shared.state);
-    if let Some(replaces) = &wanted.replaces {
+    if let Some(replaces) = &replaces {
         check_replaces(&shared, &state, replaces, account, &names)?;
     }
     let mut order = Order {
@@ -56,7 +58,7 @@ pub(super) async fn place(
         names,
         profile,
         asked,
-        replaces: wanted.replaces,
+        replaces,
         authorizations: Vec::new(),
         expires: now + profile.order,
         stage: OrderStage::Open,
