@@ -373,8 +373,10 @@ fn alerts(memory: &Alerts) {
 pub fn state(bytes: &[u8]) {
     let _ = serde_json::from_slice::<StoredAccount>(bytes);
     if let Ok(record) = serde_json::from_slice::<Record>(bytes) {
-        let _ = backoff::next_try(&record.order_failures);
-        let _ = backoff::next_try(&record.deploy_failures);
+        let now = Timestamp::UNIX_EPOCH;
+        for failures in [&record.order_failures, &record.deploy_failures] {
+            let _ = backoff::next_try(failures, Some(now), now);
+        }
     }
     if let Ok(memory) = serde_json::from_slice::<Alerts>(bytes) {
         alerts(&memory);

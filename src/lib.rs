@@ -163,7 +163,9 @@
 //! nothing.
 //!
 //! **Back-off.** Orders that the CA refused, or that were placed and came to nothing, back off for
-//! 1, 10 and 100 minutes, then daily; a `Retry-After` is obeyed. What never reached an order (a CA
+//! 1, 10 and 100 minutes, then daily, counted apart by what they are; a `Retry-After` is obeyed, by
+//! `--force` too. No wait is longer than a week, or takes more than a quarter of the life that was left
+//! (six hours, if that is more). What never reached an order (a CA
 //! that is down, a failed mount) costs the CA nothing and does not back off. A refusal that time does
 //! not mend (a paused account, a forbidden name, a key or contact that it will not have) stops: the
 //! same is not asked again until issuer, profile, names, key type, contact or account change, or

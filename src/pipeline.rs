@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::acme;
 use crate::config::{Check, Config, Domain};
-use crate::finding::{Explain, Finding};
+use crate::finding::{Explain, Finding, Severity};
 use crate::name::DnsName;
 use crate::net::tls::Observer;
 use crate::plan::{Plan, Urgency};
@@ -312,6 +312,12 @@ impl Work<'_> {
 
     fn name(&self) -> &DnsName {
         &self.domain.name
+    }
+
+    /// What failed it first
+    fn failure(&self) -> Option<&Finding> {
+        let mut findings = self.findings.iter();
+        findings.find(|finding| finding.severity == Severity::Failure)
     }
 
     fn begin(&self, stage: Stage) -> Instant {

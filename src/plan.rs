@@ -16,6 +16,7 @@ pub mod due;
 pub mod renewal;
 pub mod simulation;
 
+pub use backoff::By;
 pub use due::Due;
 
 /// What is to be done for one domain
@@ -44,6 +45,8 @@ pub enum Plan {
         until: Timestamp,
         /// How often it failed
         failures: u32,
+        /// Whose word it waits for
+        by: By,
     },
     /// An order is due, and the CA would refuse it until a person has acted
     Stop {
@@ -121,8 +124,10 @@ pub enum Urgency {
     /// An order is placed when one is due and the back-off has passed
     #[default]
     WhenDue,
-    /// `--force`: neither counts
+    /// `--force`: neither counts, but what the CA itself named does
     Now,
+    /// `--force --skip-check budget`: nothing counts
+    Regardless,
 }
 
 /// The plan for one domain at `now`
@@ -142,9 +147,7 @@ pub fn plan(subject: Subject<'_>, demand: Demand<'_>, now: Timestamp) -> Plan {
         return Plan::Deploy { generation };
     }
     match demand.urgency {
-        Urgency::Now => Plan::Order {
-            reason: Due::Forced,
-        },
+        Urgency::Now | Urgency::Regardless => order_or_wait(Due::Forced, subject, demand, now),
         Urgency::WhenDue => Plan::Confirm { generation },
     }
 }
@@ -159,13 +162,25 @@ fn order_or_wait(reason: Due, subject: Subject<'_>, demand: Demand<'_>, now: Tim
             false => Plan::Order { reason },
         };
     }
-    match (demand.urgency, backoff::next_try(failures)) {
-        (Urgency::WhenDue, Some(until)) if until > now => Plan::Wait {
+    let expires = match subject.newest {
+        Some(Ok(newest)) => Some(newest.validity.not_after),
+        _ => None,
+    };
+    let to_come = |at: Option<Timestamp>| at.filter(|at| *at > now);
+    let named = to_come(backoff::named(failures, expires, now));
+    let until = match demand.urgency {
+        Urgency::WhenDue => to_come(backoff::next_try(failures, expires, now)),
+        Urgency::Now => named,
+        Urgency::Regardless => None,
+    };
+    match until {
+        Some(until) => Plan::Wait {
             reason,
             until,
             failures: failures.count,
+            by: named.map_or(By::Pause, |_| By::Ca),
         },
-        _ => Plan::Order { reason },
+        None => Plan::Order { reason },
     }
 }
 

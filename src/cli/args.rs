@@ -210,7 +210,7 @@ pub(super) struct Obtain {
     /// Order even if nothing is due and a back-off runs
     ///
     /// A certificate that is issued and not proven is still deployed without an order, and what
-    /// stops an order otherwise still does: see --skip-check.
+    /// stops an order otherwise still does, as does a time that the CA named: see --skip-check.
     #[arg(long)]
     pub(super) force: bool,
     /// Order from this issuer, this once

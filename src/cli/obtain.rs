@@ -1,5 +1,6 @@
 //! `certd obtain`.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use jiff::Timestamp;
@@ -8,7 +9,7 @@ use super::args::{Global, Obtain};
 use super::error::CliError;
 use super::progress::Watcher;
 use super::{Ended, Out, crypto_provider, now, print_report};
-use crate::config::{Config, Domain, Environment};
+use crate::config::{Check, Config, Domain, Environment};
 use crate::name::DnsName;
 use crate::pipeline::{Context, Mode, Occasion, Options, Retry};
 use crate::plan::Urgency;
@@ -88,11 +89,13 @@ fn options(config: &Config, args: &Obtain) -> Result<Options, CliError> {
             known: config.issuers.keys().cloned().collect(),
         });
     }
+    let skip = args.skip_check.iter().map(|skipped| skipped.check());
+    let skip: BTreeSet<Check> = skip.collect();
     Ok(Options {
-        urgency: if args.force {
-            Urgency::Now
-        } else {
-            Urgency::WhenDue
+        urgency: match args.force {
+            true if skip.contains(&Check::Budget) => Urgency::Regardless,
+            true => Urgency::Now,
+            false => Urgency::WhenDue,
         },
         issuer: args.issuer.clone(),
         mode: match (args.dry_run, args.staging, args.no_deploy) {
@@ -101,11 +104,7 @@ fn options(config: &Config, args: &Obtain) -> Result<Options, CliError> {
             (_, _, true) => Mode::NoDeploy,
             _ => Mode::Deploy,
         },
-        skip: args
-            .skip_check
-            .iter()
-            .map(|skipped| skipped.check())
-            .collect(),
+        skip,
         occasion: Occasion::ByHand,
         retry: Retry::Now,
         next: None,

@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use super::{Context, End, Mode, Occasion, Options, Work, renewal_info};
 use crate::chain::{Certificate, KeyType};
 use crate::config::Domain;
-use crate::finding::{Finding, Severity, chain_of_causes};
+use crate::finding::{Finding, chain_of_causes};
 use crate::name::DnsName;
+use crate::plan::agenda::Newest;
 use crate::plan::{self, Plan};
 use crate::report::{DomainReport, Outcome, Report, SCHEMA_VERSION, Stage, TargetReport, Verdict};
 use crate::store::files::FileError;
@@ -119,10 +120,14 @@ fn orphans(context: &Context<'_>) -> Vec<String> {
 /// What came of a domain, and when it needs something again
 fn report_on(context: &Context<'_>, work: Work<'_>) -> DomainReport {
     let ready = work.ready.as_ref();
-    let newest = ready.map(|ready| (ready.generation, renewal_time(context, &work, ready)));
+    let newest = ready.map(|ready| Newest {
+        number: ready.generation,
+        renewal: renewal_time(context, &work, ready),
+        expires: ready.leaf.validity.not_after,
+    });
     let record = &work.lineage.record;
     DomainReport {
-        renewal_at: newest.map(|(_, at)| at),
+        renewal_at: newest.map(|newest| newest.renewal),
         next_at: plan::agenda::next(record, newest, context.now()),
         ..work.into_report()
     }
@@ -191,8 +196,11 @@ fn keep_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
         Outcome::Failed | Outcome::NotServed
             if work.ready.is_some() && !matches!(work.plan, Plan::Confirm { .. }) =>
         {
+            let failed = work
+                .failure()
+                .map_or("deploy.failed", |finding| finding.code);
             let failures = &mut work.lineage.record.deploy_failures;
-            failures.add(context.now(), None, end.summary.clone());
+            failures.add(failed, context.now(), None, end.summary.clone());
         }
         _ => {}
     }
@@ -218,10 +226,7 @@ fn is_well_again(work: &Work<'_>, outcome: Outcome) -> bool {
 /// What is kept of a run: with what to do, for whoever asks for it later has no report
 fn last_result(context: &Context<'_>, work: &Work<'_>, end: End) -> LastResult {
     let failed = match end.outcome.verdict() {
-        Verdict::Failed => work
-            .findings
-            .iter()
-            .find(|finding| finding.severity == Severity::Failure),
+        Verdict::Failed => work.failure(),
         Verdict::Well | Verdict::Later => None,
     };
     LastResult {

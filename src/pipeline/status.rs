@@ -95,8 +95,7 @@ fn lineage(
         renewal_at: None,
         explanation: None,
         last_result: record.last_result.as_ref().map(LastRun::from),
-        next_try: backoff::next_try(&record.order_failures)
-            .filter(|at| *at > now && record.order_failures.refused.is_none()),
+        next_try: None,
         order_stopped: is_stopped(config, store, domain, &record),
         order_failure: record.order_failures.reason.clone(),
         problem: damage,
@@ -114,6 +113,10 @@ fn lineage(
             };
             status.problem = Some(error.to_string());
         }
+    }
+    if record.order_failures.refused.is_none() {
+        let next = backoff::next_try(&record.order_failures, status.not_after, now);
+        status.next_try = next.filter(|at| *at > now);
     }
     status
 }

@@ -5,25 +5,35 @@ use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use super::backoff;
 use crate::store::record::Record;
 
+/// What there is of a domain's newest generation
+#[derive(Clone, Copy, Debug)]
+pub struct Newest {
+    /// Its number
+    pub number: u32,
+    /// When it is renewed
+    pub renewal: Timestamp,
+    /// When it ends
+    pub expires: Timestamp,
+}
+
 /// The earliest instant at which a domain is worth a look; `None` where only a person, or a change
 /// of its configuration, gives cause for one
 ///
-/// `newest` is its newest generation, and the instant at which that is renewed. Orders that failed
-/// wait for the end of their back-off, whatever they were for. An instant that is past says that
+/// Orders that failed wait for the end of their back-off, whatever they were for. An instant that is past says that
 /// something could be done already, and was not.
 #[must_use]
-pub fn next(
-    record: &Record,
-    newest: Option<(u32, Timestamp)>,
-    now: Timestamp,
-) -> Option<Timestamp> {
+pub fn next(record: &Record, newest: Option<Newest>, now: Timestamp) -> Option<Timestamp> {
     let failures = &record.order_failures;
     let order = match failures.refused {
         Some(_) => None,
-        None => backoff::next_try(failures).or_else(|| newest.map(|(_, renewal)| renewal)),
+        None => {
+            let expires = newest.map(|newest| newest.expires);
+            let again = backoff::next_try(failures, expires, now);
+            again.or_else(|| newest.map(|newest| newest.renewal))
+        }
     };
-    let deployment = backoff::next_try(&record.deploy_failures);
-    let generation = newest.and_then(|(number, _)| record.generations.get(&number));
+    let deployment = backoff::next_try(&record.deploy_failures, None, now);
+    let generation = newest.and_then(|newest| record.generations.get(&newest.number));
     let renewal = generation.and_then(|generation| generation.renewal.as_ref());
     let look = renewal.map(|renewal| together(renewal.next_look, now));
     [order, deployment, look].into_iter().flatten().min()
@@ -87,7 +97,11 @@ mod tests {
     fn the_first_of_renewal_look_and_retry_is_next() {
         #[track_caller]
         fn check(record: &Record, renewal: Option<&str>, expected: Option<&str>) {
-            let newest = renewal.map(|renewal| (1, at(renewal)));
+            let newest = renewal.map(|renewal| Newest {
+                number: 1,
+                renewal: at(renewal),
+                expires: at("31T00:00:00"),
+            });
             let next = next(record, newest, at("02T00:00:00"));
             assert_eq!(next, expected.map(at));
         }

@@ -150,7 +150,7 @@ fn what_the_ca_refuses_for_good_is_not_asked_again_until_something_else_is_asked
         refused.generations.clear();
         let failures = &mut refused.record.order_failures;
         let now = EARLY.parse().unwrap();
-        failures.add(now, None, "rejectedIdentifier".to_owned());
+        failures.add("acme.refused", now, None, "rejectedIdentifier".to_owned());
         failures.refused = Some(asks(&domain(), None, None));
         let mut domain = domain();
         change(&mut domain);
@@ -356,14 +356,40 @@ fn an_issuer_that_was_chosen_once_is_no_change() {
 }
 
 #[test]
+fn what_the_ca_named_holds_by_force_too_unless_limits_are_skipped() {
+    let mut lineage = lineage();
+    let (now, until) = (
+        DUE.parse().unwrap(),
+        "2027-03-04T05:00:00Z".parse().unwrap(),
+    );
+    let failures = &mut lineage.record.order_failures;
+    failures.add("acme.limit", now, Some(until), String::new());
+    #[track_caller]
+    fn check(lineage: &Lineage, urgency: Urgency, expected: Option<&str>) {
+        let demand = Demand {
+            urgency,
+            ..demand()
+        };
+        let plan = planned(&domain(), lineage, Some(&good()), demand, DUE);
+        let waits = match plan {
+            Plan::Wait { until, by, .. } => Some((until, by)),
+            _ => None,
+        };
+        let expected = expected.map(|until| (until.parse().unwrap(), By::Ca));
+        assert_eq!(waits, expected, "{urgency:?}");
+    }
+    check(&lineage, Urgency::WhenDue, Some("2027-03-04T05:00:00Z"));
+    check(&lineage, Urgency::Now, Some("2027-03-04T05:00:00Z"));
+    check(&lineage, Urgency::Regardless, None);
+}
+
+#[test]
 fn a_refused_order_waits_and_force_does_not() {
     let mut lineage = lineage();
     lineage.record.order_failures = Failures {
-        refused: None,
         count: 2,
         last: Some(DUE.parse().unwrap()),
-        not_before: None,
-        reason: None,
+        ..Failures::default()
     };
     let plan = planned(
         &domain(),

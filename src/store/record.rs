@@ -132,11 +132,17 @@ pub struct LastResult {
     pub cure: Option<String>,
 }
 
-/// Failures in a row
+/// Failures in a row, counted apart by what they are
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failures {
-    /// How many
+    /// How many are as the last one
     pub count: u32,
+    /// Code of the last one
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// How many there were of other classes, by code
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub others: BTreeMap<String, u32>,
     /// When the last one happened
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Timestamp>,
@@ -176,8 +182,23 @@ pub struct Asked {
 }
 
 impl Failures {
-    /// Counts one more
-    pub fn add(&mut self, now: Timestamp, not_before: Option<Timestamp>, reason: String) {
+    /// Counts one more of a class
+    ///
+    /// Another cause begins with a short pause, and two that take turns do not begin anew.
+    pub fn add(
+        &mut self,
+        class: &str,
+        now: Timestamp,
+        not_before: Option<Timestamp>,
+        reason: String,
+    ) {
+        if self.class.as_deref() != Some(class) {
+            let count = self.others.remove(class).unwrap_or_default();
+            let count = std::mem::replace(&mut self.count, count);
+            if let Some(class) = self.class.replace(class.to_owned()) {
+                self.others.insert(class, count);
+            }
+        }
         self.count = self.count.saturating_add(1);
         self.last = Some(now);
         self.not_before = not_before;

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::account::{AccountError, StoredAccount};
 use super::lineage::{GenerationError, Issued, Lineage, LineageError};
 use super::lock::Attempt;
-use super::record::{GenerationRecord, RecordError};
+use super::record::{Failures, GenerationRecord, RecordError};
 use super::*;
 use crate::crash::writer;
 
@@ -469,11 +469,32 @@ fn one_process_holds_the_lock() {
 }
 
 #[test]
+fn failures_are_counted_apart_by_what_they_are() {
+    let mut failures = Failures::default();
+    let at = "2027-01-01T00:00:00Z".parse().unwrap();
+    let counts = ["a", "a", "b", "a", "b", "c", "c"].map(|class| {
+        failures.add(class, at, None, String::new());
+        failures.count
+    });
+    assert_eq!(counts, [1, 2, 1, 3, 2, 1, 2]);
+    let text = serde_json::to_string(&failures).unwrap();
+    assert_eq!(serde_json::from_str::<Failures>(&text).unwrap(), failures);
+    failures.clear();
+    assert_eq!(failures, Failures::default());
+    // As certd kept them before.
+    let old = r#"{"count": 3, "last": "2027-01-01T00:00:00Z", "reason": "refused"}"#;
+    let mut old: Failures = serde_json::from_str(old).unwrap();
+    old.add("a", at, None, String::new());
+    assert_eq!(old.count, 1);
+}
+
+#[test]
 fn a_record_survives_and_a_damaged_one_is_not_overwritten() {
     let place = Place::new();
     let mut record = place.store.record(&place.name).unwrap();
     record.generations.insert(3, proven());
     record.order_failures.add(
+        "acme.refused",
         "2027-01-01T00:00:00Z".parse().unwrap(),
         None,
         "refused".to_owned(),

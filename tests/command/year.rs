@@ -60,9 +60,9 @@ const WEEK: Trouble = Trouble::Outage(days(7));
 
 /// An outage of a week and certificates of 6 days stand apart: nobody can live through that
 #[rustfmt::skip]
-const ROWS: [Row; 29] = {
+const ROWS: [Row; 31] = {
     use Driver::{Daemon, Timer};
-    use Trouble::{Crash, Nonces, Nothing, Recall};
+    use Trouble::{Crash, Limit, Nonces, Nothing, Recall};
     [
         row(DAYS_90, Timer, Nothing, YEAR, days(28)),
         row(DAYS_90, Timer, HOUR, YEAR, days(28)),
@@ -71,6 +71,7 @@ const ROWS: [Row; 29] = {
         row(DAYS_90, Timer, Nonces, YEAR, days(28)),
         row(DAYS_90, Timer, Crash, YEAR, days(28)),
         row(DAYS_90, Timer, Recall, YEAR, days(66)),
+        row(DAYS_90, Timer, Limit, YEAR, days(21)),
         row(DAYS_64, Timer, Nothing, YEAR, days(20)),
         row(DAYS_64, Timer, HOUR, YEAR, days(20)),
         row(DAYS_64, Timer, DAY, YEAR, days(19)),
@@ -93,6 +94,7 @@ const ROWS: [Row; 29] = {
         row(DAYS_6, Daemon, Nonces, SIXTY, hours(72)),
         row(DAYS_6, Daemon, Crash, SIXTY, hours(72)),
         row(DAYS_6, Daemon, Recall, SIXTY, hours(100)),
+        row(DAYS_6, Daemon, Limit, SIXTY, hours(50)),
     ]
 };
 

@@ -36,7 +36,8 @@ pub(super) async fn look(context: &Context<'_>, target: &Target, works: &mut [Wo
             continue;
         };
         let failures = &work.lineage.record.deploy_failures;
-        let may_reload = backoff::next_try(failures).is_none_or(|until| until <= context.now());
+        let now = context.now();
+        let may_reload = backoff::next_try(failures, None, now).is_none_or(|until| until <= now);
         if let Some(generation) = stale(context, work, proofs).filter(|_| may_reload) {
             work.findings.push(outdated(worst, generation));
             if let Plan::Confirm { generation } = work.plan {

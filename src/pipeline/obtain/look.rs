@@ -10,7 +10,7 @@ use crate::facts::{Container, Handshake};
 use crate::finding::Finding;
 use crate::name::DnsName;
 use crate::pipeline::{Context, Mode, Options, Work};
-use crate::plan::Plan;
+use crate::plan::{By, Plan};
 use crate::preflight::probe::Doors;
 use crate::report::check::BACKS_OFF;
 use crate::time::display;
@@ -72,11 +72,14 @@ fn obstacle(context: &Context<'_>, work: &Work<'_>) -> Option<Finding> {
     let plan = make_plan(context, &Options::default(), work, newest.as_ref());
     match plan {
         Plan::Stop { .. } => Some(stopped(failures, &plan_in_words(&plan))),
-        Plan::Wait { until, .. } => {
+        Plan::Wait { until, by, .. } => {
             let reason = failures.reason.as_deref().unwrap_or_default();
             let until = display(until);
             let evidence = format!("no order is placed before {until}: {reason}");
-            let cure = "once that is mended, --force orders at once";
+            let cure = match by {
+                By::Pause => "once that is mended, --force orders at once",
+                By::Ca => "the CA named that time: wait for it",
+            };
             Some(Finding::warning(BACKS_OFF, evidence).with_cure(cure))
         }
         _ => None,

@@ -23,7 +23,7 @@ use crate::install;
 use crate::net::http::Meter;
 use crate::pipeline::{Context, Mode, Options, Work, renewal_info};
 use crate::plan::budget::Issuance;
-use crate::plan::{self, Plan, backoff};
+use crate::plan::{self, By, Plan, backoff};
 use crate::report::{Outcome, Stage, StageResult};
 use crate::store::files::FileError;
 use crate::store::ledger::{Entry, Spent};
@@ -480,7 +480,7 @@ fn fail_order(
         Consequence::Stop => {
             let asked = asked(context, options, work);
             let failures = &mut work.lineage.record.order_failures;
-            failures.add(context.now(), None, chain_of_causes(error));
+            failures.add(error.code(), context.now(), None, chain_of_causes(error));
             failures.refused = Some(asked);
             save(context, work);
             work.fail(Stage::Order, begun, error);
@@ -492,9 +492,10 @@ fn fail_order(
         Consequence::Later(RetryAfter(wait)) => {
             let now = context.now();
             let until = now.checked_add(wait).unwrap_or(Timestamp::MAX);
+            let expires = expires(work);
             let failures = &mut work.lineage.record.order_failures;
-            failures.add(now, Some(until), chain_of_causes(error));
-            let until = backoff::next_try(failures).unwrap_or(until);
+            failures.add(error.code(), now, Some(until), chain_of_causes(error));
+            let until = backoff::next_try(failures, expires, now).unwrap_or(until);
             postpone(work, begun, error, until);
             save(context, work);
         }
@@ -509,20 +510,30 @@ fn fail_spent<E: Explain + 'static>(
     begun: Instant,
     error: &E,
 ) {
+    let (expires, now) = (expires(work), context.now());
     let failures = &mut work.lineage.record.order_failures;
-    failures.add(context.now(), None, chain_of_causes(error));
-    let next = backoff::next_try(failures);
+    failures.add(error.code(), now, None, chain_of_causes(error));
+    let next = backoff::next_try(failures, expires, now);
     save(context, work);
     work.fail(stage, begun, error);
     if let Some(until) = next {
-        let evidence = no_order_before(until);
+        let evidence = no_order_before(until, By::Pause);
         work.findings.push(Finding::note("order.backoff", evidence));
     }
 }
 
-fn no_order_before(until: Timestamp) -> String {
+/// When the certificate ends that an order for the domain replaces
+pub(super) fn expires(work: &Work<'_>) -> Option<Timestamp> {
+    work.newest.map(|validity| validity.not_after)
+}
+
+pub(super) fn no_order_before(until: Timestamp, by: By) -> String {
     let until = display(until);
-    format!("no order is placed before {until}; --force tries now")
+    let way = match by {
+        By::Pause => "--force tries now",
+        By::Ca => "--force --skip-check budget asks the CA all the same",
+    };
+    format!("no order is placed before {until}; {way}")
 }
 
 /// Keeps the record now: a run that is stopped must not forget what it cost the CA
@@ -547,7 +558,7 @@ fn postpone(work: &mut Work<'_>, begun: Instant, error: &AcmeError, until: Times
         severity: Severity::Warning,
         ..finding
     });
-    work.end(Outcome::Later, no_order_before(until));
+    work.end(Outcome::Later, no_order_before(until, By::Ca));
 }
 
 /// Why there is no certificate

@@ -69,8 +69,25 @@ pub(super) fn take_stock<'c>(
         },
         _ => make_plan(context, options, &work, newest.as_ref()),
     };
+    forget_failures(context, options, &mut work);
     apply_plan(context, options, &mut work, begun, newest);
     work
+}
+
+/// Forgets orders that failed where none is due any more: the next one begins anew
+///
+/// What the CA named holds until then, whatever the order was for.
+fn forget_failures(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
+    let is_over = matches!(work.plan, Plan::Confirm { .. } | Plan::Deploy { .. });
+    let failures = &work.lineage.record.order_failures;
+    if failures.count == 0 || !is_over || !matches!(options.mode, Mode::Deploy | Mode::NoDeploy) {
+        return;
+    }
+    let (now, expires) = (context.now(), order::expires(work));
+    if backoff::named(failures, expires, now).is_none_or(|until| until <= now) {
+        work.lineage.record.order_failures.clear();
+        order::save(context, work);
+    }
 }
 
 pub(super) fn make_plan(
@@ -121,9 +138,9 @@ fn apply_plan(
         work.ready = Some(ready(context, &work.lineage, newest));
     }
     match (&work.plan, held_until(context, options, work)) {
-        (Plan::Wait { until, .. }, _) => {
-            let until = *until;
-            wait_to_order(work, begun, &words, until);
+        (Plan::Wait { until, by, .. }, _) => {
+            let summary = order::no_order_before(*until, *by);
+            wait_to_order(work, begun, &words, summary);
         }
         (Plan::Stop { .. }, _) => {
             work.is_waiting = true;
@@ -168,7 +185,7 @@ fn begin(
 }
 
 /// Ends the work until the back-off of orders is over
-fn wait_to_order(work: &mut Work<'_>, begun: Instant, words: &str, until: Timestamp) {
+fn wait_to_order(work: &mut Work<'_>, begun: Instant, words: &str, summary: String) {
     let reason = work.lineage.record.order_failures.reason.as_deref();
     let last = reason.map(|reason| format!("; the last: {reason}"));
     let evidence = format!("{words}{}", last.unwrap_or_default());
@@ -176,17 +193,14 @@ fn wait_to_order(work: &mut Work<'_>, begun: Instant, words: &str, until: Timest
         .push(Finding::warning("order.backoff", evidence));
     work.done(Stage::Plan, begun, "wait");
     work.is_waiting = true;
-    let until = display(until);
-    work.end(
-        Outcome::Later,
-        format!("no order is placed before {until}; --force tries now"),
-    );
+    work.end(Outcome::Later, summary);
 }
 
 /// Until when a deployment that failed waits for its next try, where this run waits for it
 fn held_until(context: &Context<'_>, options: &Options, work: &Work<'_>) -> Option<Timestamp> {
     let failures = &work.lineage.record.deploy_failures;
-    let until = backoff::next_try(failures).filter(|until| *until > context.now());
+    let now = context.now();
+    let until = backoff::next_try(failures, None, now).filter(|until| *until > now);
     until.filter(|_| options.retry == Retry::AfterBackoff)
 }
 

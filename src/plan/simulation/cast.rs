@@ -195,10 +195,11 @@ impl Member {
 
     /// Gives the instant of the next try
     pub(super) fn fail(&mut self, now: Timestamp) -> Timestamp {
+        let expires = self.held().map(|held| held.validity.not_after);
         let failures = &mut self.actor.lineage.record.order_failures;
         let failed = now.saturating_add(ORDER_TAKES).unwrap_or(now);
-        failures.add(failed, None, "it failed in the play".to_owned());
-        backoff::next_try(failures).unwrap_or(failed)
+        failures.add("play", failed, None, "it failed in the play".to_owned());
+        backoff::next_try(failures, expires, failed).unwrap_or(failed)
     }
 
     /// Takes a new certificate, deployed and seen served

@@ -10,7 +10,7 @@ use certd::pipeline::{Context, Occasion, Options};
 use certd::report::{Outcome, Report, Verdict};
 use certd::run;
 use certd::sandbox::Clock;
-use certd::sandbox::acme::{Call, Problem, Reuse, Window};
+use certd::sandbox::acme::{Call, Limit, Problem, Reuse, Window};
 use certd::sandbox::fault::{Fault, Times};
 use certd::schedule::agenda::Agenda;
 use certd::schedule::sweeps;
@@ -43,6 +43,8 @@ pub(super) enum Trouble {
     Crash,
     /// The CA asks for the renewal of everything, a quarter of a lifetime after it was issued
     Recall,
+    /// The CA refuses the first order once, for years
+    Limit,
 }
 
 /// What came of a span of time
@@ -279,6 +281,11 @@ impl World {
                     explanation: None,
                     retry_after: Some(Duration::from_secs(21_600)),
                 }));
+            }
+            Trouble::Limit if self.is_about_to_renew(live) => {
+                self.troubled = Some(live.not_after);
+                let limit = Problem::limited(Limit::Orders, now, Duration::from_secs(99_999_999));
+                self.host.ca.fault(Call::NewOrder, Times::Next(1), limit);
             }
             Trouble::Outage(length) if self.is_about_to_renew(live) => {
                 self.troubled = Some(live.not_after);
