@@ -47,9 +47,9 @@
 //! `fuzz/`. And every layer passes the points of `crash`, at which a test kills a run: empty
 //! functions but for builds with the feature `failpoints`.
 //!
-//! ACME interleaves order and challenge; it stays one-way by two typed steps:
-//! [`acme::Session::begin`] gives a pending order with its key authorizations, the pipeline has
-//! [`challenge`] publish them, and [`acme::order::Pending::finish`] consumes the pending order and
+//! ACME interleaves order and challenge; it stays one-way by three typed steps:
+//! [`acme::Session::begin`] gives a pending order, whose URL the pipeline keeps at once,
+//! [`acme::order::Pending::prepare`] its key authorizations, which [`challenge`] publishes, and [`acme::order::Pending::finish`] consumes the pending order and
 //! gives the chain.
 //!
 //! # Contracts

@@ -3,7 +3,7 @@
 //! files are a matching pair, and the next run, which nothing disturbs, reaches the goal.
 //!
 //! No certificate is ordered twice. An order may be placed twice in one case alone: certd was
-//! killed after the CA had made it and before its URL was on disk. No client can know of such an
+//! killed after the CA had made it and before its URL was on disk, the next thing that it does. No client can know of such an
 //! order; it costs one of those that a CA grants, and no certificate ever comes of it. The same
 //! holds for an account.
 

@@ -1,5 +1,6 @@
-//! One order, in two steps (RFC 8555 section 7.4): [`Session::begin`] gives what must be
-//! published, [`Pending::finish`] validates, finalizes and downloads.
+//! One order, in three steps (RFC 8555 section 7.4): [`Session::begin`] places it,
+//! [`Pending::prepare`] reads what must be published, [`Pending::finish`] validates, finalizes and
+//! downloads.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::facts::Problem;
 use crate::finding::one_line;
 use crate::name::DnsName;
 
-/// An order whose challenges are known and not yet answered
+/// An order that was placed
 pub struct Pending {
     order: Order,
     transport: Transport,
@@ -51,7 +52,7 @@ pub struct Answer {
 }
 
 impl Session {
-    /// Places an order for these names and fetches its challenges
+    /// Places an order for these names
     ///
     /// The order has [`super::Patience::order`] in all, from here to its certificate.
     ///
@@ -91,7 +92,7 @@ impl Session {
         bounded(deadline, "an order", async move {
             let transport = self.transport();
             let restored = self.restore(&account, &transport).await?;
-            let order = match repeat(async || restored.order(url.to_owned()).await).await {
+            let mut order = match repeat(async || restored.order(url.to_owned()).await).await {
                 Ok(order) => order,
                 Err(error) => {
                     let error = problem::explain(problem::ORDER, error, transport.hints());
@@ -101,16 +102,10 @@ impl Session {
                     };
                 }
             };
-            let mut pending = Pending::new(order, transport, account.url, deadline);
-            match pending.order.state().status {
-                OrderStatus::Invalid => return Ok(None),
-                OrderStatus::Pending => match pending.fetch_challenges().await {
-                    Err(error) if error.ends_order() => return Ok(None),
-                    outcome => outcome?,
-                },
-                _ => {}
-            }
-            Ok(Some(pending))
+            Ok(match order.state().status {
+                OrderStatus::Invalid => None,
+                _ => Some(Pending::new(order, transport, account.url, deadline)),
+            })
         })
         .await
     }
@@ -141,9 +136,7 @@ impl Session {
             };
             order = self.new_order(&account, names, wish, &transport).await;
         }
-        let mut pending = Pending::new(order?, transport, account.url, deadline);
-        pending.fetch_challenges().await?;
-        Ok(pending)
+        Ok(Pending::new(order?, transport, account.url, deadline))
     }
 
     async fn new_order(
@@ -204,6 +197,26 @@ impl Pending {
     /// URL of the account that ordered
     pub fn account_url(&self) -> &str {
         &self.account_url
+    }
+
+    /// Whether the CA has issued, or is about to: nothing but the certificate is missing
+    pub fn is_issued(&mut self) -> bool {
+        let status = self.order.state().status;
+        matches!(status, OrderStatus::Processing | OrderStatus::Valid)
+    }
+
+    /// Reads what must be published, where something still must be
+    ///
+    /// # Errors
+    /// [`AcmeError`]; the order is there, and may be gone on with.
+    pub async fn prepare(&mut self) -> Result<(), AcmeError> {
+        match self.order.state().status {
+            OrderStatus::Pending => {
+                let deadline = self.deadline;
+                bounded(deadline, "its challenges", self.fetch_challenges()).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Has the names validated, finalizes with `csr`, and downloads the chain as PEM

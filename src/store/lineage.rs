@@ -321,6 +321,7 @@ impl Explain for LineageError {
         match self {
             Self::Foreign { .. } => "store.foreign_lineage",
             Self::Read { .. } => "store.unreadable",
+            Self::Record(RecordError::File(error)) => error.code(),
             Self::Record(_) => "store.record",
             Self::File(_) => "store.not_writable",
         }
@@ -340,6 +341,7 @@ impl Explain for LineageError {
             Self::Record(error) if error.is_forbidden() => {
                 Some("run certd as the owner of the state directory, or as root".to_owned())
             }
+            Self::Record(RecordError::File(error)) => error.cure(),
             Self::Record(_) => Some(
                 "move the file away and run again: certificates are not touched, the newest \
                  one is only proven anew"

@@ -108,7 +108,7 @@ pub struct RunningOrder {
     /// Tokens that were published for it, which a killed certd leaves in the webroot
     #[serde(default)]
     pub tokens: Vec<String>,
-    /// How often it was taken up again
+    /// How often it was taken up again, and the CA answered
     #[serde(default)]
     pub tries: u32,
     /// What it asks for

@@ -1,11 +1,15 @@
 //! Killed in the middle: the next run goes on with the order that was under way.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Child;
 use std::time::Duration;
 
 use certd::sandbox::acme::{Call, Problem, Reuse};
 use certd::sandbox::fault::{Answer, Fault, Times};
-use serde_json::Value;
+use jiff::{SignedDuration, Timestamp};
+use nix::unistd::geteuid;
+use serde_json::{Value, json};
 
 use crate::support::{Host, Setting};
 
@@ -98,10 +102,7 @@ fn an_order_that_asks_for_something_else_is_not_gone_on_with() {
     host.place
         .write("domains.toml", format!("key_type = \"p384\"\n{config}"));
     let run = host.certd(&OBTAIN).exits(0);
-    // A new order is asked for: that a CA gives the same one for the same names is its affair.
-    let asked = host.ca.requests();
-    let orders = asked.iter().filter(|line| *line == "POST /new-order");
-    assert_eq!(orders.count(), 2, "{asked:?}");
+    assert_eq!(placed(&host), 2);
     assert!(run.stdout.contains("p384"), "{run}");
     assert_eq!(keys(&host), 0);
 }
@@ -141,7 +142,8 @@ fn a_ca_that_is_busy_is_not_asked_for_another_certificate() {
         host.certd(&OBTAIN).exits(75);
         assert_eq!(keys(&host), 1, "{call:?}");
         host.ca.behave();
-        host.certd(&OBTAIN).exits(0);
+        let regardless = [&OBTAIN[..], &["--skip-check", "budget"]].concat();
+        host.certd(&regardless).exits(0);
         assert_eq!(
             (host.ca.orders(), host.ca.issued().len()),
             (1, 1),
@@ -150,8 +152,60 @@ fn a_ca_that_is_busy_is_not_asked_for_another_certificate() {
     }
 }
 
+/// How often an order was asked for
+///
+/// That a CA gives the same one for the same names is its affair.
+fn placed(host: &Host) -> usize {
+    let asked = host.ca.requests();
+    let orders = asked.iter().filter(|line| *line == "POST /new-order");
+    orders.count()
+}
+
+/// As if the order that is under way had been placed a day and an hour ago
+fn grow_old(host: &Host) {
+    let mut record = record(host);
+    let began = Timestamp::now() - SignedDuration::from_hours(25);
+    record["order"]["began"] = json!(began);
+    host.place
+        .write(&format!("state/domains/{SHOP}.json"), record.to_string());
+}
+
 #[test]
 fn an_order_that_leads_nowhere_is_given_up_after_a_few_tries() {
+    let host = host();
+    kill(stuck_at(&host, Call::Challenge));
+    host.ca.behave();
+    host.ca
+        .fault(Call::Challenge, Times::Always, Answer::status(502));
+    for _ in 0..3 {
+        host.certd(&OBTAIN).exits(1);
+        assert_eq!(placed(&host), 1);
+    }
+    host.certd(&OBTAIN).exits(1);
+    assert_eq!(placed(&host), 2);
+}
+
+#[test]
+fn a_certificate_that_is_issued_is_had_and_not_ordered_again() {
+    for call in [Call::Certificate, Call::Order] {
+        let host = host();
+        kill(stuck_at(&host, Call::Certificate));
+        host.ca.behave();
+        host.ca.fault(call, Times::Always, Answer::status(502));
+        for _ in 0..5 {
+            host.certd(&OBTAIN).exits(1);
+        }
+        host.ca.behave();
+        // The lid was closed, too.
+        grow_old(&host);
+        host.certd(&OBTAIN).exits(0);
+        let made = (host.ca.orders(), host.ca.issued().len());
+        assert_eq!(made, (1, 1), "{call:?}");
+    }
+}
+
+#[test]
+fn a_certificate_that_cannot_be_had_for_a_day_is_given_up() {
     let host = host();
     kill(stuck_at(&host, Call::Certificate));
     host.ca.behave();
@@ -159,10 +213,71 @@ fn an_order_that_leads_nowhere_is_given_up_after_a_few_tries() {
         .fault(Call::Certificate, Times::Always, Answer::status(502));
     for _ in 0..3 {
         host.certd(&OBTAIN).exits(1);
-        assert_eq!(host.ca.orders(), 1);
+    }
+    grow_old(&host);
+    for expected in [1, 2] {
+        host.certd(&OBTAIN).exits(1);
+        assert_eq!(placed(&host), expected);
+    }
+    // Nor one of which the CA says nothing.
+    host.ca
+        .fault(Call::Order, Times::Always, Answer::status(502));
+    host.certd(&OBTAIN).exits(1);
+    assert_eq!(placed(&host), 2);
+    grow_old(&host);
+    host.certd(&OBTAIN);
+    assert_eq!(placed(&host), 3);
+}
+
+#[test]
+fn an_order_that_is_old_stays_while_its_ca_is_down() {
+    let host = host();
+    kill(stuck_at(&host, Call::Certificate));
+    host.ca.behave();
+    grow_old(&host);
+    for call in [Call::Order, Call::NewOrder] {
+        host.ca.fault(call, Times::Always, Answer::status(502));
     }
     host.certd(&OBTAIN).exits(1);
-    assert_eq!(host.ca.orders(), 2);
+    host.ca.behave();
+    host.certd(&OBTAIN).exits(0);
+    assert_eq!((host.ca.orders(), host.ca.issued().len()), (1, 1));
+}
+
+#[test]
+fn an_order_whose_challenges_could_not_be_read_is_gone_on_with() {
+    let host = host();
+    host.ca
+        .fault(Call::Authorization, Times::Always, Answer::status(503));
+    for _ in 0..3 {
+        let run = host.certd(&OBTAIN).exits(1);
+        assert!(!run.stdout.contains("nothing was spent"), "{run}");
+    }
+    host.ca.behave();
+    host.certd(&OBTAIN).exits(0);
+    assert_eq!(placed(&host), 1);
+}
+
+#[test]
+fn nothing_is_ordered_that_could_not_be_kept() {
+    for directory in ["domains", "orders"] {
+        let host = host();
+        let path = host.place.path(&format!("state/{directory}"));
+        fs::create_dir_all(&path).unwrap();
+        let mut command = host.place.certd_without_rights(&OBTAIN);
+        if geteuid().is_root() {
+            chown(&path, Some(0), Some(0)).unwrap();
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o555)).unwrap();
+        let output = command.output().expect("it starts");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{directory}: {said}");
+        assert!(
+            said.contains("run certd as the owner"),
+            "{directory}: {said}"
+        );
+        assert_eq!(placed(&host), 0, "{directory}: {said}");
+    }
 }
 
 #[test]

@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 use tracing::Instrument;
 
+use super::resume::{Patience, Resumed};
 use super::{certificate_in_words, check, ready, resume};
 use crate::acme::account::Registration;
 use crate::acme::csr::{self, KeyAndCsr};
-use crate::acme::order::{Pending, Wish};
+use crate::acme::order::Wish;
 use crate::acme::problem::Consequence;
 use crate::acme::reply::RetryAfter;
 use crate::acme::{AcmeError, Session};
@@ -182,9 +183,13 @@ async fn place(context: &Context<'_>, options: &Options, session: &Session, work
             fail_order(context, options, work, begun, &error, consequence);
             check::look_again(context, &error, work).await;
         }
-        Err(OrderError::Unfinished { error, account_url }) => {
+        Err(OrderError::Unfinished {
+            error,
+            account_url,
+            patience,
+        }) => {
             // What only broke off is taken up by the next run.
-            if error.ends_order() {
+            if error.ends_order() || patience == Patience::Over {
                 resume::forget(context, options, work);
             }
             for name in error.invalid_names() {
@@ -205,6 +210,9 @@ async fn place(context: &Context<'_>, options: &Options, session: &Session, work
                 resume::forget(context, options, work);
             }
             fail_spent(context, work, Stage::Order, begun, &error);
+        }
+        Err(OrderError::Unready(error)) => {
+            work.fail(Stage::Order, begun, &LineageError::Record(error));
         }
         Err(OrderError::Keep(error)) => {
             fail_spent(
@@ -246,10 +254,15 @@ async fn issue(
     Published::sweep(&work.domain.webroot);
     // A webroot that cannot be written is found out before the CA is asked for anything.
     drop(Published::publish(&work.domain.webroot, [(PROBE, "")])?);
-    let (pending, key) = match resume::take_up(context, options, session, work).await? {
+    let Resumed {
+        pending,
+        key,
+        patience,
+    } = match resume::take_up(context, options, session, work).await? {
         Some(resumed) => resumed,
         None => place_anew(context, options, session, work).await?,
     };
+    resume::keep_tokens(context, options, work, &pending).map_err(OrderError::Keep)?;
     let answers = pending
         .answers()
         .iter()
@@ -267,6 +280,7 @@ async fn issue(
         .map_err(|error| OrderError::Unfinished {
             error,
             account_url: account_url.clone(),
+            patience,
         })?;
     drop(published);
     let issued = match issuance(options, work) {
@@ -296,10 +310,13 @@ async fn place_anew(
     options: &Options,
     session: &Session,
     work: &mut Work<'_>,
-) -> Result<(Pending, KeyAndCsr), OrderError> {
+) -> Result<Resumed, OrderError> {
     let names = work.names.clone();
     let key_type = work.domain.key_type;
-    let key = spawn_blocking(move || csr::generate(&names, key_type));
+    let key = spawn_blocking(move || csr::generate(&names, key_type)).await;
+    let key = key.map_err(|_| OrderError::Interrupted)?;
+    let key = key.map_err(AcmeError::from)?;
+    resume::get_ready(context, options, work, &key).map_err(OrderError::Unready)?;
     let account = context.store.account(session.issuer(), session.directory());
     let is_registered = matches!(account, Ok(Some(_)));
     let replaced = replaced(context, session, work);
@@ -310,20 +327,29 @@ async fn place_anew(
             .map(|(account, der)| (account.as_str(), der.as_slice())),
     };
     let registration = registration(context);
-    let pending = session.begin(&work.names, wish, registration).await?;
-    let spend = |spent| spend(context, session, pending.account_url(), spent);
+    let mut pending = session.begin(&work.names, wish, registration).await?;
+    let kept = resume::keep(context, options, work, &pending, &key);
+    let account_url = pending.account_url().to_owned();
+    let spend = |spent| spend(context, session, &account_url, spent);
     if !is_registered {
         spend(Spent::Account);
     }
     if issuance(options, work) == Issuance::First {
         spend(Spent::order(&work.names));
     }
-    let key = key
-        .await
-        .map_err(|_| OrderError::Interrupted)?
-        .map_err(AcmeError::from)?;
-    resume::keep(context, options, work, &pending, &key).map_err(OrderError::Keep)?;
-    Ok((pending, key))
+    kept.map_err(OrderError::Keep)?;
+    let prepared = pending.prepare().await;
+    let patience = Patience::More;
+    prepared.map_err(|error| OrderError::Unfinished {
+        error,
+        account_url,
+        patience,
+    })?;
+    Ok(Resumed {
+        pending,
+        key,
+        patience,
+    })
 }
 
 /// The newest certificate of the domain from this CA, with the account that ordered it
@@ -563,11 +589,14 @@ fn postpone(work: &mut Work<'_>, begun: Instant, error: &AcmeError, until: Times
 
 /// Why there is no certificate
 #[derive(Debug, thiserror::Error)]
-enum OrderError {
+pub(super) enum OrderError {
     /// Before anything was asked of the CA
     #[error(transparent)]
     Webroot(#[from] ChallengeError),
-    /// No order was placed, or its challenges could not be read
+    /// Before anything was asked of the CA: an order could not be kept
+    #[error(transparent)]
+    Unready(RecordError),
+    /// No order was placed
     #[error(transparent)]
     Acme(#[from] AcmeError),
     /// After the order was placed
@@ -578,6 +607,7 @@ enum OrderError {
     Unfinished {
         error: AcmeError,
         account_url: String,
+        patience: Patience,
     },
     /// After the order was placed: what it takes to go on with it cannot be kept
     #[error(transparent)]

@@ -2,16 +2,35 @@
 
 use jiff::SignedDuration;
 
-use super::order::{asked, registration, save};
+use super::order::{OrderError, asked, registration, save};
+use crate::acme::Session;
 use crate::acme::csr::{self, KeyAndCsr};
-use crate::acme::order::Pending;
-use crate::acme::{AcmeError, Session};
+use crate::acme::order::{Answer, Pending};
 use crate::chain::public_key_of;
 use crate::challenge::Published;
 use crate::pipeline::{Context, Mode, Options, Work};
 use crate::store::record::{GenerationRecord, RecordError, RunningOrder};
 
-/// Keeps what it takes to go on with an order after a crash
+/// Keeps the key of an order that is about to be placed, and shows that its URL can be kept
+///
+/// One that was placed before and is still on record keeps its own key until the new one is there.
+pub(super) fn get_ready(
+    context: &Context<'_>,
+    options: &Options,
+    work: &Work<'_>,
+    key: &KeyAndCsr,
+) -> Result<(), RecordError> {
+    if options.mode == Mode::Rehearse {
+        return Ok(());
+    }
+    let record = &work.lineage.record;
+    if record.order.is_none() {
+        context.store.save_order_key(work.name(), &key.key_pem)?;
+    }
+    context.store.save_record(work.name(), record)
+}
+
+/// Keeps what it takes to go on with an order after a crash, as soon as its URL is known
 ///
 /// A rehearsal is at another CA, and has none that is kept.
 pub(super) fn keep(
@@ -24,17 +43,59 @@ pub(super) fn keep(
     if options.mode == Mode::Rehearse {
         return Ok(());
     }
-    let tokens = pending.answers().iter().map(|answer| answer.token.clone());
-    context.store.save_order_key(work.name(), &key.key_pem)?;
-    work.lineage.record.order = Some(RunningOrder {
+    let asked = asked(context, options, work);
+    let record = &mut work.lineage.record;
+    let before = record.order.replace(RunningOrder {
         url: pending.url().to_owned(),
         began: context.now(),
-        tokens: tokens.collect(),
+        tokens: Vec::new(),
         tries: 0,
-        asked: asked(context, options, work),
+        asked,
     });
+    if before.is_some() {
+        context.store.save_order_key(work.name(), &key.key_pem)?;
+    }
     let record = &work.lineage.record;
     context.store.save_record(work.name(), record)
+}
+
+/// Keeps the tokens that are about to be published
+pub(super) fn keep_tokens(
+    context: &Context<'_>,
+    options: &Options,
+    work: &mut Work<'_>,
+    pending: &Pending,
+) -> Result<(), RecordError> {
+    let Some(order) = &mut work.lineage.record.order else {
+        return Ok(());
+    };
+    let known = order.tokens.len();
+    for Answer { token, .. } in pending.answers() {
+        if !order.tokens.contains(token) {
+            order.tokens.push(token.clone());
+        }
+    }
+    if order.tokens.len() == known || options.mode == Mode::Rehearse {
+        return Ok(());
+    }
+    let record = &work.lineage.record;
+    context.store.save_record(work.name(), record)
+}
+
+/// An order that was taken up
+pub(super) struct Resumed {
+    pub(super) pending: Pending,
+    pub(super) key: KeyAndCsr,
+    pub(super) patience: Patience,
+}
+
+/// Whether an order is kept that breaks off once more
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// For the next run
+    More,
+    /// It was tried often, and for long
+    Over,
 }
 
 /// Ends the order of a run that was killed after it had put the certificate into the archive
@@ -77,35 +138,66 @@ fn is_of_order(context: &Context<'_>, work: &Work<'_>, generation: u32) -> bool 
 }
 
 /// Takes up the order that was under way when certd was stopped, if it is still what is wanted
+///
+/// One that is issued is tried once more, however old it is: its certificate is counted already.
 pub(super) async fn take_up(
     context: &Context<'_>,
     options: &Options,
     session: &Session,
     work: &mut Work<'_>,
-) -> Result<Option<(Pending, KeyAndCsr)>, AcmeError> {
+) -> Result<Option<Resumed>, OrderError> {
     if options.mode == Mode::Rehearse {
         return Ok(None);
     }
     let Some(mut running) = work.lineage.record.order.clone() else {
         return Ok(None);
     };
-    let resumed = match usable_key(context, options, work, &running) {
-        Some(key) => {
-            // One that leads nowhere must not keep the domain from another.
-            running.tries += 1;
-            work.lineage.record.order = Some(running.clone());
-            save(context, work);
-            let account = running.asked.account.as_deref();
-            let registration = registration(context);
-            let pending = session.resume(&running.url, account, registration).await?;
-            pending.map(|pending| (pending, key))
-        }
-        None => None,
-    };
-    if resumed.is_none() {
+    let Some(key) = usable_key(context, options, work, &running) else {
         forget(context, options, work);
+        return Ok(None);
+    };
+    let is_old = is_old(context, work, &running);
+    let account = running.asked.account.as_deref();
+    let registration = registration(context);
+    let pending = match session.resume(&running.url, account, registration).await {
+        Ok(pending) => pending,
+        // It stays on record until another one is placed: the CA may be down as a whole.
+        Err(_) if is_old => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(mut pending) = pending {
+        // One that leads nowhere must not keep the domain from another.
+        running.tries += 1;
+        let tried = running.tries > MOST_TRIES;
+        let patience = match is_old && tried {
+            true => Patience::Over,
+            false => Patience::More,
+        };
+        let is_over = !pending.is_issued() && (is_old || tried);
+        work.lineage.record.order = Some(running);
+        save(context, work);
+        if !is_over {
+            match pending.prepare().await {
+                Err(error) if error.ends_order() => {}
+                Err(error) => {
+                    return Err(OrderError::Unfinished {
+                        error,
+                        account_url: pending.account_url().to_owned(),
+                        patience,
+                    });
+                }
+                Ok(()) => {
+                    return Ok(Some(Resumed {
+                        pending,
+                        key,
+                        patience,
+                    }));
+                }
+            }
+        }
     }
-    Ok(resumed)
+    forget(context, options, work);
+    Ok(None)
 }
 
 /// The kept key of a running order that is still what is wanted
@@ -115,15 +207,23 @@ fn usable_key(
     work: &Work<'_>,
     running: &RunningOrder,
 ) -> Option<KeyAndCsr> {
-    let age = context.now().duration_since(running.began).abs();
-    if age > OLDEST_ORDER
-        || running.tries >= MOST_TRIES
-        || running.asked != asked(context, options, work)
-    {
+    if running.asked != asked(context, options, work) {
         return None;
     }
     let key_pem = context.store.order_key(work.name())?;
     csr::with_key(&work.names, &key_pem).ok()
+}
+
+/// Whether an order is so old that another is better: short lives leave no time for one that hangs
+fn is_old(context: &Context<'_>, work: &Work<'_>, running: &RunningOrder) -> bool {
+    let left = work
+        .newest
+        .map(|validity| validity.remaining(context.now()));
+    let left = left.filter(|left| *left > SignedDuration::ZERO);
+    let oldest = left.map_or(OLDEST_ORDER, |left| {
+        (left / 4).clamp(SHORT_WAIT, OLDEST_ORDER)
+    });
+    context.now().duration_since(running.began).abs() > oldest
 }
 
 /// Forgets the order that was under way: it is over
@@ -139,7 +239,9 @@ pub(super) fn forget(context: &Context<'_>, options: &Options, work: &mut Work<'
     }
 }
 
-/// Age at which an order is not taken up any more: short lives leave no time for one that hangs
+/// Age at which an order is old
 const OLDEST_ORDER: SignedDuration = SignedDuration::from_hours(24);
+/// The same, where hardly any life is left
+const SHORT_WAIT: SignedDuration = SignedDuration::from_hours(1);
 /// How often an order is taken up
 const MOST_TRIES: u32 = 3;
