@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rustls::crypto::CryptoProvider;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -27,7 +27,7 @@ use crate::run::RunError;
 use crate::store::lock::{Attempt, Lock, LockError};
 use crate::store::{Store, StoreError};
 use crate::systemd;
-use crate::time::display;
+use crate::time::{display, in_words};
 
 pub mod agenda;
 mod log;
@@ -104,6 +104,7 @@ fn claim(store: &Store) -> Result<Lock, DaemonError> {
 /// A pass that runs, and the domains that it is about
 struct Pass {
     is_sweep: bool,
+    retry: Retry,
     domains: BTreeSet<DnsName>,
     ending: Pin<Box<dyn Future<Output = Result<Report, RunError>>>>,
 }
@@ -131,11 +132,13 @@ struct Daemon {
     troubled: BTreeSet<String>,
     /// Whether every domain is to be looked at next
     wants_sweep: bool,
-    /// Whether the next pass deploys what is in a back-off: whoever has it read domains.toml again
+    /// Whether the next sweep deploys what is in a back-off: whoever has it read domains.toml again
     /// has mended something
     retry: Retry,
-    /// Whether a sweep did not come about
-    owes_sweep: bool,
+    /// When a sweep is tried again that did not come about
+    owed: Option<Timestamp>,
+    /// The clocks, when they were looked at last
+    clocks: Clocks,
     /// Passes in a row that did not come about
     put_off: u32,
     /// What was told where the state directory cannot be written
@@ -154,13 +157,14 @@ impl Daemon {
             standing: Standing::Current,
             watch: Watch::start(&settings.config, Patience::USUAL.engine),
             settings,
+            clocks: Clocks::read(setup.clock),
             setup,
             agenda: Agenda::default(),
             sweeps: Sweeps::default(),
             wants_sweep: true,
             troubled: BTreeSet::new(),
             retry: Retry::AfterBackoff,
-            owes_sweep: false,
+            owed: None,
             put_off: 0,
             unkept: Unkept::default(),
             looks: BTreeMap::new(),
@@ -178,6 +182,7 @@ impl Daemon {
         let mut pass: Option<Pass> = None;
         let order = loop {
             // In each turn, so that a clock that was set is noticed whatever else happens.
+            self.follow_the_clock();
             self.keep_a_sweep_planned().await;
             if pass.is_none() {
                 pass = self.next_pass();
@@ -210,7 +215,11 @@ impl Daemon {
     /// The next pass, if its time has come
     fn next_pass(&mut self) -> Option<Pass> {
         let now = self.now();
-        let is_sweep = mem::take(&mut self.wants_sweep);
+        let is_owed = self.owed.is_some_and(|at| at <= now);
+        let is_sweep = mem::take(&mut self.wants_sweep) || is_owed;
+        if is_sweep {
+            self.owed = None;
+        }
         let domains: BTreeSet<DnsName> = match is_sweep {
             true => self
                 .settings
@@ -220,16 +229,17 @@ impl Daemon {
                 .collect(),
             false => self.agenda.due(now).into_iter().collect(),
         };
-        // One that did not come about left every domain due at the same instant.
-        let is_sweep = is_sweep || (!domains.is_empty() && mem::take(&mut self.owes_sweep));
         let heartbeat = match self.standing {
             Standing::Current if is_sweep => Heartbeat::IfWell,
             _ => Heartbeat::Never,
         };
-        let retry = mem::replace(&mut self.retry, Retry::AfterBackoff);
         if domains.is_empty() {
             return None;
         }
+        let retry = match is_sweep {
+            true => mem::replace(&mut self.retry, Retry::AfterBackoff),
+            false => Retry::AfterBackoff,
+        };
         systemd::status(&format!("looking at {}", count(domains.len())));
         let task = Task {
             domains: domains.clone(),
@@ -241,6 +251,7 @@ impl Daemon {
         let work = look(self.setup.clone(), self.settings.clone(), task);
         Some(Pass {
             is_sweep,
+            retry,
             domains,
             ending: Box::pin(work),
         })
@@ -250,7 +261,10 @@ impl Daemon {
     async fn conclude(&mut self, pass: &mut Option<Pass>, result: Result<Report, RunError>) {
         let now = self.now();
         let Some(Pass {
-            domains, is_sweep, ..
+            domains,
+            is_sweep,
+            retry,
+            ..
         }) = pass.take()
         else {
             return;
@@ -264,8 +278,16 @@ impl Daemon {
             Err(error) => {
                 tracing::warn!(error = %chain_of_causes(&error), "the pass is put off");
                 self.put_off = self.put_off.saturating_add(1);
-                self.agenda.postpone(domains, now);
-                self.owes_sweep |= is_sweep;
+                // A sweep is tried again as a whole: only then does it tell whether all is well.
+                if is_sweep {
+                    self.owed = Some(agenda::after_put_off(self.put_off, now));
+                }
+                let due = self.agenda.due(now).into_iter();
+                self.agenda
+                    .postpone(due.filter(|name| domains.contains(name)), now);
+                if retry == Retry::Now {
+                    self.retry = retry;
+                }
             }
         }
         let known: BTreeSet<&DnsName> = self
@@ -279,6 +301,20 @@ impl Daemon {
             self.agenda.bring_forward(name, at.max(now));
         }
         systemd::status(&self.outlook());
+    }
+
+    /// Looks at all domains where the clock was set back: what was noted by it lies too far ahead
+    fn follow_the_clock(&mut self) {
+        let clocks = Clocks::read(self.setup.clock);
+        let back = self.clocks.set_back(clocks);
+        self.clocks = clocks;
+        if back > CLOCK_STEP {
+            let by = in_words(back);
+            tracing::warn!("the clock was set back by {by}: all domains are looked at");
+            self.agenda = Agenda::default();
+            self.looks.clear();
+            self.wants_sweep = true;
+        }
     }
 
     /// Plans a sweep where none is planned, or one by a clock that was ahead
@@ -357,6 +393,7 @@ impl Daemon {
     /// Time until something is to be done, as far as the clock tells
     fn idle_time(&self) -> Duration {
         let next = self.agenda.next().map(|(at, _)| at);
+        let next = next.into_iter().chain(self.owed).min();
         let wait = next.map(|at| at.duration_since(self.now()));
         let wait = wait.map(|wait| Duration::try_from(wait).unwrap_or_default());
         wait.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
@@ -367,7 +404,8 @@ impl Daemon {
         let domains = count(self.settings.config.enabled().count());
         let next = self.agenda.next();
         let next = next.map(|(at, name)| format!("; next look: {name} at {}", display(at)));
-        let sweep = self.sweeps.planned().map(display);
+        let sweep = self.owed.or_else(|| self.sweeps.planned());
+        let sweep = sweep.map(display);
         let sweep = sweep.map(|at| format!("; at all of them: {at}"));
         let standing = match self.standing {
             Standing::Current => "",
@@ -378,6 +416,30 @@ impl Daemon {
             next.unwrap_or_default(),
             sweep.unwrap_or_default()
         )
+    }
+}
+
+/// The wall clock and the one that nobody sets, at the same moment
+#[derive(Clone, Copy, Debug)]
+struct Clocks {
+    wall: Timestamp,
+    steady: time::Instant,
+}
+
+impl Clocks {
+    fn read(clock: fn() -> Timestamp) -> Self {
+        Self {
+            wall: clock(),
+            steady: time::Instant::now(),
+        }
+    }
+
+    /// By how much the wall clock was set back until `later`; less than zero where it went ahead,
+    /// as it does while a host sleeps
+    fn set_back(self, later: Self) -> SignedDuration {
+        let passed = later.steady.saturating_duration_since(self.steady);
+        let expected = self.wall.saturating_add(passed);
+        expected.map_or(SignedDuration::ZERO, |at| at.duration_since(later.wall))
     }
 }
 
@@ -466,7 +528,12 @@ pub enum DaemonError {
 
 /// Time that a pass has to come to its end
 pub const DRAIN: Duration = Duration::from_secs(4);
+/// A clock that is set back by more than this was wrong; less is how clocks are kept right
+const CLOCK_STEP: SignedDuration = SignedDuration::from_mins(1);
 /// How often the wall clock is looked at, at least: a host may sleep, and clocks are set
 ///
 /// A sweep is handed to the scheduler in the last of these that begins before it is due.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests;

@@ -85,9 +85,15 @@ impl Agenda {
     fn try_later(&mut self, name: DnsName, now: Timestamp) {
         let tries = self.entries.get(&name).map_or(0, |entry| entry.tries);
         let tries = tries.saturating_add(1);
-        let at = now.saturating_add(backoff::pause(tries.min(LAST_PAUSE)));
-        self.set(name, at.unwrap_or(Timestamp::MAX), tries);
+        self.set(name, after_put_off(tries, now), tries);
     }
+}
+
+/// When it is tried again what was tried so often in a row, and did not come about
+#[must_use]
+pub fn after_put_off(passes: u32, now: Timestamp) -> Timestamp {
+    let at = now.saturating_add(backoff::pause(passes.min(LAST_PAUSE)));
+    at.unwrap_or(Timestamp::MAX)
 }
 
 /// When a container that starts now is looked at
