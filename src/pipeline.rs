@@ -140,7 +140,7 @@ pub enum Occasion {
 
 impl Occasion {
     /// The command that a run stands for
-    const fn command(self) -> &'static str {
+    pub(crate) const fn command(self) -> &'static str {
         match self {
             Self::ByHand => "obtain",
             Self::Timer => "renew",

@@ -6,12 +6,14 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
 use crate::config::Domain;
-use crate::finding::Explain;
-use crate::pipeline::{Context, Mode, Options, obtain};
-use crate::report::Report;
+use crate::finding::{Explain, Finding};
+use crate::name::DnsName;
+use crate::pipeline::{Context, Mode, Occasion, Options, obtain};
+use crate::report::{DomainReport, Outcome, Report, SCHEMA_VERSION};
 use crate::store::Store;
 use crate::store::files::FileError;
 use crate::store::lock::{Attempt, Lock, LockError};
+use crate::time::Validity;
 
 /// One pass of `obtain` over these domains
 ///
@@ -46,6 +48,60 @@ async fn wait_for_lock(store: &Store) -> Result<Lock, RunError> {
             Attempt::Busy(_) => sleep(LOCK_PAUSE).await,
         }
     }
+}
+
+/// A pass that did not come about, as the failure of all its domains: nobody looks after them
+pub fn put_off(
+    context: &Context<'_>,
+    occasion: Occasion,
+    domains: &[&Domain],
+    error: &RunError,
+) -> Report {
+    let finding = finding(error);
+    let (started, _) = context.started;
+    let domains = domains.iter();
+    let domains = domains.map(|domain| DomainReport {
+        name: domain.name.to_string(),
+        names: domain.names().map(ToString::to_string).collect(),
+        outcome: Outcome::Failed,
+        summary: finding.evidence.clone(),
+        generation: None,
+        fingerprint: None,
+        validity: live(context.store, &domain.name),
+        renewal_at: None,
+        next_at: None,
+        stages: Vec::new(),
+        findings: vec![finding.clone()],
+    });
+    Report {
+        schema_version: SCHEMA_VERSION,
+        command: occasion.command(),
+        started,
+        elapsed: Duration::ZERO,
+        ca_requests: 0,
+        targets: Vec::new(),
+        domains: domains.collect(),
+        orphans: Vec::new(),
+    }
+}
+
+fn finding(error: &RunError) -> Finding {
+    let mut finding = Finding::from_error(error);
+    finding.evidence = format!("no pass comes about: {}", finding.evidence);
+    match error {
+        // That it ends by itself was not true: it has lasted for several passes.
+        RunError::Busy { holder: Some(id) } => finding.with_cure(format!(
+            "see what it does:\n    ps -o pid,etime,args -p {id}"
+        )),
+        _ => finding,
+    }
+}
+
+/// Validity of what is live, if that can be read
+fn live(store: &Store, name: &DnsName) -> Option<Validity> {
+    let number = store.live(name).ok().flatten()?;
+    let generation = store.certificate(name, number).ok()?;
+    Some(generation.chain.leaf().validity)
 }
 
 /// Why a pass did not begin
@@ -87,3 +143,28 @@ impl Explain for RunError {
 /// Time that a second certd waits for the first
 pub const LOCK_WAIT: Duration = Duration::from_secs(10);
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_held_for_long_is_told_with_its_holder() {
+        #[track_caller]
+        fn check(holder: Option<u32>, evidence: &str, cure: &str) {
+            let finding = finding(&RunError::Busy { holder });
+            assert_eq!(finding.evidence, evidence);
+            assert_eq!(finding.cure.as_deref(), Some(cure));
+        }
+        check(
+            Some(12),
+            "no pass comes about: another certd is at work (process 12)",
+            "see what it does:\n    ps -o pid,etime,args -p 12",
+        );
+        check(
+            None,
+            "no pass comes about: another certd is at work",
+            "it ends by itself: try again in a moment",
+        );
+    }
+}

@@ -3,7 +3,7 @@
 use std::io;
 
 use anstream::AutoStream;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::args::{Global, Renew, SkippedCheck};
 use super::error::CliError;
@@ -13,6 +13,7 @@ use crate::config::{Config, Environment};
 use crate::notify::{self, Look, Unkept};
 use crate::pipeline::{Context, Mode, Occasion, Options};
 use crate::report::{Report, text};
+use crate::run::{self, RunError};
 
 pub(super) async fn run(
     global: &Global,
@@ -27,13 +28,36 @@ pub(super) async fn run(
     let options = options(args, &config, now);
     let store = store(&config, options.mode)?;
     let context = Context::new(&config, &store, crypto_provider(), now);
-    let report = pass(global, &context, &options, &enabled(&config)?).await?;
+    let domains = enabled(&config)?;
+    let report = match pass(global, &context, &options, &domains).await {
+        Ok(report) => report,
+        Err(CliError::Run(error)) => {
+            if options.mode != Mode::DryRun && is_trouble(&context, &error) {
+                let report = run::put_off(&context, options.occasion, &domains, &error);
+                tell(global, &context, &report).await;
+            }
+            return Err(error.into());
+        }
+        Err(error) => return Err(error),
+    };
     // A reader of stdout that has gone must not keep an alert back.
     let ended = conclude(global, &report, text::renew);
     if options.mode != Mode::DryRun {
         tell(global, &context, &report).await;
     }
     ended
+}
+
+/// Whether it is a trouble that the run did not come about: not where a command, or the daemon, has
+/// been at work for a moment
+fn is_trouble(context: &Context<'_>, error: &RunError) -> bool {
+    match error {
+        RunError::Busy { .. } => {
+            let since = context.store.locked_since();
+            since.is_some_and(|since| context.now().duration_since(since) > LONGEST_PASS)
+        }
+        RunError::Lock(_) | RunError::Sweep(_) => true,
+    }
 }
 
 /// What the command does, without printing or telling what came of it
@@ -85,3 +109,6 @@ async fn tell(global: &Global, context: &Context<'_>, report: &Report) {
     // When stderr is gone there is nobody left to tell.
     let _ = text::findings(&findings, &mut stderr);
 }
+
+/// Time after which another certd that is still at work hangs
+const LONGEST_PASS: SignedDuration = SignedDuration::from_hours(1);

@@ -44,6 +44,8 @@ fn state(domain: &DomainReport, look: Look) -> Option<State> {
         Outcome::Proven => State::Well,
         Outcome::Unchanged if look == Look::AtWhatIsServed => State::Well,
         Outcome::Unchanged | Outcome::Live => State::Idle,
+        // Where there is no certificate yet the site waits, too.
+        Outcome::Later if domain.validity.is_none() => State::Failing(Event::Failed),
         Outcome::Later => State::Waiting,
         Outcome::Drifted if shows_nothing(&domain.findings) => State::Failing(Event::Failed),
         Outcome::Drifted => State::Failing(Event::WrongCertificate),
@@ -131,6 +133,12 @@ mod tests {
         check(Outcome::Unchanged, AtWhatIsServed, Some(State::Well));
         check(Outcome::Live, AtWhatIsServed, Some(State::Idle));
         check(Outcome::Later, AtWhatIsServed, Some(State::Waiting));
+        let none = DomainReport {
+            validity: None,
+            ..report(Outcome::Later, Vec::new())
+        };
+        let failed = Some(State::Failing(Event::Failed));
+        assert_eq!(state(&none, AtWhatIsDue), failed);
         let wrong = State::Failing(Event::WrongCertificate);
         check(Outcome::Drifted, AtWhatIsServed, Some(wrong));
         let failed = State::Failing(Event::Failed);

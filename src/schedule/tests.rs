@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "a test makes its own files")]
+
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use rustls::crypto::aws_lc_rs;

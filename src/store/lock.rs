@@ -1,9 +1,10 @@
 //! One pass at a time: an advisory lock on a file in the state directory.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use thiserror::Error;
 
 use super::Store;
@@ -42,6 +43,12 @@ impl Store {
     /// As [`Store::try_lock`].
     pub fn try_daemon_lock(&self) -> Result<Attempt, LockError> {
         try_lock(self.daemon_lock_file())
+    }
+
+    /// When the lock was taken that is held, or was held last; `None` where that cannot be told
+    pub fn locked_since(&self) -> Option<Timestamp> {
+        let modified = fs::metadata(self.lock_file()).and_then(|known| known.modified());
+        modified.ok()?.try_into().ok()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Alerts: `[[notify]]` and `heartbeat`, against servers on the loopback.
 
-use std::time::Duration;
+use std::fs::File;
+use std::time::{Duration, SystemTime};
 
 use certd::sandbox::Clock;
 use certd::sandbox::acme::{Call, Limit, Problem};
@@ -243,6 +244,59 @@ fn a_limit_alone_is_not_told_until_time_runs_out() {
         "{text}"
     );
     assert!(text.contains("too many new orders"), "{text}");
+}
+
+#[test]
+fn a_domain_that_waits_for_its_first_certificate_is_told() {
+    let hook = Hook::start();
+    let host = host_with(&Setting::default(), &webhook(&hook.url("/")));
+    let limited = Problem::limited(Limit::Orders, Timestamp::now(), Duration::from_secs(7200));
+    host.ca.fault(Call::NewOrder, Times::Always, limited);
+    for _ in 0..2 {
+        host.certd(&["renew"]).exits(75);
+        assert_eq!(hook.told(), [[format!("failed {SHOP}")]]);
+    }
+    let_pass(&host, 24);
+    host.certd(&["renew"]).exits(75);
+    assert_eq!(hook.told()[1], [format!("still_failing {SHOP}")]);
+    host.ca.behave();
+    host.certd(&["obtain", SHOP, "--force", "--skip-check", "budget"])
+        .exits(0);
+    host.certd(&["renew"]).exits(0);
+    assert_eq!(hook.told()[2], [format!("recovered {SHOP}")]);
+}
+
+#[test]
+fn a_run_of_the_timer_that_does_not_come_about_is_told() {
+    let hook = Hook::start();
+    let host = host(&webhook(&hook.url("/")));
+    host.certd(&["renew"]).exits(0);
+    // A command is at work for a moment, or hangs.
+    let lock = host.place.path("state/lock");
+    let held = File::open(&lock).expect("it was made");
+    held.lock().expect("nobody has it");
+    host.certd(&["renew"]).exits(75);
+    assert!(hook.told().is_empty());
+    let long_ago = SystemTime::now() - Duration::from_secs(3 * 3600);
+    let file = File::options().write(true).open(&lock).unwrap();
+    file.set_modified(long_ago).unwrap();
+    let both = |event: &str| vec![format!("{event} {MESSENGER}"), format!("{event} {SHOP}")];
+    for _ in 0..2 {
+        host.certd(&["renew"]).exits(75);
+        assert_eq!(hook.told(), [both("failed")]);
+    }
+    drop(held);
+    host.certd(&["renew"]).exits(0);
+    assert_eq!(hook.told().last(), Some(&both("recovered")));
+    // One that cannot be taken at all.
+    let_pass(&host, 24);
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::create_dir(&lock).unwrap();
+    host.certd(&["renew", "--dry-run"]).exits(0);
+    host.certd(&["renew"]).exits(1);
+    let told = hook.requests();
+    let entry = &told.last().expect("a message").json()["domains"][0];
+    assert_eq!(entry["code"], "run.lock");
 }
 
 #[test]
