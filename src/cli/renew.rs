@@ -14,6 +14,7 @@ use crate::notify::{self, Look, Unkept};
 use crate::pipeline::{Context, Mode, Occasion, Options};
 use crate::report::{Report, text};
 use crate::run::{self, RunError};
+use crate::schedule::sweeps;
 
 pub(super) async fn run(
     global: &Global,
@@ -90,7 +91,7 @@ fn options(args: &Renew, config: &Config, now: Timestamp) -> Options {
             _ => Mode::Deploy,
         },
         occasion: Occasion::Timer,
-        next: schedule.and_then(|schedule| schedule.next(now)),
+        next: schedule.and_then(|schedule| sweeps::latest(schedule, config.jitter, now)),
         skip: skipped.map(SkippedCheck::check).collect(),
         ..Options::default()
     }

@@ -138,6 +138,12 @@ pub fn after(
     Some(next.saturating_add(jitter.mul_f64(chance)).unwrap_or(next))
 }
 
+/// The latest instant at which the next run can begin: a timer, too, spreads its runs
+#[must_use]
+pub fn latest(schedule: &Schedule, jitter: Duration, now: Timestamp) -> Option<Timestamp> {
+    after(schedule, jitter, 1.0, now)
+}
+
 /// Whether a sweep was planned by a clock that was ahead: the schedule has one sooner
 #[must_use]
 pub fn is_misplaced(
@@ -146,8 +152,7 @@ pub fn is_misplaced(
     jitter: Duration,
     now: Timestamp,
 ) -> bool {
-    let latest = after(schedule, jitter, 1.0, now);
-    latest.is_some_and(|latest| planned > latest)
+    latest(schedule, jitter, now).is_some_and(|latest| planned > latest)
 }
 
 /// Time before a sweep from which on the scheduler runs

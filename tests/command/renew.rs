@@ -126,8 +126,9 @@ fn an_instant_before_the_next_run_is_kept_and_one_after_it_waits() {
     let host = host();
     let config = host.place.read("domains.toml");
     let each = |pattern: &str| {
-        let schedule = format!("{config}\n[renewal]\nschedule = {pattern:?}\ntimezone = \"UTC\"\n");
-        host.place.write("domains.toml", schedule);
+        let renewal = format!("schedule = {pattern:?}\ntimezone = \"UTC\"\njitter = \"0s\"");
+        host.place
+            .write("domains.toml", format!("{config}\n[renewal]\n{renewal}\n"));
     };
     // The window has begun and goes on for ten days.
     suggest(&host, 0, 240);
@@ -139,6 +140,18 @@ fn an_instant_before_the_next_run_is_kept_and_one_after_it_waits() {
     each("0 0 29 2 *");
     host.certd(&["renew"]).exits(0);
     assert_eq!((host.ca.orders(), host.ca.replacements()), (4, 2));
+}
+
+#[test]
+fn the_next_run_may_come_as_late_as_the_timer_delays_it() {
+    let host = host();
+    let config = host.place.read("domains.toml");
+    suggest(&host, 0, 1);
+    let renewal = "schedule = \"* * * * *\"\njitter = \"2h\"";
+    host.place
+        .write("domains.toml", format!("{config}\n[renewal]\n{renewal}\n"));
+    let run = host.certd(&["renew"]).exits(0);
+    assert_eq!(host.ca.orders(), 4, "{run}");
 }
 
 #[test]

@@ -177,6 +177,12 @@ impl World {
         sweeps::after(schedule, jitter, 0.7, self.now()).expect("it comes")
     }
 
+    /// When the next run begins at the latest
+    fn latest_run(&self) -> Option<Timestamp> {
+        let schedule = self.config.schedule.as_ref();
+        schedule.and_then(|schedule| sweeps::latest(schedule, self.config.jitter, self.now()))
+    }
+
     /// When the next pass comes
     fn next_look(&self) -> Timestamp {
         let own = match self.driver {
@@ -197,7 +203,7 @@ impl World {
         };
         let options = Options {
             occasion,
-            next: (self.driver == Driver::Timer).then(|| self.next_run()),
+            next: self.latest_run().filter(|_| self.driver == Driver::Timer),
             ..Options::default()
         };
         let domains: Vec<&Domain> = self.config.domains.iter().collect();
