@@ -137,7 +137,7 @@
 //! says; one instant of a window is chosen at random and kept. A certificate is due when that
 //! instant has come, or when the window has begun and the instant comes before the next run: outside
 //! its window a renewal counts for the CA's limits. No window counts where half of the reserve of
-//! `[renewal] fraction` would be gone, nor for a certificate in the first tenth of its life, 36 hours at most. Without a
+//! `[renewal] fraction` would be gone, nor twice in a row for a certificate in the first tenth of its life, 36 hours at most. Without a
 //! window the reserve decides, with domains spread over six hundredths of it. A renewal names
 //! the certificate that it replaces, and is tried once without where the CA says that one is
 //! replaced already. `renew` touches nothing that is not due.

@@ -169,7 +169,7 @@ fn describe(
     let origin = record.generations.get(&number);
     let renewal = origin.and_then(|origin| origin.renewal.as_ref());
     let fraction = config.renewal_fraction;
-    let moment = due::moment(renewal, &leaf.validity, fraction, name.as_str());
+    let moment = due::moment(record, number, &leaf.validity, fraction, name.as_str());
     status.renewal_at = Some(moment.at());
     status.explanation = renewal.and_then(|renewal| renewal.explanation.clone());
     if let Some(origin) = origin {

@@ -8,7 +8,7 @@ use super::renewal::{self, Moment};
 use super::{Demand, Newest, Subject};
 use crate::chain::{Fingerprint, KeyType};
 use crate::name::DnsName;
-use crate::store::record::Renewal;
+use crate::store::record::Record;
 use crate::time::{Fraction, Validity, display, in_words};
 
 /// Why a certificate is ordered
@@ -123,16 +123,18 @@ fn moment_has_come(
     now: Timestamp,
 ) -> Option<Due> {
     let (name, validity) = (subject.domain.name.as_str(), &newest.validity);
-    let generation = subject.lineage.record.generations.get(&newest.number);
-    let renewal = generation.and_then(|generation| generation.renewal.as_ref());
-    let moment = moment(renewal, validity, demand.fraction, name);
-    if !moment.has_come(now, demand.next) || is_too_young(moment, validity, now) {
+    let record = &subject.lineage.record;
+    let moment = moment(record, newest.number, validity, demand.fraction, name);
+    if !moment.has_come(now, demand.next) {
         return None;
     }
     Some(match moment {
         Moment::Suggested { window, .. } => Due::Suggested {
             until: window.end,
-            explanation: renewal.and_then(|renewal| renewal.explanation.clone()),
+            explanation: record
+                .generations
+                .get(&newest.number)
+                .and_then(|generation| generation.renewal.as_ref()?.explanation.clone()),
         },
         Moment::Lifetime { .. } | Moment::Emergency { .. } => Due::Lifetime {
             left: validity.remaining(now),
@@ -140,20 +142,15 @@ fn moment_has_come(
     })
 }
 
-/// Whether a certificate is so new that its CA's wish for another must wait
+/// When the newest certificate of a domain, with this number and validity, is renewed
 ///
-/// A CA whose windows are always past would get an order with each look, and Let's Encrypt issues
-/// five a week for the same names.
-fn is_too_young(moment: Moment, validity: &Validity, now: Timestamp) -> bool {
-    let tenth = validity.lifetime() / 10;
-    let age = now.duration_since(validity.not_before);
-    matches!(moment, Moment::Suggested { .. }) && age < tenth.min(SignedDuration::from_hours(36))
-}
-
-/// When the certificate of a domain is renewed
+/// One that is young is replaced for its CA's wish at once (the CA may be about to revoke it), but
+/// not again and again: a CA whose windows are always past would get an order with each look, and
+/// Let's Encrypt issues five a week for the same names.
 #[must_use]
 pub fn moment(
-    renewal: Option<&Renewal>,
+    record: &Record,
+    number: u32,
     validity: &Validity,
     fraction: Fraction,
     domain: &str,
@@ -161,8 +158,26 @@ pub fn moment(
     // A number of its own for each domain, and the same on every host.
     let digest = Fingerprint::of(domain.as_bytes()).to_string();
     let seed = u64::from_str_radix(&digest[..16.min(digest.len())], 16).unwrap_or_default();
-    renewal::moment(renewal, validity, fraction, seed)
+    let generation = record.generations.get(&number);
+    let renewal = generation.and_then(|generation| generation.renewal.as_ref());
+    let rests = rests_until(record, number, validity);
+    renewal::moment(renewal, validity, fraction, seed).not_before(rests)
 }
+
+/// The end of a certificate's youth, a tenth of its life or 36 hours, where the one before it was
+/// replaced soon, too
+fn rests_until(record: &Record, number: u32, validity: &Validity) -> Option<Timestamp> {
+    let youth = (validity.lifetime() / 10).min(SignedDuration::from_hours(36));
+    let issued = record.generations.get(&number)?.issued_at;
+    let (_, before) = record.generations.range(..number).next_back()?;
+    let is_crowded = issued.duration_since(before.issued_at) < youth * CROWDED;
+    is_crowded
+        .then(|| validity.not_before.saturating_add(youth).ok())
+        .flatten()
+}
+
+/// Youths within which no second certificate is replaced for its CA's wish alone
+const CROWDED: i32 = 4;
 
 fn key_type(subject: Subject<'_>, newest: Newest<'_>) -> Option<Due> {
     let wanted = subject.domain.key_type;

@@ -89,6 +89,20 @@ impl Moment {
         }
     }
 
+    /// The same, but at this instant at the earliest where it is the CA's wish
+    pub(super) fn not_before(self, rests: Option<Timestamp>) -> Self {
+        match (self, rests) {
+            (Self::Suggested { window, at }, Some(rests)) if at < rests => Self::Suggested {
+                window: Window {
+                    start: window.start.max(rests),
+                    ..window
+                },
+                at: rests,
+            },
+            (moment, _) => moment,
+        }
+    }
+
     /// The first instant at which it can have come, whenever it is looked at next
     pub fn earliest(self) -> Timestamp {
         match self {

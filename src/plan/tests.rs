@@ -283,7 +283,14 @@ fn a_third_of_the_lifetime_left_is_due_and_a_second_earlier_is_not() {
         assert_eq!(reason.as_deref(), expected, "{now}");
     }
     let validity = good().unwrap().chain.leaf().validity;
-    let due = due::moment(None, &validity, Fraction::new(1, 3), "a.test").at();
+    let due = due::moment(
+        &Record::default(),
+        1,
+        &validity,
+        Fraction::new(1, 3),
+        "a.test",
+    )
+    .at();
     // Domains are spread over the two days after it.
     let third = "2027-03-02T00:00:00Z".parse().unwrap();
     assert!(due >= third && due < third + SignedDuration::from_hours(44));
@@ -425,28 +432,39 @@ fn a_refused_order_waits_and_force_does_not() {
 }
 
 #[test]
-fn a_certificate_is_not_replaced_for_a_window_in_its_first_hours() {
+fn a_certificate_is_not_replaced_twice_in_a_row_for_a_window_in_its_first_hours() {
     #[track_caller]
-    fn check(now: &str, is_due: bool) {
+    fn check(before: Option<&str>, now: &str, is_due: bool) {
         let mut lineage = lineage();
         let past = Window {
             start: "2026-01-01T00:00:00Z".parse().unwrap(),
             end: "2026-01-02T00:00:00Z".parse().unwrap(),
         };
-        let generation = lineage.record.generations.get_mut(&2).unwrap();
-        generation.renewal = Some(Renewal {
+        let generations = &mut lineage.record.generations;
+        let newest = generations.get_mut(&2).unwrap();
+        newest.renewal = Some(Renewal {
             window: Some(past),
             instant: Some(past.start),
             ..Renewal::default()
         });
+        if let Some(before) = before {
+            let issued_at = before.parse().unwrap();
+            let before = GenerationRecord {
+                issued_at,
+                ..newest.clone()
+            };
+            generations.insert(1, before);
+        }
         let plan = planned(&domain(), &lineage, Some(&good()), demand(), now);
-        assert_eq!(
-            matches!(plan, Plan::Order { .. }),
-            is_due,
-            "{now}: {plan:?}"
-        );
+        let ordered = matches!(plan, Plan::Order { .. });
+        assert_eq!(ordered, is_due, "{before:?} {now}: {plan:?}");
     }
-    check("2027-01-01T12:00:00Z", false);
-    check("2027-01-02T11:59:59Z", false);
-    check("2027-01-02T12:00:00Z", true);
+    // It may be about to be revoked.
+    check(None, "2027-01-01T00:00:01Z", true);
+    check(Some("2026-11-01T00:00:00Z"), "2027-01-01T00:00:01Z", true);
+    // The CA asks again and again.
+    let soon = Some("2026-12-31T00:00:00Z");
+    check(soon, "2027-01-01T12:00:00Z", false);
+    check(soon, "2027-01-02T11:59:59Z", false);
+    check(soon, "2027-01-02T12:00:00Z", true);
 }

@@ -298,12 +298,10 @@ pub(super) fn plan_in_words(plan: &Plan) -> String {
 
 /// When a generation will be due
 pub(super) fn renewal_time(context: &Context<'_>, work: &Work<'_>, ready: &Ready) -> Timestamp {
-    let generations = &work.lineage.record.generations;
-    let renewal = generations.get(&ready.generation);
-    let renewal = renewal.and_then(|generation| generation.renewal.as_ref());
+    let (record, number) = (&work.lineage.record, ready.generation);
     let fraction = context.config.renewal_fraction;
     let validity = &ready.leaf.validity;
-    due::moment(renewal, validity, fraction, work.name().as_str()).at()
+    due::moment(record, number, validity, fraction, work.name().as_str()).at()
 }
 
 /// The same, shown; empty without a generation

@@ -169,7 +169,9 @@ impl Member {
     pub(super) fn moment(&self, fraction: Fraction) -> Option<Moment> {
         let held = self.held()?;
         let name = self.actor.domain.name.as_str();
-        Some(due::moment(self.renewal(), &held.validity, fraction, name))
+        let record = &self.actor.lineage.record;
+        let (number, validity) = (held.number, &held.validity);
+        Some(due::moment(record, number, validity, fraction, name))
     }
 
     /// The window that the CA suggested for its certificate
