@@ -15,7 +15,7 @@ use super::transport::Transport;
 use super::{Registered, Session, repeat};
 use crate::config::{Eab, Terms};
 use crate::store::Store;
-use crate::store::account::StoredAccount;
+use crate::store::account::{AccountError, StoredAccount};
 use crate::store::files;
 
 /// What a new account is registered with
@@ -44,9 +44,17 @@ impl Session {
             Registered::Failed(error) => return Err(AcmeError::Registration(Arc::clone(error))),
             Registered::NotYet => {}
         }
-        let stored = registration
-            .store
-            .account(&self.name, &self.issuer.directory)?;
+        let store = registration.store;
+        let stored = match store.account(&self.name, &self.issuer.directory) {
+            // Whatever it was, the CA has others, and a certificate must not end for it.
+            Err(error @ AccountError::Damaged { .. }) => {
+                let aside = store.set_aside_account(&self.name)?;
+                let aside = aside.display();
+                tracing::warn!(%error, %aside, "set aside: another account is registered");
+                None
+            }
+            stored => stored?,
+        };
         let account = match stored {
             Some(account) => Ok(account),
             None => self.register(registration).await,

@@ -65,8 +65,11 @@ impl Explain for AcmeError {
                 "run certd as the owner of {}, or as root",
                 path.display()
             )),
-            Self::Account(AccountError::Unreadable { path, .. }) => Some(format!(
-                "put {} back from a backup, or move it away to register anew",
+            Self::Account(AccountError::Unreadable { path, .. }) => {
+                Some(format!("see what is wrong with {}", path.display()))
+            }
+            Self::Account(AccountError::Damaged { path, .. }) => Some(format!(
+                "put {} back from a backup, or let the next order register anew",
                 path.display()
             )),
             Self::Account(AccountError::File(error)) => error.cure(),

@@ -41,7 +41,7 @@ const fn bad(code: &'static str, meaning: &'static str, cure: &'static str) -> C
 // One line for each: a table that is broken into lines of arguments cannot be read as one.
 #[rustfmt::skip]
 pub const CODES: &[Code] = &[
-    bad("acme.account", "the account's file cannot be used", "put it back from a backup, or move it away to register anew"),
+    bad("acme.account", "the account's file cannot be used", "put it back from a backup, or let the next order register anew"),
     bad("acme.csr", "the key or the signing request could not be made", "run again with `-v`; report it if it stays"),
     bad("acme.deadline", "the CA did not finish in time", "run certd again later"),
     bad("acme.directory", "what answers is no ACME directory", "set `directory` to the URL that the CA documents"),
@@ -233,7 +233,7 @@ pub const CODES: &[Code] = &[
     bad("store.key_group", "`key_group` is no group of this host", "set it to one, or to a number"),
     bad("store.not_writable", "a file cannot be written", "run certd as the owner of its directory, or as root"),
     bad("store.prune", "an old generation cannot be removed", "run certd as the owner of `storage`, or as root"),
-    bad("store.record", "the record of a domain cannot be used", "run certd as the owner of `state`; move a damaged record away"),
+    bad("store.record", "the record of a domain cannot be used", "run certd as the owner of `state`; a damaged record is set aside by the next order or deployment"),
     bad("store.state_forbidden", "the state directory may not be read", "run certd as root to see proofs and last results"),
     bad("store.state_not_writable", "the state directory is not writable", "run certd as its owner, or as root"),
     bad("store.storage_missing", "the storage does not exist or cannot be read", "create the directory that nginx mounts"),

@@ -36,8 +36,8 @@ impl Store {
     /// The account at an issuer, if one is stored for this directory URL
     ///
     /// # Errors
-    /// [`AccountError::Unreadable`] for a file that is there and cannot be understood: it holds a
-    /// key, so it is never overwritten in silence.
+    /// [`AccountError::Damaged`] for a file that is there and cannot be understood: it may hold a
+    /// key, so it is never overwritten.
     pub fn account(
         &self,
         issuer: &str,
@@ -58,7 +58,7 @@ impl Store {
             }
         };
         let account: StoredAccount = serde_json::from_slice(&text).map_err(|error| {
-            AccountError::Unreadable {
+            AccountError::Damaged {
                 path,
                 // serde's words may quote the file, which holds a key: only the place is kept.
                 reason: format!(
@@ -87,6 +87,14 @@ impl Store {
         Ok(files::write(&path, &to_json(account)?, Access::Owner)?)
     }
 
+    /// Puts a damaged account out of the way, so that another can be registered; gives where it is
+    ///
+    /// # Errors
+    /// [`AccountError::File`]; it is where it was.
+    pub fn set_aside_account(&self, issuer: &str) -> Result<PathBuf, AccountError> {
+        Ok(files::set_aside(&self.account_file(issuer))?)
+    }
+
     fn any_account(&self, issuer: &str) -> Result<Option<StoredAccount>, io::Error> {
         let text = fs::read(self.account_file(issuer))?;
         Ok(serde_json::from_slice(&text).ok())
@@ -106,9 +114,17 @@ pub enum AccountError {
         /// The file
         path: PathBuf,
     },
-    /// The file is there and cannot be understood
+    /// The file is there and cannot be read
     #[error("cannot read the account {}: {reason}", path.display())]
     Unreadable {
+        /// The file
+        path: PathBuf,
+        /// Why
+        reason: String,
+    },
+    /// The file cannot be understood
+    #[error("the account {} is damaged: {reason}", path.display())]
+    Damaged {
         /// The file
         path: PathBuf,
         /// What is wrong, without a byte of the key

@@ -142,6 +142,23 @@ pub fn point(link: &Path, target: &Path) -> Result<(), FileError> {
     sync_directory(parent(link)).map_err(failed)
 }
 
+/// Puts a file that makes no sense out of the way, in place of one that was put there before
+///
+/// Gives where it is.
+///
+/// # Errors
+/// [`FileError`]; the file is where it was.
+pub fn set_aside(path: &Path) -> Result<PathBuf, FileError> {
+    let failed = |source| FileError::new("set aside", path, source);
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".damaged");
+    let aside = PathBuf::from(aside);
+    rename(path, &aside).map_err(failed)?;
+    step("set aside", path).map_err(failed)?;
+    sync_directory(parent(path)).map_err(failed)?;
+    Ok(aside)
+}
+
 /// Removes what an interrupted run left unfinished in a directory
 ///
 /// What another process holds is its own: `certd check` takes no lock.

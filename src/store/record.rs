@@ -256,6 +256,14 @@ impl Store {
         }
     }
 
+    /// Puts a damaged record out of the way; gives where it is
+    ///
+    /// # Errors
+    /// [`RecordError::File`]; it is where it was.
+    pub fn set_aside_record(&self, name: &DnsName) -> Result<PathBuf, RecordError> {
+        Ok(files::set_aside(&self.record_file(name))?)
+    }
+
     /// Keeps a record
     ///
     /// # Errors

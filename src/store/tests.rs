@@ -447,7 +447,7 @@ fn no_error_and_no_debug_output_holds_an_accounts_key() {
     )
     .unwrap();
     let error = place.store.account("ca", "x").unwrap_err();
-    assert!(matches!(error, AccountError::Unreadable { .. }));
+    assert!(matches!(error, AccountError::Damaged { .. }));
     assert!(
         !format!("{error} {error:?}").contains("c2VjcmV0"),
         "{error:?}"

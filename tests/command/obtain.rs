@@ -5,8 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use crate::support::{
-    Authority, Behaviour, CLOSED, Ca, Engine, Executed, Leaf, Place, Run, Server, Wish, codes,
-    finding, over_80_columns, tls_config,
+    Authority, Behaviour, CLOSED, Ca, Engine, Executed, Host, Leaf, Place, Run, Server, Setting,
+    Wish, codes, finding, over_80_columns, tls_config,
 };
 
 const NAME: &str = "shop.rare-books.test";
@@ -172,38 +172,56 @@ fn a_live_link_that_is_not_certds_is_left_as_it_is() {
 }
 
 #[test]
-fn a_damaged_record_stops_its_domain_and_stays_as_it_is() {
-    for record in ["", "{\"version\": 1, ", "\"text\"", "{\"version\": 2}"] {
-        let (ca, directory) = counted_ca();
-        let place = Place::with(&config(&directory, &domain("")));
-        let file = format!("state/domains/{NAME}.json");
-        place.write(&file, record);
-        let run = place.run(&["obtain", NAME, "--no-deploy"]).exits(1);
-        assert!(run.stdout.contains("store.record"), "{run}");
-        assert!(run.stdout.contains("move the file away"), "{run}");
-        assert_eq!(place.read(&file), record);
-        assert_eq!(ca.connections(), 0);
+fn a_record_of_a_later_certd_stops_its_domain_and_stays_as_it_is() {
+    let (ca, directory) = counted_ca();
+    let place = Place::with(&config(&directory, &domain("")));
+    let (file, record) = (format!("state/domains/{NAME}.json"), "{\"version\": 2}");
+    place.write(&file, record);
+    let run = place.run(&["obtain", NAME, "--no-deploy"]).exits(1);
+    assert!(run.stdout.contains("store.record"), "{run}");
+    assert_eq!(place.read(&file), record);
+    assert_eq!(ca.connections(), 0);
+}
+
+#[test]
+fn a_damaged_record_is_set_aside_and_costs_no_order() {
+    for record in ["", "{\"version\": 1, ", "\"text\""] {
+        let host = Host::new(&Setting::default());
+        host.obtain(&[]).exits(0);
+        let file = "state/domains/rare-books.test.json";
+        host.place.write(file, record);
+        for reading in [&["status"][..], &["renew", "--dry-run"], &["check"]] {
+            host.certd(reading);
+            assert_eq!(host.place.read(file), record, "{reading:?}");
+        }
+        let run = host.certd(&["renew"]).exits(0);
+        assert!(run.stdout.contains("it is set aside as"), "{run}");
+        assert_eq!(host.place.read(&format!("{file}.damaged")), record);
+        assert_eq!(host.ca.orders(), 1, "{run}");
+        let again = host.certd(&["renew"]).exits(0);
+        assert!(again.stdout.contains("1 unchanged"), "{again}");
     }
 }
 
 #[test]
-fn a_damaged_account_is_never_overwritten_nor_shown() {
+fn a_damaged_account_is_set_aside_and_neither_overwritten_nor_shown() {
     for account in [
         "",
         "{\"directory\": ",
         "{\"directory\": \"x\", \"url\": 7, \"key\": \"c2VjcmV0\"}",
         "c2VjcmV0",
     ] {
-        let place = Place::new();
-        let ca = Ca::start(&place, |_| None);
-        place.write("domains.toml", config(&ca.directory(), &domain("")));
-        place.write("state/accounts/test.json", account);
-        let run = place.run(&["obtain", NAME, "--no-deploy"]).exits(1);
-        assert!(run.stdout.contains("acme.account"), "{run}");
-        assert!(run.stdout.contains("accounts/test.json"), "{run}");
-        assert!(!run.stdout.contains("c2VjcmV0"), "{run}");
-        assert_eq!(place.read("state/accounts/test.json"), account);
-        assert_eq!(ca.requests(), ["GET /directory"]);
+        let host = Host::new(&Setting::default());
+        let file = "state/accounts/test.json";
+        host.place.write(file, account);
+        let check = host.certd(&["check"]);
+        assert!(check.stdout.contains("accounts/test.json"), "{check}");
+        assert_eq!(host.place.read(file), account);
+        let run = host.obtain(&["-v"]).exits(0);
+        assert!(run.stderr.contains("test.json.damaged"), "{run}");
+        assert!(!run.to_string().contains("c2VjcmV0"), "{run}");
+        assert_eq!(host.place.read(&format!("{file}.damaged")), account);
+        assert_eq!(host.ca.accounts(), 1);
     }
 }
 
@@ -472,7 +490,7 @@ fn a_domain_that_fails_stops_no_other() {
                  [[domain]]\nname = \"foreign.test\"\nconnect = \"{CLOSED}\"\n"
             ),
     );
-    place.write("state/domains/damaged.test.json", "{");
+    place.write("state/domains/damaged.test.json", "{\"version\": 2}");
     place.write("storage/live/foreign.test/fullchain.pem", "precious");
     let docker = Engine::start(&place, Behaviour::healthy(&place));
     let report = place

@@ -11,8 +11,8 @@ use crate::name::DnsName;
 use crate::pipeline::{Context, Mode, Occasion, Options, Previous, Ready, Retry, Work};
 use crate::plan::{self, Demand, Due, Goal, Newest, Plan, Subject, backoff, due};
 use crate::report::{Outcome, Stage};
-use crate::store::lineage::{Generation, GenerationError, Lineage};
-use crate::store::record::{Failures, Record};
+use crate::store::lineage::{Generation, GenerationError, Lineage, LineageError};
+use crate::store::record::{Failures, Record, RecordError};
 use crate::time::{display, display_date};
 
 /// What there is of a domain, and what is to be done for it
@@ -21,7 +21,7 @@ pub(super) fn take_stock<'c>(
     options: &Options,
     domain: &'c Domain,
 ) -> Work<'c> {
-    let lineage = context.store.lineage(&domain.name);
+    let (lineage, set_aside) = lineage(context, options, &domain.name);
     let mut work = Work {
         domain,
         names: domain.names().cloned().collect(),
@@ -35,7 +35,7 @@ pub(super) fn take_stock<'c>(
         ready: None,
         end: None,
         stages: Vec::new(),
-        findings: Vec::new(),
+        findings: set_aside.into_iter().collect(),
         is_known: false,
         is_waiting: false,
         confirmed: None,
@@ -72,6 +72,38 @@ pub(super) fn take_stock<'c>(
     forget_failures(context, options, &mut work);
     apply_plan(context, options, &mut work, begun, newest);
     work
+}
+
+/// The lineage of a domain; a record that makes no sense is set aside, and told as that
+///
+/// Certificates and keys are files of their own: what is lost is when they were proven, and which
+/// orders failed.
+fn lineage(
+    context: &Context<'_>,
+    options: &Options,
+    name: &DnsName,
+) -> (Result<Lineage, LineageError>, Option<Finding>) {
+    let store = context.store;
+    let error = match store.lineage(name) {
+        Err(LineageError::Record(error @ RecordError::Damaged { .. }))
+            if matches!(options.mode, Mode::Deploy | Mode::NoDeploy) =>
+        {
+            error
+        }
+        lineage => return (lineage, None),
+    };
+    match store.set_aside_record(name) {
+        Ok(aside) => {
+            let evidence = format!(
+                "{}; it is set aside as {}, and the newest certificate is proven anew",
+                chain_of_causes(&error),
+                aside.display()
+            );
+            let told = Finding::warning("store.record", evidence);
+            (store.lineage(name), Some(told))
+        }
+        Err(error) => (Err(error.into()), None),
+    }
 }
 
 /// Forgets orders that failed where none is due any more: the next one begins anew
