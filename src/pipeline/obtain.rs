@@ -4,6 +4,7 @@
 //! all its domains are made live, tested together, reloaded once, and proven name by name.
 
 use std::collections::HashSet;
+use std::thread;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -54,10 +55,7 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
         }
         _ => 0,
     };
-    let mut works: Vec<Work<'_>> = domains
-        .iter()
-        .map(|domain| take_stock(context, options, domain))
-        .collect();
+    let mut works = take_stock_of_all(context, options, domains);
     let mut targets = match options.mode {
         Mode::Deploy | Mode::Rehearse => target::find(context, &mut works).await,
         Mode::NoDeploy | Mode::DryRun | Mode::Check => Vec::new(),
@@ -107,6 +105,40 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
         },
     }
 }
+
+/// What there is of each domain, in their order: read by as many threads as there are processors,
+/// where that is worth it
+fn take_stock_of_all<'c>(
+    context: &Context<'c>,
+    options: &Options,
+    domains: &[&'c Domain],
+) -> Vec<Work<'c>> {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let share = domains.len().div_ceil(threads).max(LEAST_SHARE);
+    let take = |share: &[&'c Domain]| -> Vec<Work<'c>> {
+        let share = share.iter();
+        share
+            .map(|domain| take_stock(context, options, domain))
+            .collect()
+    };
+    if domains.len() <= share {
+        return take(domains);
+    }
+    thread::scope(|scope| {
+        let begun: Vec<_> = domains
+            .chunks(share)
+            .map(|share| scope.spawn(move || take(share)))
+            .collect();
+        let works = begun.into_iter().map(|thread| match thread.join() {
+            Ok(works) => works,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        works.flatten().collect()
+    })
+}
+
+/// Domains for which a thread of its own is worth it
+const LEAST_SHARE: usize = 64;
 
 /// Lineages whose domain is no longer in the configuration
 fn orphans(context: &Context<'_>) -> Vec<String> {

@@ -43,6 +43,7 @@ fn generation(names: &[&str], key: &KeyPair) -> Result<Generation, GenerationErr
     Ok(Generation {
         number: 2,
         chain: Chain::from_pem(pem.as_bytes())?,
+        damaged: Vec::new(),
     })
 }
 

@@ -40,6 +40,8 @@ pub struct Generation {
     pub number: u32,
     /// The chain in `fullchain.pem`
     pub chain: Chain,
+    /// Files that do not hold the parts of it that they should
+    pub damaged: Vec<&'static str>,
 }
 
 /// A certificate that the CA issued, checked and ready for the archive
@@ -130,22 +132,43 @@ impl Store {
         }
     }
 
-    /// Reads a generation and checks that its key belongs to its certificate
+    /// Reads a generation, and checks that its files belong together
     ///
     /// # Errors
     /// [`GenerationError`] for missing, damaged or mismatched files.
     pub fn generation(&self, name: &DnsName, number: u32) -> Result<Generation, GenerationError> {
-        let generation = self.certificate(name, number)?;
-        let key_file = self.archive(name).join(number.to_string()).join(PRIVKEY);
-        let key = fs::read(&key_file).map_err(|source| GenerationError::Read {
-            path: key_file,
-            source,
-        })?;
-        let key = zeroize::Zeroizing::new(key);
-        if chain::public_key_of(&key)? != generation.chain.leaf().public_key {
+        let directory = self.archive(name).join(number.to_string());
+        let pem = read(directory.join(FULLCHAIN))?;
+        let chain = Chain::from_pem(&pem)?;
+        let key = zeroize::Zeroizing::new(read(directory.join(PRIVKEY))?);
+        if chain::public_key_of(&key)? != chain.leaf().public_key {
             return Err(GenerationError::Mismatch);
         }
-        Ok(generation)
+        let is_damaged = |(file, part): &(&str, &[u8])| {
+            !fs::read(directory.join(file)).is_ok_and(|found| found == *part)
+        };
+        let damaged = parts(&pem).into_iter().filter(is_damaged);
+        Ok(Generation {
+            number,
+            damaged: damaged.map(|(file, _)| file).collect(),
+            chain,
+        })
+    }
+
+    /// Writes the files of a generation again that hold parts of its chain
+    ///
+    /// # Errors
+    /// [`LineageError`] for the file that cannot be read or written.
+    pub fn mend(&self, name: &DnsName, generation: &Generation) -> Result<(), LineageError> {
+        let directory = self.archive(name).join(generation.number.to_string());
+        let whole = directory.join(FULLCHAIN);
+        let pem = fs::read(&whole).map_err(|error| LineageError::read(&whole, error))?;
+        for (file, part) in parts(&pem) {
+            if generation.damaged.contains(&file) {
+                files::write(&directory.join(file), part, Access::Everyone)?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads a generation's chain alone, for those who may not read keys
@@ -153,11 +176,11 @@ impl Store {
     /// # Errors
     /// [`GenerationError`] for missing or damaged files.
     pub fn certificate(&self, name: &DnsName, number: u32) -> Result<Generation, GenerationError> {
-        let path = self.archive(name).join(number.to_string()).join(FULLCHAIN);
-        let pem = fs::read(&path).map_err(|source| GenerationError::Read { path, source })?;
+        let pem = read(self.archive(name).join(number.to_string()).join(FULLCHAIN))?;
         Ok(Generation {
             number,
             chain: Chain::from_pem(&pem)?,
+            damaged: Vec::new(),
         })
     }
 
@@ -169,14 +192,14 @@ impl Store {
         let number = lineage.newest().unwrap_or(0) + 1;
         let archive = self.archive(&lineage.name);
         files::create_directory(&archive, Entry::Everyone)?;
-        let (leaf, above) = split_chain(&issued.chain_pem);
+        let [leaf, above] = parts(issued.chain_pem.as_bytes());
         files::create_complete(
             &archive.join(number.to_string()),
             &[
                 (PRIVKEY, issued.key_pem.as_bytes(), self.key_access),
                 (FULLCHAIN, issued.chain_pem.as_bytes(), Access::Everyone),
-                (CERT, leaf.as_bytes(), Access::Everyone),
-                (CHAIN, above.as_bytes(), Access::Everyone),
+                (leaf.0, leaf.1, Access::Everyone),
+                (above.0, above.1, Access::Everyone),
             ],
         )?;
         Ok(number)
@@ -265,17 +288,19 @@ fn live_target(name: &DnsName, number: &str) -> PathBuf {
         .join(number)
 }
 
-/// The first certificate of a PEM chain and the rest, each byte as sent
-fn split_chain(pem: &str) -> (&str, &str) {
-    match pem.find(PEM_END) {
-        Some(at) => {
-            let end = at + PEM_END.len();
-            let rest = &pem[end..];
-            let line = rest.find('\n').map_or(rest.len(), |newline| newline + 1);
-            pem.split_at(end + line)
-        }
-        None => (pem, ""),
-    }
+fn read(path: PathBuf) -> Result<Vec<u8>, GenerationError> {
+    fs::read(&path).map_err(|source| GenerationError::Read { path, source })
+}
+
+/// The first certificate of a PEM chain and the rest, each byte as sent, with the files for them
+fn parts(pem: &[u8]) -> [(&'static str, &[u8]); 2] {
+    let end = pem
+        .windows(PEM_END.len())
+        .position(|window| window == PEM_END)
+        .map_or(pem.len(), |at| at + PEM_END.len());
+    let line = pem[end..].iter().position(|byte| *byte == b'\n');
+    let (leaf, above) = pem.split_at(line.map_or(pem.len(), |newline| end + newline + 1));
+    [(CERT, leaf), (CHAIN, above)]
 }
 
 /// Why a lineage cannot be read or changed
@@ -387,7 +412,7 @@ const CERT: &str = "cert.pem";
 const CHAIN: &str = "chain.pem";
 const FULLCHAIN: &str = "fullchain.pem";
 const PRIVKEY: &str = "privkey.pem";
-const PEM_END: &str = "-----END CERTIFICATE-----";
+const PEM_END: &[u8] = b"-----END CERTIFICATE-----";
 const KEPT: usize = 5;
 /// The storage that is offered where another program's lineage is in the way
 const OFFERED: &str = "/etc/certd/certificates";

@@ -389,7 +389,7 @@ fn an_issued_generation_is_deployed_and_proven_without_an_order() {
     assert_eq!(status["lineages"][0]["state"], "proven");
     // No probe is left behind.
     assert_eq!(place.tree("webroot").len(), 1);
-    assert_eq!(place.tree("storage/archive").len(), 8);
+    assert_eq!(place.tree("storage/archive").len(), 12);
 }
 
 #[test]

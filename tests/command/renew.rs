@@ -248,3 +248,28 @@ fn a_dry_run_says_when_each_is_renewed() {
     assert_eq!(run.stdout.matches("renewed at 20").count(), 2, "{run}");
     assert_eq!(host.ca.requests().len(), requests);
 }
+
+#[test]
+fn parts_of_a_chain_that_are_missing_or_damaged_are_written_again() {
+    let host = host();
+    let file = |name: &str| format!("storage/live/{SHOP}/{name}");
+    let (cert, chain) = (
+        host.place.read(&file("cert.pem")),
+        host.place.read(&file("chain.pem")),
+    );
+    host.place.write(&file("cert.pem"), "junk");
+    std::fs::remove_file(host.place.path(&file("chain.pem"))).unwrap();
+    let dry = host.certd(&["renew", "--dry-run"]).exits(0);
+    assert!(!dry.stdout.contains("written again"), "{dry}");
+    let run = host.certd(&["renew"]).exits(0);
+    assert!(
+        run.stdout
+            .contains("cert.pem and chain.pem of generation 1"),
+        "{run}"
+    );
+    assert_eq!(host.place.read(&file("cert.pem")), cert);
+    assert_eq!(host.place.read(&file("chain.pem")), chain);
+    assert_eq!(host.ca.orders(), 2);
+    let again = host.certd(&["renew"]).exits(0);
+    assert!(!again.stdout.contains("written again"), "{again}");
+}

@@ -421,6 +421,7 @@ async fn accept(
             let generation = crate::store::lineage::Generation {
                 number: generation,
                 chain,
+                damaged: Vec::new(),
             };
             work.done(
                 Stage::Install,

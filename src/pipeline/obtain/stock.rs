@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{order, resume};
 use crate::config::Domain;
-use crate::finding::{Finding, chain_of_causes};
+use crate::finding::{Finding, Severity, chain_of_causes};
 use crate::name::DnsName;
 use crate::pipeline::{Context, Mode, Occasion, Options, Previous, Ready, Retry, Work};
 use crate::plan::{self, Demand, Due, Goal, Newest, Plan, Subject, backoff, due};
@@ -59,6 +59,11 @@ pub(super) fn take_stock<'c>(
         .lineage
         .newest()
         .map(|number| context.store.generation(&domain.name, number));
+    if let Some(Ok(newest)) = &newest
+        && matches!(options.mode, Mode::Deploy | Mode::NoDeploy)
+    {
+        work.findings.extend(mend(context, &domain.name, newest));
+    }
     work.newest = match &newest {
         Some(Ok(newest)) => Some(newest.chain.leaf().validity),
         _ => None,
@@ -72,6 +77,23 @@ pub(super) fn take_stock<'c>(
     forget_failures(context, options, &mut work);
     apply_plan(context, options, &mut work, begun, newest);
     work
+}
+
+/// Writes files of a generation again that are missing or damaged, where its chain tells what
+/// belongs into them
+fn mend(context: &Context<'_>, name: &DnsName, generation: &Generation) -> Option<Finding> {
+    if generation.damaged.is_empty() {
+        return None;
+    }
+    let files = generation.damaged.join(" and ");
+    let number = generation.number;
+    Some(match context.store.mend(name, generation) {
+        Ok(()) => Finding::warning(
+            "store.mended",
+            format!("{files} of generation {number} did not fit its fullchain.pem: written again"),
+        ),
+        Err(error) => Finding::from_error(&error).at_most(Severity::Warning),
+    })
 }
 
 /// The lineage of a domain; a record that makes no sense is set aside, and told as that

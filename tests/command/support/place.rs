@@ -66,7 +66,12 @@ impl Place {
     /// Puts a generation into the archive, as certd lays it out
     pub(crate) fn archive(&self, name: &str, generation: u32, leaf: &Leaf) {
         let directory = format!("storage/archive/{name}/{generation}");
-        self.write(&format!("{directory}/fullchain.pem"), leaf.chain_pem());
+        let chain = leaf.chain_pem();
+        let end = "-----END CERTIFICATE-----\n";
+        let first = chain.find(end).expect("a certificate") + end.len();
+        self.write(&format!("{directory}/fullchain.pem"), &chain);
+        self.write(&format!("{directory}/cert.pem"), &chain[..first]);
+        self.write(&format!("{directory}/chain.pem"), &chain[first..]);
         self.write(&format!("{directory}/privkey.pem"), leaf.key_pem());
     }
 
