@@ -342,12 +342,10 @@ impl Serialize for Fingerprint {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| char::from(DIGITS[usize::from(value & 15)]);
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, *byte].map(digit));
+    digits.collect()
 }
 
 /// Kind and size of a certificate's key

@@ -439,6 +439,9 @@ impl<'s> Case<'s> {
         assert!(newest["proven_at"].is_string(), "{story}: {newest}");
         assert_eq!(newest["issuer"], "test", "{story}");
         assert!(newest["account"].is_string(), "{story}: {newest}");
+        let installed = newest["fingerprint"].as_str().expect("a fingerprint");
+        let is_it = |new: &Fingerprint| new.to_string() == installed;
+        assert!(new.iter().any(is_it), "{story}: {newest}");
         assert_eq!(record["order"], Value::Null, "{story}");
         for failures in ["order_failures", "deploy_failures"] {
             assert_eq!(record[failures]["count"], 0, "{story}: {record:#}");

@@ -82,6 +82,7 @@ mod tests {
             profile: None,
             issued_at: at("01T00:00:00"),
             proven_at: None,
+            fingerprint: None,
             renewal: Some(Renewal {
                 next_look: at(look),
                 ..Renewal::default()

@@ -60,6 +60,7 @@ fn lineage() -> Lineage {
         profile: None,
         issued_at: "2027-01-01T00:00:00Z".parse().unwrap(),
         proven_at: Some("2027-01-01T00:00:00Z".parse().unwrap()),
+        fingerprint: None,
         renewal: None,
     };
     record.generations.insert(2, generation);

@@ -59,6 +59,9 @@ pub struct GenerationRecord {
     /// When every target was last seen to serve it for every name
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven_at: Option<Timestamp>,
+    /// SHA-256 of the certificate that was installed, in hexadecimal digits; `None` as above
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
     /// When its CA would have it renewed; `None` where the CA was not asked yet
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewal: Option<Renewal>,
@@ -73,6 +76,7 @@ impl GenerationRecord {
             profile: None,
             issued_at: now,
             proven_at: None,
+            fingerprint: None,
             renewal: None,
         }
     }

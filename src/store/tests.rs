@@ -79,6 +79,7 @@ fn proven() -> GenerationRecord {
         profile: None,
         issued_at: "2027-01-01T00:00:00Z".parse().unwrap(),
         proven_at: Some("2027-01-01T00:00:01Z".parse().unwrap()),
+        fingerprint: None,
         renewal: None,
     }
 }

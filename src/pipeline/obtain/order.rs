@@ -17,6 +17,7 @@ use crate::acme::order::Wish;
 use crate::acme::problem::Consequence;
 use crate::acme::reply::RetryAfter;
 use crate::acme::{AcmeError, Session};
+use crate::chain::Fingerprint;
 use crate::challenge::{ChallengeError, Published};
 use crate::config::defaults;
 use crate::finding::{Explain, Finding, Severity, chain_of_causes};
@@ -415,7 +416,8 @@ async fn accept(
         );
         return work.end(Outcome::Rehearsed, summary);
     }
-    let stored = archive(context, options, session, work, from_ca).await;
+    let fingerprint = chain.leaf().fingerprint;
+    let stored = archive(context, options, session, work, from_ca, fingerprint).await;
     match stored {
         Ok(generation) => {
             let generation = crate::store::lineage::Generation {
@@ -448,6 +450,7 @@ async fn archive(
     session: &Session,
     work: &mut Work<'_>,
     from_ca: FromCa,
+    fingerprint: Fingerprint,
 ) -> Result<u32, LineageError> {
     let issued = Issued {
         chain_pem: from_ca.chain_pem,
@@ -461,6 +464,7 @@ async fn archive(
         profile: work.domain.profile.clone(),
         issued_at: context.now(),
         proven_at: None,
+        fingerprint: Some(fingerprint.to_string()),
         renewal: None,
     };
     let chosen = options

@@ -6,7 +6,7 @@ use super::order::{OrderError, asked, registration, save};
 use crate::acme::Session;
 use crate::acme::csr::{self, KeyAndCsr};
 use crate::acme::order::{Answer, Pending};
-use crate::chain::public_key_of;
+use crate::chain::{Fingerprint, public_key_of};
 use crate::challenge::Published;
 use crate::pipeline::{Context, Mode, Options, Work};
 use crate::store::record::{GenerationRecord, RecordError, RunningOrder};
@@ -110,9 +110,9 @@ pub(super) fn settle(context: &Context<'_>, options: &Options, work: &mut Work<'
     let (Some(newest), Some(running)) = (work.lineage.newest(), record.order.clone()) else {
         return;
     };
-    if !is_of_order(context, work, newest) {
+    let Some(fingerprint) = fingerprint_by_order(context, work, newest) else {
         return;
-    }
+    };
     let asked = running.asked.clone();
     let chosen = Some(asked.issuer.clone()).filter(|issuer| *issuer != work.domain.issuer);
     let generation = GenerationRecord {
@@ -121,6 +121,7 @@ pub(super) fn settle(context: &Context<'_>, options: &Options, work: &mut Work<'
         profile: asked.profile,
         issued_at: running.began,
         proven_at: None,
+        fingerprint: Some(fingerprint.to_string()),
         renewal: None,
     };
     work.lineage.record.enter(newest, generation, chosen);
@@ -129,12 +130,17 @@ pub(super) fn settle(context: &Context<'_>, options: &Options, work: &mut Work<'
     forget(context, options, work);
 }
 
-/// Whether a generation has the key of the order that is under way
-fn is_of_order(context: &Context<'_>, work: &Work<'_>, generation: u32) -> bool {
-    let key = context.store.order_key(work.name());
-    let key = key.and_then(|key| public_key_of(key.as_bytes()).ok());
-    let generation = context.store.certificate(work.name(), generation);
-    key.is_some_and(|key| generation.is_ok_and(|known| known.chain.leaf().public_key == key))
+/// The fingerprint of a generation, if that has the key of the order that is under way
+fn fingerprint_by_order(
+    context: &Context<'_>,
+    work: &Work<'_>,
+    generation: u32,
+) -> Option<Fingerprint> {
+    let key = context.store.order_key(work.name())?;
+    let key = public_key_of(key.as_bytes()).ok()?;
+    let generation = context.store.certificate(work.name(), generation).ok()?;
+    let leaf = generation.chain.leaf();
+    (leaf.public_key == key).then_some(leaf.fingerprint)
 }
 
 /// Takes up the order that was under way when certd was stopped, if it is still what is wanted

@@ -65,6 +65,7 @@ fn holder(name: &str, directory: &str, lifetime: SignedDuration, age: SignedDura
         profile: None,
         issued_at: issued,
         proven_at: Some(issued),
+        fingerprint: None,
         renewal: None,
     };
     actor.lineage.generations = vec![7];
