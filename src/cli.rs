@@ -53,10 +53,24 @@ pub fn main() -> ExitCode {
         Ok(ended) => ended.into(),
         Err(error) => {
             // When stderr is gone there is nobody left to tell.
-            let _ = error.print(&mut AutoStream::new(io::stderr(), color.for_stderr()));
+            let _ = tell(&error, color);
             error.ended().into()
         }
     }
+}
+
+/// Writes an error to stderr; to systemd's journal with its priority
+fn tell(error: &CliError, color: Color) -> io::Result<()> {
+    if !telemetry::is_journal() {
+        return error.print(&mut AutoStream::new(io::stderr(), color.for_stderr()));
+    }
+    let mut words = Vec::new();
+    error.print(&mut AutoStream::never(&mut words))?;
+    let mut stderr = io::stderr().lock();
+    for line in String::from_utf8_lossy(&words).lines() {
+        writeln!(stderr, "{}{line}", telemetry::ERROR)?;
+    }
+    Ok(())
 }
 
 /// How a command ended

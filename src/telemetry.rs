@@ -63,12 +63,15 @@ pub fn start(level: LogLevel, format: LogFormat) {
 ///
 /// `$JOURNAL_STREAM` alone does not say so: a child whose stderr was led elsewhere inherits it
 /// (systemd.exec(5)).
-fn is_journal() -> bool {
+pub fn is_journal() -> bool {
     let (Ok(stream), Ok(stderr)) = (std::env::var("JOURNAL_STREAM"), fstat(io::stderr())) else {
         return false;
     };
     stream == format!("{}:{}", stderr.st_dev, stderr.st_ino)
 }
+
+/// What a line of the journal begins with that tells of an error
+pub const ERROR: &str = "<3>";
 
 /// A line for systemd's journal: its priority as in sd-daemon(3), without the time and the level,
 /// which the journal shows by itself
@@ -86,7 +89,7 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let priority = match *event.metadata().level() {
-            Level::ERROR => "<3>",
+            Level::ERROR => ERROR,
             Level::WARN => "<4>",
             Level::INFO => "<6>",
             Level::DEBUG | Level::TRACE => "<7>",

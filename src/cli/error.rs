@@ -16,6 +16,7 @@ use crate::net::roots::TrustError;
 use crate::run::RunError;
 use crate::schedule::DaemonError;
 use crate::store::StoreError;
+use crate::store::lock::LockError;
 
 /// Why a command ended without a report
 #[derive(Debug, Error)]
@@ -198,6 +199,12 @@ impl CliError {
             Self::Demo(error) => error.hint(),
             Self::Store(error) => error.cure(),
             Self::Run(error) => error.cure(),
+            Self::Daemon(DaemonError::Lock(LockError::File(error))) => error.cure(),
+            Self::Config(ConfigError::Read { path, source })
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Some(format!("let the user of certd read {}", path.display()))
+            }
             Self::Trust(_) => {
                 Some("`[verify] trust` lists PEM files with CA certificates".to_owned())
             }

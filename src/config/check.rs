@@ -68,6 +68,21 @@ struct Inherited {
     addresses: Vec<IpAddr>,
 }
 
+/// What may have been meant, or why none is known
+fn time_zone_hint(name: &str) -> String {
+    let known: Vec<String> = jiff::tz::db()
+        .available()
+        .map(|name| name.to_string())
+        .collect();
+    match closest(name, known.iter().map(String::as_str)) {
+        Some(close) => format!("did you mean {close:?}?"),
+        None if known.len() < 2 => "install tzdata, or leave it out".to_owned(),
+        None => {
+            "its name is that of a file below /usr/share/zoneinfo: \"Europe/Berlin\"".to_owned()
+        }
+    }
+}
+
 impl<'t> Checker<'_, 't> {
     fn config(&self, root: Table<'_, 't>, path: &Path) -> Config {
         let issuers = self.issuers(&root);
@@ -194,14 +209,17 @@ impl<'t> Checker<'_, 't> {
                         "minute, hour, day, month, weekday: {:?}",
                         defaults::SCHEDULE
                     );
-                    self.mistake(&value, error.to_string(), Some(hint));
+                    self.mistake(&value, format!("{:?}: {error}", value.value), Some(hint));
                 }
             }
         }
         if let Some(value) = table.string("timezone") {
             match TimeZone::get(&value.value) {
                 Ok(zone) => schedule = schedule.map(|schedule| schedule.in_zone(zone)),
-                Err(_) => self.mistake(&value, "there is no such time zone on this host", None),
+                Err(_) => {
+                    let message = format!("this host knows no time zone {:?}", value.value);
+                    self.mistake(&value, message, Some(time_zone_hint(&value.value)));
+                }
             }
         }
         let jitter = self.jitter(&table).unwrap_or(defaults::JITTER);

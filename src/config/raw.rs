@@ -322,11 +322,32 @@ impl<'s, 't> Table<'s, 't> {
                 continue;
             }
             let known = taken.iter().chain(later).copied();
-            let hint = closest(name, known).map(|close| format!("did you mean `{close}`?"));
+            let hint = match !self.path.is_empty() && TOP_LEVEL.contains(&name) {
+                true => Some(format!(
+                    "`{name}` is for the whole file: move it above the first [table]"
+                )),
+                false => closest(name, known).map(|close| format!("did you mean `{close}`?")),
+            };
             self.source.report(&key.span(), &path, "unknown key", hint);
         }
     }
 }
+
+/// Keys that belong above all tables: TOML takes what follows a table for a part of it
+pub(super) const TOP_LEVEL: [&str; 12] = [
+    "addresses",
+    "email",
+    "heartbeat",
+    "issuer",
+    "jobs",
+    "key_group",
+    "key_type",
+    "profile",
+    "state",
+    "storage",
+    "terms_of_service_agreed",
+    "webroot",
+];
 
 /// A key as it is written in TOML
 fn quoted(key: &str) -> String {

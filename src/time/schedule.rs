@@ -27,7 +27,11 @@ impl Schedule {
         if fields != FIELDS {
             return Err(ScheduleError::Fields(fields));
         }
-        let unusable = |error: croner::errors::CronError| ScheduleError::Pattern(error.to_string());
+        let unusable = |error: croner::errors::CronError| {
+            let words = error.to_string();
+            let words = words.strip_prefix("Component error: ").unwrap_or(&words);
+            ScheduleError::Pattern(words.trim_end_matches('.').to_lowercase())
+        };
         let schedule = Self {
             cron: parser.parse(pattern).map_err(unusable)?,
             zone: TimeZone::system(),
@@ -66,7 +70,7 @@ pub enum ScheduleError {
     #[error("a cron pattern has five fields, and it has {0}")]
     Fields(usize),
     /// A field is none
-    #[error("it is no cron pattern: {0}")]
+    #[error("no cron pattern ({0})")]
     Pattern(String),
     /// No day has such a date
     #[error("no such time ever comes")]

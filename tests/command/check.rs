@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use certd::sandbox::acme::Call;
 use certd::sandbox::dns::{Criticality, Failure, Record};
-use certd::sandbox::docker::State;
+use certd::sandbox::docker::{Mount, State};
 use certd::sandbox::fault::{Fault, Times};
 use certd::sandbox::web::{Asked, HttpInstead};
 
@@ -255,6 +255,20 @@ fn a_host_that_is_not_fit() {
             ),
         ],
     );
+}
+
+#[test]
+fn a_rehearsal_finds_a_storage_that_is_not_mounted() {
+    let host = Host::new(&setting());
+    let rehearse = ["obtain", "--all", "--staging", "--issuer", "test"];
+    host.certd(&rehearse).exits(0);
+    host.engine.change(|container| {
+        let storage = |mount: &Mount| mount.destination.ends_with("letsencrypt");
+        container.mounts.retain(|mount| !storage(mount));
+    });
+    let run = host.certd(&rehearse).exits(1);
+    assert!(run.stdout.contains("target.not_mounted"), "{run}");
+    assert!(run.stdout.contains("the storage"), "{run}");
 }
 
 #[test]

@@ -307,6 +307,14 @@ fn in_the_journal_each_line_has_a_priority_and_what_to_do_stands_alone() {
     );
     assert!(failure[1].starts_with("<3>-> "), "{log}");
     drop(daemon);
+    // Nor does one that does not start go by without.
+    let config = host.place.read("domains.toml");
+    host.place
+        .write("domains.toml", format!("emial = 1\n{config}"));
+    let log = Daemon::refused_in_journal(&host);
+    assert!(log.contains("did you mean"), "{log}");
+    assert!(log.lines().all(|line| line.starts_with("<3>")), "{log}");
+    host.place.write("domains.toml", config);
     // Elsewhere nobody adds the time.
     let daemon = Daemon::start_with(&host, |command| {
         command.env("JOURNAL_STREAM", "8:12345");

@@ -19,7 +19,8 @@ impl<'t> Checker<'_, 't> {
         issuers: &BTreeMap<String, Issuer>,
     ) -> Vec<Domain> {
         let tables = root.tables("domain");
-        if tables.is_empty() && !root.has("domain") {
+        // A misspelt one is told as that.
+        if tables.is_empty() && !root.has("domain") && !root.has("domains") {
             let hint = "[[domain]]\nname = \"example.com\"".to_owned();
             let message = "there is no domain; add at least one";
             self.source.report(&(0..0), "domain", message, Some(hint));

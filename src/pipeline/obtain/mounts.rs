@@ -10,7 +10,7 @@ use crate::challenge::{ChallengeError, OWN, Published};
 use crate::config::Reload;
 use crate::facts::Container;
 use crate::finding::Finding;
-use crate::pipeline::{Context, Mode, Options, Work};
+use crate::pipeline::{Context, Work};
 use crate::plan::Plan;
 use crate::report::Stage;
 use crate::target::mount;
@@ -104,18 +104,11 @@ struct Probe {
 }
 
 /// Proves by exec that webroot and storage are the same directories in every container
-pub(super) async fn prove_mounts(
-    context: &Context<'_>,
-    options: &Options,
-    target: &Target,
-    works: &mut [Work<'_>],
-) {
+pub(super) async fn prove_mounts(context: &Context<'_>, target: &Target, works: &mut [Work<'_>]) {
     let begun = Instant::now();
     for container in &target.containers {
         let mut needed = webroots(target, works);
-        if matches!(options.mode, Mode::Deploy | Mode::Check) {
-            needed.extend(storage(context, target, container, works));
-        }
+        needed.extend(storage(context, target, container, works));
         let mut probes = Vec::new();
         for needed in needed {
             match place(context, target, container, needed) {

@@ -213,7 +213,7 @@ pub(super) async fn make_ready(
     }
     let detail = match target.nginx.test {
         ConfigTest::Run => {
-            mounts::prove_mounts(context, options, target, works).await;
+            mounts::prove_mounts(context, target, works).await;
             let tested = test_before(context, target, works).await;
             format!("{}: mounts proven, {tested}", target.label())
         }

@@ -253,8 +253,11 @@ fn write_spread(spread: &Spread, out: &mut impl Write) -> io::Result<()> {
         let failed = bar(part.failed, most).min(all);
         let issued = ISSUED.repeat(all - failed);
         let failed = FAILED.repeat(failed);
-        let line = format!("  {from}  {:>width$}  {issued}", orders(part));
-        writeln!(out, "{}{DIM}{failed}{DIM:#}", line.trim_end())?;
+        write!(out, "  {from}  {:>width$}", orders(part))?;
+        if all > 0 {
+            write!(out, "  {issued}{DIM}{failed}{DIM:#}")?;
+        }
+        writeln!(out)?;
     }
     Ok(())
 }

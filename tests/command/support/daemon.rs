@@ -1,7 +1,7 @@
 //! `certd run`, with a stand-in for systemd and an eye on its log.
 
 use std::fmt;
-use std::io::{BufRead, BufReader, PipeWriter, pipe};
+use std::io::{BufRead, BufReader, PipeWriter, Read, pipe};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,6 +38,21 @@ impl Daemon {
             let log = fstat(log).expect("it is open");
             command.env("JOURNAL_STREAM", format!("{}:{}", log.st_dev, log.st_ino));
         })
+    }
+
+    /// What one that does not start says to the journal
+    pub(crate) fn refused_in_journal(host: &Host) -> String {
+        let mut command = host.place.certd(&["run"]);
+        let (mut stderr, log) = pipe().expect("a pipe");
+        let known = fstat(&log).expect("it is open");
+        let stream = format!("{}:{}", known.st_dev, known.st_ino);
+        command.env("JOURNAL_STREAM", stream).stderr(log);
+        let ended = command.status().expect("certd starts");
+        assert!(!ended.success(), "it starts");
+        drop(command);
+        let mut said = String::new();
+        stderr.read_to_string(&mut said).expect("text");
+        said
     }
 
     fn begin(host: &Host, change: impl FnOnce(&mut Command, &PipeWriter)) -> Self {
