@@ -45,7 +45,7 @@ pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let args = match Args::try_parse_from(&arguments) {
         Ok(args) => args,
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse(error),
     };
     telemetry::start(args.log_level(), args.global.log_format);
     let color = args.global.color;
@@ -191,16 +191,47 @@ impl Signals {
 }
 
 /// Shows what clap says of unusable arguments, or the help that was asked for
-fn refuse(error: &clap::Error) -> ExitCode {
-    if let Some(later) = not_supported_yet(error) {
+fn refuse(mut error: clap::Error) -> ExitCode {
+    if let Some(later) = not_supported_yet(&error) {
         let error = CliError::NotSupported { what: later };
         let _ = error.print(&mut AutoStream::auto(io::stderr()));
         return error.ended().into();
+    }
+    if let Some(tip) = tip(&error) {
+        error.insert(
+            ContextKind::Suggested,
+            ContextValue::StyledStrs(vec![tip.into()]),
+        );
     }
     let _ = error.print();
     match error.exit_code() {
         0 => Ended::Well.into(),
         _ => Ended::Usage.into(),
+    }
+}
+
+/// What was most likely meant, where clap cannot know
+fn tip(error: &clap::Error) -> Option<&'static str> {
+    let word = |word: &str| match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(found)) => found == word,
+        Some(ContextValue::Strings(found)) => found.iter().any(|found| found == word),
+        _ => false,
+    };
+    let usage = match error.get(ContextKind::Usage) {
+        Some(ContextValue::StyledStr(usage)) => usage.to_string(),
+        _ => String::new(),
+    };
+    match error.kind() {
+        ErrorKind::MissingRequiredArgument if word("<DOMAIN>...") => {
+            Some("`certd obtain --all` takes every domain that is configured")
+        }
+        ErrorKind::UnknownArgument if word("--all") => {
+            Some("without a name it takes every domain that is configured")
+        }
+        ErrorKind::UnknownArgument if usage.contains("certd renew") => {
+            Some("it renews what is due; for one domain there is `certd obtain DOMAIN`")
+        }
+        _ => None,
     }
 }
 

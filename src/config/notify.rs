@@ -58,11 +58,19 @@ pub struct Channel {
     pub on: BTreeSet<Event>,
     /// How it is told
     pub means: Means,
+    /// Its place among all, from 0, where others have the same name
+    pub place: Option<usize>,
 }
 
 impl Channel {
     /// Its name for people, without a secret
     pub fn label(&self) -> String {
+        let place = self.place.map(|place| format!(" (notify[{place}])"));
+        format!("{}{}", self.name(), place.unwrap_or_default())
+    }
+
+    /// The same, which others may have too
+    pub(super) fn name(&self) -> String {
         match &self.means {
             Means::Webhook(webhook) => match &webhook.url {
                 UrlSource::Given(url) => format!("webhook {}", url.host()),

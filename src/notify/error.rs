@@ -150,6 +150,12 @@ impl Explain for Undelivered {
 
     fn cure(&self) -> Option<String> {
         let words = match self {
+            Self::Unreadable { path, .. } if path.starts_with(CREDENTIALS) => {
+                return Some(
+                    "systemd puts it there while that service runs, and for that service alone"
+                        .to_owned(),
+                );
+            }
             Self::Unreadable { path, .. } => {
                 return Some(format!("let the user of certd read {}", path.display()));
             }
@@ -185,3 +191,6 @@ const fn status_cure(kind: Kind, status: u16) -> &'static str {
         _ => "see why the other side fails",
     }
 }
+
+/// Where systemd puts what `LoadCredential` names (systemd.exec(5))
+const CREDENTIALS: &str = "/run/credentials/";

@@ -414,8 +414,8 @@ impl Explain for FileError {
 }
 
 /// What to do about an operation on a path that failed
-pub(super) fn cure(path: &Path, error: &io::Error) -> String {
-    let path = path.display();
+pub(super) fn cure(place: &Path, error: &io::Error) -> String {
+    let path = place.display();
     match error.kind() {
         io::ErrorKind::NotADirectory
         | io::ErrorKind::AlreadyExists
@@ -423,7 +423,10 @@ pub(super) fn cure(path: &Path, error: &io::Error) -> String {
             format!("{path} is in the way: move it away")
         }
         io::ErrorKind::PermissionDenied => {
-            format!("run certd as the owner of {path}, or as root")
+            // What was to be made there is nobody's yet.
+            let whose = place.ancestors().find(|place| place.exists());
+            let whose = whose.unwrap_or(place).display();
+            format!("run certd as the owner of {whose}, or as root")
         }
         io::ErrorKind::StorageFull => format!("free some space for {path}"),
         io::ErrorKind::ReadOnlyFilesystem => format!("{path} is on a read-only file system"),

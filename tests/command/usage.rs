@@ -73,7 +73,7 @@ fn commands_to_come_are_not_supported_yet() {
 #[test]
 fn unusable_arguments_are_refused_with_what_to_write() {
     let place = Place::with(CONFIG);
-    let runs: [&[&str]; 23] = [
+    let runs: [&[&str]; 26] = [
         &[],
         &["obtian"],
         &["frobnicate"],
@@ -97,6 +97,9 @@ fn unusable_arguments_are_refused_with_what_to_write() {
         &["status", "--format", "junit"],
         &["schema"],
         &["schema", "obtain"],
+        &["verify", "--all"],
+        &["check", "--all"],
+        &["renew", "shop.example.com"],
     ];
     for run in runs {
         let run = place.run(run).exits(2);

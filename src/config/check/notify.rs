@@ -35,6 +35,11 @@ impl<'t> Checker<'_, 't> {
             }
             channels.push(channel);
         }
+        let names: Vec<String> = channels.iter().map(Channel::name).collect();
+        for (place, channel) in channels.iter_mut().enumerate() {
+            let alike = names.iter().filter(|name| **name == names[place]);
+            channel.place = (alike.count() > 1).then_some(place);
+        }
         channels
     }
 
@@ -47,7 +52,11 @@ impl<'t> Checker<'_, 't> {
             Kind::Command => self.command(&table).map(Means::Command),
         };
         table.finish(&[]);
-        Some(Channel { on, means: means? })
+        Some(Channel {
+            on,
+            means: means?,
+            place: None,
+        })
     }
 
     fn kind(&self, table: &Table<'_, 't>) -> Option<Kind> {
