@@ -139,8 +139,13 @@ impl Store {
         self.state.join("ledger.json")
     }
 
+    /// The directory of the records
+    pub fn records(&self) -> PathBuf {
+        self.state.join(DOMAINS)
+    }
+
     fn record_file(&self, name: &DnsName) -> PathBuf {
-        self.state.join(DOMAINS).join(format!("{name}.json"))
+        self.records().join(format!("{name}.json"))
     }
 
     fn account_file(&self, issuer: &str) -> PathBuf {

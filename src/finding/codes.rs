@@ -235,7 +235,7 @@ pub const CODES: &[Code] = &[
     bad("store.not_writable", "a file cannot be written", "run certd as the owner of its directory, or as root"),
     bad("store.prune", "an old generation cannot be removed", "run certd as the owner of `storage`, or as root"),
     bad("store.record", "the record of a domain cannot be used", "run certd as the owner of `state`; a damaged one is set aside"),
-    bad("store.state_forbidden", "the state directory may not be read", "run certd as root to see proofs and last results"),
+    bad("store.state_forbidden", "the state directory may not be read", "run certd as its owner, or as root, to see proofs and last results"),
     bad("store.state_not_writable", "the state directory is not writable", "run certd as its owner, or as root"),
     bad("store.storage_missing", "the storage does not exist or cannot be read", "create the directory that nginx mounts"),
     bad("store.storage_not_writable", "the storage is not writable", "run certd as its owner, or as root"),

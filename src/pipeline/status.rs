@@ -50,11 +50,15 @@ fn warnings(store: &Store) -> Vec<Finding> {
         warnings.push(Finding::warning("store.storage_missing", evidence));
     }
     let forbidden = |error: std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
-    if std::fs::read_dir(store.state()).is_err_and(forbidden) {
-        let path = store.state().display();
+    let own = [store.state(), &store.records()];
+    if let Some(closed) = own
+        .into_iter()
+        .find(|directory| std::fs::read_dir(directory).is_err_and(forbidden))
+    {
+        let path = closed.display();
         let evidence = format!("{path} may not be read: proofs and last results are not shown");
         let warning = Finding::warning("store.state_forbidden", evidence);
-        warnings.push(warning.with_cure("run certd as root to see them"));
+        warnings.push(warning.with_cure("run certd as its owner, or as root, to see them"));
     }
     warnings
 }

@@ -1,11 +1,12 @@
 //! `certd status`: every lineage as it stands on disk.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 use certd::sandbox::acme::Call;
 use certd::sandbox::fault::{Answer, Times};
 use jiff::Timestamp;
+use nix::unistd::geteuid;
 use serde_json::json;
 
 use crate::support::{Authority, Host, Place, Run, Setting, Wish, over_80_columns, sites};
@@ -288,4 +289,23 @@ fn colour_is_only_there_when_it_is_asked_for() {
         &["status", "--format", "json", "--color", "always"],
         false
     )));
+}
+
+#[test]
+fn records_that_may_not_be_read_are_no_reason_to_look_well() {
+    let host = Host::new(&Setting::default());
+    host.obtain(&[]).exits(0);
+    for closed in ["state", "state/domains"] {
+        let mut command = host.place.certd_without_rights(&["status"]);
+        let path = host.place.path(closed);
+        if geteuid().is_root() {
+            chown(&path, Some(0), Some(0)).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+        } else {
+            fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
+        }
+        let run = Run::of(&mut command);
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        assert!(run.stdout.contains("store.state_forbidden"), "{run}");
+    }
 }
