@@ -107,13 +107,19 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
 }
 
 /// What there is of each domain, in their order: read by as many threads as there are processors,
-/// where that is worth it
+/// where that is worth it and somebody waits
 fn take_stock_of_all<'c>(
     context: &Context<'c>,
     options: &Options,
     domains: &[&'c Domain],
 ) -> Vec<Work<'c>> {
-    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let threads = match options.occasion {
+        Occasion::ByHand | Occasion::Timer => {
+            thread::available_parallelism().map_or(1, usize::from)
+        }
+        // The daemon has time, and would keep the memory.
+        Occasion::Sweep => 1,
+    };
     let share = domains.len().div_ceil(threads).max(LEAST_SHARE);
     let take = |share: &[&'c Domain]| -> Vec<Work<'c>> {
         let share = share.iter();
