@@ -221,14 +221,16 @@ fn tip(error: &clap::Error) -> Option<&'static str> {
         Some(ContextValue::StyledStr(usage)) => usage.to_string(),
         _ => String::new(),
     };
+    let is_name = matches!(error.get(ContextKind::InvalidArg),
+        Some(ContextValue::String(found)) if !found.starts_with('-'));
     match error.kind() {
         ErrorKind::MissingRequiredArgument if word("<DOMAIN>...") => {
             Some("`certd obtain --all` takes every domain that is configured")
         }
-        ErrorKind::UnknownArgument if word("--all") => {
+        ErrorKind::UnknownArgument if word("--all") && usage.contains("[DOMAIN") => {
             Some("without a name it takes every domain that is configured")
         }
-        ErrorKind::UnknownArgument if usage.contains("certd renew") => {
+        ErrorKind::UnknownArgument if usage.contains("certd renew") && is_name => {
             Some("it renews what is due; for one domain there is `certd obtain DOMAIN`")
         }
         _ => None,

@@ -55,9 +55,8 @@ pub fn put_off(
     context: &Context<'_>,
     occasion: Occasion,
     domains: &[&Domain],
-    error: &RunError,
+    finding: &Finding,
 ) -> Report {
-    let finding = finding(error);
     let (started, _) = context.started;
     let domains = domains.iter();
     let domains = domains.map(|domain| DomainReport {
@@ -85,7 +84,8 @@ pub fn put_off(
     }
 }
 
-fn finding(error: &RunError) -> Finding {
+/// Why a pass did not come about
+pub fn reason(error: &RunError) -> Finding {
     let mut finding = Finding::from_error(error);
     finding.evidence = format!("no pass comes about: {}", finding.evidence);
     match error {
@@ -152,7 +152,7 @@ mod tests {
     fn a_lock_that_is_held_for_long_is_told_with_its_holder() {
         #[track_caller]
         fn check(holder: Option<u32>, evidence: &str, cure: &str) {
-            let finding = finding(&RunError::Busy { holder });
+            let finding = reason(&RunError::Busy { holder });
             assert_eq!(finding.evidence, evidence);
             assert_eq!(finding.cure.as_deref(), Some(cure));
         }

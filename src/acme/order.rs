@@ -96,7 +96,7 @@ impl Session {
                 Ok(order) => order,
                 Err(error) => {
                     let error = problem::explain(problem::ORDER, error, transport.hints());
-                    return match error.ends_order() {
+                    return match error.ends_order() || error.is_not_found() {
                         true => Ok(None),
                         false => Err(error),
                     };

@@ -302,6 +302,17 @@ impl AcmeError {
         }
     }
 
+    /// Whether nothing is there, in whatever words
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(
+            self,
+            Self::Status {
+                status: 404 | 410,
+                ..
+            }
+        )
+    }
+
     /// Whether asking again soon may help: a broken connection, a 5xx
     pub(super) fn is_transient(&self) -> bool {
         match self {

@@ -10,11 +10,13 @@ use super::error::CliError;
 use super::obtain::{conclude, enabled, pass, store};
 use super::{Ended, crypto_provider, now, simulated};
 use crate::config::{Config, Environment};
+use crate::finding::Finding;
 use crate::notify::{self, Look, Unkept};
 use crate::pipeline::{Context, Mode, Occasion, Options};
 use crate::report::{Report, text};
 use crate::run::{self, RunError};
 use crate::schedule::sweeps;
+use crate::store::Store;
 
 pub(super) async fn run(
     global: &Global,
@@ -27,19 +29,31 @@ pub(super) async fn run(
     let config = read(global, environment)?;
     let now = now();
     let options = options(args, &config, now);
-    let store = store(&config, options.mode)?;
-    let context = Context::new(&config, &store, crypto_provider(), now);
     let domains = enabled(&config)?;
+    let tell_of = async |store: &Store, finding: &Finding| {
+        let context = Context::new(&config, store, crypto_provider(), now);
+        let report = run::put_off(&context, options.occasion, &domains, finding);
+        tell(global, &context, &report).await;
+    };
+    let store = match store(&config, options.mode) {
+        Err(CliError::Store(error)) if options.mode != Mode::DryRun => {
+            let mut finding = Finding::from_error(&error);
+            finding.evidence = format!("no pass comes about: {}", finding.evidence);
+            let reading = Store::for_reading(&config.storage, &config.state);
+            tell_of(&reading, &finding).await;
+            return Err(error.into());
+        }
+        store => store?,
+    };
+    let context = Context::new(&config, &store, crypto_provider(), now);
     let report = match pass(global, &context, &options, &domains).await {
-        Ok(report) => report,
         Err(CliError::Run(error)) => {
             if options.mode != Mode::DryRun && is_trouble(&context, &error) {
-                let report = run::put_off(&context, options.occasion, &domains, &error);
-                tell(global, &context, &report).await;
+                tell_of(&store, &run::reason(&error)).await;
             }
             return Err(error.into());
         }
-        Err(error) => return Err(error),
+        report => report?,
     };
     // A reader of stdout that has gone must not keep an alert back.
     let ended = conclude(global, &report, text::renew);

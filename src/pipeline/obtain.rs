@@ -161,12 +161,11 @@ fn report_on(context: &Context<'_>, work: Work<'_>) -> DomainReport {
     let newest = ready.map(|ready| Newest {
         number: ready.generation,
         renewal: renewal_time(context, &work, ready),
-        expires: ready.leaf.validity.not_after,
     });
     let record = &work.lineage.record;
     DomainReport {
         renewal_at: newest.map(|newest| newest.renewal),
-        next_at: plan::agenda::next(record, newest, context.now()),
+        next_at: plan::agenda::next(record, newest, order::expires(&work), context.now()),
         ..work.into_report()
     }
 }
@@ -234,9 +233,7 @@ fn keep_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
         Outcome::Failed | Outcome::NotServed
             if work.ready.is_some() && !matches!(work.plan, Plan::Confirm { .. }) =>
         {
-            let failed = work
-                .failure()
-                .map_or("deploy.failed", |finding| finding.code);
+            let failed = work.failure().map_or("unproven", |finding| finding.code);
             let failures = &mut work.lineage.record.deploy_failures;
             failures.add(failed, context.now(), None, end.summary.clone());
         }

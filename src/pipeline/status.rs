@@ -150,6 +150,9 @@ fn describe(
         Ok(generation) => generation,
         Err(error) => {
             status.state = LineageState::Damaged;
+            // What was installed is on record, whatever became of its files.
+            let installed = record.generations.get(&number);
+            status.fingerprint = installed.and_then(|installed| installed.fingerprint.clone());
             let path = store.archive(name).join(number.to_string());
             status.problem = Some(format!(
                 "{}: {}; `certd obtain {name}` mends it",

@@ -12,22 +12,25 @@ pub struct Newest {
     pub number: u32,
     /// When it is renewed
     pub renewal: Timestamp,
-    /// When it ends
-    pub expires: Timestamp,
 }
 
 /// The earliest instant at which a domain is worth a look; `None` where only a person, or a change
 /// of its configuration, gives cause for one
 ///
-/// Orders that failed wait for the end of their back-off, whatever they were for. An instant that is past says that
-/// something could be done already, and was not.
+/// `expires` is when the newest certificate ends, also where an order is due or has failed. Orders
+/// that failed wait for the end of their back-off, whatever they were for. An instant that is past
+/// says that something could be done already, and was not.
 #[must_use]
-pub fn next(record: &Record, newest: Option<Newest>, now: Timestamp) -> Option<Timestamp> {
+pub fn next(
+    record: &Record,
+    newest: Option<Newest>,
+    expires: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Timestamp> {
     let failures = &record.order_failures;
     let order = match failures.refused {
         Some(_) => None,
         None => {
-            let expires = newest.map(|newest| newest.expires);
             let again = backoff::next_try(failures, expires, now);
             again.or_else(|| newest.map(|newest| newest.renewal))
         }
@@ -101,9 +104,8 @@ mod tests {
             let newest = renewal.map(|renewal| Newest {
                 number: 1,
                 renewal: at(renewal),
-                expires: at("31T00:00:00"),
             });
-            let next = next(record, newest, at("02T00:00:00"));
+            let next = next(record, newest, None, at("02T00:00:00"));
             assert_eq!(next, expected.map(at));
         }
         check(&Record::default(), None, None);
@@ -132,5 +134,16 @@ mod tests {
         };
         check(&refused, None, None);
         check(&refused, Some("01T00:00:00"), None);
+    }
+
+    #[test]
+    fn a_retry_comes_before_the_certificate_ends() {
+        let failing = Record {
+            order_failures: failed(4, "02T00:00:00"),
+            ..Record::default()
+        };
+        let expires = Some(at("02T10:00:00"));
+        let retry = next(&failing, None, expires, at("02T00:00:01"));
+        assert_eq!(retry, Some(at("02T06:00:00")));
     }
 }

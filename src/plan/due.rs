@@ -164,19 +164,21 @@ pub fn moment(
     renewal::moment(renewal, validity, fraction, seed).not_before(rests)
 }
 
-/// The end of a certificate's youth, a tenth of its life or 36 hours, where the one before it was
-/// replaced soon, too
+/// The end of a certificate's youth, a tenth of its life or 36 hours, where it took the place of a
+/// young one for its CA's wish already
 fn rests_until(record: &Record, number: u32, validity: &Validity) -> Option<Timestamp> {
     let youth = (validity.lifetime() / 10).min(SignedDuration::from_hours(36));
     let issued = record.generations.get(&number)?.issued_at;
     let (_, before) = record.generations.range(..number).next_back()?;
-    let is_crowded = issued.duration_since(before.issued_at) < youth * CROWDED;
+    let wished = before.renewal.as_ref().and_then(|renewal| renewal.instant);
+    let is_crowded = wished.is_some_and(|at| at <= issued)
+        && issued.duration_since(before.issued_at) < youth * CROWDED;
     is_crowded
         .then(|| validity.not_before.saturating_add(youth).ok())
         .flatten()
 }
 
-/// Youths within which no second certificate is replaced for its CA's wish alone
+/// Youths within which no second certificate is replaced for its CA's wish
 const CROWDED: i32 = 4;
 
 fn key_type(subject: Subject<'_>, newest: Newest<'_>) -> Option<Due> {

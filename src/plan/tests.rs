@@ -455,6 +455,18 @@ fn a_certificate_is_not_replaced_twice_in_a_row_for_a_window_in_its_first_hours(
                 issued_at,
                 ..newest.clone()
             };
+            // One that was replaced for another reason does not count.
+            let renewal = None;
+            generations.insert(
+                1,
+                GenerationRecord {
+                    renewal,
+                    ..before.clone()
+                },
+            );
+            let other = planned(&domain(), &lineage, Some(&good()), demand(), now);
+            assert!(matches!(other, Plan::Order { .. }), "{now}: {other:?}");
+            let generations = &mut lineage.record.generations;
             generations.insert(1, before);
         }
         let plan = planned(&domain(), &lineage, Some(&good()), demand(), now);

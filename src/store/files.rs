@@ -142,7 +142,7 @@ pub fn point(link: &Path, target: &Path) -> Result<(), FileError> {
     sync_directory(parent(link)).map_err(failed)
 }
 
-/// Puts a file that makes no sense out of the way, in place of one that was put there before
+/// Puts a file that makes no sense out of the way, beside those that were put there before
 ///
 /// Gives where it is.
 ///
@@ -150,14 +150,26 @@ pub fn point(link: &Path, target: &Path) -> Result<(), FileError> {
 /// [`FileError`]; the file is where it was.
 pub fn set_aside(path: &Path) -> Result<PathBuf, FileError> {
     let failed = |source| FileError::new("set aside", path, source);
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".damaged");
-    let aside = PathBuf::from(aside);
+    let numbered = |number: u32| {
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(".damaged");
+        if number > 1 {
+            aside.push(format!("-{number}"));
+        }
+        PathBuf::from(aside)
+    };
+    let mut free = (1..MOST_ASIDE)
+        .map(numbered)
+        .filter(|aside| !aside.exists());
+    let aside = free.next().unwrap_or_else(|| numbered(MOST_ASIDE));
     rename(path, &aside).map_err(failed)?;
     step("set aside", path).map_err(failed)?;
     sync_directory(parent(path)).map_err(failed)?;
     Ok(aside)
 }
+
+/// Damaged files of one name that are kept
+const MOST_ASIDE: u32 = 100;
 
 /// Removes what an interrupted run left unfinished in a directory
 ///

@@ -115,6 +115,9 @@ pub struct RunningOrder {
     /// How often it was taken up again, and the CA answered
     #[serde(default)]
     pub tries: u32,
+    /// How often nothing useful was heard of it, although the CA could be asked
+    #[serde(default)]
+    pub unanswered: u32,
     /// What it asks for
     pub asked: Asked,
 }
@@ -249,8 +252,20 @@ impl Store {
     /// # Errors
     /// [`RecordError`] for a file that is there and cannot be understood.
     pub fn record(&self, name: &DnsName) -> Result<Record, RecordError> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
         let path = self.record_file(name);
-        let record = read(&path)?.unwrap_or_else(|| Record {
+        let record = read(&path);
+        // What a later certd wrote may be of another shape: it is not damaged for that.
+        if let Err(RecordError::Damaged { .. }) = record
+            && let Ok(Some(Versioned { version })) = read(&path)
+            && version > VERSION
+        {
+            return Err(RecordError::Newer { path, version });
+        }
+        let record = record?.unwrap_or_else(|| Record {
             version: VERSION,
             ..Record::default()
         });

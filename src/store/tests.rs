@@ -490,6 +490,37 @@ fn failures_are_counted_apart_by_what_they_are() {
 }
 
 #[test]
+fn what_is_set_aside_stays_beside_what_was_before() {
+    let place = Place::new();
+    for (text, kept) in [
+        ("one", "damaged"),
+        ("two", "damaged-2"),
+        ("three", "damaged-3"),
+    ] {
+        fs::write(place.path("state/domains/a.test.json"), text).unwrap();
+        let aside = place.store.set_aside_record(&place.name).unwrap();
+        assert_eq!(
+            aside,
+            place.path(&format!("state/domains/a.test.json.{kept}"))
+        );
+        assert_eq!(fs::read_to_string(aside).unwrap(), text);
+    }
+}
+
+#[test]
+fn a_record_of_a_later_certd_is_not_damaged_whatever_its_shape() {
+    let place = Place::new();
+    for text in [r#"{"version": 2, "generations": []}"#, r#"{"version": 2}"#] {
+        fs::write(place.path("state/domains/a.test.json"), text).unwrap();
+        let error = place.store.record(&place.name).unwrap_err();
+        assert!(
+            matches!(error, RecordError::Newer { version: 2, .. }),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_record_survives_and_a_damaged_one_is_not_overwritten() {
     let place = Place::new();
     let mut record = place.store.record(&place.name).unwrap();

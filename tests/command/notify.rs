@@ -297,6 +297,14 @@ fn a_run_of_the_timer_that_does_not_come_about_is_told() {
     let told = hook.requests();
     let entry = &told.last().expect("a message").json()["domains"][0];
     assert_eq!(entry["code"], "run.lock");
+    // Nor can the storage be used that is not mounted.
+    std::fs::remove_dir(&lock).unwrap();
+    let_pass(&host, 24);
+    std::fs::rename(host.place.path("storage"), host.place.path("away")).unwrap();
+    host.certd(&["renew"]).exits(1);
+    let told = hook.requests();
+    let entry = &told.last().expect("a message").json()["domains"][0];
+    assert_eq!(entry["code"], "store.storage_missing");
 }
 
 #[test]

@@ -273,3 +273,26 @@ fn parts_of_a_chain_that_are_missing_or_damaged_are_written_again() {
     let again = host.certd(&["renew"]).exits(0);
     assert!(!again.stdout.contains("written again"), "{again}");
 }
+
+#[test]
+fn the_next_try_comes_before_the_certificate_ends() {
+    // Ten hours of ninety days are left, and the CA has refused four orders.
+    let behind = SignedDuration::from_hours(24 * 90 - 10);
+    let host = Host::new(&Setting {
+        clock: Clock::new(move || Timestamp::now() - behind),
+        ..Setting::default()
+    });
+    host.obtain(&[]).exits(0);
+    let file = format!("state/domains/{SHOP}.json");
+    let mut record: Value = serde_json::from_str(&host.place.read(&file)).expect("JSON");
+    record["order_failures"] = json!({"count": 4, "last": Timestamp::now(), "reason": "no"});
+    host.place.write(&file, record.to_string());
+    let report = host.certd(&["renew", "--format", "json"]).exits(75).json();
+    let next: Timestamp = report["domains"][0]["next_at"]
+        .as_str()
+        .expect("a time")
+        .parse()
+        .expect("a time");
+    let wait = next.duration_since(Timestamp::now());
+    assert!(wait < SignedDuration::from_hours(7), "{report:#}");
+}

@@ -116,6 +116,13 @@ fn an_order_that_the_ca_has_no_more_is_placed_anew() {
     host.ca.fault(Call::Order, Times::Next(1), gone);
     host.certd(&OBTAIN).exits(0);
     assert_eq!((host.ca.orders(), keys(&host)), (2, 0));
+    // A balancer says so in words of its own.
+    kill(stuck_at(&host, Call::Certificate));
+    host.ca.behave();
+    host.ca
+        .fault(Call::Order, Times::Next(1), Answer::html(404, "Not Found"));
+    host.certd(&OBTAIN).exits(0);
+    assert_eq!((host.ca.orders(), keys(&host)), (4, 0));
 }
 
 #[test]
@@ -219,14 +226,22 @@ fn a_certificate_that_cannot_be_had_for_a_day_is_given_up() {
         host.certd(&OBTAIN).exits(1);
         assert_eq!(placed(&host), expected);
     }
-    // Nor one of which the CA says nothing.
+    // Nor one of which the CA says nothing: three times, and not by a limit.
+    let busy = Problem::new(503, "rateLimited", "Service busy; retry later.");
+    let regardless = [&OBTAIN[..], &["--skip-check", "budget"]].concat();
+    host.ca.fault(Call::Order, Times::Always, busy);
+    grow_old(&host);
+    for _ in 0..4 {
+        host.certd(&regardless).exits(75);
+    }
+    host.ca.behave();
     host.ca
         .fault(Call::Order, Times::Always, Answer::status(502));
-    host.certd(&OBTAIN).exits(1);
-    assert_eq!(placed(&host), 2);
-    grow_old(&host);
-    host.certd(&OBTAIN);
-    assert_eq!(placed(&host), 3);
+    for expected in [2, 2, 3] {
+        grow_old(&host);
+        host.certd(&regardless).exits(1);
+        assert_eq!(placed(&host), expected);
+    }
 }
 
 #[test]

@@ -309,3 +309,18 @@ fn records_that_may_not_be_read_are_no_reason_to_look_well() {
         assert!(run.stdout.contains("store.state_forbidden"), "{run}");
     }
 }
+
+#[test]
+fn what_was_installed_is_known_when_its_files_are_damaged() {
+    let host = Host::new(&Setting::default());
+    host.obtain(&[]).exits(0);
+    let shown = || {
+        let status = host.certd(&["status", "--format", "json"]).exits(0).json();
+        let lineage = &status["lineages"][0];
+        (lineage["state"].clone(), lineage["fingerprint"].clone())
+    };
+    let (_, fingerprint) = shown();
+    let chain = "storage/archive/rare-books.test/1/fullchain.pem";
+    host.place.write(chain, "junk");
+    assert_eq!(shown(), (json!("damaged"), fingerprint));
+}

@@ -73,7 +73,7 @@ fn commands_to_come_are_not_supported_yet() {
 #[test]
 fn unusable_arguments_are_refused_with_what_to_write() {
     let place = Place::with(CONFIG);
-    let runs: [&[&str]; 26] = [
+    let runs: [&[&str]; 28] = [
         &[],
         &["obtian"],
         &["frobnicate"],
@@ -100,6 +100,8 @@ fn unusable_arguments_are_refused_with_what_to_write() {
         &["verify", "--all"],
         &["check", "--all"],
         &["renew", "shop.example.com"],
+        &["renew", "--dryrun"],
+        &["notify", "--all"],
     ];
     for run in runs {
         let run = place.run(run).exits(2);

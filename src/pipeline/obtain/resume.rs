@@ -6,6 +6,7 @@ use super::order::{OrderError, asked, registration, save};
 use crate::acme::Session;
 use crate::acme::csr::{self, KeyAndCsr};
 use crate::acme::order::{Answer, Pending};
+use crate::acme::problem::Consequence;
 use crate::chain::{Fingerprint, public_key_of};
 use crate::challenge::Published;
 use crate::pipeline::{Context, Mode, Options, Work};
@@ -50,6 +51,7 @@ pub(super) fn keep(
         began: context.now(),
         tokens: Vec::new(),
         tries: 0,
+        unanswered: 0,
         asked,
     });
     if before.is_some() {
@@ -167,9 +169,20 @@ pub(super) async fn take_up(
     let registration = registration(context);
     let pending = match session.resume(&running.url, account, registration).await {
         Ok(pending) => pending,
-        // It stays on record until another one is placed: the CA may be down as a whole.
-        Err(_) if is_old => return Ok(None),
-        Err(error) => return Err(error.into()),
+        Err(error) if matches!(error.consequence(context.now()), Consequence::Later(_)) => {
+            return Err(error.into());
+        }
+        Err(error) => {
+            running.unanswered += 1;
+            let is_silent = running.unanswered >= MOST_TRIES;
+            work.lineage.record.order = Some(running);
+            save(context, work);
+            // It stays on record until another one is placed.
+            return match is_old && is_silent {
+                true => Ok(None),
+                false => Err(error.into()),
+            };
+        }
     };
     if let Some(mut pending) = pending {
         // One that leads nowhere must not keep the domain from another.
@@ -220,15 +233,14 @@ fn usable_key(
     csr::with_key(&work.names, &key_pem).ok()
 }
 
-/// Whether an order is so old that another is better: short lives leave no time for one that hangs
+/// Whether an order is so old that another is better: where little life is left, or none, there is no
+/// time for one that hangs
 fn is_old(context: &Context<'_>, work: &Work<'_>, running: &RunningOrder) -> bool {
     let left = work
         .newest
         .map(|validity| validity.remaining(context.now()));
-    let left = left.filter(|left| *left > SignedDuration::ZERO);
-    let oldest = left.map_or(OLDEST_ORDER, |left| {
-        (left / 4).clamp(SHORT_WAIT, OLDEST_ORDER)
-    });
+    let left = left.unwrap_or(SignedDuration::ZERO);
+    let oldest = (left / 4).clamp(SHORT_WAIT, OLDEST_ORDER);
     context.now().duration_since(running.began).abs() > oldest
 }
 
@@ -249,5 +261,5 @@ pub(super) fn forget(context: &Context<'_>, options: &Options, work: &mut Work<'
 const OLDEST_ORDER: SignedDuration = SignedDuration::from_hours(24);
 /// The same, where hardly any life is left
 const SHORT_WAIT: SignedDuration = SignedDuration::from_hours(1);
-/// How often an order is taken up
+/// How often an order is taken up, or not heard of
 const MOST_TRIES: u32 = 3;

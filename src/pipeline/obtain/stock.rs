@@ -340,7 +340,7 @@ pub(super) fn plan_in_words(plan: &Plan) -> String {
         } => {
             let times = match failures {
                 1 => "a failure".to_owned(),
-                failures => format!("{failures} failures in a row"),
+                failures => format!("{failures} failures of a kind"),
             };
             format!("an order is due ({reason}), and must wait after {times}")
         }

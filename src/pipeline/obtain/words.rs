@@ -189,10 +189,18 @@ fn not_listening(proof: &Proof, block: &ServerBlock) -> String {
 
 /// What to do where a block lists a name, and takes its connections at other ports
 pub(super) fn listens_elsewhere(name: &str, block: &ServerBlock, port: u16) -> String {
-    format!(
-        "the server block at {}:{} lists {name}, and does not listen at port {port}: add `listen {port} ssl;` to it, or correct `ports` in domains.toml",
-        block.file, block.line
-    )
+    let place = format!("{}:{}", block.file, block.line);
+    let mut listens = block.listens.iter();
+    match listens.find(|listen| listen.at.port() == port) {
+        // An address of its own comes before all addresses.
+        Some(listen) => format!(
+            "the server block at {place} lists {name} and listens at {}, while others take what comes in there by a `listen` with its address: give it the same",
+            listen.at
+        ),
+        None => format!(
+            "the server block at {place} lists {name}, and does not listen at port {port}: add `listen {port} ssl;` to it, or correct `ports` in domains.toml"
+        ),
+    }
 }
 
 /// A lineage that was never served is not broken by that: it waits for its server block
