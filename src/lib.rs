@@ -49,8 +49,8 @@
 //!
 //! ACME interleaves order and challenge; it stays one-way by three typed steps:
 //! [`acme::Session::begin`] gives a pending order, whose URL the pipeline keeps at once,
-//! [`acme::order::Pending::prepare`] its key authorizations, which [`challenge`] publishes, and [`acme::order::Pending::finish`] consumes the pending order and
-//! gives the chain.
+//! [`acme::order::Pending::prepare`] its key authorizations, which [`challenge`] publishes, and
+//! [`acme::order::Pending::finish`] consumes the pending order and gives the chain.
 //!
 //! # Contracts
 //!
@@ -137,10 +137,17 @@
 //! says; one instant of a window is chosen at random and kept. A certificate is due when that
 //! instant has come, or when the window has begun and the instant comes before the next run: outside
 //! its window a renewal counts for the CA's limits. No window counts where half of the reserve of
-//! `[renewal] fraction` would be gone, nor twice in a row for a certificate in the first tenth of its life, 36 hours at most. Without a
-//! window the reserve decides, with domains spread over six hundredths of it. A renewal names
-//! the certificate that it replaces, and is tried once without where the CA says that one is
-//! replaced already. `renew` touches nothing that is not due.
+//! `[renewal] fraction` would be gone, nor twice in a row for a certificate in the first tenth of its
+//! life, 36 hours at most. Without a window the reserve decides, with domains spread over six
+//! hundredths of it. A renewal names the certificate that it replaces, and is tried once without where
+//! the CA refuses that. `renew` reckons with a next run that is late by `[renewal] jitter`, and touches
+//! nothing that is not due.
+//!
+//! **Orders.** An order is in the record, with its key beside it, before anything else is asked of the
+//! CA, and none is placed that could not be kept. What is under way is gone on with: an issued
+//! certificate is had, an order that leads nowhere is given up after three tries or a day, and one of
+//! which nothing is heard after three looks and a day (a quarter of the life that is left, an hour at
+//! least). A record or an account that makes no sense is set aside as `.damaged`.
 //!
 //! **Daemon.** `run` decides when a domain is looked at; what is done for it is decided by the pass,
 //! from the state on disk, as `renew` does. Every pass also looks at what is served: an older
@@ -164,8 +171,9 @@
 //!
 //! **Back-off.** Orders that the CA refused, or that were placed and came to nothing, back off for
 //! 1, 10 and 100 minutes, then daily, counted apart by what they are; a `Retry-After` is obeyed, by
-//! `--force` too. No wait is longer than a week, or takes more than a quarter of the life that was left
-//! (six hours, if that is more). What never reached an order (a CA
+//! `--force` too, unless with `--skip-check budget`. No wait is longer than a week, or takes more than
+//! a quarter of the life that was left (six hours, if that is more). Failures are forgotten where no
+//! order is due, and count for nothing where they lie ahead of now. What never reached an order (a CA
 //! that is down, a failed mount) costs the CA nothing and does not back off. A refusal that time does
 //! not mend (a paused account, a forbidden name, a key or contact that it will not have) stops: the
 //! same is not asked again until issuer, profile, names, key type, contact or account change, or
@@ -175,7 +183,8 @@
 //! nothing.
 //!
 //! **Alerts.** See [`notify`] and [`plan::alert`]. A domain is in trouble from the first pass that saw
-//! it fail, or wait with half of its reserve gone, until one that saw it well; to wait is neither. In a
+//! it fail, or wait with half of its reserve gone or for its first certificate, until one that saw it
+//! well; to wait is neither else. A run that cannot begin is a failure of all its domains. In a
 //! trouble a channel is told each event once, of several the most urgent, then that it lasts, every
 //! [`plan::alert::DAILY`], and its end if it was told of its beginning. No event is told twice within
 //! that time. What a channel was told is remembered for each channel in `alerts.json`, after the

@@ -188,6 +188,7 @@ async fn place(context: &Context<'_>, options: &Options, session: &Session, work
             error,
             account_url,
             patience,
+            progress,
         }) => {
             // What only broke off is taken up by the next run.
             if error.ends_order() || patience == Patience::Over {
@@ -198,8 +199,10 @@ async fn place(context: &Context<'_>, options: &Options, session: &Session, work
                 spend(context, session, &account_url, failure);
             }
             let consequence = match error.consequence(context.now()) {
-                // Whatever broke, the order was placed.
-                Consequence::Unspent => Consequence::Spent,
+                // Whatever broke, the CA has looked, or will.
+                Consequence::Unspent if progress == Progress::Begun || error.ends_order() => {
+                    Consequence::Spent
+                }
                 consequence => consequence,
             };
             fail_order(context, options, work, begun, &error, consequence);
@@ -282,6 +285,7 @@ async fn issue(
             error,
             account_url: account_url.clone(),
             patience,
+            progress: Progress::Begun,
         })?;
     drop(published);
     let issued = match issuance(options, work) {
@@ -345,6 +349,7 @@ async fn place_anew(
         error,
         account_url,
         patience,
+        progress: Progress::Placed,
     })?;
     Ok(Resumed {
         pending,
@@ -505,7 +510,10 @@ fn fail_order(
     match consequence {
         Consequence::Unspent => {
             work.fail(Stage::Order, begun, error);
-            let evidence = "nothing was spent at the CA: the next run tries again";
+            let evidence = match work.lineage.record.order {
+                Some(_) => "the order is kept: the next run goes on with it",
+                None => "nothing was spent at the CA: the next run tries again",
+            };
             work.findings.push(Finding::note("order.retry", evidence));
         }
         Consequence::Stop => {
@@ -592,6 +600,15 @@ fn postpone(work: &mut Work<'_>, begun: Instant, error: &AcmeError, until: Times
     work.end(Outcome::Later, no_order_before(until, By::Ca));
 }
 
+/// How far an order came that was not finished
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It is there, and the CA was asked for nothing else: to go on with it costs nothing
+    Placed,
+    /// The CA was asked to validate, or to issue
+    Begun,
+}
+
 /// Why there is no certificate
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OrderError {
@@ -613,6 +630,7 @@ pub(super) enum OrderError {
         error: AcmeError,
         account_url: String,
         patience: Patience,
+        progress: Progress,
     },
     /// After the order was placed: what it takes to go on with it cannot be kept
     #[error(transparent)]

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::order::{OrderError, asked, registration, save};
+use super::order::{OrderError, Progress, asked, registration, save};
 use crate::acme::Session;
 use crate::acme::csr::{self, KeyAndCsr};
 use crate::acme::order::{Answer, Pending};
@@ -203,6 +203,7 @@ pub(super) async fn take_up(
                         error,
                         account_url: pending.account_url().to_owned(),
                         patience,
+                        progress: Progress::Placed,
                     });
                 }
                 Ok(()) => {
@@ -233,8 +234,8 @@ fn usable_key(
     csr::with_key(&work.names, &key_pem).ok()
 }
 
-/// Whether an order is so old that another is better: where little life is left, or none, there is no
-/// time for one that hangs
+/// Whether an order is so old that another is better: where little life is left, or none, there is
+/// no time for one that hangs
 fn is_old(context: &Context<'_>, work: &Work<'_>, running: &RunningOrder) -> bool {
     let left = work
         .newest
