@@ -26,6 +26,7 @@ mod changes;
 mod check;
 mod close;
 mod drift;
+mod failed;
 mod look;
 mod mounts;
 mod order;
@@ -165,7 +166,7 @@ fn report_on(context: &Context<'_>, work: Work<'_>) -> DomainReport {
     let record = &work.lineage.record;
     DomainReport {
         renewal_at: newest.map(|newest| newest.renewal),
-        next_at: plan::agenda::next(record, newest, order::expires(&work), context.now()),
+        next_at: plan::agenda::next(record, newest, failed::expires(&work), context.now()),
         ..work.into_report()
     }
 }

@@ -9,29 +9,28 @@ use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 use tracing::Instrument;
 
+use super::failed::{fail_order, fail_spent};
 use super::resume::{Patience, Resumed};
 use super::{certificate_in_words, check, ready, resume};
 use crate::acme::account::Registration;
 use crate::acme::csr::{self, KeyAndCsr};
 use crate::acme::order::Wish;
 use crate::acme::problem::Consequence;
-use crate::acme::reply::RetryAfter;
 use crate::acme::{AcmeError, Session};
 use crate::chain::Fingerprint;
 use crate::challenge::{ChallengeError, Published};
 use crate::config::defaults;
-use crate::finding::{Explain, Finding, Severity, chain_of_causes};
+use crate::finding::{Finding, chain_of_causes};
 use crate::install;
 use crate::net::http::Meter;
 use crate::pipeline::{Context, Mode, Options, Work, renewal_info};
 use crate::plan::budget::Issuance;
-use crate::plan::{self, By, Plan, backoff};
-use crate::report::{Outcome, Stage, StageResult};
+use crate::plan::{self, Plan};
+use crate::report::{Outcome, Stage};
 use crate::store::files::FileError;
 use crate::store::ledger::{Entry, Spent};
 use crate::store::lineage::{Issued, LineageError};
 use crate::store::record::{Asked, GenerationRecord, RecordError};
-use crate::time::display;
 
 /// The CAs of a run, each with one session; a failure is kept for its domains
 pub(super) struct Desk {
@@ -184,29 +183,8 @@ async fn place(context: &Context<'_>, options: &Options, session: &Session, work
             fail_order(context, options, work, begun, &error, consequence);
             check::look_again(context, &error, work).await;
         }
-        Err(OrderError::Unfinished {
-            error,
-            account_url,
-            patience,
-            progress,
-        }) => {
-            // What only broke off is taken up by the next run.
-            if error.ends_order() || patience == Patience::Over {
-                resume::forget(context, options, work);
-            }
-            for name in error.invalid_names() {
-                let failure = Spent::Failure(name.to_owned());
-                spend(context, session, &account_url, failure);
-            }
-            let consequence = match error.consequence(context.now()) {
-                // Whatever broke, the CA has looked, or will.
-                Consequence::Unspent if progress == Progress::Begun || error.ends_order() => {
-                    Consequence::Spent
-                }
-                consequence => consequence,
-            };
-            fail_order(context, options, work, begun, &error, consequence);
-            check::look_again(context, &error, work).await;
+        Err(OrderError::Unfinished(unfinished)) => {
+            end_unfinished(context, options, session, work, begun, &unfinished).await;
         }
         Err(OrderError::Webroot(error)) => work.fail(Stage::Order, begun, &error),
         Err(OrderError::Publish(error)) => {
@@ -232,6 +210,34 @@ async fn place(context: &Context<'_>, options: &Options, session: &Session, work
             work.fail_with(Stage::Order, begun, finding);
         }
     }
+}
+
+/// Ends the work after an order that was placed and did not give a certificate
+async fn end_unfinished(
+    context: &Context<'_>,
+    options: &Options,
+    session: &Session,
+    work: &mut Work<'_>,
+    begun: Instant,
+    unfinished: &Unfinished,
+) {
+    let error = &unfinished.error;
+    // What only broke off is taken up by the next run.
+    if error.ends_order() || unfinished.patience == Patience::Over {
+        resume::forget(context, options, work);
+    }
+    for name in error.invalid_names() {
+        let failure = Spent::Failure(name.to_owned());
+        spend(context, session, &unfinished.account_url, failure);
+    }
+    let is_spent = unfinished.progress == Progress::Begun || error.ends_order();
+    let consequence = match error.consequence(context.now()) {
+        // Whatever broke, the CA has looked, or will.
+        Consequence::Unspent if is_spent => Consequence::Spent,
+        consequence => consequence,
+    };
+    fail_order(context, options, work, begun, error, consequence);
+    check::look_again(context, error, work).await;
 }
 
 fn count(names: usize) -> String {
@@ -278,15 +284,12 @@ async fn issue(
         challenges => format!("{challenges} validated by http-01"),
     };
     let account_url = pending.account_url().to_owned();
-    let chain_pem = pending
-        .finish(&key.csr)
-        .await
-        .map_err(|error| OrderError::Unfinished {
-            error,
-            account_url: account_url.clone(),
-            patience,
-            progress: Progress::Begun,
-        })?;
+    let chain_pem = pending.finish(&key.csr).await.map_err(|error| Unfinished {
+        error,
+        account_url: account_url.clone(),
+        patience,
+        progress: Progress::Begun,
+    })?;
     drop(published);
     let issued = match issuance(options, work) {
         Issuance::First => Spent::certificate(&work.names),
@@ -345,7 +348,7 @@ async fn place_anew(
     kept.map_err(OrderError::Keep)?;
     let prepared = pending.prepare().await;
     let patience = Patience::More;
-    prepared.map_err(|error| OrderError::Unfinished {
+    prepared.map_err(|error| Unfinished {
         error,
         account_url,
         patience,
@@ -498,108 +501,6 @@ fn interrupted() -> LineageError {
     LineageError::Record(RecordError::File(FileError::interrupted()))
 }
 
-/// Ends the work after an error of the CA, and remembers it at once where it cost something
-fn fail_order(
-    context: &Context<'_>,
-    options: &Options,
-    work: &mut Work<'_>,
-    begun: Instant,
-    error: &AcmeError,
-    consequence: Consequence,
-) {
-    match consequence {
-        Consequence::Unspent => {
-            work.fail(Stage::Order, begun, error);
-            let evidence = match work.lineage.record.order {
-                Some(_) => "the order is kept: the next run goes on with it",
-                None => "nothing was spent at the CA: the next run tries again",
-            };
-            work.findings.push(Finding::note("order.retry", evidence));
-        }
-        Consequence::Stop => {
-            let asked = asked(context, options, work);
-            let failures = &mut work.lineage.record.order_failures;
-            failures.add(error.code(), context.now(), None, chain_of_causes(error));
-            failures.refused = Some(asked);
-            save(context, work);
-            work.fail(Stage::Order, begun, error);
-            let evidence =
-                "this order is not placed again until a person has acted; --force tries it";
-            work.findings.push(Finding::note("order.stopped", evidence));
-        }
-        Consequence::Spent => fail_spent(context, work, Stage::Order, begun, error),
-        Consequence::Later(RetryAfter(wait)) => {
-            let now = context.now();
-            let until = now.checked_add(wait).unwrap_or(Timestamp::MAX);
-            let expires = expires(work);
-            let failures = &mut work.lineage.record.order_failures;
-            failures.add(error.code(), now, Some(until), chain_of_causes(error));
-            let until = backoff::next_try(failures, expires, now).unwrap_or(until);
-            postpone(work, begun, error, until);
-            save(context, work);
-        }
-    }
-}
-
-/// Ends the work after something was spent at the CA for nothing, and remembers it at once
-fn fail_spent<E: Explain + 'static>(
-    context: &Context<'_>,
-    work: &mut Work<'_>,
-    stage: Stage,
-    begun: Instant,
-    error: &E,
-) {
-    let (expires, now) = (expires(work), context.now());
-    let failures = &mut work.lineage.record.order_failures;
-    failures.add(error.code(), now, None, chain_of_causes(error));
-    let next = backoff::next_try(failures, expires, now);
-    save(context, work);
-    work.fail(stage, begun, error);
-    if let Some(until) = next {
-        let evidence = no_order_before(until, By::Pause);
-        work.findings.push(Finding::note("order.backoff", evidence));
-    }
-}
-
-/// When the certificate ends that an order for the domain replaces
-pub(super) fn expires(work: &Work<'_>) -> Option<Timestamp> {
-    work.newest.map(|validity| validity.not_after)
-}
-
-pub(super) fn no_order_before(until: Timestamp, by: By) -> String {
-    let until = display(until);
-    let way = match by {
-        By::Pause => "--force tries now",
-        By::Ca => "--force --skip-check budget asks the CA all the same",
-    };
-    format!("no order is placed before {until}; {way}")
-}
-
-/// Keeps the record now: a run that is stopped must not forget what it cost the CA
-pub(super) fn save(context: &Context<'_>, work: &mut Work<'_>) {
-    if let Err(error) = context.store.save_record(work.name(), &work.lineage.record) {
-        let evidence = chain_of_causes(&error);
-        work.findings
-            .push(Finding::warning("store.record", evidence));
-    }
-}
-
-/// Ends the work without a failure: the CA named a time
-fn postpone(work: &mut Work<'_>, begun: Instant, error: &AcmeError, until: Timestamp) {
-    let finding = Finding::from_error(error);
-    work.note(
-        Stage::Order,
-        begun,
-        StageResult::Failed,
-        finding.code.to_owned(),
-    );
-    work.findings.push(Finding {
-        severity: Severity::Warning,
-        ..finding
-    });
-    work.end(Outcome::Later, no_order_before(until, By::Ca));
-}
-
 /// How far an order came that was not finished
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
@@ -607,6 +508,16 @@ pub(super) enum Progress {
     Placed,
     /// The CA was asked to validate, or to issue
     Begun,
+}
+
+/// An order that was placed, and what became of it
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub(super) struct Unfinished {
+    pub(super) error: AcmeError,
+    pub(super) account_url: String,
+    pub(super) patience: Patience,
+    pub(super) progress: Progress,
 }
 
 /// Why there is no certificate
@@ -625,13 +536,8 @@ pub(super) enum OrderError {
     #[error(transparent)]
     Publish(ChallengeError),
     /// After the order was placed
-    #[error("{error}")]
-    Unfinished {
-        error: AcmeError,
-        account_url: String,
-        patience: Patience,
-        progress: Progress,
-    },
+    #[error(transparent)]
+    Unfinished(#[from] Unfinished),
     /// After the order was placed: what it takes to go on with it cannot be kept
     #[error(transparent)]
     Keep(RecordError),

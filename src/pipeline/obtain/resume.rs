@@ -2,11 +2,12 @@
 
 use jiff::SignedDuration;
 
-use super::order::{OrderError, Progress, asked, registration, save};
-use crate::acme::Session;
+use super::failed::save;
+use super::order::{OrderError, Progress, Unfinished, asked, registration};
 use crate::acme::csr::{self, KeyAndCsr};
 use crate::acme::order::{Answer, Pending};
 use crate::acme::problem::Consequence;
+use crate::acme::{AcmeError, Session};
 use crate::chain::{Fingerprint, public_key_of};
 use crate::challenge::Published;
 use crate::pipeline::{Context, Mode, Options, Work};
@@ -157,67 +158,85 @@ pub(super) async fn take_up(
     if options.mode == Mode::Rehearse {
         return Ok(None);
     }
-    let Some(mut running) = work.lineage.record.order.clone() else {
+    let Some(running) = work.lineage.record.order.clone() else {
         return Ok(None);
     };
     let Some(key) = usable_key(context, options, work, &running) else {
         forget(context, options, work);
         return Ok(None);
     };
-    let is_old = is_old(context, work, &running);
+    let age = age(context, work, &running);
     let account = running.asked.account.as_deref();
-    let registration = registration(context);
-    let pending = match session.resume(&running.url, account, registration).await {
-        Ok(pending) => pending,
-        Err(error) if matches!(error.consequence(context.now()), Consequence::Later(_)) => {
-            return Err(error.into());
-        }
-        Err(error) => {
-            running.unanswered += 1;
-            let is_silent = running.unanswered >= MOST_TRIES;
-            work.lineage.record.order = Some(running);
-            save(context, work);
-            // It stays on record until another one is placed.
-            return match is_old && is_silent {
-                true => Ok(None),
-                false => Err(error.into()),
-            };
-        }
+    let looked = session
+        .resume(&running.url, account, registration(context))
+        .await;
+    let resumed = match looked {
+        Ok(Some(pending)) => go_on(context, work, running, age, pending).await?,
+        Ok(None) => None,
+        Err(error) => return unanswered(context, work, running, age, error),
     };
-    if let Some(mut pending) = pending {
-        // One that leads nowhere must not keep the domain from another.
-        running.tries += 1;
-        let tried = running.tries > MOST_TRIES;
-        let patience = match is_old && tried {
-            true => Patience::Over,
-            false => Patience::More,
-        };
-        let is_over = !pending.is_issued() && (is_old || tried);
-        work.lineage.record.order = Some(running);
-        save(context, work);
-        if !is_over {
-            match pending.prepare().await {
-                Err(error) if error.ends_order() => {}
-                Err(error) => {
-                    return Err(OrderError::Unfinished {
-                        error,
-                        account_url: pending.account_url().to_owned(),
-                        patience,
-                        progress: Progress::Placed,
-                    });
-                }
-                Ok(()) => {
-                    return Ok(Some(Resumed {
-                        pending,
-                        key,
-                        patience,
-                    }));
-                }
-            }
-        }
+    if resumed.is_none() {
+        forget(context, options, work);
     }
-    forget(context, options, work);
-    Ok(None)
+    Ok(resumed.map(|(pending, patience)| Resumed {
+        pending,
+        key,
+        patience,
+    }))
+}
+
+/// Counts a look that the CA answered; gives the order with what must be published, unless it leads
+/// nowhere: it must not keep the domain from another
+async fn go_on(
+    context: &Context<'_>,
+    work: &mut Work<'_>,
+    mut running: RunningOrder,
+    age: Age,
+    mut pending: Pending,
+) -> Result<Option<(Pending, Patience)>, OrderError> {
+    running.tries += 1;
+    let (is_old, tried) = (age == Age::Old, running.tries > MOST_TRIES);
+    work.lineage.record.order = Some(running);
+    save(context, work);
+    if !pending.is_issued() && (is_old || tried) {
+        return Ok(None);
+    }
+    let patience = match is_old && tried {
+        true => Patience::Over,
+        false => Patience::More,
+    };
+    match pending.prepare().await {
+        Ok(()) => Ok(Some((pending, patience))),
+        Err(error) if error.ends_order() => Ok(None),
+        Err(error) => Err(OrderError::Unfinished(Unfinished {
+            error,
+            account_url: pending.account_url().to_owned(),
+            patience,
+            progress: Progress::Placed,
+        })),
+    }
+}
+
+/// Counts a look of which nothing useful came; an order that stays silent is left for another, and on
+/// record until that is placed
+fn unanswered(
+    context: &Context<'_>,
+    work: &mut Work<'_>,
+    mut running: RunningOrder,
+    age: Age,
+    error: AcmeError,
+) -> Result<Option<Resumed>, OrderError> {
+    if matches!(error.consequence(context.now()), Consequence::Later(_)) {
+        return Err(error.into());
+    }
+    running.unanswered += 1;
+    let is_silent = running.unanswered >= MOST_TRIES;
+    work.lineage.record.order = Some(running);
+    save(context, work);
+    match age == Age::Old && is_silent {
+        true => Ok(None),
+        false => Err(error.into()),
+    }
 }
 
 /// The kept key of a running order that is still what is wanted
@@ -234,15 +253,24 @@ fn usable_key(
     csr::with_key(&work.names, &key_pem).ok()
 }
 
-/// Whether an order is so old that another is better: where little life is left, or none, there is
-/// no time for one that hangs
-fn is_old(context: &Context<'_>, work: &Work<'_>, running: &RunningOrder) -> bool {
+/// Whether another order would be better than one that hangs
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    Young,
+    Old,
+}
+
+/// Where little life is left, or none, there is no time for an order that hangs
+fn age(context: &Context<'_>, work: &Work<'_>, running: &RunningOrder) -> Age {
     let left = work
         .newest
         .map(|validity| validity.remaining(context.now()));
     let left = left.unwrap_or(SignedDuration::ZERO);
     let oldest = (left / 4).clamp(SHORT_WAIT, OLDEST_ORDER);
-    context.now().duration_since(running.began).abs() > oldest
+    match context.now().duration_since(running.began).abs() > oldest {
+        true => Age::Old,
+        false => Age::Young,
+    }
 }
 
 /// Forgets the order that was under way: it is over

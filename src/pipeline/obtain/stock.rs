@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::failed::{expires, no_order_before, save};
 use super::{order, resume};
 use crate::config::Domain;
 use crate::finding::{Finding, Severity, chain_of_causes};
@@ -137,10 +138,10 @@ fn forget_failures(context: &Context<'_>, options: &Options, work: &mut Work<'_>
     if failures.count == 0 || !is_over || !matches!(options.mode, Mode::Deploy | Mode::NoDeploy) {
         return;
     }
-    let (now, expires) = (context.now(), order::expires(work));
+    let (now, expires) = (context.now(), expires(work));
     if backoff::named(failures, expires, now).is_none_or(|until| until <= now) {
         work.lineage.record.order_failures.clear();
-        order::save(context, work);
+        save(context, work);
     }
 }
 
@@ -193,7 +194,7 @@ fn apply_plan(
     }
     match (&work.plan, held_until(context, options, work)) {
         (Plan::Wait { until, by, .. }, _) => {
-            let summary = order::no_order_before(*until, *by);
+            let summary = no_order_before(*until, *by);
             wait_to_order(work, begun, &words, summary);
         }
         (Plan::Stop { .. }, _) => {
