@@ -212,25 +212,26 @@ fn refuse(mut error: clap::Error) -> ExitCode {
 
 /// What was most likely meant, where clap cannot know
 fn tip(error: &clap::Error) -> Option<&'static str> {
-    let word = |word: &str| match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(found)) => found == word,
-        Some(ContextValue::Strings(found)) => found.iter().any(|found| found == word),
-        _ => false,
+    let words = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word)) => std::slice::from_ref(word),
+        Some(ContextValue::Strings(words)) => words,
+        _ => &[],
     };
+    let has = |wanted: &str| words.iter().any(|word| word == wanted);
     let usage = match error.get(ContextKind::Usage) {
         Some(ContextValue::StyledStr(usage)) => usage.to_string(),
         _ => String::new(),
     };
-    let is_name = matches!(error.get(ContextKind::InvalidArg),
-        Some(ContextValue::String(found)) if !found.starts_with('-'));
     match error.kind() {
-        ErrorKind::MissingRequiredArgument if word("<DOMAIN>...") => {
+        ErrorKind::MissingRequiredArgument if has("<DOMAIN>...") => {
             Some("`certd obtain --all` takes every domain that is configured")
         }
-        ErrorKind::UnknownArgument if word("--all") && usage.contains("[DOMAIN") => {
+        ErrorKind::UnknownArgument if has("--all") && usage.contains("[DOMAIN") => {
             Some("without a name it takes every domain that is configured")
         }
-        ErrorKind::UnknownArgument if usage.contains("certd renew") && is_name => {
+        ErrorKind::UnknownArgument
+            if usage.contains("certd renew") && !words.iter().any(|word| word.starts_with('-')) =>
+        {
             Some("it renews what is due; for one domain there is `certd obtain DOMAIN`")
         }
         _ => None,

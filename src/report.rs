@@ -53,10 +53,7 @@ impl Report {
 
     /// Whether anything is told that needs attention, though nothing failed
     pub fn warns(&self) -> bool {
-        let findings = self.domains.iter().flat_map(|domain| &domain.findings);
-        findings
-            .map(|finding| finding.severity)
-            .any(|severity| severity >= Severity::Warning)
+        self.domains.iter().any(DomainReport::warns)
     }
 }
 
@@ -115,6 +112,14 @@ pub struct DomainReport {
     pub stages: Vec<StageReport>,
     /// What is wrong or worth knowing
     pub findings: Vec<Finding>,
+}
+
+impl DomainReport {
+    /// Whether something was found that is worth a look
+    pub fn warns(&self) -> bool {
+        let mut findings = self.findings.iter();
+        findings.any(|finding| finding.severity >= Severity::Warning)
+    }
 }
 
 /// How a run ended for one domain

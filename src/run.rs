@@ -85,9 +85,18 @@ pub fn put_off(
 }
 
 /// Why a pass did not come about
-pub fn reason(error: &RunError) -> Finding {
-    let mut finding = Finding::from_error(error);
-    finding.evidence = format!("no pass comes about: {}", finding.evidence);
+pub fn reason(error: &(impl Explain + 'static)) -> Finding {
+    let finding = Finding::from_error(error);
+    let evidence = format!("no pass comes about: {}", finding.evidence);
+    Finding {
+        evidence,
+        ..finding
+    }
+}
+
+/// The same, where another certd may hold the lock
+pub fn reason_of_run(error: &RunError) -> Finding {
+    let finding = reason(error);
     match error {
         // That it ends by itself was not true: it has lasted for several passes.
         RunError::Busy { holder: Some(id) } => finding.with_cure(format!(
@@ -152,7 +161,7 @@ mod tests {
     fn a_lock_that_is_held_for_long_is_told_with_its_holder() {
         #[track_caller]
         fn check(holder: Option<u32>, evidence: &str, cure: &str) {
-            let finding = reason(&RunError::Busy { holder });
+            let finding = reason_of_run(&RunError::Busy { holder });
             assert_eq!(finding.evidence, evidence);
             assert_eq!(finding.cure.as_deref(), Some(cure));
         }

@@ -151,10 +151,7 @@ impl CliError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Config(ConfigError::NotFound) => Some(
-                "name one with --config, or write the smallest one that works: see README.md"
-                    .to_owned(),
-            ),
+            Self::Config(error) => hint_of_config(error),
             Self::Alias { domain, .. } => Some(format!(
                 "write {domain}: that is its domain, and its aliases come with it"
             )),
@@ -200,16 +197,24 @@ impl CliError {
             Self::Store(error) => error.cure(),
             Self::Run(error) => error.cure(),
             Self::Daemon(DaemonError::Lock(LockError::File(error))) => error.cure(),
-            Self::Config(ConfigError::Read { path, source })
-                if source.kind() == io::ErrorKind::PermissionDenied =>
-            {
-                Some(format!("let the user of certd read {}", path.display()))
-            }
             Self::Trust(_) => {
                 Some("`[verify] trust` lists PEM files with CA certificates".to_owned())
             }
             _ => None,
         }
+    }
+}
+
+fn hint_of_config(error: &ConfigError) -> Option<String> {
+    match error {
+        ConfigError::NotFound => Some(
+            "name one with --config, or write the smallest one that works: see README.md"
+                .to_owned(),
+        ),
+        ConfigError::Read { path, source } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Some(format!("let the user of certd read {}", path.display()))
+        }
+        _ => None,
     }
 }
 

@@ -37,10 +37,8 @@ pub(super) async fn run(
     };
     let store = match store(&config, options.mode) {
         Err(CliError::Store(error)) if options.mode != Mode::DryRun => {
-            let mut finding = Finding::from_error(&error);
-            finding.evidence = format!("no pass comes about: {}", finding.evidence);
             let reading = Store::for_reading(&config.storage, &config.state);
-            tell_of(&reading, &finding).await;
+            tell_of(&reading, &run::reason(&error)).await;
             return Err(error.into());
         }
         store => store?,
@@ -49,7 +47,7 @@ pub(super) async fn run(
     let report = match pass(global, &context, &options, &domains).await {
         Err(CliError::Run(error)) => {
             if options.mode != Mode::DryRun && is_trouble(&context, &error) {
-                tell_of(&store, &run::reason(&error)).await;
+                tell_of(&store, &run::reason_of_run(&error)).await;
             }
             return Err(error.into());
         }

@@ -42,13 +42,7 @@ pub fn obtain(report: &Report, out: &mut impl Write) -> io::Result<()> {
 /// # Errors
 /// Those of the stream.
 pub fn renew(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let is_idle = |domain: &&DomainReport| {
-        domain.outcome == Outcome::Unchanged
-            && !domain
-                .findings
-                .iter()
-                .any(|finding| finding.severity >= Severity::Warning)
-    };
+    let is_idle = |domain: &&DomainReport| domain.outcome == Outcome::Unchanged && !domain.warns();
     let told = report.domains.iter().filter(|domain| !is_idle(domain));
     write_all(told, report, out)?;
     let idle = report.domains.iter().filter(is_idle);

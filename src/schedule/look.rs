@@ -50,7 +50,12 @@ pub(super) async fn look(
     let report = match &pass {
         Ok(report) => report,
         Err(error) if !is_trouble(error, task.put_off) => return pass,
-        Err(error) => &run::put_off(&context, options.occasion, &domains, &run::reason(error)),
+        Err(error) => &run::put_off(
+            &context,
+            options.occasion,
+            &domains,
+            &run::reason_of_run(error),
+        ),
     };
     let mut troubles = notify::after(&context, report, Look::AtWhatIsServed, &task.unkept).await;
     if pass.is_ok() && task.heartbeat == Heartbeat::IfWell {

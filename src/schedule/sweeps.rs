@@ -247,7 +247,15 @@ mod tests {
     #[tokio::test]
     async fn what_a_sweep_started_ends_with_it() {
         let now = at("2027-01-01T00:00:00Z");
-        let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+        let is_sweep = |task: io::Result<std::fs::DirEntry>| {
+            let name = std::fs::read_to_string(task.unwrap().path().join("comm"));
+            // One that has ended meanwhile has none.
+            name.is_ok_and(|name| name.trim() == "sweep")
+        };
+        let threads = || {
+            let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+            tasks.map(is_sweep).filter(|is_it| *is_it).count()
+        };
         let tasks = || runtime::Handle::current().metrics().num_alive_tasks();
         let mut sweeps = Sweeps::default();
         let before = (threads(), tasks());

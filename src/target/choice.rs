@@ -70,7 +70,7 @@ pub enum Serving<'b> {
     Elsewhere {
         /// The block
         block: &'b ServerBlock,
-        /// Port in the container at which it does not listen
+        /// Port in the container at which the connection comes in
         port: u16,
     },
     /// A regular expression may match, which is not tried
