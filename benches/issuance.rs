@@ -165,7 +165,7 @@ fn write_configuration(world: &World, pebble: &Pebble, domains: usize) {
     let mut text = format!(
         "terms_of_service_agreed = true\nissuer = \"pebble\"\njobs = 16\n\
          webroot = \"webroot\"\nstorage = \"storage\"\nstate = \"state\"\n\
-         [issuers.pebble]\ndirectory = \"{}\"\ntrust = \"{}\"\n",
+         [preflight]\nrequire = []\n[issuers.pebble]\ndirectory = \"{}\"\ntrust = \"{}\"\n",
         pebble.directory_url(),
         pebble.trust_pem_path().display()
     );

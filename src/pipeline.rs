@@ -102,7 +102,8 @@ impl<'c> Context<'c> {
 
     /// What makes the handshakes of a run
     fn observer(&self) -> Observer {
-        Observer::new(self.provider.clone(), self.config.verify.timeout)
+        let verify = &self.config.verify;
+        Observer::new(self.provider.clone(), verify.timeout).at_most(verify.concurrency)
     }
 }
 

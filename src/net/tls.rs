@@ -16,6 +16,7 @@ use rustls::{
     AlertDescription, ClientConfig, ClientConnection, Error, InvalidMessage, PeerIncompatible,
 };
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -33,12 +34,26 @@ use recorder::{Recorder, Shown};
 pub struct Observer {
     provider: Arc<CryptoProvider>,
     timeout: Duration,
+    /// Clones share it; without it any number of connections is made at once
+    room: Option<Arc<Semaphore>>,
 }
 
 impl Observer {
     /// An observer that gives every connection and handshake this much time
     pub fn new(provider: Arc<CryptoProvider>, timeout: Duration) -> Self {
-        Self { provider, timeout }
+        Self {
+            provider,
+            timeout,
+            room: None,
+        }
+    }
+
+    /// The same, with so many connections at once; others wait for their turn, which costs them
+    /// none of their time
+    #[must_use]
+    pub fn at_most(self, connections: usize) -> Self {
+        let room = Some(Arc::new(Semaphore::new(connections)));
+        Self { room, ..self }
     }
 
     /// Cryptography that it uses
@@ -60,6 +75,11 @@ impl Observer {
         address: SocketAddr,
         opening: Opening,
     ) -> (Handshake, Option<Connection>) {
+        let _turn = match &self.room {
+            // Nothing closes it.
+            Some(room) => room.acquire().await.ok(),
+            None => None,
+        };
         let started = Instant::now();
         let connected = AtomicBool::new(false);
         let shaking = self.handshake(name, address, opening, &connected);

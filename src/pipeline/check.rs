@@ -13,7 +13,7 @@ use super::Context;
 use super::budget::{self, Planned};
 use super::installed::{expected_of, known_certificates};
 use super::obtain::{Host, look_at_targets, no_issuer};
-use super::preflight::{Known, Scout, required};
+use super::preflight::{Known, Scout, required, sweep_webroots};
 use crate::acme::{AcmeError, Session};
 use crate::config::{Check, Domain};
 use crate::finding::{Finding, Severity, chain_of_causes};
@@ -23,6 +23,8 @@ use crate::plan::budget::{Balance, Issuance};
 use crate::preflight::judge::host::{self, Purpose};
 use crate::report::SCHEMA_VERSION;
 use crate::report::check::{CheckReport, DomainCheck, Group};
+use crate::store::ledger::Ledger;
+use crate::store::record::RecordError;
 use crate::store::{self, space};
 use crate::verify::judge::{Expectation, Known as Installable, judge};
 use crate::verify::path::Trust;
@@ -36,16 +38,16 @@ pub async fn check(
     domains: &[&Domain],
 ) -> CheckReport {
     let begun = Instant::now();
+    sweep_webroots(domains.iter().copied());
     let (hosts, issuers) = tokio::join!(
         look_at_targets(context, domains),
         look_at_issuers(context, domains)
     );
-    let scout = &Scout::new(context);
-    let (issuers, browser) = (&issuers, &Browser::new(context));
+    let (issuers, shared) = (&issuers, &Shared::new(context, skip));
     let examined = stream::iter(domains.iter().zip(hosts))
         .map(|(domain, host)| async move {
             let issuer = issuers.get(domain.issuer.as_str());
-            examine(context, skip, scout, browser, domain, host, issuer).await
+            examine(context, shared, domain, host, issuer).await
         })
         .buffered(AT_ONCE);
     CheckReport {
@@ -59,9 +61,7 @@ pub async fn check(
 
 async fn examine(
     context: &Context<'_>,
-    skip: &BTreeSet<Check>,
-    scout: &Scout,
-    browser: &Browser,
+    shared: &Shared<'_>,
     domain: &Domain,
     host: Host,
     issuer: Option<&Issuer>,
@@ -74,22 +74,53 @@ async fn examine(
         issuer.and_then(|issuer| issuer.account.clone()),
         host.place.clone(),
     );
-    let names = scout.examine(domain, &known).await;
+    let names = shared.scout.examine(domain, &known).await;
     let mut ca = issuer
         .map(|issuer| issuer.findings.clone())
         .unwrap_or_default();
     ca.extend(issuer.and_then(|issuer| issuer.profile(domain)));
-    let is_required = |check| required(context, skip, check);
+    let is_required = |check| required(context, shared.skip, check);
     let groups = vec![
         Group::new("files", files(context, domain)),
         Group::new("docker", containers(domain, &host)),
         Group::new("order", host.obstacle.iter().cloned().collect()),
-        Group::new("served", served(context, browser, domain, &host)),
-        Group::new("site", scout.applications(&host.handshakes).await),
+        Group::new("served", served(context, &shared.browser, domain, &host)),
+        Group::new("site", shared.scout.applications(&host.handshakes).await),
         Group::new("ca", ca),
-        Group::new("budget", spent(context, domain, &known)),
+        Group::new("budget", spent(context, &shared.ledger, domain, &known)),
     ];
     DomainCheck::new(domain.name.to_string(), groups, names, is_required)
+}
+
+/// What the looks at all domains share
+struct Shared<'s> {
+    skip: &'s BTreeSet<Check>,
+    scout: Scout,
+    browser: Browser,
+    /// What is used of the limits of each CA
+    ledger: Result<Balances, RecordError>,
+}
+
+/// By directory URL; a CA whose limits are not known is left out
+type Balances = BTreeMap<String, Balance>;
+
+impl<'s> Shared<'s> {
+    fn new(context: &Context<'_>, skip: &'s BTreeSet<Check>) -> Self {
+        let balances = |ledger: Ledger| {
+            let issuers = context.config.issuers.values();
+            let balances = issuers.filter_map(|issuer| {
+                let balance = Balance::of(&ledger, &issuer.directory, context.now())?;
+                Some((issuer.directory.clone(), balance))
+            });
+            balances.collect()
+        };
+        Self {
+            skip,
+            scout: Scout::new(context),
+            browser: Browser::new(context),
+            ledger: context.store.ledger().map(balances),
+        }
+    }
 }
 
 /// The directories that certd writes to for a domain
@@ -205,7 +236,12 @@ fn served(context: &Context<'_>, browser: &Browser, domain: &Domain, host: &Host
     findings
 }
 
-fn spent(context: &Context<'_>, domain: &Domain, known: &Known) -> Vec<Finding> {
+fn spent(
+    context: &Context<'_>,
+    ledger: &Result<Balances, RecordError>,
+    domain: &Domain,
+    known: &Known,
+) -> Vec<Finding> {
     let Some(issuer) = context.config.issuers.get(&domain.issuer) else {
         return Vec::new();
     };
@@ -221,11 +257,11 @@ fn spent(context: &Context<'_>, domain: &Domain, known: &Known) -> Vec<Finding> 
         names: &names,
         issuance,
     };
-    match context.store.ledger() {
-        Ok(ledger) => {
-            let balance = Balance::of(&ledger, &issuer.directory, context.now());
-            let balance = balance.iter();
+    match ledger {
+        Ok(balances) => {
+            let balance = balances.get(&issuer.directory);
             let usages: Vec<_> = balance
+                .iter()
                 .flat_map(|balance| planned.usage(balance, context.now()))
                 .collect();
             match usages.iter().all(|usage| usage.used == 0) {
@@ -237,7 +273,7 @@ fn spent(context: &Context<'_>, domain: &Domain, known: &Known) -> Vec<Finding> 
                     .collect(),
             }
         }
-        Err(error) => vec![budget::unknown(&error)],
+        Err(error) => vec![budget::unknown(error)],
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::preflight::sweep_webroots;
 use super::{Context, End, Mode, Occasion, Options, Work, renewal_info};
 use crate::chain::{Certificate, KeyType};
 use crate::config::Domain;
@@ -38,8 +39,8 @@ mod words;
 
 use check::Counting;
 pub(super) use look::{Host, look_at_targets};
-use order::Desk;
 pub(super) use order::no_issuer;
+use order::{Desk, must_order};
 use stock::{make_plan, makes_live, plan_in_words, ready, renewal_time, stopped, take_stock};
 use target::Target;
 pub(super) use words::{Configured, block_to_add, lines_to_change, live_in_use};
@@ -65,6 +66,8 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
         target::make_ready(context, options, target, &mut works).await;
     }
     check::check_budgets(context, options, Counting::Alone, &mut works);
+    let ordering = works.iter().filter(|work| must_order(work));
+    sweep_webroots(ordering.map(|work| work.domain));
     let desk = Desk::open(context, options, &works).await;
     check::check_names(context, options, &desk, &targets, &mut works).await;
     check::check_budgets(context, options, Counting::InTurn(&desk), &mut works);
@@ -221,9 +224,9 @@ fn keep_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
     if is_well_again {
         work.lineage.record.deploy_failures.clear();
     }
-    // That a timer or a sweep found nothing to do is no news, and a run that only waited says less
-    // than the one before it.
-    let is_idle = options.occasion != Occasion::ByHand && end.outcome == Outcome::Unchanged;
+    // That there was nothing to do is no news, and a run that only waited says less than the one
+    // before it.
+    let is_idle = end.outcome == Outcome::Unchanged;
     if work.is_waiting || (is_idle && !is_well_again) {
         return;
     }

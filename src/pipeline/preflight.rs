@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::http::Uri;
@@ -96,14 +96,19 @@ impl Scout {
             Ok(resolver) => resolver,
             Err(error) => return domain.names().map(|name| unusable(name, error)).collect(),
         };
-        let token = Token::new(domain);
+        let token = OnceCell::new();
         let policy = Policy {
             own: &domain.addresses,
             issuer: known.issuer,
         };
-        let examining = domain
-            .names()
-            .map(|name| self.examine_name(resolver, name, &policy, known, &token));
+        let examining = domain.names().map(async |name| {
+            // Nothing closes it.
+            let _room = self.room.acquire().await;
+            // Not before its turn: the files of all domains at once would be too many.
+            let token = token.get_or_init(async || Token::new(domain)).await;
+            self.examine_name(resolver, name, &policy, known, token)
+                .await
+        });
         join_all(examining).await
     }
 
@@ -115,8 +120,6 @@ impl Scout {
         known: &Known,
         token: &Token,
     ) -> NameFindings {
-        // Nothing closes it.
-        let _room = self.room.acquire().await;
         let (a, aaaa, authorities, caa) = tokio::join!(
             resolver.lookup(name.as_str(), RecordKind::A),
             resolver.lookup(name.as_str(), RecordKind::Aaaa),
@@ -274,6 +277,18 @@ async fn climb(resolver: &Resolver, name: &DnsName) -> Vec<Lookup> {
     lookups
 }
 
+/// Removes what killed runs left in the webroots of these domains, in each once
+///
+/// It opens every file of certd's own there: with each token that is published it would look at all
+/// the others.
+pub(super) fn sweep_webroots<'d>(domains: impl IntoIterator<Item = &'d Domain>) {
+    let webroots: BTreeSet<&Path> = domains
+        .into_iter()
+        .map(|domain| domain.webroot.as_path())
+        .collect();
+    webroots.into_iter().for_each(Published::sweep);
+}
+
 /// A file in the webroot that only certd can have written
 struct Token {
     name: String,
@@ -283,7 +298,6 @@ struct Token {
 
 impl Token {
     fn new(domain: &Domain) -> Self {
-        Published::sweep(&domain.webroot);
         let name = format!("{OWN}check-{}", random_word());
         let content = format!("{name}.{}", random_word());
         let published = Published::publish(&domain.webroot, [(name.as_str(), content.as_str())]);

@@ -15,6 +15,7 @@ mod support;
 mod acme;
 mod check;
 mod config;
+mod costs;
 mod daemon;
 mod demo;
 mod docker;

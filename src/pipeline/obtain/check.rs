@@ -56,9 +56,7 @@ fn known(
     position: usize,
     work: &Work<'_>,
 ) -> Known {
-    let target = targets
-        .iter()
-        .find(|target| target.members.contains(&position));
+    let target = targets.iter().find(|target| target.serves(position));
     let identities = desk.caa_identities(options, work);
     let account = account_url(context, options, work);
     let place = where_served(target, work);
@@ -151,6 +149,9 @@ pub(super) fn check_budgets(
     counting: Counting<'_>,
     works: &mut [Work<'_>],
 ) {
+    if !works.iter().any(must_order) {
+        return;
+    }
     let now = context.now();
     let ledger = context.store.ledger();
     let mut balances: BTreeMap<&str, Option<Balance>> = BTreeMap::new();

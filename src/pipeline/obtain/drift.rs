@@ -5,8 +5,7 @@
 
 use std::time::Instant;
 
-use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::future::join_all;
 
 use super::target::{Target, nothing_to_do};
 use super::words;
@@ -78,15 +77,14 @@ async fn look_again(
             (*member, name, address, wanted)
         }));
     }
-    let mut seen: Vec<(usize, Proof)> = stream::iter(places)
+    let looking = places
+        .into_iter()
         .map(|(member, name, address, wanted)| async move {
             let patience = context.patience.reload;
             let proof = proof::wait_for(observer, name.as_str(), address, &wanted, patience).await;
             (member, proof)
-        })
-        .buffer_unordered(context.config.verify.concurrency)
-        .collect()
-        .await;
+        });
+    let mut seen = join_all(looking).await;
     seen.sort_by_key(|(member, _)| *member);
     let groups = seen.chunk_by(|one, other| one.0 == other.0);
     groups

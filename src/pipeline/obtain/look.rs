@@ -41,9 +41,7 @@ pub(in crate::pipeline) async fn look_at_targets(
         let names = work.names.iter().map(DnsName::as_str);
         let changes = names.filter_map(|name| Some((name.to_owned(), changes.get(name)?.clone())));
         let changes = changes.collect();
-        let target = targets
-            .iter()
-            .find(|target| target.members.contains(&position));
+        let target = targets.iter().find(|target| target.serves(position));
         let handshakes = target.map(|target| target.handshakes(&work));
         let last = work.stages.last();
         Host {

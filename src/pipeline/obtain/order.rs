@@ -261,7 +261,6 @@ async fn issue(
     session: &Session,
     work: &mut Work<'_>,
 ) -> Result<FromCa, OrderError> {
-    Published::sweep(&work.domain.webroot);
     // A webroot that cannot be written is found out before the CA is asked for anything.
     drop(Published::publish(&work.domain.webroot, [(PROBE, "")])?);
     let Resumed {

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::future::join_all;
 
 use super::close::reload_containers;
 use super::target::{Target, names_in_words, open};
 use super::words::{self, Configured};
 use crate::config::Sharing;
-use crate::facts::KeyProof;
+use crate::facts::{Handshake, KeyProof};
 use crate::name::DnsName;
 use crate::pipeline::installed;
 use crate::pipeline::{Context, Work};
@@ -43,6 +42,7 @@ pub(super) async fn prove(
     }
     let places = places(context, target, works);
     let patience = context.patience;
+    wait_for_reload(context, target, &places).await;
     let mut seen = look(context, places, patience.first_look).await;
     let mut configured = None;
     if let Some((place, _)) = seen.iter().find(|(_, proof)| !proof.is_proven()) {
@@ -95,16 +95,36 @@ async fn look(
     patience: Duration,
 ) -> Vec<(Place, Proof)> {
     let observer = &context.observer();
-    stream::iter(places)
-        .map(|place| async move {
-            let name = place.name.as_str();
-            let (address, wanted) = (place.address, &place.wanted);
-            let proof = proof::wait_for(observer, name, address, wanted, patience).await;
-            (place, proof)
+    // All at once: what waits for its next handshake keeps no other from its own.
+    let looking = places.into_iter().map(|place| async move {
+        let name = place.name.as_str();
+        let (address, wanted) = (place.address, &place.wanted);
+        let proof = proof::wait_for(observer, name, address, wanted, patience).await;
+        (place, proof)
+    });
+    join_all(looking).await
+}
+
+/// Waits until nginx shows something new, where there are many places to look at
+///
+/// A configuration with a thousand server blocks takes a while to load, and until then each look at
+/// each place would be for nothing.
+async fn wait_for_reload(context: &Context<'_>, target: &Target, places: &[Place]) {
+    if places.len() <= context.config.verify.concurrency {
+        return;
+    }
+    let is_new = |place: &&Place| {
+        let before = target.baseline.get(&(place.name.clone(), place.address));
+        before.is_some_and(|before| {
+            let before = proof::judge(before.clone(), &place.wanted);
+            !matches!(before, Verdict::Proven { .. })
         })
-        .buffered(context.config.verify.concurrency)
-        .collect()
-        .await
+    };
+    if let Some(place) = places.iter().find(is_new) {
+        let (name, patience) = (place.name.as_str(), context.patience.first_look);
+        let observer = &context.observer();
+        proof::wait_for_first(observer, name, place.address, &place.wanted, patience).await;
+    }
 }
 
 /// Looks again where a name is neither proven nor settled
@@ -269,16 +289,16 @@ fn is_broken(target: &Target, proof: &Proof) -> bool {
     let Ok(name) = DnsName::parse(&proof.name) else {
         return false;
     };
-    // A restarted container may answer at another address than before.
-    let known = target.baseline.contains_key(&(name.clone(), proof.address));
-    target
-        .baseline
-        .iter()
-        .filter(|((before, address), _)| *before == name && (!known || *address == proof.address))
-        .any(|(_, handshake)| {
-            handshake
-                .outcome
-                .as_ref()
-                .is_ok_and(|served| served.proof == KeyProof::Proven)
-        })
+    let worked = |handshake: &Handshake| {
+        let served = handshake.outcome.as_ref();
+        served.is_ok_and(|served| served.proof == KeyProof::Proven)
+    };
+    match target.baseline.get(&(name.clone(), proof.address)) {
+        Some(before) => worked(before),
+        // A restarted container may answer at another address than before.
+        None => {
+            let mut before = target.baseline.iter();
+            before.any(|((before, _), handshake)| *before == name && worked(handshake))
+        }
+    }
 }

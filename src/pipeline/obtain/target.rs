@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::stream::FuturesUnordered;
 
 use super::{drift, mounts, renewal_time};
 use crate::config::{ConfigTest, Nginx};
@@ -30,7 +30,7 @@ pub(super) struct Target {
     pub(super) nginx: Nginx,
     pub(super) engine: Engine,
     pub(super) containers: Vec<Container>,
-    /// Positions among the run's domains
+    /// Positions among the run's domains, ascending
     pub(super) members: Vec<usize>,
     pub(super) baseline: HashMap<(DnsName, SocketAddr), Handshake>,
     pub(super) stages: Vec<StageReport>,
@@ -44,6 +44,11 @@ impl Target {
             .map(|container| container.name.as_str())
             .collect();
         names.join(", ")
+    }
+
+    /// Whether the domain at this position is one of its own
+    pub(super) fn serves(&self, position: usize) -> bool {
+        self.members.binary_search(&position).is_ok()
     }
 
     pub(super) fn note(
@@ -173,14 +178,11 @@ async fn take_baseline(context: &Context<'_>, target: &mut Target, works: &[Work
         .iter()
         .flat_map(|member| target.places(&works[*member]))
         .collect();
-    target.baseline = stream::iter(places)
-        .map(|(name, address)| async move {
-            let handshake = observer.observe(name.as_str(), address).await;
-            ((name, address), handshake)
-        })
-        .buffer_unordered(context.config.verify.concurrency)
-        .collect()
-        .await;
+    let looking = places.into_iter().map(|(name, address)| async move {
+        let handshake = observer.observe(name.as_str(), address).await;
+        ((name, address), handshake)
+    });
+    target.baseline = looking.collect::<FuturesUnordered<_>>().collect().await;
 }
 
 /// Ends the domains that need nothing, and checks that the target is fit for the others
@@ -226,14 +228,13 @@ pub(super) async fn make_ready(
 
 /// The open domains of a target
 pub(super) fn open<'w, 'c>(
-    target: &Target,
+    target: &'w Target,
     works: &'w mut [Work<'c>],
 ) -> impl Iterator<Item = &'w mut Work<'c>> {
-    let members = target.members.clone();
     works
         .iter_mut()
         .enumerate()
-        .filter(move |(position, work)| members.contains(position) && work.is_open())
+        .filter(|(position, work)| target.serves(*position) && work.is_open())
         .map(|(_, work)| work)
 }
 

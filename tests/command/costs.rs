@@ -1,0 +1,54 @@
+//! What a run costs, counted: nothing where there is nothing to do, and never a look at every domain
+//! for each domain.
+
+use std::fs;
+
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+use crate::support::{Host, Setting};
+
+#[test]
+fn a_run_with_nothing_to_do_writes_no_record() {
+    let host = Host::new(&Setting::two_domains());
+    host.obtain(&[]).exits(0);
+    let records = || {
+        let mut files = host.place.tree("state");
+        // It names the process that held it last.
+        files.retain(|(path, _)| !path.ends_with("lock"));
+        files
+    };
+    let before = records();
+    let run = host.obtain(&[]).exits(0);
+    assert!(run.stdout.contains("nothing to do"), "{run}");
+    assert_eq!(records(), before);
+}
+
+#[test]
+fn a_probe_for_one_name_opens_no_other_ones() {
+    let names = (0..DOMAINS).map(|number| -> &str { format!("d{number}.test").leak() });
+    let host = Host::new(&Setting {
+        domains: names.map(|name| vec![name]).collect(),
+        require: &["http"],
+        ..Setting::default()
+    });
+    let probes = host.place.path("webroot/.well-known/acme-challenge");
+    fs::create_dir_all(&probes).expect("the place is writable");
+    for arguments in [["check"].as_slice(), &["obtain", "--all"]] {
+        let watch = Inotify::init(InitFlags::IN_NONBLOCK).expect("the kernel watches");
+        let opened = AddWatchFlags::IN_OPEN;
+        watch.add_watch(&probes, opened).expect("it is there");
+        host.certd(arguments).exits(0);
+        let mut opens = 0;
+        while let Ok(events) = watch.read_events() {
+            let names = events
+                .iter()
+                .filter_map(|event| event.name.as_ref()?.to_str());
+            opens += names.filter(|name| name.starts_with("certd-")).count();
+        }
+        assert!(opens >= DOMAINS, "{arguments:?}: {opens} opens");
+        // It is written once, and asked for at the public address and at the container's.
+        assert!(opens <= 4 * DOMAINS, "{arguments:?}: {opens} opens");
+    }
+}
+
+const DOMAINS: usize = 20;
