@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
-use crate::config::Issuer;
+use crate::config::{Issuer, Proxies};
 use crate::net::http::{Client, HttpError, Limits, Meter, Schemes};
 use crate::net::roots;
 use crate::store::account::StoredAccount;
@@ -56,6 +56,7 @@ impl Session {
         name: &str,
         issuer: &Issuer,
         provider: Arc<CryptoProvider>,
+        proxies: Proxies,
         meter: Meter,
         patience: Patience,
     ) -> Result<Self, AcmeError> {
@@ -71,7 +72,7 @@ impl Session {
             request: patience.request,
             ..LIMITS
         };
-        let client = Client::new(Schemes::Https, provider, roots, limits, meter)?;
+        let client = Client::new(Schemes::Https, provider, roots, proxies, limits, meter)?;
         let fetched = fetch_directory(&client, &issuer.directory).await;
         let (directory, directory_json, date) = fetched.map_err(|error| match error {
             AcmeError::Http(HttpError::UnknownIssuer { url }) => AcmeError::NotTrusted {

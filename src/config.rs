@@ -59,6 +59,8 @@ pub struct Config {
     pub preflight: Preflight,
     /// Built-in issuers and those of `[issuers]`
     pub issuers: BTreeMap<String, Issuer>,
+    /// Whether the proxies that the environment names are used
+    pub proxies: Proxies,
     /// Every `[[domain]]`, in the order of the file
     pub domains: Vec<Domain>,
     /// Every `[[notify]]`, in the order of the file
@@ -269,6 +271,15 @@ impl FromStr for Connect {
             Err(_) => Err("expected \"ADDRESS\" or \"ADDRESS:PORT\""),
         }
     }
+}
+
+/// Whether the proxies that the environment names are used, for CAs and notifications
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proxies {
+    /// Those of `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`
+    OfEnvironment,
+    /// Every connection is direct
+    None,
 }
 
 /// An ACME CA that certificates may be ordered from

@@ -36,6 +36,7 @@ mod seen;
 
 use error::Undelivered;
 use message::{Entry, Message};
+use post::Sender;
 use seen::seen;
 
 /// What a pass has looked at: where nothing was due, only a look tells that a wrong certificate is
@@ -99,7 +100,7 @@ pub async fn heartbeat(context: &Context<'_>, report: &Report) -> Vec<Finding> {
     if report.verdict() != Verdict::Well {
         return Vec::new();
     }
-    match post::beat(url, &context.provider).await {
+    match post::beat(url, &sender(context.config, &context.provider)).await {
         Ok(()) => Vec::new(),
         Err(error) => vec![error.warning(&format!("heartbeat {}", url.host()))],
     }
@@ -109,11 +110,11 @@ pub async fn heartbeat(context: &Context<'_>, report: &Report) -> Vec<Finding> {
 ///
 /// The heartbeat is not called: that would say that a sweep went well.
 pub async fn test(config: &Config, provider: &Arc<CryptoProvider>, now: Timestamp) -> NotifyReport {
-    let message = Message::test(now);
+    let (message, sender) = (Message::test(now), &sender(config, provider));
     let channels = config.notify.iter().map(|channel| async {
         let begun = Instant::now();
         let label = channel.label();
-        let finding = match deliver(channel, &message, provider).await {
+        let finding = match deliver(channel, &message, sender).await {
             Ok(Delivery::Whole) => {
                 Finding::ok("notify.sent", format!("{label} has taken the message"))
             }
@@ -229,6 +230,7 @@ async fn tell<'c>(
         let entries = entries(alerts, &reports, channel, identity, now);
         (!entries.is_empty()).then_some((channel, identity, entries))
     });
+    let sender = &sender(context.config, &context.provider);
     let jobs = due.map(|(channel, identity, entries)| {
         let events = entries.iter();
         let events = events.map(|entry| (entry.domain.clone(), entry.event));
@@ -239,7 +241,7 @@ async fn tell<'c>(
                 channel,
                 identity,
                 events,
-                outcome: deliver(channel, &message, &context.provider).await,
+                outcome: deliver(channel, &message, sender).await,
             }
         }
     });
@@ -264,16 +266,24 @@ fn entries(
         .collect()
 }
 
+/// What it takes to send by HTTP, as the configuration says
+fn sender(config: &Config, provider: &Arc<CryptoProvider>) -> Sender {
+    Sender {
+        provider: Arc::clone(provider),
+        proxies: config.proxies,
+    }
+}
+
 async fn deliver(
     channel: &Channel,
     message: &Message,
-    provider: &Arc<CryptoProvider>,
+    sender: &Sender,
 ) -> Result<Delivery, Undelivered> {
     let delivery = async {
         match &channel.means {
-            Means::Webhook(webhook) => post::webhook(webhook, message, provider).await?,
+            Means::Webhook(webhook) => post::webhook(webhook, message, sender).await?,
             Means::Mail(mail) => return mail::send(mail, message).await,
-            Means::Telegram(telegram) => post::telegram(telegram, message, provider).await?,
+            Means::Telegram(telegram) => post::telegram(telegram, message, sender).await?,
             Means::Command(command) => command::run(command, message).await?,
         }
         Ok(Delivery::Whole)

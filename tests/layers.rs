@@ -55,6 +55,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("psl", &["name"]),
     ("fastrand", &["plan"]),
     ("hyper_rustls", &["net"]),
+    ("tower_service", &["net"]),
     ("tokio_rustls", &["net"]),
     ("bollard", &["target"]),
     ("nginx_lint_parser", &["target"]),

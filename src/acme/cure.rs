@@ -8,7 +8,8 @@ use super::problem::{
 use super::reply::Hints;
 use crate::facts::Problem;
 use crate::finding::Explain;
-use crate::net::http::HttpError;
+use crate::net::http::{HttpError, PROXY_CURE};
+use crate::net::roots;
 use crate::store::account::AccountError;
 
 impl Explain for AcmeError {
@@ -16,6 +17,7 @@ impl Explain for AcmeError {
         match self {
             Self::Registration(error) => error.code(),
             Self::NotTrusted { .. } => "acme.not_trusted",
+            Self::Http(HttpError::NoRoots { .. }) => "acme.no_roots",
             Self::Http(_) => "acme.unreachable",
             Self::Status { .. } => "acme.status",
             Self::Refused { problem, hints, .. } if unpause_link(problem, hints).is_some() => {
@@ -124,6 +126,8 @@ impl AcmeError {
 
 fn http_cure(error: &HttpError) -> String {
     let cure = match error {
+        HttpError::NoRoots { .. } => return roots::cure(),
+        HttpError::Proxy { .. } => PROXY_CURE,
         HttpError::Untrusted { .. } => {
             "the CA must mend its certificate, or `directory` names another host"
         }

@@ -11,7 +11,7 @@ use toml::de::DeTable;
 use super::raw::{Source, Table, Value, closest};
 use super::{
     Check, Config, ConfigTest, Dns, Eab, Environment, Issuer, MinRemaining, Mistake, Nginx,
-    Preflight, Reload, Selector, Terms, Verify, defaults,
+    Preflight, Proxies, Reload, Selector, Terms, Verify, defaults,
 };
 use jiff::tz::TimeZone;
 
@@ -115,6 +115,10 @@ impl<'t> Checker<'_, 't> {
             jitter,
             verify: self.verify(&root),
             dns: self.dns(&root),
+            proxies: match root.boolean("ignore_proxy") {
+                Some(Value { value: true, .. }) => Proxies::None,
+                _ => Proxies::OfEnvironment,
+            },
             preflight: self.preflight(&root),
             domains: self.domains(&root, &inherited, &issuers),
             notify: self.channels(&root),

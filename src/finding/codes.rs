@@ -48,6 +48,7 @@ pub const CODES: &[Code] = &[
     bad("acme.eab", "the CA needs an external account, or its key is unusable", "set `eab_kid` and `eab_hmac_file` in the issuer's table"),
     bad("acme.issuer", "no issuer has this name", "use a built-in one, or add it below `[issuers]`"),
     bad("acme.no_http01", "the CA offers no http-01 challenge for the name", "use a CA that does: other challenges are not supported yet"),
+    bad("acme.no_roots", "this host has no root certificates to check a CA's API with", "install the package ca-certificates, or set `SSL_CERT_FILE`"),
     bad("acme.not_trusted", "the certificate of the CA's API is not trusted", "set `trust` in the issuer's table to the CA's root"),
     bad("acme.paused", "the CA has paused the account for a name", "mend the cause, open the link shown, then run with `--force`"),
     bad("acme.profile", "the CA does not offer the profile", "set `profile` to one that it offers, or remove it"),

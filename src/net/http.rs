@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HeaderValue, USER_AGENT};
+use http::header::{HeaderValue, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -19,8 +19,14 @@ use rustls::{CertificateError, ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::time::timeout;
 
+use super::roots::NO_ROOTS;
+use crate::config::Proxies;
 use crate::crash;
 use crate::finding::root_cause;
+
+mod proxy;
+
+use proxy::{ProxyError, Way};
 
 /// Limits of one request
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +42,10 @@ pub struct Limits {
 /// An HTTPS client; clones share connections and counters
 #[derive(Clone, Debug)]
 pub struct Client {
-    pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    pool: Pool<HttpsConnector<Way>, Full<Bytes>>,
+    way: Way,
+    /// Whether there is a root that a server's certificate could lead to
+    has_roots: bool,
     limits: Limits,
     meter: Meter,
 }
@@ -62,7 +71,7 @@ impl Meter {
 }
 
 impl Client {
-    /// A client that trusts these roots
+    /// A client that trusts these roots, and reaches servers as `proxies` says
     ///
     /// # Errors
     /// [`HttpError::Tls`] if the crypto provider lacks TLS 1.2 and 1.3.
@@ -70,9 +79,11 @@ impl Client {
         schemes: Schemes,
         provider: Arc<CryptoProvider>,
         roots: RootCertStore,
+        proxies: Proxies,
         limits: Limits,
         meter: Meter,
     ) -> Result<Self, HttpError> {
+        let has_roots = !roots.is_empty();
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(HttpError::Tls)?
@@ -88,7 +99,9 @@ impl Client {
             Schemes::Https => connector.https_only(),
             Schemes::Any => connector.https_or_http(),
         };
-        let connector = connector.enable_all_versions().wrap_connector(tcp);
+        let way = Way::new(tcp, proxies);
+        let connector = connector.enable_all_versions();
+        let connector = connector.wrap_connector(way.clone());
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
@@ -97,6 +110,8 @@ impl Client {
             .build(connector);
         Ok(Self {
             pool,
+            way,
+            has_roots,
             limits,
             meter,
         })
@@ -112,6 +127,9 @@ impl Client {
         let url = request.uri().to_string();
         let own = HeaderValue::from_static(AGENT);
         request.headers_mut().insert(USER_AGENT, own);
+        if let Some(login) = self.way.login(request.uri()) {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, login);
+        }
         self.meter.0.fetch_add(1, Ordering::Relaxed);
         let exchange = self.exchange(request.map(Full::new), &url);
         match timeout(self.limits.request, exchange).await {
@@ -133,7 +151,7 @@ impl Client {
             .pool
             .request(request)
             .await
-            .map_err(|source| unreachable(url, source))?;
+            .map_err(|source| self.unreachable(url, &source))?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, self.limits.body)
             .collect()
@@ -141,6 +159,26 @@ impl Client {
             .map_err(|source| self.body_error(url, source))?;
         crash::point("answered", url);
         Ok(Response::from_parts(parts, body.to_bytes()))
+    }
+
+    fn unreachable(&self, url: &str, source: &(dyn StdError + 'static)) -> HttpError {
+        let url = url.to_owned();
+        if let Some(ProxyError { proxy, reason }) = within(source) {
+            let (proxy, reason) = (proxy.clone(), reason.clone());
+            return HttpError::Proxy { url, proxy, reason };
+        }
+        match distrust(source) {
+            Some(CertificateError::UnknownIssuer) if !self.has_roots => HttpError::NoRoots { url },
+            Some(CertificateError::UnknownIssuer) => HttpError::UnknownIssuer { url },
+            Some(reason) => HttpError::Untrusted {
+                url,
+                reason: reason.to_string(),
+            },
+            None => HttpError::Unreachable {
+                url,
+                reason: root_cause(source),
+            },
+        }
     }
 
     fn body_error(&self, url: &str, source: Box<dyn StdError + Send + Sync>) -> HttpError {
@@ -157,28 +195,20 @@ impl Client {
     }
 }
 
-fn unreachable(url: &str, source: impl StdError + Send + Sync + 'static) -> HttpError {
-    match distrust(&source) {
-        Some(CertificateError::UnknownIssuer) => HttpError::UnknownIssuer {
-            url: url.to_owned(),
-        },
-        Some(reason) => HttpError::Untrusted {
-            url: url.to_owned(),
-            reason: reason.to_string(),
-        },
-        None => HttpError::Unreachable {
-            url: url.to_owned(),
-            reason: root_cause(&source),
-        },
+/// What is wrong with the server's certificate, if that is why there is no connection
+fn distrust<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e CertificateError> {
+    match within(error) {
+        Some(rustls::Error::InvalidCertificate(reason)) => Some(reason),
+        _ => None,
     }
 }
 
-/// What is wrong with the server's certificate, if that is why there is no connection
-fn distrust(error: &(dyn StdError + 'static)) -> Option<CertificateError> {
+/// An error of this kind, if that is what an error comes from
+fn within<'e, E: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e E> {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if let Some(rustls::Error::InvalidCertificate(reason)) = error.downcast_ref() {
-            return Some(reason.clone());
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         // An I/O error hides what it wraps from `source()`, and one may wrap another.
         cause = match error
@@ -202,6 +232,22 @@ pub enum HttpError {
         url: String,
         /// Why
         reason: String,
+    },
+    /// The proxy that the environment names does not lead there
+    #[error("cannot reach {url} through the proxy {proxy}: {reason}")]
+    Proxy {
+        /// What was asked for
+        url: String,
+        /// URL of the proxy
+        proxy: String,
+        /// Why
+        reason: String,
+    },
+    /// This host has no root certificates
+    #[error("the certificate of {url} cannot be checked: {NO_ROOTS}")]
+    NoRoots {
+        /// What was asked for
+        url: String,
     },
     /// The server's certificate comes from a CA that is not trusted
     #[error("the certificate of {url} is from a CA that is not trusted here")]
@@ -251,6 +297,10 @@ impl HttpError {
     pub fn without_url(&self) -> String {
         match self {
             Self::Unreachable { reason, .. } => format!("cannot be reached: {reason}"),
+            Self::Proxy { proxy, reason, .. } => {
+                format!("cannot be reached through the proxy {proxy}: {reason}")
+            }
+            Self::NoRoots { .. } => format!("its certificate cannot be checked: {NO_ROOTS}"),
             Self::UnknownIssuer { .. } => {
                 "its certificate is from a CA that is not trusted here".to_owned()
             }
@@ -265,6 +315,8 @@ impl HttpError {
     }
 }
 
+/// What to do about a proxy that does not lead to a server
+pub const PROXY_CURE: &str = "HTTPS_PROXY or HTTP_PROXY of certd's environment names that proxy: mend it, add the server to NO_PROXY, or set ignore_proxy = true in domains.toml";
 pub(super) const AGENT: &str = concat!("certd/", env!("CARGO_PKG_VERSION"));
 /// A connection that died under a request is found out after this long, twice
 const KEEP_ALIVE: Duration = Duration::from_secs(10);

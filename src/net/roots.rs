@@ -1,5 +1,6 @@
 //! Certificates that are believed to be roots: the system's, and those in PEM files.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,27 @@ pub fn system() -> RootCertStore {
 pub fn system_certificates() -> Vec<CertificateDer<'static>> {
     rustls_native_certs::load_native_certs().certs
 }
+
+/// What to do where [`system`] has none
+pub fn cure() -> String {
+    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter();
+    let mut named = named.filter_map(|name| Some((name, std::env::var_os(name)?)));
+    cure_of(named.next())
+}
+
+/// `named` is the variable of the environment that says where the roots are
+fn cure_of(named: Option<(&str, OsString)>) -> String {
+    match named {
+        Some((name, place)) => format!(
+            "{name} names {}, which holds none: correct it, or unset it",
+            place.to_string_lossy()
+        ),
+        None => "install the package ca-certificates, or let SSL_CERT_FILE name a file of roots; in a container, mount the host's".to_owned(),
+    }
+}
+
+/// That [`system`] has none
+pub const NO_ROOTS: &str = "this host has no root certificates";
 
 /// Adds every certificate of a PEM file, and gives them
 ///
@@ -66,5 +88,20 @@ impl TrustError {
             path: path.to_owned(),
             reason: reason.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_without_roots_is_told_to_install_them_or_which_variable_is_wrong() {
+        let nowhere = cure_of(None);
+        assert!(nowhere.contains("ca-certificates") && nowhere.contains("SSL_CERT_FILE"));
+        assert_eq!(
+            cure_of(Some(("SSL_CERT_DIR", "/nowhere".into()))),
+            "SSL_CERT_DIR names /nowhere, which holds none: correct it, or unset it"
+        );
     }
 }

@@ -9,7 +9,8 @@ use thiserror::Error;
 use super::PATIENCE;
 use crate::config::notify::Means;
 use crate::finding::{Explain, Finding, Severity};
-use crate::net::roots::TrustError;
+use crate::net::http::PROXY_CURE;
+use crate::net::roots::{self, NO_ROOTS, TrustError};
 
 /// What is sent, and how
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,12 @@ pub(super) enum Undelivered {
     /// An HTTP server gave no answer
     #[error("{reason}")]
     NoAnswer { kind: Kind, reason: String },
+    /// The proxy in front of it does not lead there
+    #[error("{reason}")]
+    Proxy { kind: Kind, reason: String },
+    /// This host has no roots to check its certificate with
+    #[error("{NO_ROOTS}")]
+    NoRoots { kind: Kind },
     /// It gave none in time
     #[error("no answer within {} s", after.as_secs())]
     Silent { kind: Kind, after: Duration },
@@ -117,7 +124,7 @@ impl Undelivered {
     /// A server that was silent may have taken the message, and will hardly be faster.
     pub(super) const fn may_pass(&self) -> bool {
         match self {
-            Self::NoAnswer { .. } => true,
+            Self::NoAnswer { .. } | Self::Proxy { .. } => true,
             Self::Status { status, .. } => *status >= 500 || *status == 429,
             _ => false,
         }
@@ -127,6 +134,8 @@ impl Undelivered {
         match self {
             Self::Unreadable { .. } | Self::Content { .. } | Self::Trust(_) => None,
             Self::NoAnswer { kind, .. }
+            | Self::Proxy { kind, .. }
+            | Self::NoRoots { kind }
             | Self::Silent { kind, .. }
             | Self::Status { kind, .. }
             | Self::Late(kind) => Some(*kind),
@@ -160,6 +169,8 @@ impl Explain for Undelivered {
                 return Some(format!("let the user of certd read {}", path.display()));
             }
             Self::Content { path, .. } => return Some(format!("correct {}", path.display())),
+            Self::NoRoots { .. } => return Some(roots::cure()),
+            Self::Proxy { .. } => PROXY_CURE,
             Self::Trust(_) => "set `trust` to a PEM file with the server's root",
             Self::NoAnswer { .. } | Self::Silent { .. } | Self::Late(_) => {
                 "see that the other side runs, and that this host may connect there"

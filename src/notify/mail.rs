@@ -13,7 +13,7 @@ use lettre::transport::smtp::extension::ClientId;
 use tokio::time::timeout;
 
 use super::Delivery;
-use super::error::Undelivered;
+use super::error::{Kind, Undelivered};
 use super::letter::Letter;
 use super::message::{Message, host};
 use super::secret::secret;
@@ -94,6 +94,9 @@ async fn connect(mail: &Mail) -> Result<AsyncSmtpConnection, Undelivered> {
 fn protection(mail: &Mail) -> Result<TlsParameters, Undelivered> {
     let broken = |error: Error| broken(mail, &error);
     let mut parameters = TlsParameters::builder(mail.server.host.clone());
+    if mail.trust.is_none() && roots::system_certificates().is_empty() {
+        return Err(Undelivered::NoRoots { kind: Kind::Mail });
+    }
     if let Some(path) = &mail.trust {
         parameters = parameters.certificate_store(CertificateStore::None);
         for root in roots::certificates(path)? {

@@ -16,16 +16,24 @@ use tokio::time::sleep;
 use super::error::{Kind, Undelivered};
 use super::message::Message;
 use super::secret::{content, secret};
+use crate::config::Proxies;
 use crate::config::notify::{SecretUrl, Telegram, UrlSource, Webhook};
 use crate::finding::excerpt;
 use crate::net::http::{Client, HttpError, Limits, Meter, Schemes};
 use crate::net::roots;
 
+/// What it takes to send by HTTP
+#[derive(Clone, Debug)]
+pub(super) struct Sender {
+    pub(super) provider: Arc<CryptoProvider>,
+    pub(super) proxies: Proxies,
+}
+
 /// Posts a message to a webhook
 pub(super) async fn webhook(
     webhook: &Webhook,
     message: &Message,
-    provider: &Arc<CryptoProvider>,
+    sender: &Sender,
 ) -> Result<(), Undelivered> {
     let url = match &webhook.url {
         UrlSource::Given(url) => url.clone(),
@@ -46,7 +54,7 @@ pub(super) async fn webhook(
         headers,
         body: message.json(),
     };
-    let client = client(Kind::Webhook, provider, &url, webhook.trust.as_deref())?;
+    let client = client(Kind::Webhook, sender, &url, webhook.trust.as_deref())?;
     post.send(&client).await.map(drop)
 }
 
@@ -54,7 +62,7 @@ pub(super) async fn webhook(
 pub(super) async fn telegram(
     telegram: &Telegram,
     message: &Message,
-    provider: &Arc<CryptoProvider>,
+    sender: &Sender,
 ) -> Result<(), Undelivered> {
     let token = token(&telegram.token_file)?;
     let base = telegram.api.uri().to_string();
@@ -73,7 +81,7 @@ pub(super) async fn telegram(
         headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(JSON))]),
         body: body.to_string().into(),
     };
-    let client = client(Kind::Telegram, provider, &telegram.api, None)?;
+    let client = client(Kind::Telegram, sender, &telegram.api, None)?;
     let sent = post.send(&client).await;
     sent.map(drop).map_err(|error| without(error, &token))
 }
@@ -89,10 +97,7 @@ fn token(path: &Path) -> Result<String, Undelivered> {
 }
 
 /// Calls the heartbeat URL
-pub(super) async fn beat(
-    url: &SecretUrl,
-    provider: &Arc<CryptoProvider>,
-) -> Result<(), Undelivered> {
+pub(super) async fn beat(url: &SecretUrl, sender: &Sender) -> Result<(), Undelivered> {
     let get = Post {
         kind: Kind::Heartbeat,
         method: Method::GET,
@@ -100,7 +105,7 @@ pub(super) async fn beat(
         headers: HeaderMap::new(),
         body: Bytes::new(),
     };
-    let client = client(Kind::Heartbeat, provider, url, None)?;
+    let client = client(Kind::Heartbeat, sender, url, None)?;
     get.send(&client).await.map(drop)
 }
 
@@ -152,6 +157,11 @@ impl Post<'_> {
                 kind,
                 after: *after,
             },
+            HttpError::NoRoots { .. } => Undelivered::NoRoots { kind },
+            error @ HttpError::Proxy { .. } => Undelivered::Proxy {
+                kind,
+                reason: error.without_url(),
+            },
             error => Undelivered::NoAnswer {
                 kind,
                 reason: error.without_url(),
@@ -163,7 +173,7 @@ impl Post<'_> {
 /// A client for one message: roots are read when there is something to send
 fn client(
     kind: Kind,
-    provider: &Arc<CryptoProvider>,
+    sender: &Sender,
     url: &SecretUrl,
     trust: Option<&Path>,
 ) -> Result<Client, Undelivered> {
@@ -178,8 +188,9 @@ fn client(
     };
     let client = Client::new(
         Schemes::Any,
-        provider.clone(),
+        sender.provider.clone(),
         roots,
+        sender.proxies,
         LIMITS,
         Meter::default(),
     );

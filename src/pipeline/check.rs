@@ -316,11 +316,12 @@ async fn look_at_issuer(context: &Context<'_>, name: &str) -> Issuer {
     let Some(issuer) = context.config.issuers.get(name) else {
         return unusable(no_issuer(name));
     };
-    let provider = context.provider.clone();
+    let (provider, proxies) = (context.provider.clone(), context.config.proxies);
     let session = match Session::open(
         name,
         issuer,
         provider,
+        proxies,
         Meter::default(),
         context.patience.ca,
     )

@@ -38,9 +38,9 @@ pub(super) async fn ask(context: &Context<'_>, domains: &[&Domain]) -> u64 {
     let issuers: BTreeSet<&str> = questions.iter().map(|one| one.issuer.as_str()).collect();
     let opening = issuers.into_iter().map(async |name| {
         let issuer = context.config.issuers.get(name)?;
-        let provider = context.provider.clone();
+        let (provider, proxies) = (context.provider.clone(), context.config.proxies);
         let patience = context.patience.ca;
-        let session = Session::open(name, issuer, provider, meter.clone(), patience).await;
+        let session = Session::open(name, issuer, provider, proxies, meter.clone(), patience).await;
         Some((name.to_owned(), session.ok()?))
     });
     let sessions: BTreeMap<String, Session> =

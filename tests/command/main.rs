@@ -25,6 +25,7 @@ mod formats;
 mod hostile;
 mod notify;
 mod obtain;
+mod proxy;
 mod renew;
 mod resume;
 mod sights;

@@ -9,6 +9,7 @@ mod hook;
 mod host;
 mod http;
 mod place;
+mod proxy;
 mod server;
 mod smtp;
 
@@ -23,6 +24,7 @@ pub(crate) use hook::Hook;
 pub(crate) use host::{Host, Setting, sites};
 pub(crate) use http::{Reply, Request};
 pub(crate) use place::{Place, Run, codes, finding, over_80_columns};
+pub(crate) use proxy::Proxy;
 pub(crate) use server::{CLOSED, Server, first_bytes, server_hello, tls_config, tls_config_for};
 pub(crate) use smtp::{Letter, Manner, Smtp};
 

@@ -53,10 +53,10 @@ impl Desk {
             .map(|(name, issuer)| {
                 let meter = meter.clone();
                 async move {
-                    let provider = context.provider.clone();
+                    let (provider, proxies) = (context.provider.clone(), context.config.proxies);
                     let patience = context.patience.ca;
-                    let session = Session::open(name, issuer, provider, meter, patience).await;
-                    (name.to_owned(), session)
+                    let session = Session::open(name, issuer, provider, proxies, meter, patience);
+                    (name.to_owned(), session.await)
                 }
             })
             .collect::<FuturesUnordered<_>>()
