@@ -16,7 +16,8 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
-use crate::config::{Issuer, Proxies};
+use crate::config::Issuer;
+use crate::facts::Proxies;
 use crate::net::http::{Client, HttpError, Limits, Meter, Schemes};
 use crate::net::roots;
 use crate::store::account::StoredAccount;

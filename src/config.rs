@@ -17,6 +17,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::chain::KeyType;
+use crate::facts::Proxies;
 use crate::finding::one_line;
 use crate::name::DnsName;
 use crate::time::Fraction;
@@ -271,15 +272,6 @@ impl FromStr for Connect {
             Err(_) => Err("expected \"ADDRESS\" or \"ADDRESS:PORT\""),
         }
     }
-}
-
-/// Whether the proxies that the environment names are used, for CAs and notifications
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proxies {
-    /// Those of `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`
-    OfEnvironment,
-    /// Every connection is direct
-    None,
 }
 
 /// An ACME CA that certificates may be ordered from

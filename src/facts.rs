@@ -42,6 +42,15 @@ pub struct Served {
     pub is_stapled: bool,
 }
 
+/// Whether the proxies that the environment names are used, for CAs and notifications
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proxies {
+    /// Those of `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`
+    OfEnvironment,
+    /// Every connection is direct
+    None,
+}
+
 /// What is said in the clear before TLS begins
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Opening {

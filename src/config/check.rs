@@ -11,11 +11,12 @@ use toml::de::DeTable;
 use super::raw::{Source, Table, Value, closest};
 use super::{
     Check, Config, ConfigTest, Dns, Eab, Environment, Issuer, MinRemaining, Mistake, Nginx,
-    Preflight, Proxies, Reload, Selector, Terms, Verify, defaults,
+    Preflight, Reload, Selector, Terms, Verify, defaults,
 };
 use jiff::tz::TimeZone;
 
 use crate::chain::KeyType;
+use crate::facts::Proxies;
 use crate::time::Fraction;
 use crate::time::schedule::Schedule;
 

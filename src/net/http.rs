@@ -20,8 +20,8 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use super::roots::NO_ROOTS;
-use crate::config::Proxies;
 use crate::crash;
+use crate::facts::Proxies;
 use crate::finding::root_cause;
 
 mod proxy;

@@ -20,7 +20,7 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use crate::config::Proxies;
+use crate::facts::Proxies;
 use crate::finding::root_cause;
 
 /// Makes connections, direct or through a proxy
