@@ -2,6 +2,7 @@
 
 pub mod dns;
 pub mod fetch;
+pub mod hosts;
 pub mod http;
 pub mod roots;
 pub mod tls;

@@ -104,7 +104,12 @@ where
 }
 
 fn usual(level: LogLevel) -> Targets {
-    let of_others = |level| Targets::new().with_default(level);
+    // What the resolver finds odd is told in certd's own words, where it matters.
+    let quiet = ["hickory_net", "hickory_proto", "hickory_resolver"];
+    let of_others = |level| {
+        let all = Targets::new().with_default(level);
+        all.with_targets(quiet.map(|target| (target, LevelFilter::ERROR)))
+    };
     match level {
         LogLevel::Error => of_others(LevelFilter::ERROR),
         LogLevel::Warn => of_others(LevelFilter::WARN),

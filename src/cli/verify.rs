@@ -18,6 +18,7 @@ use crate::facts::Opening;
 use crate::finding::Severity;
 use crate::name::DnsName;
 use crate::net::dns::Resolver;
+use crate::net::hosts::Hosts;
 use crate::net::tls::Observer;
 use crate::pipeline::installed::{expected_of, known_certificates};
 use crate::pipeline::verify::{
@@ -188,6 +189,7 @@ fn means(config: Option<&Config>, args: &Verify) -> Result<Means, CliError> {
         config.verify.concurrency
     });
     Ok(Means {
+        hosts: Hosts::of_system(),
         resolver: Resolver::new(
             dns.map_or(&[], |dns| dns.servers.as_slice()),
             dns.map_or(defaults::DNS_TIMEOUT, |dns| dns.timeout),

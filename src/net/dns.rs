@@ -1,5 +1,6 @@
 //! DNS as a CA sees it: nothing from the hosts file, from search domains or from a cache.
 
+use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +13,6 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError as Answered, NetError};
 use hickory_resolver::proto::op::{Message, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
-use hickory_resolver::system_conf::read_system_conf;
 use thiserror::Error;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
@@ -21,6 +21,8 @@ use crate::facts::dns::{
     Answer, Authority, Caa, Criticality, Dnssec, Lookup, LookupFailure, RecordData, RecordKind,
 };
 use crate::finding::excerpt;
+
+mod system;
 
 /// Asks name servers
 #[derive(Clone)]
@@ -60,19 +62,16 @@ impl Resolver {
     /// # Errors
     /// [`DnsError::Configuration`] where the system names no server.
     pub fn new(servers: &[SocketAddr], timeout: Duration) -> Result<Self, DnsError> {
-        let unusable = |error: NetError| DnsError::Configuration(error.to_string());
-        let config = match servers {
-            [] => read_system_conf().map_err(unusable)?.0,
-            _ => {
-                let servers = servers.iter().map(name_server).collect();
-                ResolverConfig::from_parts(None, Vec::new(), servers)
-            }
+        let unusable = |error: &dyn Error| DnsError::Configuration(error.to_string());
+        let servers = match servers {
+            [] => system::servers().map_err(|error| unusable(&error))?,
+            servers => servers.to_vec(),
         };
-        let servers = config
-            .name_servers()
-            .iter()
-            .filter_map(address_of)
-            .collect();
+        if servers.is_empty() {
+            return Err(DnsError::Configuration("it names no server".to_owned()));
+        }
+        let asked = servers.iter().map(name_server).collect();
+        let config = ResolverConfig::from_parts(None, Vec::new(), asked);
         let mut builder =
             TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         let options = builder.options_mut();
@@ -81,7 +80,7 @@ impl Resolver {
         options.timeout = timeout;
         options.attempts = 1;
         Ok(Self {
-            inner: builder.build().map_err(unusable)?,
+            inner: builder.build().map_err(|error| unusable(&error))?,
             servers,
             timeout,
             reach: Arc::default(),
@@ -248,13 +247,9 @@ fn name_server(address: &SocketAddr) -> NameServerConfig {
     let mut server = NameServerConfig::udp_and_tcp(address.ip());
     for connection in &mut server.connections {
         connection.port = address.port();
+        connection.bind_addr = system::source_for(address);
     }
     server
-}
-
-fn address_of(server: &NameServerConfig) -> Option<SocketAddr> {
-    let connection = server.connections.first()?;
-    Some(SocketAddr::new(server.ip, connection.port))
 }
 
 fn failure_of(code: ResponseCode) -> LookupFailure {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
@@ -99,6 +100,17 @@ impl Observer {
             elapsed: started.elapsed(),
         };
         (handshake, stream)
+    }
+
+    /// Whether anybody takes connections at an address, within this time
+    ///
+    /// # Errors
+    /// Why no connection came about.
+    pub async fn knock(&self, address: SocketAddr, within: Duration) -> Result<(), ConnectFailure> {
+        match timeout(within.min(self.timeout), connect(address)).await {
+            Ok(connected) => connected.map(drop),
+            Err(_) => Err(ConnectFailure::TimedOut),
+        }
     }
 
     /// TLS with a server whoever it is; what it shows is not looked at
@@ -220,7 +232,12 @@ pub enum Protocol {
 }
 
 async fn connect(address: SocketAddr) -> Result<TcpStream, ConnectFailure> {
-    let stream = TcpStream::connect(address).await.map_err(connect_failure)?;
+    let connected = TcpStream::connect(address).await;
+    let stream = connected.map_err(|error| match error.kind() {
+        // A visitor elsewhere may well reach it: it is no more than another word for no route.
+        io::ErrorKind::HostUnreachable => ConnectFailure::NoRoute,
+        _ => connect_failure(error),
+    })?;
     let _ = stream.set_nodelay(true);
     Ok(stream)
 }
@@ -282,9 +299,12 @@ pub(super) fn connect_failure(error: io::Error) -> ConnectFailure {
         io::ErrorKind::ConnectionRefused => ConnectFailure::Refused,
         io::ErrorKind::TimedOut => ConnectFailure::TimedOut,
         io::ErrorKind::ConnectionReset => ConnectFailure::Reset,
-        io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => {
-            ConnectFailure::NoRoute
-        }
+        io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::AddrNotAvailable
+        // A route that prohibits, one into a black hole, and a family that the kernel has not.
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::InvalidInput => ConnectFailure::NoRoute,
+        _ if error.raw_os_error() == Some(Errno::EAFNOSUPPORT as i32) => ConnectFailure::NoRoute,
         _ => ConnectFailure::Unreachable(error.to_string()),
     }
 }

@@ -1,7 +1,7 @@
 //! `certd verify`: every name at every address, looked at in a fresh handshake and judged.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -15,7 +15,9 @@ use crate::facts::{Handshake, Opening};
 use crate::finding::{Finding, Severity};
 use crate::name::DnsName;
 use crate::net::dns::{DnsError, Resolver};
+use crate::net::hosts::Hosts;
 use crate::net::tls::Observer;
+use crate::preflight::judge::dns as dns_judge;
 use crate::report::SCHEMA_VERSION;
 use crate::report::verify::{EndpointReport, HttpReport, Origin, ServedCertificate, VerifyReport};
 use crate::verify::judge::{
@@ -155,6 +157,8 @@ pub struct Demand {
 /// How to look
 #[derive(Clone)]
 pub struct Means {
+    /// What this host's programs believe before DNS
+    pub hosts: Hosts,
     /// Asks for addresses; where it cannot be had, only names that need it suffer
     pub resolver: Result<Resolver, DnsError>,
     /// Makes handshakes
@@ -256,18 +260,34 @@ struct Place<'s> {
     number: Number,
     subject: &'s Subject,
     address: Result<SocketAddr, (u16, DnsError)>,
+    /// Whether it stands in the hosts file
+    source: Source,
     /// Whether its port is the first of the subject's: the probe goes there, and port 80 is asked
     /// beside it
     is_of_first_port: bool,
 }
 
+/// How an address was found
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// It was given, or DNS gave it
+    Usual,
+    /// By the hosts file, before DNS
+    HostsFile,
+}
+
 async fn locate<'s>(means: &Means, number: usize, subject: &'s Subject) -> Vec<Place<'s>> {
-    let addresses = match subject.connect {
-        Some(connect) => {
+    let by_hosts = means.hosts.addresses(&subject.host);
+    let (source, addresses) = match (subject.connect, by_hosts) {
+        (Some(connect), _) => {
             let endpoints = connect.endpoints(&subject.ports).into_iter();
-            endpoints.map(Ok).collect()
+            (Source::Usual, endpoints.map(Ok).collect())
         }
-        None => resolve(means, subject).await,
+        (None, []) => (Source::Usual, resolve(means, subject).await),
+        (None, addresses) => (
+            Source::HostsFile,
+            at_each_port(subject, &Ok(addresses.to_vec())),
+        ),
     };
     let port = |address: &Result<SocketAddr, (u16, DnsError)>| match address {
         Ok(address) => address.port(),
@@ -281,12 +301,13 @@ async fn locate<'s>(means: &Means, number: usize, subject: &'s Subject) -> Vec<P
         },
         subject,
         is_of_first_port: first == Some(port(&address)),
+        source,
         address,
     };
     addresses.into_iter().enumerate().map(place).collect()
 }
 
-/// Each address of a name at each port
+/// Each address that DNS gives at each port
 async fn resolve(means: &Means, subject: &Subject) -> Vec<Result<SocketAddr, (u16, DnsError)>> {
     let addresses = match subject.host.parse() {
         Ok(address) => Ok(vec![address]),
@@ -295,9 +316,16 @@ async fn resolve(means: &Means, subject: &Subject) -> Vec<Result<SocketAddr, (u1
             Err(error) => Err(error.clone()),
         },
     };
+    at_each_port(subject, &addresses)
+}
+
+fn at_each_port(
+    subject: &Subject,
+    addresses: &Result<Vec<IpAddr>, DnsError>,
+) -> Vec<Result<SocketAddr, (u16, DnsError)>> {
     let mut places = Vec::new();
     for port in &subject.ports {
-        match &addresses {
+        match addresses {
             Ok(addresses) => places.extend(
                 addresses
                     .iter()
@@ -350,6 +378,9 @@ async fn look(means: &Means, place: Place<'_>, now: Timestamp) -> EndpointReport
         ));
     }
     findings.extend(page.as_ref().and_then(|page| pages::trouble(subject, page)));
+    if place.source == Source::HostsFile {
+        findings.push(dns_judge::by_hosts_file(&subject.host, &[address.ip()]));
+    }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let http = HttpReport {
         redirects_to_https,
@@ -375,11 +406,12 @@ fn excuse_missing_routes(endpoints: &mut [(Number, EndpointReport)]) {
         if !endpoint.address.starts_with('[') {
             continue;
         }
-        if let [finding] = endpoint.findings.as_mut_slice()
-            && finding.code == NO_ROUTE
+        let mut findings = endpoint.findings.iter_mut();
+        if let Some(finding) = findings.find(|finding| finding.code == NO_ROUTE)
             && reached.contains(&endpoint.port)
         {
             finding.severity = Severity::Note;
+            finding.evidence = format!("not looked at: {}", finding.evidence);
             endpoint.severity = Severity::Note;
         }
     }

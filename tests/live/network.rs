@@ -24,6 +24,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         limits_are_told_and_waited_for_unless_that_is_skipped,
         a_damaged_ledger_is_told_and_stops_nothing,
         without_a_dns_server_nothing_is_called_good,
+        the_hosts_file_leads_as_it_leads_a_browser,
+        a_slip_in_resolv_conf_stops_nothing,
         a_file_system_that_is_full_or_fleeting_is_told_before_an_order,
     ]
 }
@@ -321,6 +323,59 @@ fn without_a_dns_server_nothing_is_called_good() {
         for kind in ["dns", "caa", "http"] {
             assert_eq!(words(&checks[kind]), ["dns.no_server failure"], "{report}");
         }
+    });
+}
+
+/// A command that puts a file of this text in the place of another
+fn replaced(host: &Host<'_>, path: &str, text: &str) -> String {
+    let own = host.world.path().join("replaced");
+    crate::support::write(&own, text);
+    format!("mount --bind {} {path}", own.display())
+}
+
+fn the_hosts_file_leads_as_it_leads_a_browser() {
+    in_new_network(|network| {
+        let host = Host::new(network);
+        let _web = host.serve();
+        let hosts = replaced(&host, "/etc/hosts", &format!("127.0.0.9 www.test {SHOP}\n"));
+        let json = |command: &[&str]| -> Value {
+            let arguments = [command, &["--format", "json"]].concat();
+            let output = certd_after(&host, &hosts, &arguments);
+            serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("no JSON: {output:?}"))
+        };
+        let report = json(&["verify", SHOP]);
+        let endpoints = report["endpoints"].as_array().expect("endpoints");
+        assert_eq!(endpoints.len(), 1, "{report}");
+        assert_eq!(endpoints[0]["address"], "127.0.0.9:443", "{report}");
+        let found = words(&endpoints[0]["findings"]);
+        assert!(found.contains(&"dns.hosts_file note".to_owned()), "{report}");
+        let report = json(&["why", SHOP]);
+        let seen = report["steps"].to_string();
+        assert!(seen.contains("by this host's /etc/hosts"), "{report}");
+        assert!(seen.contains("127.0.0.9:443"), "{report}");
+        // A CA does not read it.
+        let report = json(&["check"]);
+        let checks = &report["domains"][0]["names"][0]["checks"];
+        assert_eq!(words(&checks["dns"]), ["dns.addresses ok"], "{report}");
+        assert_eq!(words(&checks["http"]), ["http.served ok"], "{report}");
+    });
+}
+
+fn a_slip_in_resolv_conf_stops_nothing() {
+    in_new_network(|network| {
+        let host = Host::new(network);
+        let config = std::fs::read_to_string(host.world.path().join("domains.toml"));
+        let servers = format!("servers = [\"{RESOLVER}\"]\n");
+        host.world
+            .write_text(&config.expect("it was written").replace(&servers, ""));
+        let slips = "search bad..name .\ndomain a..b\noptions ndots:x\nnameserver gone%eth9\n";
+        let text = format!("{slips}nameserver {RESOLVER}\n");
+        let resolv = replaced(&host, "/etc/resolv.conf", &text);
+        let output = certd_after(&host, &resolv, &["check", "--format", "json"]);
+        let report: Value = serde_json::from_str(&output.stdout).expect("JSON");
+        let checks = &report["domains"][0]["names"][0]["checks"];
+        assert_eq!(words(&checks["dns"]), ["dns.addresses ok"], "{report}");
+        assert_eq!(output.stderr, "", "{output:?}");
     });
 }
 

@@ -347,6 +347,16 @@ fn reserved(name: &DnsName, addresses: &[IpAddr], issuer: IssuerKind) -> Option<
     })
 }
 
+/// That the hosts file of this host leads a name there, whatever DNS says
+pub fn by_hosts_file(name: &str, addresses: &[IpAddr]) -> Finding {
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    let evidence = format!(
+        "by this host's /etc/hosts, before DNS, {name} leads to {}",
+        addresses.join(", ")
+    );
+    Finding::note("dns.hosts_file", evidence)
+}
+
 /// Why an address is not reachable from the internet; `None` where it is
 pub fn scope(address: IpAddr) -> Option<&'static str> {
     match address {

@@ -41,6 +41,12 @@ pub fn verify(report: &VerifyReport, shown: Shown, out: &mut impl Write) -> io::
         }
         writeln!(out)?;
     }
+    if shown == Shown::All && count(Severity::Note) > 0 {
+        for endpoint in report.endpoints.iter().filter(of(Severity::Note)) {
+            write_good(endpoint, detail, report.started, out)?;
+        }
+        writeln!(out)?;
+    }
     for severity in [Severity::Warning, Severity::Failure] {
         for endpoint in report.endpoints.iter().filter(of(severity)) {
             write_bad(endpoint, out)?;
@@ -49,6 +55,7 @@ pub fn verify(report: &VerifyReport, shown: Shown, out: &mut impl Write) -> io::
     }
     let counts = [
         (Severity::Ok, "good"),
+        (Severity::Note, "not looked at"),
         (Severity::Warning, "with warnings"),
         (Severity::Failure, "failed"),
     ];
@@ -67,9 +74,10 @@ pub fn verify(report: &VerifyReport, shown: Shown, out: &mut impl Write) -> io::
     )
 }
 
-/// The group of an endpoint: what is only worth knowing is good
+/// The group of an endpoint: what is only worth knowing is good, if anything was seen at all
 fn group(endpoint: &EndpointReport) -> Severity {
     match endpoint.severity {
+        Severity::Note if endpoint.certificate.is_none() => Severity::Note,
         Severity::Ok | Severity::Note => Severity::Ok,
         severity => severity,
     }
@@ -96,7 +104,7 @@ fn write_good(
         let percent = (served.remaining_fraction * 100.0).round();
         format!("  {left} left ({percent}%)")
     });
-    let (sign, style) = sign(Severity::Ok);
+    let (sign, style) = sign(group(endpoint));
     let EndpointReport { name, address, .. } = endpoint;
     writeln!(
         out,
