@@ -142,7 +142,8 @@ pub struct Container {
     pub mounts: Vec<Mount>,
     /// Published ports
     pub published: Vec<Published>,
-    /// Addresses in the container's networks
+    /// Addresses in the container's networks, IPv4 first; in the host's network those of it at
+    /// which nginx listens in particular
     pub addresses: Vec<IpAddr>,
     /// Which network stack its processes see
     pub network: Network,

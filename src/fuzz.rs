@@ -342,7 +342,7 @@ pub fn container(bytes: &[u8]) {
     };
     let _ = mount::in_container(&container, Path::new("/var/www/certbot"));
     let engine = Ipv4Addr::LOCALHOST.into();
-    let _ = endpoint::endpoints(&container, &[443], engine);
+    let _ = endpoint::endpoints(&container, 443, engine);
 }
 
 /// What is told of a memory in which anything may stand

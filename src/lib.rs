@@ -116,8 +116,11 @@
 //!
 //! **After it.** One closing step for each target: all its domains are made live and tested at
 //! once, and domain by domain only when that fails, so that a failure takes back only the guilty
-//! one; one reload; then every name is proven at `connect` if set, else at each container's
-//! published address, else at its network address. Never back to an expired or mismatched
+//! one; one reload; then every name is proven at `connect` if set, else at every published address
+//! of each container, else at those in its networks: in each family in which nginx sees connections
+//! come in. In the network of the host loopback stands for the host's own addresses. Where nginx need
+//! not listen (one family or network of several) and does not, nothing is to be proven; what this host
+//! cannot reach is told. Never back to an expired or mismatched
 //! generation; a first generation is never switched back to nothing.
 //!
 //! **Proof.** Three handshakes in a row, [`verify::proof::APART`] from each other, because nginx's
@@ -130,7 +133,9 @@
 //! minds is a warning, what is merely odd a note. Where the handshake fails for want of a version or a
 //! suite in common, a second connection asks what the server would choose; a suite that rustls lacks
 //! is no verdict on the server. HTTP is spoken only where the handshake agreed to it, and at port 80;
-//! nothing of that fails, but for a domain's `probe`. Files are judged by the same functions. Without
+//! nothing of that fails, but for a domain's `probe`. As in a browser, a name that stands in the hosts
+//! file leads where that says, and the report names it. An address to which this host has no way is
+//! not looked at, which is no failure for IPv6 beside an address that answers. Files are judged by the same functions. Without
 //! a target and without `--chain` it needs domains.toml, and nothing else.
 //!
 //! **Renewal.** A CA that suggests windows (RFC 9773) is asked right after issuance and then when it

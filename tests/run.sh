@@ -27,6 +27,7 @@ clean() {
         local mine="label=certd.test.run=$CERTD_TEST_RUN"
         docker ps --all --quiet --filter "$mine" | xargs -r docker rm --force --volumes >/dev/null
         docker volume ls --quiet --filter "$mine" | xargs -r docker volume rm >/dev/null
+        docker network ls --quiet --filter "$mine" | xargs -r docker network rm >/dev/null
     fi
     [ -z "$temp" ] || rm -rf "$temp"
     release_machine

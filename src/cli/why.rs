@@ -11,6 +11,7 @@ use crate::config::{Config, ConfigError, Environment, MinRemaining, defaults};
 use crate::finding::Severity;
 use crate::name::DnsName;
 use crate::net::dns::Resolver;
+use crate::net::hosts::Hosts;
 use crate::net::tls::Observer;
 use crate::pipeline::why::{Means, Question, why};
 use crate::report::text;
@@ -73,6 +74,7 @@ fn means<'c>(
     let docker = environment.docker_host.as_deref();
     Ok(Means {
         config,
+        hosts: Hosts::of_system(),
         resolver: Resolver::new(
             dns.map_or(&[], |dns| dns.servers.as_slice()),
             dns.map_or(defaults::DNS_TIMEOUT, |dns| dns.timeout),

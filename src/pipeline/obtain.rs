@@ -35,6 +35,7 @@ mod prove;
 mod resume;
 mod stock;
 mod target;
+mod ways;
 mod words;
 
 use check::Counting;
@@ -43,7 +44,7 @@ pub(super) use order::no_issuer;
 use order::{Desk, must_order};
 use stock::{make_plan, makes_live, plan_in_words, ready, renewal_time, stopped, take_stock};
 use target::Target;
-pub(super) use words::{Configured, block_to_add, lines_to_change, live_in_use};
+pub(super) use words::{Configured, block_to_add, lines_to_change, listens_elsewhere, live_in_use};
 
 /// Brings each of these domains to a proven certificate, or says why not
 ///

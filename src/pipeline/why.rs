@@ -3,6 +3,7 @@
 //! Facts are gathered first and judged afterwards. Nothing is written, ordered or reloaded, no lock
 //! is taken, and no key is read.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
@@ -15,6 +16,7 @@ use crate::facts::{Container, Network, Published};
 use crate::finding::{Finding, Severity};
 use crate::name::DnsName;
 use crate::net::dns::{DnsError, Resolver};
+use crate::net::hosts::Hosts;
 use crate::net::tls::Observer;
 use crate::pipeline::installed::{expected_of, known_certificates};
 use crate::preflight::judge::dns::{self as dns_judge, IssuerKind, NameFacts, Policy};
@@ -24,7 +26,7 @@ use crate::report::why::WhyReport;
 use crate::store::Store;
 use crate::target::choice::Inlet;
 use crate::target::container::Engine;
-use crate::target::endpoint::{container_port, endpoints};
+use crate::target::endpoint::{Claim, Endpoint, container_port, endpoints, entrances};
 use crate::verify::judge::{Expectation, NO_ROUTE, judge};
 use crate::verify::path::Trust;
 
@@ -54,6 +56,8 @@ pub struct Question {
 pub struct Means<'c> {
     /// domains.toml, where there is one
     pub config: Option<&'c Config>,
+    /// What this host's programs believe before DNS
+    pub hosts: Hosts,
     /// Asks for addresses
     pub resolver: Result<Resolver, DnsError>,
     /// Makes handshakes
@@ -127,10 +131,9 @@ async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> 
         .container()
         .map_or(port, |container| container_port(container, outside));
     let container = engine.as_ref().zip(listener.container());
-    let (inside, nginx) = tokio::join!(
-        view.look_inside(container, inlet, &looks),
-        view.read_nginx(container, inlet, &looks)
-    );
+    let (inside, beside) = view.look_inside(container, inlet, &looks).await;
+    let own: Vec<&Look> = inside.iter().chain(&beside).collect();
+    let nginx = view.read_nginx(container, inlet, &looks, &own).await;
     let mut looks = looks;
     judge::allow_for_proxies(&mut looks, inside.as_ref());
     judge::excuse(&mut looks, NO_ROUTE);
@@ -149,6 +152,7 @@ async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> 
         connect,
         looks,
         inside,
+        beside,
         listener,
         inlet,
         nginx,
@@ -251,6 +255,12 @@ impl View<'_> {
         let Ok(name) = DnsName::parse(self.name) else {
             return (Dns::Unasked, Vec::new());
         };
+        // A browser on this host looks there first.
+        let by_hosts = self.means.hosts.addresses(self.name);
+        if !by_hosts.is_empty() {
+            let finding = dns_judge::by_hosts_file(self.name, by_hosts);
+            return (Dns::Judged(vec![finding]), by_hosts.to_vec());
+        }
         let resolver = match &self.means.resolver {
             Ok(resolver) => resolver,
             Err(error) => {
@@ -309,23 +319,41 @@ impl View<'_> {
         }
     }
 
-    /// A look at the container's own address, where none of the others is that
+    /// A look at the first of the container's own addresses, and at the others, without those that
+    /// were looked at already and those at which nginx need not listen and does not
     async fn look_inside(
         &self,
         container: Option<(&Engine, &Container)>,
         inlet: u16,
         looks: &[Look],
-    ) -> Option<Look> {
-        let (engine, container) = container?;
-        let own = endpoints(container, &[inlet], engine.address());
-        let address = *own.first()?;
-        let is_known = looks
-            .iter()
-            .any(|look| look.address == address || takes(container, look));
-        match is_known {
-            true => None,
-            false => Some(self.look_at(address).await),
+    ) -> (Option<Look>, Vec<Look>) {
+        let Some((engine, container)) = container else {
+            return (None, Vec::new());
+        };
+        let own = endpoints(container, inlet, engine.address());
+        let is_known = |endpoint: &Endpoint| {
+            let mut looks = looks.iter();
+            looks.any(|look| leads_to(container, look, endpoint.address))
+        };
+        let (known, unknown): (Vec<Endpoint>, Vec<Endpoint>) =
+            own.iter().copied().partition(is_known);
+        let looking = unknown.iter().map(|one| self.look_at(one.address));
+        let mut seen = join_all(looking).await;
+        let has_answer = |look: &Look| look.unreached().is_none();
+        let is_answered = !known.is_empty() || seen.iter().any(has_answer);
+        let must_answer = |look: &Look| {
+            let mut own = unknown.iter();
+            own.any(|one| one.address == look.address && one.claim == Claim::Published)
+        };
+        match is_answered {
+            true => seen.retain(|look| has_answer(look) || must_answer(look)),
+            false => seen.truncate(1),
         }
+        let is_first_known = known
+            .first()
+            .is_some_and(|known| Some(known) == own.first());
+        let beside = seen.split_off(usize::from(!is_first_known).min(seen.len()));
+        (seen.pop(), beside)
     }
 
     async fn read_nginx(
@@ -333,6 +361,7 @@ impl View<'_> {
         container: Option<(&Engine, &Container)>,
         inlet: u16,
         looks: &[Look],
+        inside: &[&Look],
     ) -> Option<Result<Nginx, Finding>> {
         let (engine, container) = container?;
         let search = Search {
@@ -342,28 +371,56 @@ impl View<'_> {
             domains: self.means.config.map_or(&[][..], |config| &config.domains),
             name: self.name,
             lineage: self.domain.map_or(self.name, |domain| domain.name.as_str()),
-            inlet: Inlet {
-                addresses: own_addresses(container, looks),
-                port: inlet,
-            },
+            inlets: inlets(container, inlet, looks, inside),
             stored: self.stored,
         };
         Some(search.run().await)
     }
 }
 
-/// The addresses at which nginx sees connections come in
+/// Where nginx sees connections come in, each family by itself, IPv4 first; at least one
 ///
 /// In the network of the host these are the host's own that were looked at: Docker knows none.
-fn own_addresses(container: &Container, looks: &[Look]) -> Vec<IpAddr> {
-    match container.network {
-        Network::Own => container.addresses.clone(),
-        Network::Host => looks
-            .iter()
-            .filter(|look| look.place == Whereabouts::Here)
-            .map(|look| look.address.ip())
-            .collect(),
+/// Loopback stands for them where there is none.
+fn inlets(container: &Container, port: u16, looks: &[Look], inside: &[&Look]) -> Vec<Inlet> {
+    let is_own = |look: &&Look| match container.network {
+        Network::Host => look.place == Whereabouts::Here,
+        Network::Own => takes(container, look) || container.addresses.contains(&look.address.ip()),
+    };
+    let entrances_of = |looks: &mut dyn Iterator<Item = &Look>| -> BTreeSet<IpAddr> {
+        let found = looks.flat_map(|look| entrances(container, look.address.ip()));
+        found.collect()
+    };
+    let by_looks = entrances_of(&mut looks.iter().filter(is_own));
+    let by_inside = entrances_of(&mut inside.iter().copied());
+    let none = by_looks.is_empty() && by_inside.is_empty();
+    let docker = container.addresses.iter().filter(|_| none);
+    let by_docker: BTreeSet<IpAddr> = docker.copied().collect();
+    let of_family = |is_meant: fn(&IpAddr) -> bool| {
+        let all = [&by_looks, &by_inside, &by_docker].into_iter();
+        let mut all = all.map(|ips| ips.iter().copied().filter(is_meant).collect::<Vec<_>>());
+        all.find(|ips| !ips.is_empty())
+    };
+    let families = [of_family(IpAddr::is_ipv4), of_family(IpAddr::is_ipv6)];
+    let inlets = families.into_iter().flatten();
+    let mut inlets: Vec<Inlet> = inlets.map(|addresses| Inlet { addresses, port }).collect();
+    if inlets.is_empty() {
+        let addresses = Vec::new();
+        inlets.push(Inlet { addresses, port });
     }
+    inlets
+}
+
+/// Whether a look shows what nginx shows to those who come to one of the container's own addresses
+fn leads_to(container: &Container, look: &Look, own: SocketAddr) -> bool {
+    let [seen, ip] = [look.address.ip(), own.ip()];
+    let is_same = match container.network {
+        Network::Own => {
+            takes(container, look) && entrances(container, seen) == entrances(container, ip)
+        }
+        Network::Host => look.place == Whereabouts::Here && seen.is_ipv6() && ip.is_ipv6(),
+    };
+    look.address == own || is_same
 }
 
 /// Whether a look went to a port of this host that the container publishes, and was answered

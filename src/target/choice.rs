@@ -4,7 +4,7 @@
 //! first regular expression, which is not tried here, then the default of the address.
 
 use std::cmp::Reverse;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::dump::{ServerBlock, Tls};
 use super::listen::{Listen, Rank};
@@ -16,6 +16,13 @@ pub struct Inlet {
     pub addresses: Vec<IpAddr>,
     /// Port in the container
     pub port: u16,
+}
+
+impl Inlet {
+    /// Whether connections are known to come in by IPv6
+    pub fn is_v6(&self) -> bool {
+        !self.addresses.is_empty() && self.addresses.iter().all(IpAddr::is_ipv6)
+    }
 }
 
 /// What nginx takes for a name
@@ -70,8 +77,8 @@ pub enum Serving<'b> {
     Elsewhere {
         /// The block
         block: &'b ServerBlock,
-        /// Port in the container at which the connection comes in
-        port: u16,
+        /// Where the others listen: address and port in the container
+        at: SocketAddr,
     },
     /// A regular expression may match, which is not tried
     Unknown,
@@ -84,15 +91,18 @@ pub enum Serving<'b> {
 /// `None` is a way in that is not known. So is one to a port at which no block speaks TLS: what
 /// answers there stands in front of nginx.
 pub fn serving<'b>(blocks: &'b [ServerBlock], name: &str, inlet: Option<&Inlet>) -> Serving<'b> {
-    let chosen = inlet.map(|inlet| (choose(blocks, name, inlet), inlet.port));
+    let chosen = inlet.map(|inlet| (choose(blocks, name, inlet), inlet));
     let secure = || blocks.iter().filter(|block| block.tls == Tls::On);
     let listing = || first_best(secure(), name);
     match chosen {
         Some((Choice::Listed { block, .. }, _)) => Serving::Listed(block),
         Some((Choice::Pattern(_), _)) => Serving::Unknown,
-        Some((Choice::Default(_), port)) => match listing() {
-            Some(block) => Serving::Elsewhere { block, port },
-            None => Serving::Nobody,
+        Some((Choice::Default(_), inlet)) => match (listing(), at(blocks, inlet).first()) {
+            (Some(block), Some((_, listen))) => Serving::Elsewhere {
+                block,
+                at: listen.at,
+            },
+            _ => Serving::Nobody,
         },
         Some((Choice::Nobody, _)) | None => match listing() {
             Some(block) => Serving::Listed(block),
@@ -112,11 +122,15 @@ pub fn with_commas<'b>(blocks: &'b [ServerBlock], name: &str) -> Option<&'b Serv
 
 /// The blocks that listen there, each with the directive that counts
 fn at<'b>(blocks: &'b [ServerBlock], inlet: &Inlet) -> Vec<(&'b ServerBlock, Listen)> {
-    let is_v6 = !inlet.addresses.is_empty() && inlet.addresses.iter().all(IpAddr::is_ipv6);
+    let is_v6 = inlet.is_v6();
     let exact = |listen: &Listen| inlet.addresses.contains(&listen.at.ip());
     let any = |listen: &Listen| listen.at.ip().is_unspecified();
     let of_family = |listen: &Listen| any(listen) && listen.at.is_ipv6() == is_v6;
-    let kinds: [&dyn Fn(&Listen) -> bool; 3] = [&exact, &of_family, &any];
+    // A socket of IPv6 may take IPv4 too (`ipv6only=off`), and none of IPv4 takes IPv6.
+    let kinds: &[&dyn Fn(&Listen) -> bool] = match is_v6 {
+        true => &[&exact, &of_family],
+        false => &[&exact, &of_family, &any],
+    };
     let found = kinds.iter().map(|is_meant| {
         let listening = blocks.iter().filter_map(|block| {
             let mut own = block.listens.iter();
@@ -256,6 +270,41 @@ server { listen 7443 ssl; server_name any.test; }
         assert_eq!(line(&choose(&blocks, "any.test", &inlet)), ("listed", 11));
         inlet.addresses = vec!["10.0.0.5".parse().unwrap()];
         assert_eq!(line(&choose(&blocks, "any.test", &inlet)), ("default", 10));
+    }
+
+    #[test]
+    fn a_block_without_its_listen_of_ipv6_does_not_take_its_visitors() {
+        let blocks = server_blocks(
+            "# configuration file /etc/nginx/nginx.conf:
+server { listen 443 ssl; server_name shop.test; }
+server { listen 443 ssl; listen [::]:443 ssl default_server; server_name other.test; }
+server { listen 8443 ssl; server_name shop.test; }
+",
+        );
+        let v6 = |port| Inlet {
+            addresses: vec!["fd00::5".parse().unwrap()],
+            port,
+        };
+        assert_eq!(
+            line(&choose(&blocks, "shop.test", &inlet(443))),
+            ("listed", 2)
+        );
+        assert_eq!(
+            line(&choose(&blocks, "shop.test", &v6(443))),
+            ("default", 3)
+        );
+        assert_eq!(
+            line(&choose(&blocks, "other.test", &v6(443))),
+            ("listed", 3)
+        );
+        assert_eq!(
+            line(&choose(&blocks, "shop.test", &v6(8443))),
+            ("nobody", 0)
+        );
+        let Serving::Elsewhere { block, at } = serving(&blocks, "shop.test", Some(&v6(443))) else {
+            panic!("others take it");
+        };
+        assert_eq!((block.line, at.to_string()), (2, "[::]:443".to_owned()));
     }
 
     #[test]

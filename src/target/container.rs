@@ -447,7 +447,8 @@ fn container(response: ContainerInspectResponse) -> Container {
         .networks
         .unwrap_or_default()
         .into_values()
-        .filter_map(|network| network.ip_address?.parse().ok())
+        .flat_map(|network| [network.ip_address, network.global_ipv6_address])
+        .filter_map(|address| address?.parse().ok())
         .collect();
     addresses.sort();
     Container {

@@ -3,47 +3,125 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::choice::Inlet;
-use crate::facts::{Container, Network};
+use crate::facts::{Container, Network, Published};
 
-/// The addresses at which a container answers for these ports
+/// An address at which a container answers
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Where this host connects to
+    pub address: SocketAddr,
+    /// Whether nginx must listen there
+    pub claim: Claim,
+}
+
+/// Whether nginx must listen at an endpoint
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// The host publishes it
+    Published,
+    /// One of several addresses or families, of which nginx may have chosen some
+    Possible,
+}
+
+/// Every address at which a container answers for a port
 ///
-/// The published address where there is one, else the address in the container's network. A port
-/// counts as the one in the container, or else as the one on the host: an unprivileged nginx
-/// listens on 8443 and is published as 443.
-pub fn endpoints(container: &Container, ports: &[u16], engine: IpAddr) -> Vec<SocketAddr> {
-    ports
+/// The published addresses where there are any, else those in the container's networks; in the
+/// network of the host its two loopback addresses stand for all of its own. A port counts as the
+/// one in the container, or else as the one on the host: an unprivileged nginx listens on 8443 and
+/// is published as 443.
+pub fn endpoints(container: &Container, port: u16, engine: IpAddr) -> Vec<Endpoint> {
+    if container.network == Network::Host {
+        return of_host(container, port, engine);
+    }
+    let inside = |candidate: &&Published| candidate.container_port == port;
+    let outside = |candidate: &&Published| candidate.host.port() == port;
+    let all = || container.published.iter();
+    let published: Vec<&Published> = match all().any(|candidate| inside(&candidate)) {
+        true => all().filter(inside).collect(),
+        false => all().filter(outside).collect(),
+    };
+    let mut endpoints: Vec<Endpoint> = Vec::new();
+    let mut add = |endpoint: Endpoint| {
+        let is_known = |known: &Endpoint| known.address == endpoint.address;
+        if !endpoints.iter().any(is_known) {
+            endpoints.push(endpoint);
+        }
+    };
+    if published.is_empty() {
+        let own = container.addresses.iter();
+        own.for_each(|ip| add(possible(SocketAddr::new(*ip, port))));
+    }
+    for one in &published {
+        let any_v6 = one.host.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let own_v6 = container.addresses.iter().find(|ip| ip.is_ipv6());
+        match own_v6 {
+            // The engine may have no proxy that would take connections to `::1`.
+            Some(ip) if any_v6 && engine.is_loopback() => {
+                add(possible(SocketAddr::new(*ip, one.container_port)));
+            }
+            None if any_v6 && has_twin(&published, one) => {}
+            _ => add(Endpoint {
+                address: reachable(one.host, engine),
+                claim: Claim::Published,
+            }),
+        }
+    }
+    endpoints
+}
+
+/// Whether a port that is published at all IPv6 addresses is so at all IPv4 addresses, and the
+/// container has IPv4 alone: both lead to the same socket
+fn has_twin(published: &[&Published], v6: &Published) -> bool {
+    let twin = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), v6.host.port());
+    let mut published = published.iter();
+    published.any(|other| other.host == twin && other.container_port == v6.container_port)
+}
+
+fn of_host(container: &Container, port: u16, engine: IpAddr) -> Vec<Endpoint> {
+    let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    let first: &[IpAddr] = match engine.is_loopback() {
+        true => &loopback,
+        false => &[engine],
+    };
+    let own = container.addresses.iter();
+    let own = own.filter(|own| !first.contains(own));
+    first
         .iter()
-        .filter_map(|port| endpoint(container, *port, engine))
+        .chain(own)
+        .map(|ip| possible(SocketAddr::new(*ip, port)))
         .collect()
 }
 
-fn endpoint(container: &Container, port: u16, engine: IpAddr) -> Option<SocketAddr> {
+fn possible(address: SocketAddr) -> Endpoint {
+    Endpoint {
+        address,
+        claim: Claim::Possible,
+    }
+}
+
+/// The addresses at which a container sees connections come in that go to an address of this kind
+///
+/// Without an IPv6 address of its own it sees them all come in by IPv4.
+pub fn entrances(container: &Container, ip: IpAddr) -> Vec<IpAddr> {
     if container.network == Network::Host {
-        return Some(SocketAddr::new(engine, port));
+        return vec![ip];
     }
-    let inside = |candidate: &&crate::facts::Published| candidate.container_port == port;
-    let outside = |candidate: &&crate::facts::Published| candidate.host.port() == port;
-    let published = container
-        .published
-        .iter()
-        .find(inside)
-        .or_else(|| container.published.iter().find(outside));
-    match published {
-        Some(published) => Some(reachable(published.host, engine)),
-        None => container
-            .addresses
-            .first()
-            .map(|address| SocketAddr::new(*address, port)),
-    }
+    let is_v6 = ip.is_ipv6() && container.addresses.iter().any(IpAddr::is_ipv6);
+    let own = container.addresses.iter().copied();
+    own.filter(|own| own.is_ipv6() == is_v6).collect()
 }
 
 /// Where a container sees connections to an address come in, the converse of [`endpoints`]
 ///
 /// `None` where the address is not known to lead into it: one in front of it, say.
 pub fn inlet(container: &Container, address: SocketAddr, engine: IpAddr) -> Option<Inlet> {
+    let ip = address.ip();
     if container.network == Network::Host {
-        return (address.ip() == engine).then(|| Inlet {
-            addresses: vec![engine],
+        let is_own = ip == engine
+            || (ip.is_loopback() && engine.is_loopback())
+            || container.addresses.contains(&ip);
+        return is_own.then(|| Inlet {
+            addresses: entrances(container, ip),
             port: address.port(),
         });
     }
@@ -51,11 +129,11 @@ pub fn inlet(container: &Container, address: SocketAddr, engine: IpAddr) -> Opti
     let published = published.find(|published| reachable(published.host, engine) == address);
     let port = match published {
         Some(published) => published.container_port,
-        None if container.addresses.contains(&address.ip()) => address.port(),
+        None if container.addresses.contains(&ip) => address.port(),
         None => return None,
     };
     Some(Inlet {
-        addresses: container.addresses.clone(),
+        addresses: entrances(container, ip),
         port,
     })
 }
@@ -85,7 +163,6 @@ fn reachable(listening: SocketAddr, engine: IpAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::Published;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -103,12 +180,17 @@ mod tests {
         }
     }
 
+    fn addresses(container: &Container, port: u16) -> Vec<String> {
+        let found = endpoints(container, port, HERE);
+        let address = |endpoint: &Endpoint| endpoint.address.to_string();
+        found.iter().map(address).collect()
+    }
+
     #[test]
     fn the_published_address_comes_before_the_networks() {
         #[track_caller]
         fn check(container: &Container, port: u16, expected: &str) {
-            let found = endpoints(container, &[port], HERE);
-            assert_eq!(found, [expected.parse().unwrap()]);
+            assert_eq!(addresses(container, port), [expected]);
         }
         check(&container(&[(443, "0.0.0.0:443")]), 443, "127.0.0.1:443");
         check(&container(&[(443, "[::]:443")]), 443, "[::1]:443");
@@ -119,11 +201,54 @@ mod tests {
         );
         check(&container(&[(8443, "192.0.2.1:443")]), 443, "192.0.2.1:443");
         check(&container(&[(80, "0.0.0.0:80")]), 443, "172.20.0.5:443");
-        let host = Container {
-            network: Network::Host,
-            ..container(&[])
+    }
+
+    #[test]
+    fn every_family_and_every_address_is_an_endpoint() {
+        #[track_caller]
+        fn check(container: &Container, expected: &[&str]) {
+            assert_eq!(addresses(container, 443), expected);
+        }
+        let both = [(443, "0.0.0.0:443"), (443, "[::]:443")];
+        // Without IPv6 in the container both lead to one socket.
+        check(&container(&both), &["127.0.0.1:443"]);
+        let dual = |published: &[(u16, &str)]| {
+            let mut container = container(published);
+            container.addresses.push("fd00:7::5".parse().unwrap());
+            container
         };
-        check(&host, 8443, "127.0.0.1:8443");
+        check(&dual(&both), &["127.0.0.1:443", "[fd00:7::5]:443"]);
+        let other = [(8443, "0.0.0.0:443"), (8443, "[::]:443")];
+        check(&dual(&other), &["127.0.0.1:443", "[fd00:7::5]:8443"]);
+        check(&dual(&[]), &["172.20.0.5:443", "[fd00:7::5]:443"]);
+        let several = [
+            (443, "127.0.0.1:443"),
+            (443, "192.0.2.1:443"),
+            (443, "[2001:db8::1]:443"),
+            (443, "192.0.2.1:443"),
+        ];
+        let expected = ["127.0.0.1:443", "192.0.2.1:443", "[2001:db8::1]:443"];
+        check(&container(&several), &expected);
+        let mut host = Container {
+            network: Network::Host,
+            ..Container::default()
+        };
+        check(&host, &["127.0.0.1:443", "[::1]:443"]);
+        host.addresses = vec!["192.0.2.1".parse().unwrap()];
+        check(&host, &["127.0.0.1:443", "[::1]:443", "192.0.2.1:443"]);
+        let far = endpoints(&host, 443, "192.0.2.9".parse().unwrap());
+        assert_eq!(far[0].address.to_string(), "192.0.2.9:443");
+    }
+
+    #[test]
+    fn a_container_sees_the_family_that_it_has() {
+        let mut container = container(&[(443, "[::]:443")]);
+        let v6 = "2001:db8::1".parse().unwrap();
+        assert_eq!(entrances(&container, v6), [container.addresses[0]]);
+        let own: IpAddr = "fd00:7::5".parse().unwrap();
+        container.addresses.push(own);
+        assert_eq!(entrances(&container, v6), [own]);
+        assert_eq!(entrances(&container, HERE), [container.addresses[0]]);
     }
 
     #[test]
@@ -148,15 +273,19 @@ mod tests {
             ..Container::default()
         };
         check(&host, "127.0.0.1:443", Some(443));
+        check(&host, "[::1]:443", Some(443));
         check(&host, "192.0.2.1:443", None);
         for port in [443, 8443] {
-            let ports = endpoints(&unprivileged, &[port], HERE);
-            check(&unprivileged, &ports[0].to_string(), Some(8443));
+            check(
+                &unprivileged,
+                &addresses(&unprivileged, port)[0],
+                Some(8443),
+            );
         }
     }
 
     #[test]
     fn a_container_without_any_address_has_no_endpoint() {
-        assert_eq!(endpoints(&Container::default(), &[443], HERE), []);
+        assert_eq!(endpoints(&Container::default(), 443, HERE), []);
     }
 }

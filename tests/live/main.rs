@@ -22,6 +22,7 @@ mod demo;
 mod deploy;
 mod examples;
 mod failures;
+mod families;
 mod interop;
 mod issuance;
 mod modes;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         deploy::trials(),
         examples::trials(),
         failures::trials(),
+        families::trials(),
         interop::trials(),
         issuance::trials(),
         modes::trials(),

@@ -65,8 +65,8 @@ fn to_change(
     let is_first = work.lineage.newest().is_none();
     let block = match configured.serving(name.as_str(), address) {
         Serving::Listed(block) => block,
-        Serving::Elsewhere { block, port } => {
-            return Some(listens_elsewhere(name.as_str(), block, port));
+        Serving::Elsewhere { block, at } => {
+            return Some(listens_elsewhere(name.as_str(), block, at));
         }
         Serving::Unknown => return None,
         Serving::Nobody if is_first => {

@@ -1,6 +1,6 @@
 //! The proof: fresh handshakes for every name at every place, and what follows from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,7 @@ pub(super) async fn prove(
     let patience = context.patience;
     wait_for_reload(context, target, &places).await;
     let mut seen = look(context, places, patience.first_look).await;
+    add_opened(context, target, works, &mut seen).await;
     let mut configured = None;
     if let Some((place, _)) = seen.iter().find(|(_, proof)| !proof.is_proven()) {
         configured = words::configured(context, target, works, place.address).await;
@@ -65,6 +66,26 @@ pub(super) async fn prove(
         seen = look_again(context, seen, settled, last).await;
     }
     conclude(context, target, works, seen, configured.as_ref(), begun)
+}
+
+/// Looks where nginx listens only since its reload, and drops what has shown to be no such place
+async fn add_opened(
+    context: &Context<'_>,
+    target: &mut Target,
+    works: &[Work<'_>],
+    seen: &mut Vec<(Place, Proof)>,
+) {
+    target.explore(context, works).await;
+    let now = places(context, target, works);
+    let ways = |places: &mut dyn Iterator<Item = &Place>| -> HashSet<(usize, SocketAddr)> {
+        places.map(|place| (place.member, place.address)).collect()
+    };
+    let before = ways(&mut seen.iter().map(|(place, _)| place));
+    let after = ways(&mut now.iter());
+    seen.retain(|(place, _)| after.contains(&(place.member, place.address)));
+    let is_new = |place: &Place| !before.contains(&(place.member, place.address));
+    let opened = now.into_iter().filter(is_new).collect();
+    seen.extend(look(context, opened, context.patience.first_look).await);
 }
 
 fn places(context: &Context<'_>, target: &Target, works: &[Work<'_>]) -> Vec<Place> {

@@ -9,6 +9,7 @@ use std::time::Instant;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
+use super::ways::Way;
 use super::{drift, mounts, renewal_time};
 use crate::config::{ConfigTest, Nginx};
 use crate::facts::{Container, Handshake};
@@ -32,6 +33,8 @@ pub(super) struct Target {
     pub(super) containers: Vec<Container>,
     /// Positions among the run's domains, ascending
     pub(super) members: Vec<usize>,
+    /// What is known of the addresses at which the containers may answer
+    pub(super) ways: HashMap<SocketAddr, Way>,
     pub(super) baseline: HashMap<(DnsName, SocketAddr), Handshake>,
     pub(super) stages: Vec<StageReport>,
 }
@@ -66,25 +69,12 @@ impl Target {
         });
     }
 
-    /// Where a domain is verified: `connect`, else each container's own address
-    pub(super) fn endpoints(&self, work: &Work<'_>) -> Vec<SocketAddr> {
-        let ports = &work.domain.ports;
-        if let Some(connect) = work.domain.connect {
-            return connect.endpoints(ports);
-        }
-        self.containers
-            .iter()
-            .flat_map(|container| endpoint::endpoints(container, ports, self.engine.address()))
-            .collect()
-    }
-
     /// Ports 80 and 443 of each container
     pub(super) fn doors(&self) -> Vec<Doors> {
         let engine = self.engine.address();
         let door = |container: &Container, port| {
-            endpoint::endpoints(container, &[port], engine)
-                .first()
-                .copied()
+            let endpoints = endpoint::endpoints(container, port, engine);
+            endpoints.first().map(|endpoint| endpoint.address)
         };
         let doors = self.containers.iter().filter_map(|container| {
             Some(Doors {
@@ -106,7 +96,7 @@ impl Target {
 
     /// Each name of a domain with each place where it is verified
     pub(super) fn places(&self, work: &Work<'_>) -> Vec<(DnsName, SocketAddr)> {
-        let endpoints = self.endpoints(work);
+        let endpoints = self.endpoints(work.domain);
         work.names
             .iter()
             .flat_map(|name| endpoints.iter().map(|endpoint| (name.clone(), *endpoint)))
@@ -145,6 +135,7 @@ pub(super) async fn find(context: &Context<'_>, works: &mut [Work<'_>]) -> Vec<T
                 engine,
                 containers,
                 members,
+                ways: HashMap::new(),
                 baseline: HashMap::new(),
                 stages: Vec::new(),
             }),
@@ -156,6 +147,7 @@ pub(super) async fn find(context: &Context<'_>, works: &mut [Work<'_>]) -> Vec<T
         }
     }
     for target in &mut targets {
+        target.explore(context, works).await;
         take_baseline(context, target, works).await;
     }
     targets
@@ -195,8 +187,8 @@ pub(super) async fn make_ready(
     let begun = Instant::now();
     for member in target.members.clone() {
         let work = &mut works[member];
-        if target.endpoints(work).is_empty() {
-            work.fail_with(Stage::Target, begun, no_endpoint(target));
+        if let Some(finding) = target.no_way(work.domain) {
+            work.fail_with(Stage::Target, begun, finding);
         }
         confirm(context, options, target, work);
     }
@@ -222,7 +214,11 @@ pub(super) async fn make_ready(
         ConfigTest::Skip => format!("{}: not asked (test = false)", target.label()),
     };
     for work in open(target, works) {
-        work.done(Stage::Target, begun, detail.clone());
+        let detail = match target.unproven(work.domain) {
+            Some(unproven) => format!("{detail}; {unproven}"),
+            None => detail.clone(),
+        };
+        work.done(Stage::Target, begun, detail);
     }
 }
 
@@ -236,12 +232,6 @@ pub(super) fn open<'w, 'c>(
         .enumerate()
         .filter(|(position, work)| target.serves(*position) && work.is_open())
         .map(|(_, work)| work)
-}
-
-fn no_endpoint(target: &Target) -> Finding {
-    let evidence = format!("{} has no address to verify at", target.label());
-    Finding::failure("target.no_endpoint", evidence)
-        .with_cure("publish its TLS port, or set `connect` for the domain")
 }
 
 /// Where nothing is due, the baseline is the proof; what is not served is deployed again, unless

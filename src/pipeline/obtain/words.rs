@@ -1,6 +1,6 @@
 //! What is said when a certificate is not proven: what is served instead, and what to change.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -164,9 +164,10 @@ pub(super) fn not_proven(
             outcome(work),
             no_server_block(work, &proof.name, configured),
         ),
-        Serving::Elsewhere { block, port } => {
+        Serving::Elsewhere { block, at } => {
             let finding = served_instead(context, work, proof);
-            let cure = listens_elsewhere(&proof.name, block, port);
+            let cure = listens_elsewhere(&proof.name, block, at);
+            let cure = format!("{cure}\n{AFTER_A_CHANGE}");
             (Outcome::Failed, finding.with_cure(cure))
         }
         Serving::Listed(block) => {
@@ -187,20 +188,38 @@ fn not_listening(proof: &Proof, block: &ServerBlock) -> String {
     )
 }
 
-/// What to do where a block lists a name, and takes its connections at other ports
-pub(super) fn listens_elsewhere(name: &str, block: &ServerBlock, port: u16) -> String {
+/// What to do where a block lists a name, and others listen where its connections come in
+///
+/// Options of a socket, such as `default_server`, stand in one `listen` of it alone: none is given
+/// here, and nginx takes those that it has.
+pub(in crate::pipeline) fn listens_elsewhere(
+    name: &str,
+    block: &ServerBlock,
+    at: SocketAddr,
+) -> String {
     let place = format!("{}:{}", block.file, block.line);
     let mut listens = block.listens.iter();
-    match listens.find(|listen| listen.at.port() == port) {
+    let same_port = listens.find(|listen| listen.at.port() == at.port());
+    let why = match same_port {
+        Some(_) if at.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
+            "does not listen on IPv6".to_owned()
+        }
         // An address of its own comes before all addresses.
         Some(listen) => format!(
-            "the server block at {place} lists {name} and listens at {}, while others take what comes in there by a `listen` with its address: give it the same",
+            "listens at {}, while others take what comes in there by a `listen` with its address",
             listen.at
         ),
-        None => format!(
-            "the server block at {place} lists {name}, and does not listen at port {port}: add `listen {port} ssl;` to it, or correct `ports` in domains.toml"
-        ),
-    }
+        None => format!("does not listen at port {}", at.port()),
+    };
+    let line = match at.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
+        true => format!("listen {} ssl;", at.port()),
+        false => format!("listen {at} ssl;"),
+    };
+    let or = match same_port {
+        Some(_) => "",
+        None => "\nor correct `ports` in domains.toml;",
+    };
+    format!("the server block at {place} lists {name}, and {why}: add\n    {line}{or}")
 }
 
 /// A lineage that was never served is not broken by that: it waits for its server block
@@ -230,7 +249,10 @@ pub(super) async fn configured(
         let engine = target.engine.address();
         target.members.iter().any(|member| {
             let ports = &works[*member].domain.ports;
-            endpoint::endpoints(container, ports, engine).contains(&address)
+            let mut own = ports
+                .iter()
+                .flat_map(|port| endpoint::endpoints(container, *port, engine));
+            own.any(|own| own.address == address)
         })
     };
     let containers = &target.containers;

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::seen::{Chosen, Content, Listener, Named, Nginx, Own, Stored};
+use super::seen::{Astray, Chosen, Content, Listener, Named, Nginx, Own, Stored};
 use crate::chain::Chain;
 use crate::config::{self, ConfigTest, Domain};
 use crate::facts::Container;
 use crate::finding::{Finding, Severity, one_line};
 use crate::pipeline::obtain::{Configured, live_in_use};
-use crate::target::choice::{self, Choice, Inlet};
+use crate::target::choice::{self, Choice, Inlet, Serving};
 use crate::target::container::{DockerError, Engine, nginx_command};
 use crate::target::dump::{ServerBlock, Tls, server_blocks};
 use crate::target::mount;
@@ -95,8 +95,8 @@ pub(super) struct Search<'s> {
     pub(super) name: &'s str,
     /// Primary name of the domain, or the name itself
     pub(super) lineage: &'s str,
-    /// Where connections come in, as the container sees it
-    pub(super) inlet: Inlet,
+    /// Where connections come in, as the container sees it; at least one
+    pub(super) inlets: Vec<Inlet>,
     pub(super) stored: &'s Stored,
 }
 
@@ -121,6 +121,7 @@ impl Search<'_> {
         };
         let (live, own) = self.own(&blocks, named.as_ref()).await;
         Ok(Nginx {
+            astray: self.astray(&blocks),
             commas: choice::with_commas(&blocks, self.name).cloned(),
             configured: Configured::new(self.container, self.engine.address(), live, blocks),
             chosen,
@@ -170,7 +171,10 @@ impl Search<'_> {
     }
 
     fn choose(&self, blocks: &[ServerBlock]) -> Chosen {
-        match choice::choose(blocks, self.name, &self.inlet) {
+        let Some(inlet) = self.inlets.first() else {
+            return Chosen::Nobody(None);
+        };
+        match choice::choose(blocks, self.name, inlet) {
             Choice::Listed { block, ignored } => {
                 Chosen::Listed(block.clone(), ignored.into_iter().cloned().collect())
             }
@@ -184,6 +188,20 @@ impl Search<'_> {
                 Chosen::Nobody(secure.or_else(|| listing.next()).cloned())
             }
         }
+    }
+
+    /// The first way in at which the default takes what another block lists
+    fn astray(&self, blocks: &[ServerBlock]) -> Option<Astray> {
+        let mut inlets = self.inlets.iter();
+        inlets.find_map(
+            |inlet| match choice::serving(blocks, self.name, Some(inlet)) {
+                Serving::Elsewhere { block, at } => Some(Astray {
+                    block: block.clone(),
+                    at,
+                }),
+                Serving::Listed(_) | Serving::Unknown | Serving::Nobody => None,
+            },
+        )
     }
 
     async fn named(&self, block: &ServerBlock) -> Option<Named> {

@@ -3,11 +3,12 @@
 use jiff::Timestamp;
 
 use super::cure::{after_a_change, lines, mount_whole, place, to_add};
-use super::seen::{Chosen, Content, Look, Named, Nginx, Own, Seen, Whereabouts};
+use super::seen::{Astray, Chosen, Content, Look, Named, Nginx, Own, Seen, Whereabouts};
 use crate::chain::Certificate;
 use crate::config::Sharing;
 use crate::facts::{Container, Network};
 use crate::finding::{Finding, Severity};
+use crate::pipeline::obtain::listens_elsewhere;
 use crate::report::why::{Link, Step};
 use crate::target::dump::{ServerBlock, Tls};
 use crate::time::display_date;
@@ -24,16 +25,22 @@ pub(super) fn block(seen: &Seen<'_>) -> Option<Step> {
     match &nginx.chosen {
         Chosen::Listed(block, ignored) => {
             let words = format!("{} lists the name", place(block));
-            step(
-                words,
-                first_block(seen, nginx, block, ignored)
-                    .into_iter()
-                    .collect(),
-            )
+            let first = first_block(seen, nginx, block, ignored);
+            let astray = nginx.astray.as_ref();
+            let astray = astray.map(|astray| not_listening(seen, container, astray));
+            step(words, first.into_iter().chain(astray).collect())
         }
         Chosen::Default(block) => {
-            let finding = no_block(seen, nginx, container, block);
-            let words = format!("{}, the default: none lists the name", place(block));
+            let (words, finding) = match &nginx.astray {
+                Some(astray) => (
+                    format!("{}, the default at {}", place(block), astray.at),
+                    not_listening(seen, container, astray),
+                ),
+                None => (
+                    format!("{}, the default: none lists the name", place(block)),
+                    no_block(seen, nginx, container, block),
+                ),
+            };
             step(words, vec![finding])
         }
         Chosen::Pattern(block) => {
@@ -90,6 +97,21 @@ fn first_block(
             after_a_change(seen, nginx.configured.container())
         )),
     )
+}
+
+/// The block that lists the name lacks the `listen` at which others take its visitors
+fn not_listening(seen: &Seen<'_>, container: &Container, astray: &Astray) -> Finding {
+    let evidence = format!(
+        "{} lists {} and does not listen at {}, where others do: they take its visitors there",
+        place(&astray.block),
+        seen.name,
+        astray.at
+    );
+    Finding::failure("why.no_listen", evidence).with_cure(format!(
+        "{}\nthen {}",
+        listens_elsewhere(seen.name, &astray.block, astray.at),
+        after_a_change(seen, &container.name)
+    ))
 }
 
 /// No block lists the name

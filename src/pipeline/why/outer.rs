@@ -36,7 +36,7 @@ pub(super) fn dns(seen: &Seen<'_>) -> Option<Step> {
     let answer = |finding: &&Finding| {
         matches!(
             finding.code,
-            "dns.addresses" | "dns.alias" | "dns.alias_chain"
+            "dns.addresses" | "dns.alias" | "dns.alias_chain" | "dns.hosts_file"
         )
     };
     let words: Vec<&str> = match own.iter().find(is_bad) {
@@ -63,6 +63,7 @@ pub(super) fn address(seen: &Seen<'_>) -> Option<Step> {
         findings.extend(led.cloned());
     }
     findings.extend(elsewhere(seen));
+    findings.extend(seen.looks.iter().filter_map(untried).cloned());
     Some(Step::new(Link::Address, places.join("; "), findings))
 }
 
@@ -75,11 +76,19 @@ fn place(seen: &Seen<'_>, look: &Look) -> String {
         Whereabouts::Listed if is_excused(look) => {
             "in `addresses`, which does not answer this host: a router may not turn packets back"
         }
+        _ if untried(look).is_some() => "to which this host has no route: not looked at",
         Whereabouts::Listed => "in `addresses`",
         Whereabouts::Unknown if leads_here(seen, look) => "which leads to this host",
         Whereabouts::Unknown => "which is no address of this host",
     };
     format!("{}{scope}, {whose}", look.address)
+}
+
+/// That this host has no way to an address beside one that it has
+fn untried(look: &Look) -> Option<&Finding> {
+    let is_note =
+        |finding: &&Finding| finding.code == NO_ROUTE && finding.severity == Severity::Note;
+    look.unreached().filter(is_note)
 }
 
 /// Whether no connection came about though there is a way, and nothing follows from that
@@ -147,13 +156,22 @@ pub(super) fn listener(seen: &Seen<'_>) -> Option<Step> {
         Listener::Lost(finding) | Listener::Stopped(finding) => {
             (finding.evidence.clone(), vec![finding.clone()])
         }
-        Listener::Nobody => (
-            format!("no container publishes port {}", seen.port),
-            nobody(seen, is_reached).into_iter().collect(),
-        ),
+        Listener::Nobody => {
+            let words = format!("no container publishes port {}", seen.port);
+            let finding = nobody(seen, is_reached);
+            let finding = finding.unwrap_or_else(|| unpublished(&words));
+            (words, vec![finding])
+        }
         Listener::Found(container) => {
-            let findings = not_published(seen, container, is_reached);
-            (published(seen, container), findings.into_iter().collect())
+            let words = published(seen, container);
+            let finding = not_published(seen, container, is_reached);
+            let is_hidden = container.network != Network::Host
+                && !container
+                    .published
+                    .iter()
+                    .any(|one| one.container_port == seen.inlet);
+            let noted = is_hidden.then(|| unpublished(&words));
+            (words, finding.or(noted).into_iter().collect())
         }
     };
     findings.extend(unreached);
@@ -198,6 +216,11 @@ fn nobody(seen: &Seen<'_>, is_reached: bool) -> Option<Finding> {
             "publish the TLS port of nginx's container, and create it anew:\n    ports: [\"{port}:443\"]"
         )),
     )
+}
+
+/// That no container publishes the port where it is served all the same: something else leads there
+fn unpublished(words: &str) -> Finding {
+    Finding::note("why.not_published", words)
 }
 
 fn published(seen: &Seen<'_>, container: &Container) -> String {

@@ -25,6 +25,8 @@ pub(super) struct Seen<'c> {
     pub(super) looks: Vec<Look>,
     /// A look at the container itself, where none of the addresses is its own
     pub(super) inside: Option<Look>,
+    /// Looks at the container's other addresses and families
+    pub(super) beside: Vec<Look>,
     pub(super) listener: Listener,
     /// The port in the container
     pub(super) inlet: u16,
@@ -133,10 +135,20 @@ pub(super) struct Nginx {
     pub(super) chosen: Chosen,
     /// The certificate file of the chosen block
     pub(super) named: Option<Named>,
+    /// Where the name's block does not listen and others do
+    pub(super) astray: Option<Astray>,
     /// A block in which the name stands between commas
     pub(super) commas: Option<ServerBlock>,
     /// Where the name has a certificate of its own in the container
     pub(super) own: Own,
+}
+
+/// A way in at which others than the block that lists the name take its connections
+pub(super) struct Astray {
+    /// The one that lists the name
+    pub(super) block: ServerBlock,
+    /// Where the others listen
+    pub(super) at: SocketAddr,
 }
 
 /// The server block that nginx chooses

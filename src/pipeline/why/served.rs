@@ -32,7 +32,7 @@ pub(super) fn served(seen: &Seen<'_>) -> Vec<Step> {
         };
         Step::new(Link::Served, words, findings)
     };
-    match (shown.as_slice(), &seen.inside) {
+    let mut steps: Vec<Step> = match (shown.as_slice(), &seen.inside) {
         ([], None) => Vec::new(),
         ([], Some(inside)) => {
             let mut findings: Vec<Finding> = not_loaded(seen).into_iter().collect();
@@ -41,7 +41,24 @@ pub(super) fn served(seen: &Seen<'_>) -> Vec<Step> {
             vec![Step::new(Link::Served, words, findings)]
         }
         (shown, _) => shown.iter().enumerate().map(step).collect(),
-    }
+    };
+    steps.extend(beside(seen));
+    steps
+}
+
+/// What the container shows at addresses to which DNS does not lead, where that is not right
+///
+/// No visitor comes there by the name, so that it is no failure beside what is good.
+fn beside<'s>(seen: &'s Seen<'_>) -> impl Iterator<Item = Step> + 's {
+    let wrong = seen.beside.iter().filter(|look| !look.is_right());
+    wrong.map(|look| {
+        let findings = in_particulars(seen, look).collect();
+        let step = Step::new(Link::Served, at(words(seen, look), &[look]), findings);
+        match seen.is_good() {
+            true => step.at_most(Severity::Warning),
+            false => step,
+        }
+    })
 }
 
 /// The looks that were answered, those together that show the same

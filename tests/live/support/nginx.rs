@@ -33,6 +33,8 @@ pub(crate) struct NginxOptions {
     pub(crate) https: Option<SocketAddr>,
     /// Loopback addresses that other ports of the container are published at
     pub(crate) others: Vec<(SocketAddr, u16)>,
+    /// The network that it is in, such as `host`; `None` is Docker's usual one
+    pub(crate) network: Option<String>,
     /// What runs in the container; empty is the image's own, nginx in the foreground
     pub(crate) command: Vec<String>,
 }
@@ -63,6 +65,7 @@ impl NginxOptions {
             http_port: ports::free(),
             https: Some((Ipv4Addr::LOCALHOST, ports::free()).into()),
             others: Vec::new(),
+            network: None,
             command: Vec::new(),
         }
     }
@@ -210,7 +213,13 @@ impl Nginx {
             .chain(https)
             .chain(options.others.iter().copied())
         {
-            command.args(["--publish", &format!("{host}:{container}")]);
+            // In the network of the host there is nothing to publish.
+            if options.network.as_deref() != Some(HOST) {
+                command.args(["--publish", &format!("{host}:{container}")]);
+            }
+        }
+        if let Some(network) = &options.network {
+            command.args(["--network", network]);
         }
         for label in &options.labels {
             command.args(["--label", label]);
@@ -280,6 +289,50 @@ impl Drop for Volume {
         let _ = docker("volume").args(["rm", &self.name]).output();
     }
 }
+
+/// A Docker network with IPv4 and IPv6, removed on drop
+///
+/// Declare it before the container that is in it: a network in use stays.
+#[derive(Debug)]
+pub(crate) struct DualStack {
+    name: String,
+}
+
+impl DualStack {
+    /// Makes one
+    pub(crate) fn create() -> Self {
+        let random = random();
+        let (name, label) = (
+            format!("certd-test-{random}"),
+            format!("certd.test.run={}", run_id()),
+        );
+        let subnet = format!(
+            "fd{}:{}:{}::/64",
+            &random[..2],
+            &random[2..6],
+            &random[6..10]
+        );
+        let create = [
+            "create", "--label", &label, "--ipv6", "--subnet", &subnet, &name,
+        ];
+        process::stdout_of(docker("network").args(create));
+        Self { name }
+    }
+
+    /// Its name
+    pub(crate) fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+impl Drop for DualStack {
+    fn drop(&mut self) {
+        let _ = docker("network").args(["rm", &self.name]).output();
+    }
+}
+
+/// The network of the host
+pub(crate) const HOST: &str = "host";
 
 fn docker(verb: &str) -> Command {
     let mut command = Command::new("docker");
