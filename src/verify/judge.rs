@@ -217,14 +217,9 @@ fn connect_failure(handshake: &Handshake, failure: &ConnectFailure) -> Finding {
             "connect.reset",
             "the server closed the connection: see its log".to_owned(),
         ),
-        ConnectFailure::NoRoute => (
-            NO_ROUTE,
-            "look from a host that has such addresses".to_owned(),
-        ),
-        ConnectFailure::Unreachable(_) => (
-            "connect.unreachable",
-            format!("does {address} still belong to this site? A stale record counts"),
-        ),
+        ConnectFailure::NoRoute | ConnectFailure::Unreachable(_) => {
+            (NO_ROUTE, "look from a host that has a way there".to_owned())
+        }
         ConnectFailure::Alert(alert) if alert == UNRECOGNIZED_NAME => (
             "handshake.unrecognized_name",
             format!("no server block with TLS serves {name}"),

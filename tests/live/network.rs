@@ -348,7 +348,10 @@ fn the_hosts_file_leads_as_it_leads_a_browser() {
         assert_eq!(endpoints.len(), 1, "{report}");
         assert_eq!(endpoints[0]["address"], "127.0.0.9:443", "{report}");
         let found = words(&endpoints[0]["findings"]);
-        assert!(found.contains(&"dns.hosts_file note".to_owned()), "{report}");
+        assert!(
+            found.contains(&"dns.hosts_file note".to_owned()),
+            "{report}"
+        );
         let report = json(&["why", SHOP]);
         let seen = report["steps"].to_string();
         assert!(seen.contains("by this host's /etc/hosts"), "{report}");
