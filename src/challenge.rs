@@ -1,9 +1,9 @@
 //! HTTP-01 answers in a webroot (RFC 8555 section 8.3): published, and removed whatever happens.
 
-use std::fs::{self, File};
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 
-use nix::errno::Errno;
 use thiserror::Error;
 
 use crate::finding::Explain;
@@ -14,15 +14,15 @@ use crate::store::files::{Beneath, FileError};
 #[must_use = "dropping it removes the tokens"]
 pub struct Published {
     directory: Beneath,
-    tokens: Vec<String>,
-    /// Their files, held so that no other run takes them for abandoned
-    held: Vec<File>,
+    /// Tokens and their files, which are held so that no other run takes them for abandoned
+    tokens: Vec<(String, File)>,
 }
 
 impl Published {
     /// Writes each `(token, key authorization)` below `webroot/.well-known/acme-challenge/`
     ///
-    /// Missing directories below the webroot are made. No symlink is followed there.
+    /// Missing directories below the webroot are made. No symlink is followed there, and a token
+    /// is refused that names what is there already.
     ///
     /// # Errors
     /// [`ChallengeError`]; what was written before the error is removed again.
@@ -33,47 +33,69 @@ impl Published {
         let mut published = Self {
             directory: Beneath::open(webroot, &WELL_KNOWN)?,
             tokens: Vec::new(),
-            held: Vec::new(),
         };
         for (token, key_authorization) in answers {
             check_token(token)?;
-            // Noted first, so that a file that a full disk cut short is removed too.
-            published.tokens.push(token.to_owned());
-            let file = published
-                .directory
-                .create(token, key_authorization.as_bytes())?;
-            published.held.push(file);
+            published.answer(token, key_authorization)?;
         }
         Ok(published)
     }
 
-    /// Writes one file into a directory that exists
+    /// Writes one file into a directory that exists, at `root/part/part`
     ///
     /// For a probe: a file that a container must be able to read.
     ///
     /// # Errors
     /// [`ChallengeError::Webroot`].
     pub fn in_directory(
-        directory: &Path,
+        root: &Path,
+        parts: &[&str],
         name: &str,
         content: &str,
     ) -> Result<Self, ChallengeError> {
-        let directory = Beneath::open(directory, &[])?;
-        let file = directory.create(name, content.as_bytes())?;
-        Ok(Self {
-            directory,
-            tokens: vec![name.to_owned()],
-            held: vec![file],
-        })
+        let mut published = Self {
+            directory: Beneath::open(root, parts)?,
+            tokens: Vec::new(),
+        };
+        published.add(name, content)?;
+        Ok(published)
+    }
+
+    fn answer(&mut self, token: &str, key_authorization: &str) -> Result<(), ChallengeError> {
+        match self.add(token, key_authorization) {
+            Err(ChallengeError::Webroot(error))
+                if error.source.kind() == ErrorKind::AlreadyExists =>
+            {
+                // A CA may ask for an answer again that a killed run of this account left.
+                let answer = key_authorization.as_bytes();
+                let _ = self
+                    .directory
+                    .remove_own(token, |found| answer.starts_with(found));
+                self.add(token, key_authorization)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn add(&mut self, name: &str, content: &str) -> Result<(), ChallengeError> {
+        let file = self.directory.create(name, content.as_bytes())?;
+        self.tokens.push((name.to_owned(), file));
+        Ok(())
     }
 
     /// Removes tokens that an earlier run published, as far as they are there
+    ///
+    /// A file that holds anything but the beginning of an answer to its token is somebody else's.
     pub fn withdraw(webroot: &Path, tokens: &[String]) {
-        let Ok(directory) = Beneath::open(webroot, &WELL_KNOWN) else {
+        let Some(directory) = Beneath::existing(webroot, &WELL_KNOWN) else {
             return;
         };
         for token in tokens.iter().filter(|token| check_token(token).is_ok()) {
-            if let Err(error) = directory.remove(token) {
+            let answer = format!("{token}.");
+            let is_own = |found: &[u8]| {
+                found.starts_with(answer.as_bytes()) || answer.as_bytes().starts_with(found)
+            };
+            if let Err(error) = directory.remove_own(token, is_own) {
                 tracing::warn!(%error, "token left behind");
             }
         }
@@ -83,17 +105,12 @@ impl Published {
     ///
     /// That are files whose name begins with [`OWN`], and that no process holds.
     pub fn sweep(webroot: &Path) {
-        let Ok(directory) = Beneath::open(webroot, &WELL_KNOWN) else {
+        let Some(directory) = Beneath::existing(webroot, &WELL_KNOWN) else {
             return;
         };
-        let Ok(entries) = fs::read_dir(directory.path()) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            if let Some(name) = entry.file_name().to_str()
-                && name.starts_with(OWN)
-                && let Err(error) = directory.remove_abandoned(name)
-            {
+        let names = directory.names().unwrap_or_default();
+        for name in names.iter().filter(|name| name.starts_with(OWN)) {
+            if let Err(error) = directory.remove_abandoned(name) {
                 tracing::debug!(%error, "a file left behind stays");
             }
         }
@@ -107,8 +124,8 @@ impl Published {
 
 impl Drop for Published {
     fn drop(&mut self) {
-        for token in &self.tokens {
-            if let Err(error) = self.directory.remove(token) {
+        for (token, file) in &self.tokens {
+            if let Err(error) = self.directory.remove(token, file) {
                 tracing::warn!(%error, "token left behind");
             }
         }
@@ -160,21 +177,25 @@ impl Explain for ChallengeError {
 
 fn webroot_cure(error: &FileError) -> String {
     let path = error.path.display();
+    if let Some(obstacle) = error.obstacle() {
+        let (path, what) = (obstacle.path.display(), obstacle.what);
+        return format!(
+            "{path} is {what}: certd follows no symlink in a webroot; make it a directory"
+        );
+    }
     match error.source.kind() {
-        _ if error.source.raw_os_error() == Some(Errno::ELOOP as i32) => symlink_cure(error),
-        std::io::ErrorKind::NotFound => {
+        ErrorKind::NotFound => {
             format!("create the directory that nginx serves for the challenge: mkdir -p {path}")
         }
-        std::io::ErrorKind::NotADirectory => symlink_cure(error),
-        _ => format!("run certd as the owner of {path}, or as root"),
+        ErrorKind::NotADirectory => {
+            format!("{path} is a file: make it a directory")
+        }
+        ErrorKind::AlreadyExists => format!(
+            "certd replaces no file in a webroot: see what it is, and whether another ACME \
+             client uses this webroot:\n    ls -l {path}"
+        ),
+        _ => error.cure().unwrap_or_default(),
     }
-}
-
-fn symlink_cure(error: &FileError) -> String {
-    let path = error.path.display();
-    format!(
-        "{path} is a symlink or a file: certd follows no symlink in a webroot; make it a directory"
-    )
 }
 
 const WELL_KNOWN: [&str; 2] = [".well-known", "acme-challenge"];
@@ -186,7 +207,7 @@ const MAX_TOKEN: usize = 255;
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use super::*;
 
@@ -210,10 +231,11 @@ mod tests {
             names
         };
         assert_eq!(left_by_a_sweep(), files.map(|(name, _)| name));
-        published.held.remove(0);
+        published.tokens.remove(0);
         assert_eq!(left_by_a_sweep(), ["certd-check-2", "order"]);
         // As the kernel leaves it where a process is killed.
-        published.held.clear();
+        let held = std::mem::take(&mut published.tokens);
+        drop(held);
         std::mem::forget(published);
         assert_eq!(left_by_a_sweep(), ["order"]);
     }
@@ -268,22 +290,120 @@ mod tests {
     }
 
     #[test]
-    fn a_symlink_in_place_of_a_token_is_replaced_not_followed() {
-        let webroot = tempfile::tempdir().unwrap();
-        let directory = webroot.path().join(".well-known/acme-challenge");
-        fs::create_dir_all(&directory).unwrap();
-        let victim = webroot.path().join("victim");
-        #[expect(clippy::disallowed_methods, reason = "a test makes its own files")]
-        fs::write(&victim, "precious").unwrap();
-        symlink(&victim, directory.join("abc")).unwrap();
-        let published = Published::publish(webroot.path(), [("abc", "abc.thumb")]).unwrap();
-        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
-        assert_eq!(
-            fs::read_to_string(directory.join("abc")).unwrap(),
-            "abc.thumb"
+    fn a_token_that_names_what_is_there_is_refused_and_leaves_it() {
+        #[track_caller]
+        fn check(make: impl Fn(&Path), is_there: impl Fn(&Path) -> bool) {
+            let webroot = tempfile::tempdir().unwrap();
+            let directory = webroot.path().join(".well-known/acme-challenge");
+            fs::create_dir_all(&directory).unwrap();
+            write(&webroot.path().join("victim"), "precious");
+            let place = directory.join("abc");
+            make(&place);
+            let outcome = Published::publish(webroot.path(), [("abc", "abc.thumb")]);
+            let error = outcome.unwrap_err();
+            assert_eq!(error.code(), "challenge.webroot");
+            assert!(error.cure().unwrap().contains("ls -l"), "{error:?}");
+            assert!(is_there(&place), "by publish");
+            Published::withdraw(webroot.path(), &["abc".to_owned()]);
+            assert!(is_there(&place), "by withdraw");
+            let victim = fs::read_to_string(webroot.path().join("victim"));
+            assert_eq!(victim.unwrap(), "precious");
+        }
+        check(
+            |place| symlink("../../victim", place).unwrap(),
+            Path::is_symlink,
         );
+        check(|place| fs::create_dir(place).unwrap(), Path::is_dir);
+        check(
+            |place| write(place, "a page of somebody else"),
+            |place| fs::read_to_string(place).is_ok_and(|text| text == "a page of somebody else"),
+        );
+    }
+
+    #[test]
+    fn a_file_that_took_the_place_of_a_token_is_not_withdrawn() {
+        let webroot = tempfile::tempdir().unwrap();
+        let published = Published::publish(webroot.path(), [("abc", "abc.thumb")]).unwrap();
+        let place = published.directory().join("abc");
+        fs::remove_file(&place).unwrap();
+        write(&place, "precious");
         drop(published);
-        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert_eq!(fs::read_to_string(&place).unwrap(), "precious");
+    }
+
+    #[test]
+    fn what_a_killed_run_published_is_withdrawn_however_much_it_had_written() {
+        for content in ["", "ab", "abc.", "abc.thumbprint"] {
+            let webroot = tempfile::tempdir().unwrap();
+            let place = webroot.path().join(".well-known/acme-challenge/abc");
+            fs::create_dir_all(place.parent().unwrap()).unwrap();
+            write(&place, content);
+            Published::withdraw(webroot.path(), &["abc".to_owned()]);
+            assert!(!place.exists(), "{content:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_a_killed_run_left_is_published_anew() {
+        for content in ["", "abc.th", "abc.thumb"] {
+            let webroot = tempfile::tempdir().unwrap();
+            let place = webroot.path().join(".well-known/acme-challenge/abc");
+            fs::create_dir_all(place.parent().unwrap()).unwrap();
+            write(&place, content);
+            let published = Published::publish(webroot.path(), [("abc", "abc.thumb")]).unwrap();
+            assert_eq!(fs::read_to_string(&place).unwrap(), "abc.thumb");
+            drop(published);
+            assert!(!place.exists());
+        }
+    }
+
+    #[test]
+    fn whoever_exchanges_directories_while_certd_publishes_gains_nothing() {
+        if !nix::unistd::geteuid().is_root() {
+            // Whoever is not root has nothing to give.
+            return;
+        }
+        for _ in 0..PUBLICATIONS {
+            let webroot = tempfile::tempdir().unwrap();
+            // A directory of root's that the webroot's owner can rename, and not use.
+            let victim = webroot.path().join("victim");
+            fs::create_dir(&victim).unwrap();
+            fs::set_permissions(&victim, fs::Permissions::from_mode(0o700)).unwrap();
+            let before = fs::metadata(&victim).unwrap();
+            std::os::unix::fs::chown(webroot.path(), Some(12345), Some(12345)).unwrap();
+            let has_ended = std::sync::atomic::AtomicBool::new(false);
+            std::thread::scope(|threads| {
+                threads.spawn(|| {
+                    while !has_ended.load(std::sync::atomic::Ordering::Relaxed) {
+                        exchange(webroot.path());
+                    }
+                });
+                drop(Published::publish(webroot.path(), [("abc", "abc.thumb")]));
+                has_ended.store(true, std::sync::atomic::Ordering::Relaxed);
+            });
+            let entries = fs::read_dir(webroot.path()).unwrap();
+            let mut found = entries.map(|entry| entry.unwrap().metadata().unwrap());
+            let after = found.find(|found| found.ino() == before.ino()).unwrap();
+            assert_eq!(
+                (after.uid(), after.gid(), after.mode()),
+                (before.uid(), before.gid(), before.mode())
+            );
+        }
+    }
+
+    /// Puts the victim where certd has just made a directory
+    fn exchange(webroot: &Path) {
+        use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+        let (made, victim) = (webroot.join(".well-known"), webroot.join("victim"));
+        let flags = RenameFlags::RENAME_EXCHANGE;
+        let _ = renameat2(AT_FDCWD, &made, AT_FDCWD, &victim, flags);
+    }
+
+    const PUBLICATIONS: usize = 300;
+
+    #[expect(clippy::disallowed_methods, reason = "a test makes its own files")]
+    fn write(path: &Path, text: &str) {
+        fs::write(path, text).unwrap();
     }
 
     #[test]

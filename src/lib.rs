@@ -57,8 +57,10 @@
 //! **On disk.** See [`store`]. A generation's directory is complete and synced before the live
 //! link moves, in one rename. A generation that is issued and not proven is deployed without an
 //! order, even with `--force`: a new one would only repeat what waits in the archive. Five
-//! generations are kept; pruning never takes a live or an unproven one. `key_group` is given to
-//! keys that are there already.
+//! generations are kept; pruning never takes a live or an unproven one; those whose record is lost
+//! go once a newer one is live and proven. `key_group` is given to keys that are there already. No
+//! symlink below storage, state and webroot is followed ([`store::files`]), and root has the rights
+//! of the owner of a directory there, no more.
 //!
 //! **Before an order.** The containers are found, webroot and storage are proven by exec to be
 //! the same directories there, `nginx -t` passes or misses nothing but certificates that this run

@@ -142,9 +142,8 @@ impl Explain for RunError {
     fn cure(&self) -> Option<String> {
         match self {
             Self::Busy { .. } => Some("it ends by itself: try again in a moment".to_owned()),
-            Self::Lock(_) | Self::Sweep(_) => {
-                Some("run certd as the owner of the state directory, or as root".to_owned())
-            }
+            Self::Lock(error) => Some(error.cure()),
+            Self::Sweep(error) => error.cure(),
         }
     }
 }

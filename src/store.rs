@@ -31,14 +31,14 @@ mod order_key;
 pub mod record;
 pub mod space;
 
-use files::{Access, Entry, FileError};
+use files::{Access, Depth, Entry, FileError, Root};
 use lock::Lock;
 
 /// The storage and the state directory of one configuration
 #[derive(Clone, Debug)]
 pub struct Store {
-    storage: PathBuf,
-    state: PathBuf,
+    storage: Root,
+    state: Root,
     key_access: Access,
 }
 
@@ -56,13 +56,14 @@ impl Store {
             None => Access::Owner,
         };
         let store = Self {
-            storage: existing_directory(storage)?,
-            state: state.to_owned(),
+            storage: Root::new(existing_directory(storage)?),
+            state: Root::new(state.to_owned()),
             key_access,
         };
-        for directory in [store.storage.join(LIVE), store.storage.join(ARCHIVE)] {
-            files::create_directory(&directory, Entry::Everyone)
-                .map_err(StoreError::StorageNotWritable)?;
+        for name in [LIVE, ARCHIVE] {
+            let directory = store.storage().join(name);
+            let made = store.storage.create_directory(&directory, Entry::Everyone);
+            made.map_err(StoreError::StorageNotWritable)?;
         }
         store.make_state()?;
         Ok(store)
@@ -71,23 +72,53 @@ impl Store {
     /// The store for reading alone: nothing is checked and nothing is made
     pub fn for_reading(storage: &Path, state: &Path) -> Self {
         Self {
-            storage: storage.to_owned(),
-            state: state.to_owned(),
+            storage: Root::new(storage.to_owned()),
+            state: Root::new(state.to_owned()),
             key_access: Access::Owner,
         }
     }
 
     fn make_state(&self) -> Result<(), StoreError> {
-        for ancestor in missing_ancestors(&self.state) {
-            files::create_directory(&ancestor, Entry::Everyone)
-                .map_err(StoreError::StateNotWritable)?;
+        let failed = StoreError::StateNotWritable;
+        let state = self.state();
+        for missing in missing_directories(state) {
+            let above = Root::new(files::parent(&missing).to_owned());
+            let entry = match missing == state {
+                true => Entry::Owner,
+                false => Entry::Everyone,
+            };
+            above.create_directory(&missing, entry).map_err(failed)?;
         }
-        let below = [ACCOUNTS, DOMAINS, ORDERS].map(|name| self.state.join(name));
-        for directory in std::iter::once(&self.state).chain(&below) {
-            files::create_directory(directory, Entry::Owner)
-                .map_err(StoreError::StateNotWritable)?;
+        self.state.reach().map_err(failed)?;
+        for name in [ACCOUNTS, DOMAINS, ORDERS] {
+            let directory = state.join(name);
+            let made = self.state.create_directory(&directory, Entry::Owner);
+            made.map_err(failed)?;
         }
         Ok(())
+    }
+
+    /// Does in each directory that is there what a run does: writes a file, to its very end, and
+    /// removes it; and opens the locks
+    ///
+    /// Gives what failed.
+    pub fn try_writing(&self, key_group: Option<&str>) -> Vec<FileError> {
+        let key_access = match key_group.map(group_id) {
+            Some(Ok(group)) => Access::Group(group),
+            _ => Access::Owner,
+        };
+        let storage = ["", LIVE, ARCHIVE].map(|name| (&self.storage, name, key_access));
+        let state = ["", ACCOUNTS, DOMAINS, ORDERS].map(|name| (&self.state, name, Access::Owner));
+        let tried = storage.into_iter().chain(state);
+        let mut failed: Vec<FileError> = tried
+            .filter_map(|(root, name, access)| {
+                root.try_writing(&root.path().join(name), access).err()
+            })
+            .collect();
+        for lock in [self.lock_file(), self.daemon_lock_file()] {
+            failed.extend(self.state.try_lock_file(&lock).err());
+        }
+        failed
     }
 
     /// Removes what an interrupted run left unfinished
@@ -97,51 +128,48 @@ impl Store {
     /// # Errors
     /// [`FileError`] with what could not be removed.
     pub fn sweep(&self, _lock: &Lock) -> Result<(), FileError> {
-        let archive = self.storage.join(ARCHIVE);
-        for directory in [&self.storage, &self.storage.join(LIVE), &archive] {
-            files::sweep(directory)?;
-        }
-        for name in files::directories(&archive)? {
-            files::sweep(&name)?;
-        }
-        files::sweep(&self.state)?;
-        for directory in [ACCOUNTS, DOMAINS, ORDERS] {
-            files::sweep(&self.state.join(directory))?;
+        let storage = self.storage();
+        self.storage.sweep(storage, Depth::Flat)?;
+        self.storage.sweep(&storage.join(LIVE), Depth::Flat)?;
+        self.storage.sweep(&storage.join(ARCHIVE), Depth::Inner)?;
+        self.state.sweep(self.state(), Depth::Flat)?;
+        for name in [ACCOUNTS, DOMAINS, ORDERS] {
+            self.state.sweep(&self.state().join(name), Depth::Flat)?;
         }
         self.sweep_order_keys()
     }
 
     /// Directory of `live/` and `archive/`, with symlinks resolved
     pub fn storage(&self) -> &Path {
-        &self.storage
+        self.storage.path()
     }
 
     /// Directory of accounts, records and the lock, as configured
     pub fn state(&self) -> &Path {
-        &self.state
+        self.state.path()
     }
 
     /// The symlink that names a domain's live generation
     pub fn live_link(&self, name: &DnsName) -> PathBuf {
-        self.storage.join(LIVE).join(name.as_str())
+        self.storage().join(LIVE).join(name.as_str())
     }
 
     /// Directory of a domain's generations
     pub fn archive(&self, name: &DnsName) -> PathBuf {
-        self.storage.join(ARCHIVE).join(name.as_str())
+        self.storage().join(ARCHIVE).join(name.as_str())
     }
 
     fn alerts_file(&self) -> PathBuf {
-        self.state.join("alerts.json")
+        self.state().join("alerts.json")
     }
 
     fn ledger_file(&self) -> PathBuf {
-        self.state.join("ledger.json")
+        self.state().join("ledger.json")
     }
 
     /// The directory of the records
     pub fn records(&self) -> PathBuf {
-        self.state.join(DOMAINS)
+        self.state().join(DOMAINS)
     }
 
     fn record_file(&self, name: &DnsName) -> PathBuf {
@@ -149,26 +177,23 @@ impl Store {
     }
 
     fn account_file(&self, issuer: &str) -> PathBuf {
-        self.state.join(ACCOUNTS).join(format!("{issuer}.json"))
+        self.state().join(ACCOUNTS).join(format!("{issuer}.json"))
     }
 
     fn lock_file(&self) -> PathBuf {
-        self.state.join(LOCK)
+        self.state().join(LOCK)
     }
 
     fn daemon_lock_file(&self) -> PathBuf {
-        self.state.join(DAEMON_LOCK)
+        self.state().join(DAEMON_LOCK)
     }
 }
 
-/// The directories above `path` that do not exist, outermost first
-fn missing_ancestors(path: &Path) -> Vec<PathBuf> {
-    let mut missing: Vec<PathBuf> = path
-        .ancestors()
-        .skip(1)
-        .filter(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists())
-        .map(Path::to_owned)
-        .collect();
+/// The directory `path` and those above it, as far as they do not exist, outermost first
+fn missing_directories(path: &Path) -> Vec<PathBuf> {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing = path.ancestors().filter(is_missing);
+    let mut missing: Vec<PathBuf> = missing.map(Path::to_owned).collect();
     missing.reverse();
     missing
 }
@@ -178,13 +203,16 @@ fn existing_directory(path: &Path) -> Result<PathBuf, StoreError> {
         path: path.to_owned(),
         source,
     })?;
-    if canonical.is_dir() {
-        return Ok(canonical);
+    if !canonical.is_dir() {
+        return Err(StoreError::StorageMissing {
+            path: path.to_owned(),
+            source: io::ErrorKind::NotADirectory.into(),
+        });
     }
-    Err(StoreError::StorageMissing {
-        path: path.to_owned(),
-        source: io::ErrorKind::NotADirectory.into(),
-    })
+    // What leads there as configured counts, not only what lies there.
+    let reached = Root::new(path.to_owned()).reach();
+    reached.map_err(StoreError::StorageNotWritable)?;
+    Ok(canonical)
 }
 
 /// Numeric identifier of a group that is given by name or by number

@@ -81,7 +81,7 @@ async fn examine(
     ca.extend(issuer.and_then(|issuer| issuer.profile(domain)));
     let is_required = |check| required(context, shared.skip, check);
     let groups = vec![
-        Group::new("files", files(context, domain)),
+        Group::new("files", files(context, domain, &shared.tried)),
         Group::new("docker", containers(domain, &host)),
         Group::new("order", host.obstacle.iter().cloned().collect()),
         Group::new("served", served(context, &shared.browser, domain, &host)),
@@ -99,6 +99,8 @@ struct Shared<'s> {
     browser: Browser,
     /// What is used of the limits of each CA
     ledger: Result<Balances, RecordError>,
+    /// What went wrong where a run would write
+    tried: Vec<Finding>,
 }
 
 /// By directory URL; a CA whose limits are not known is left out
@@ -114,8 +116,11 @@ impl<'s> Shared<'s> {
             });
             balances.collect()
         };
+        let key_group = context.config.key_group.as_deref();
+        let tried = context.store.try_writing(key_group);
         Self {
             skip,
+            tried: tried.iter().map(Finding::from_error).collect(),
             scout: Scout::new(context),
             browser: Browser::new(context),
             ledger: context.store.ledger().map(balances),
@@ -136,7 +141,19 @@ pub(super) fn directories<'d>(
     ]
 }
 
-fn files(context: &Context<'_>, domain: &Domain) -> Vec<Finding> {
+fn files(context: &Context<'_>, domain: &Domain, tried: &[Finding]) -> Vec<Finding> {
+    let is_bad = |finding: &Finding| finding.severity == Severity::Failure;
+    let mut findings = of_directories(context, domain);
+    if findings.iter().any(is_bad) || tried.is_empty() {
+        // What could be seen says more than what came of trying.
+        return findings;
+    }
+    findings.retain(|finding| finding.severity != Severity::Ok);
+    findings.extend(tried.iter().cloned());
+    findings
+}
+
+fn of_directories(context: &Context<'_>, domain: &Domain) -> Vec<Finding> {
     let group = context.config.key_group.as_deref();
     let no_group = group.and_then(|group| store::group_id(group).err());
     let no_group = no_group.map(|error| Finding::from_error(&error));

@@ -1,7 +1,6 @@
 //! One ACME account for each issuer, kept with its key in a file of mode 0600.
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Store;
-use super::files::{self, Access, FileError};
+use super::files::{Access, FileError};
 
 /// A registered account (RFC 8555 section 7.1.2)
 #[derive(Clone, Serialize, Deserialize)]
@@ -44,7 +43,7 @@ impl Store {
         directory: &str,
     ) -> Result<Option<StoredAccount>, AccountError> {
         let path = self.account_file(issuer);
-        let text = match fs::read(&path) {
+        let text = match self.state.read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -82,9 +81,9 @@ impl Store {
         {
             let host = old.directory.split('/').nth(2).unwrap_or("other");
             let aside = self.account_file(&format!("{issuer}.{}", host.replace(':', "-")));
-            files::write(&aside, &to_json(&old)?, Access::Owner)?;
+            self.state.write(&aside, &to_json(&old)?, Access::Owner)?;
         }
-        Ok(files::write(&path, &to_json(account)?, Access::Owner)?)
+        Ok(self.state.write(&path, &to_json(account)?, Access::Owner)?)
     }
 
     /// Puts a damaged account out of the way, so that another can be registered; gives where it is
@@ -92,11 +91,11 @@ impl Store {
     /// # Errors
     /// [`AccountError::File`]; it is where it was.
     pub fn set_aside_account(&self, issuer: &str) -> Result<PathBuf, AccountError> {
-        Ok(files::set_aside(&self.account_file(issuer))?)
+        Ok(self.state.set_aside(&self.account_file(issuer))?)
     }
 
     fn any_account(&self, issuer: &str) -> Result<Option<StoredAccount>, io::Error> {
-        let text = fs::read(self.account_file(issuer))?;
+        let text = self.state.read(&self.account_file(issuer))?;
         Ok(serde_json::from_slice(&text).ok())
     }
 }

@@ -55,7 +55,7 @@ impl Store {
     /// [`RecordError`] for a file that is there and cannot be understood.
     pub fn alerts(&self) -> Result<Alerts, RecordError> {
         let path = self.alerts_file();
-        let alerts: Alerts = record::read(&path)?.unwrap_or_default();
+        let alerts: Alerts = record::read(&self.state, &path)?.unwrap_or_default();
         match alerts.version {
             ..=VERSION => Ok(alerts),
             version => Err(RecordError::Newer { path, version }),
@@ -74,7 +74,7 @@ impl Store {
             version: VERSION,
             domains: alerts.domains.clone(),
         };
-        record::keep(&self.alerts_file(), &versioned)
+        record::keep(&self.state, &self.alerts_file(), &versioned)
     }
 }
 
@@ -110,7 +110,7 @@ mod tests {
             version: VERSION + 1,
             ..alerts
         };
-        record::keep(&store.alerts_file(), &newer).unwrap();
+        record::keep(&store.state, &store.alerts_file(), &newer).unwrap();
         assert!(matches!(store.alerts(), Err(RecordError::Newer { .. })));
     }
 }

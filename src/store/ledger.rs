@@ -82,7 +82,7 @@ impl Store {
     /// [`RecordError`] for a file that is there and cannot be understood.
     pub fn ledger(&self) -> Result<Ledger, RecordError> {
         let path: PathBuf = self.ledger_file();
-        let ledger: Ledger = record::read(&path)?.unwrap_or_default();
+        let ledger: Ledger = record::read(&self.state, &path)?.unwrap_or_default();
         match ledger.version {
             ..=VERSION => Ok(ledger),
             version => Err(RecordError::Newer { path, version }),
@@ -108,7 +108,7 @@ impl Store {
                 ledger.entries.push(entry.clone());
             }
         }
-        record::keep(&self.ledger_file(), &ledger)
+        record::keep(&self.state, &self.ledger_file(), &ledger)
     }
 }
 
@@ -178,7 +178,7 @@ mod tests {
             version: VERSION + 1,
             entries: Vec::new(),
         };
-        record::keep(&store.ledger_file(), &newer).unwrap();
+        record::keep(&store.state, &store.ledger_file(), &newer).unwrap();
         assert!(matches!(store.ledger(), Err(RecordError::Newer { .. })));
         let now = "2027-03-01T12:00:00Z".parse().unwrap();
         assert!(store.spend(&[], now).is_err());

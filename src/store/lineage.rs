@@ -1,6 +1,5 @@
 //! Generations of a domain's certificate: reading them, adding one, making one live, pruning.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -74,22 +73,16 @@ impl Store {
     /// As [`Store::lineage`].
     pub fn generations(&self, name: &DnsName) -> Result<Vec<u32>, LineageError> {
         let archive = self.archive(name);
-        let entries = match fs::read_dir(&archive) {
-            Ok(entries) => entries,
+        let names = match self.storage.names(&archive) {
+            Ok(names) => names,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(LineageError::read(&archive, error)),
         };
         let mut numbers = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(|error| LineageError::read(&archive, error))?;
-            let file_name = entry.file_name();
-            let file_name = file_name.to_string_lossy();
-            if file_name.starts_with('.') {
-                continue;
-            }
-            match generation_number(&file_name) {
+        for file_name in names.iter().filter(|name| !name.starts_with('.')) {
+            match generation_number(file_name) {
                 Some(number) => numbers.push(number),
-                None => return Err(self.foreign(name, entry.path())),
+                None => return Err(self.foreign(name, archive.join(file_name))),
             }
         }
         numbers.sort_unstable();
@@ -102,13 +95,15 @@ impl Store {
     /// As [`Store::lineage`].
     pub fn live(&self, name: &DnsName) -> Result<Option<u32>, LineageError> {
         let link = self.live_link(name);
-        match fs::symlink_metadata(&link) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        let target = match self.storage.read_link(&link) {
+            Ok(Some(target)) => target,
+            Ok(None) => return Ok(None),
+            // It is no symlink.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                return Err(self.foreign(name, link));
+            }
             Err(error) => return Err(LineageError::read(&link, error)),
-            Ok(kind) if !kind.is_symlink() => return Err(self.foreign(name, link)),
-            Ok(_) => {}
-        }
-        let target = fs::read_link(&link).map_err(|error| LineageError::read(&link, error))?;
+        };
         let own = target
             .strip_prefix(live_target(name, ""))
             .ok()
@@ -138,14 +133,15 @@ impl Store {
     /// [`GenerationError`] for missing, damaged or mismatched files.
     pub fn generation(&self, name: &DnsName, number: u32) -> Result<Generation, GenerationError> {
         let directory = self.archive(name).join(number.to_string());
-        let pem = read(directory.join(FULLCHAIN))?;
+        let pem = self.read(directory.join(FULLCHAIN))?;
         let chain = Chain::from_pem(&pem)?;
-        let key = zeroize::Zeroizing::new(read(directory.join(PRIVKEY))?);
+        let key = zeroize::Zeroizing::new(self.read(directory.join(PRIVKEY))?);
         if chain::public_key_of(&key)? != chain.leaf().public_key {
             return Err(GenerationError::Mismatch);
         }
         let is_damaged = |(file, part): &(&str, &[u8])| {
-            !fs::read(directory.join(file)).is_ok_and(|found| found == *part)
+            let found = self.storage.read(&directory.join(file));
+            !found.is_ok_and(|found| found == *part)
         };
         let damaged = parts(&pem).into_iter().filter(is_damaged);
         Ok(Generation {
@@ -155,6 +151,11 @@ impl Store {
         })
     }
 
+    fn read(&self, path: PathBuf) -> Result<Vec<u8>, GenerationError> {
+        let read = self.storage.read(&path);
+        read.map_err(|source| GenerationError::Read { path, source })
+    }
+
     /// Writes the files of a generation again that hold parts of its chain
     ///
     /// # Errors
@@ -162,10 +163,12 @@ impl Store {
     pub fn mend(&self, name: &DnsName, generation: &Generation) -> Result<(), LineageError> {
         let directory = self.archive(name).join(generation.number.to_string());
         let whole = directory.join(FULLCHAIN);
-        let pem = fs::read(&whole).map_err(|error| LineageError::read(&whole, error))?;
+        let read = self.storage.read(&whole);
+        let pem = read.map_err(|error| LineageError::read(&whole, error))?;
         for (file, part) in parts(&pem) {
             if generation.damaged.contains(&file) {
-                files::write(&directory.join(file), part, Access::Everyone)?;
+                let path = directory.join(file);
+                self.storage.write(&path, part, Access::Everyone)?;
             }
         }
         Ok(())
@@ -176,7 +179,8 @@ impl Store {
     /// # Errors
     /// [`GenerationError`] for missing or damaged files.
     pub fn certificate(&self, name: &DnsName, number: u32) -> Result<Generation, GenerationError> {
-        let pem = read(self.archive(name).join(number.to_string()).join(FULLCHAIN))?;
+        let directory = self.archive(name).join(number.to_string());
+        let pem = self.read(directory.join(FULLCHAIN))?;
         Ok(Generation {
             number,
             chain: Chain::from_pem(&pem)?,
@@ -191,9 +195,9 @@ impl Store {
     pub fn add_generation(&self, lineage: &Lineage, issued: &Issued) -> Result<u32, LineageError> {
         let number = lineage.newest().unwrap_or(0) + 1;
         let archive = self.archive(&lineage.name);
-        files::create_directory(&archive, Entry::Everyone)?;
+        self.storage.create_directory(&archive, Entry::Everyone)?;
         let [leaf, above] = parts(issued.chain_pem.as_bytes());
-        files::create_complete(
+        self.storage.create_complete(
             &archive.join(number.to_string()),
             &[
                 (PRIVKEY, issued.key_pem.as_bytes(), self.key_access),
@@ -215,10 +219,8 @@ impl Store {
         let Access::Group(group) = self.key_access else {
             return Ok(());
         };
-        files::share(
-            &self.archive(name).join(number.to_string()).join(PRIVKEY),
-            group,
-        )
+        let directory = self.archive(name).join(number.to_string());
+        self.storage.share(&directory.join(PRIVKEY), group)
     }
 
     /// Makes a generation live with one rename
@@ -226,7 +228,7 @@ impl Store {
     /// # Errors
     /// [`FileError`]; the link names what it named before.
     pub fn switch(&self, name: &DnsName, number: u32) -> Result<(), FileError> {
-        files::point(
+        self.storage.point(
             &self.live_link(name),
             &live_target(name, &number.to_string()),
         )
@@ -234,12 +236,16 @@ impl Store {
 
     /// Removes old generations beyond the newest five, never a live or unproven one
     ///
+    /// Where the record of them is lost, those go that are older than a live and proven one: none of
+    /// them waits to be made live.
+    ///
     /// # Errors
     /// [`FileError`] with the directory that stays.
     pub fn prune(&self, lineage: &Lineage) -> Result<Vec<u32>, FileError> {
         let mut removed = Vec::new();
         for number in prunable(lineage) {
-            files::remove(&self.archive(&lineage.name).join(number.to_string()))?;
+            let archive = self.archive(&lineage.name);
+            self.storage.remove(&archive.join(number.to_string()))?;
             removed.push(number);
         }
         Ok(removed)
@@ -251,14 +257,14 @@ impl Store {
     /// [`LineageError::Read`] when the archive cannot be listed.
     pub fn lineage_names(&self) -> Result<Vec<DnsName>, LineageError> {
         let archive = self.storage().join(super::ARCHIVE);
-        let entries = match fs::read_dir(&archive) {
+        let entries = match self.storage.names(&archive) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(LineageError::read(&archive, error)),
         };
         let mut names: Vec<DnsName> = entries
-            .filter_map(Result::ok)
-            .filter_map(|entry| DnsName::parse(&entry.file_name().to_string_lossy()).ok())
+            .iter()
+            .filter_map(|entry| DnsName::parse(entry).ok())
             .collect();
         names.sort();
         Ok(names)
@@ -268,10 +274,16 @@ impl Store {
 /// The generations that may go, oldest first
 fn prunable(lineage: &Lineage) -> Vec<u32> {
     let old = lineage.generations.len().saturating_sub(KEPT);
+    let record = &lineage.record;
+    let proven = lineage.live.filter(|live| record.is_proven(*live));
+    let is_lost = |number: &u32| {
+        !record.generations.contains_key(number) && proven.is_some_and(|live| *number < live)
+    };
     lineage.generations[..old]
         .iter()
         .copied()
-        .filter(|number| Some(*number) != lineage.live && lineage.record.is_proven(*number))
+        .filter(|number| Some(*number) != lineage.live)
+        .filter(|number| record.is_proven(*number) || is_lost(number))
         .collect()
 }
 
@@ -286,10 +298,6 @@ fn live_target(name: &DnsName, number: &str) -> PathBuf {
         .join(super::ARCHIVE)
         .join(name.as_str())
         .join(number)
-}
-
-fn read(path: PathBuf) -> Result<Vec<u8>, GenerationError> {
-    fs::read(&path).map_err(|source| GenerationError::Read { path, source })
 }
 
 /// The first certificate of a PEM chain and the rest, each byte as sent, with the files for them
@@ -345,10 +353,12 @@ impl Explain for LineageError {
     fn code(&self) -> &'static str {
         match self {
             Self::Foreign { .. } => "store.foreign_lineage",
-            Self::Read { .. } => "store.unreadable",
-            Self::Record(RecordError::File(error)) => error.code(),
+            Self::Read { source, .. } => match files::code(source) {
+                "store.in_the_way" => "store.in_the_way",
+                _ => "store.unreadable",
+            },
+            Self::Record(RecordError::File(error)) | Self::File(error) => error.code(),
             Self::Record(_) => "store.record",
-            Self::File(_) => "store.not_writable",
         }
     }
 
@@ -372,9 +382,8 @@ impl Explain for LineageError {
                  one is only proven anew"
                     .to_owned(),
             ),
-            Self::Read { .. } | Self::File(_) => {
-                Some("run certd as the owner of the storage, or as root".to_owned())
-            }
+            Self::Read { path, source } => Some(files::cure(path, source)),
+            Self::File(error) => error.cure(),
         }
     }
 }

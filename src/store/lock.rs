@@ -1,6 +1,6 @@
 //! One pass at a time: an advisory lock on a file in the state directory.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use super::Store;
-use super::files::{self, FileError};
+use super::files::{self, FileError, Root};
 use crate::crash;
 
 /// The lock, held until it is dropped or the process ends
@@ -34,7 +34,7 @@ impl Store {
     /// # Errors
     /// [`LockError`] when the lock file cannot be made or the file system has no locks.
     pub fn try_lock(&self) -> Result<Attempt, LockError> {
-        try_lock(self.lock_file())
+        try_lock(&self.state, self.lock_file())
     }
 
     /// Tries once to be the only daemon of this state directory; never waits
@@ -42,18 +42,17 @@ impl Store {
     /// # Errors
     /// As [`Store::try_lock`].
     pub fn try_daemon_lock(&self) -> Result<Attempt, LockError> {
-        try_lock(self.daemon_lock_file())
+        try_lock(&self.state, self.daemon_lock_file())
     }
 
     /// When the lock was taken that is held, or was held last; `None` where that cannot be told
     pub fn locked_since(&self) -> Option<Timestamp> {
-        let modified = fs::metadata(self.lock_file()).and_then(|known| known.modified());
-        modified.ok()?.try_into().ok()
+        self.state.modified(&self.lock_file())?.try_into().ok()
     }
 }
 
-fn try_lock(path: PathBuf) -> Result<Attempt, LockError> {
-    let mut file = files::open_lock(&path)?;
+fn try_lock(state: &Root, path: PathBuf) -> Result<Attempt, LockError> {
+    let mut file = state.open_lock(&path)?;
     match file.try_lock() {
         Ok(()) => {
             // The holder's identifier is a help for people; without it the lock holds too.
@@ -90,4 +89,19 @@ pub enum LockError {
         /// Why
         source: io::Error,
     },
+}
+
+impl LockError {
+    /// What to do about it
+    pub fn cure(&self) -> String {
+        match self {
+            Self::File(error) => files::cure(&error.path, &error.source),
+            Self::Unsupported { path, .. } => {
+                let directory = path.parent().unwrap_or(path).display();
+                format!(
+                    "put `state` on a file system that has locks: {directory} is on one without"
+                )
+            }
+        }
+    }
 }

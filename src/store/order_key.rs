@@ -1,14 +1,13 @@
 //! The key of an order that is under way: what a certificate that was issued just before a crash
 //! is worth nothing without.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
 use super::Store;
-use super::files::{self, Access, FileError};
+use super::files::{Access, FileError};
 use crate::name::DnsName;
 
 impl Store {
@@ -17,7 +16,7 @@ impl Store {
     /// # Errors
     /// [`FileError`]; the order should not go on without.
     pub fn save_order_key(&self, name: &DnsName, key_pem: &str) -> Result<(), FileError> {
-        files::write(
+        self.state.write(
             &self.order_key_file(name),
             key_pem.as_bytes(),
             Access::Owner,
@@ -26,8 +25,14 @@ impl Store {
 
     /// The key of a running order; `None` where there is none that can be read
     pub fn order_key(&self, name: &DnsName) -> Option<Zeroizing<String>> {
-        let text = fs::read_to_string(self.order_key_file(name)).ok()?;
-        Some(Zeroizing::new(text))
+        let bytes = self.state.read(&self.order_key_file(name)).ok()?;
+        match String::from_utf8(bytes) {
+            Ok(text) => Some(Zeroizing::new(text)),
+            Err(error) => {
+                drop(Zeroizing::new(error.into_bytes()));
+                None
+            }
+        }
     }
 
     /// Removes the key of an order that is over
@@ -35,7 +40,7 @@ impl Store {
     /// # Errors
     /// [`FileError`] for one that is there and stays.
     pub fn forget_order_key(&self, name: &DnsName) -> Result<(), FileError> {
-        match files::remove(&self.order_key_file(name)) {
+        match self.state.remove(&self.order_key_file(name)) {
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(()),
             outcome => outcome,
         }
@@ -43,7 +48,9 @@ impl Store {
 
     /// Removes the keys of orders that are not on record: certd was killed between the two
     pub(super) fn sweep_order_keys(&self) -> Result<(), FileError> {
-        for file in files::names(&self.state.join(super::ORDERS))? {
+        let orders = self.state().join(super::ORDERS);
+        let names = self.state.names(&orders);
+        for file in names.map_err(|source| FileError::new("read", &orders, source))? {
             let name = file.strip_suffix(SUFFIX).map(DnsName::parse);
             let Some(Ok(name)) = name else { continue };
             // A record that cannot be read may speak of the order.
@@ -58,7 +65,7 @@ impl Store {
     }
 
     fn order_key_file(&self, name: &DnsName) -> PathBuf {
-        self.state
+        self.state()
             .join(super::ORDERS)
             .join(format!("{name}{SUFFIX}"))
     }

@@ -2,7 +2,6 @@
 //! them, what failed and when.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Store;
-use super::files::{self, Access, FileError};
+use super::files::{Access, FileError, Root};
 use crate::name::DnsName;
 use crate::time::Window;
 
@@ -257,10 +256,10 @@ impl Store {
             version: u32,
         }
         let path = self.record_file(name);
-        let record = read(&path);
+        let record = read(&self.state, &path);
         // What a later certd wrote may be of another shape: it is not damaged for that.
         if let Err(RecordError::Damaged { .. }) = record
-            && let Ok(Some(Versioned { version })) = read(&path)
+            && let Ok(Some(Versioned { version })) = read(&self.state, &path)
             && version > VERSION
         {
             return Err(RecordError::Newer { path, version });
@@ -280,7 +279,7 @@ impl Store {
     /// # Errors
     /// [`RecordError::File`]; it is where it was.
     pub fn set_aside_record(&self, name: &DnsName) -> Result<PathBuf, RecordError> {
-        Ok(files::set_aside(&self.record_file(name))?)
+        Ok(self.state.set_aside(&self.record_file(name))?)
     }
 
     /// Keeps a record
@@ -288,13 +287,16 @@ impl Store {
     /// # Errors
     /// [`RecordError::File`]; the old record stays.
     pub fn save_record(&self, name: &DnsName, record: &Record) -> Result<(), RecordError> {
-        keep(&self.record_file(name), record)
+        keep(&self.state, &self.record_file(name), record)
     }
 }
 
 /// What a JSON file of the state holds; `None` where there is no file
-pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RecordError> {
-    let text = match fs::read(path) {
+pub(super) fn read<T: DeserializeOwned>(
+    state: &Root,
+    path: &Path,
+) -> Result<Option<T>, RecordError> {
+    let text = match state.read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => {
@@ -309,9 +311,9 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Record
 }
 
 /// Writes a JSON file of the state
-pub(super) fn keep<T: Serialize>(path: &Path, value: &T) -> Result<(), RecordError> {
+pub(super) fn keep<T: Serialize>(state: &Root, path: &Path, value: &T) -> Result<(), RecordError> {
     let json = serde_json::to_vec_pretty(value).map_err(|source| damaged(path, source))?;
-    Ok(files::write(path, &json, Access::Owner)?)
+    Ok(state.write(path, &json, Access::Owner)?)
 }
 
 fn damaged(path: &Path, source: serde_json::Error) -> RecordError {

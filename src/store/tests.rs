@@ -17,6 +17,8 @@ use super::record::{Failures, GenerationRecord, RecordError};
 use super::*;
 use crate::crash::writer;
 
+mod strangers;
+
 struct Place {
     directory: TempDir,
     store: Store,
@@ -351,6 +353,28 @@ fn five_generations_are_kept_and_never_a_live_or_unproven_one_goes() {
     check(7, 1, &[], &[2]);
     check(7, 7, &[2], &[1]);
     check(8, 2, &[1, 3], &[]);
+}
+
+#[test]
+fn generations_go_whose_record_is_lost_once_the_live_one_is_proven_again() {
+    let place = Place::new();
+    for _ in 0..8 {
+        place.add_proven();
+    }
+    fs::remove_file(place.path("state/domains/a.test.json")).unwrap();
+    let mut lineage = place.lineage();
+    assert_eq!(place.store.prune(&lineage).unwrap(), [0u32; 0]);
+    lineage.record.generations.insert(8, proven());
+    assert_eq!(place.store.prune(&lineage).unwrap(), [1, 2, 3]);
+    // One that is newer than the live one may wait to be deployed.
+    let place = Place::new();
+    for _ in 0..8 {
+        place.add_proven();
+    }
+    place.store.switch(&place.name, 2).unwrap();
+    let mut lineage = place.lineage();
+    lineage.record.generations.retain(|number, _| *number == 2);
+    assert_eq!(place.store.prune(&lineage).unwrap(), [1]);
 }
 
 #[test]

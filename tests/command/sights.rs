@@ -346,7 +346,7 @@ fn what_obtain_would_stumble_over() {
             set(host, "key_group = \"nobody-is-in-it\"");
         }),
         // It is no matter of the webroot.
-        failure("store.not_writable", |host| {
+        failure("store.missing", |host| {
             fs::remove_dir_all(host.place.path("storage")).expect("it is ours");
         }),
         failure("order.stopped", |host| {

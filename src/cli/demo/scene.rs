@@ -24,7 +24,7 @@ use crate::sandbox::acme::{self, Ca};
 use crate::sandbox::dns::{self, Record, Zone};
 use crate::sandbox::web::{self, Site, Web};
 use crate::sandbox::{Clock, container, docker};
-use crate::store::files::{self, Access, Entry};
+use crate::store::files::{Access, Entry, Root};
 use crate::target::container::Engine;
 use crate::verify::proof::{Wanted, wait_for};
 
@@ -143,8 +143,9 @@ impl Scene {
     ) -> Result<Self, DemoError> {
         let directory = Directory::open(args.dir.as_deref(), rubbish)?;
         let root = directory.path.as_path();
+        let files = Root::new(root.to_owned());
         for name in [WEBROOT, STORAGE, NGINX, SITES] {
-            files::create_directory(&root.join(name), Entry::Everyone)?;
+            files.create_directory(&root.join(name), Entry::Everyone)?;
         }
         write_sites(root, &[])?;
         let nginx = match &args.docker {
@@ -323,7 +324,8 @@ impl Scene {
 
     fn write(&self, name: &str, text: &str) -> Result<(), DemoError> {
         let path = self.directory().join(name);
-        Ok(files::write(&path, text.as_bytes(), Access::Everyone)?)
+        let files = Root::new(self.directory().to_owned());
+        Ok(files.write(&path, text.as_bytes(), Access::Everyone)?)
     }
 
     fn domains_toml(&self) -> String {

@@ -189,10 +189,10 @@ fn place(
     let storage = context.store.storage();
     // Before the first generation, and before `check` as well, there is no archive.
     let archive = Some(storage.join("archive")).filter(|archive| archive.is_dir());
-    let directory = archive.clone().unwrap_or_else(|| storage.to_owned());
+    let parts: &[&str] = if archive.is_some() { &["archive"] } else { &[] };
     let published = match needed.what {
         What::Webroot => Published::publish(&needed.host, [(name.as_str(), content.as_str())]),
-        What::Storage => Published::in_directory(&directory, &format!(".{name}"), &content),
+        What::Storage => Published::in_directory(storage, parts, &format!(".{name}"), &content),
     };
     let published = match published {
         Ok(published) => published,

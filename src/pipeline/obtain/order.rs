@@ -18,7 +18,7 @@ use crate::acme::order::Wish;
 use crate::acme::problem::Consequence;
 use crate::acme::{AcmeError, Session};
 use crate::chain::Fingerprint;
-use crate::challenge::{ChallengeError, Published};
+use crate::challenge::{ChallengeError, OWN, Published};
 use crate::config::defaults;
 use crate::finding::{Finding, chain_of_causes};
 use crate::install;
@@ -262,7 +262,14 @@ async fn issue(
     work: &mut Work<'_>,
 ) -> Result<FromCa, OrderError> {
     // A webroot that cannot be written is found out before the CA is asked for anything.
-    drop(Published::publish(&work.domain.webroot, [(PROBE, "")])?);
+    let probe = format!(
+        "{OWN}probe-{:016x}",
+        u64::from_be_bytes(crate::pipeline::random())
+    );
+    drop(Published::publish(
+        &work.domain.webroot,
+        [(probe.as_str(), "")],
+    )?);
     let Resumed {
         pending,
         key,
@@ -543,6 +550,3 @@ pub(super) enum OrderError {
     #[error("certd is being stopped")]
     Interrupted,
 }
-
-/// Name of the empty file that shows that the webroot can be written
-const PROBE: &str = "certd-probe";

@@ -1,16 +1,14 @@
 //! Files below a webroot, where others may write too.
 
-use std::fs::{self, File, Permissions, TryLockError};
-use std::io::{self, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
+use std::ffi::OsStr;
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, fchmod, mkdirat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::fcntl::OFlag;
 
-use super::{FileError, own_like};
+use super::directory::Directory;
+use super::{Access, Entry, FileError};
 use crate::crash::step;
 
 /// A directory below a webroot, reached without following a symlink
@@ -18,91 +16,74 @@ use crate::crash::step;
 /// Whoever may write into the webroot must not be able to lead certd elsewhere.
 #[derive(Debug)]
 pub struct Beneath {
-    directory: OwnedFd,
-    path: PathBuf,
+    directory: Directory,
 }
 
 impl Beneath {
     /// The directory `root/part/part`, its missing parts made with mode 0755
     ///
     /// # Errors
-    /// [`FileError`] with the part at fault; a symlink there is `NotADirectory`.
+    /// [`FileError`] with the part at fault; one that is no directory is an obstacle.
     pub fn open(root: &Path, parts: &[&str]) -> Result<Self, FileError> {
-        let handle = File::open(root).map_err(|source| FileError::new("open", root, source))?;
-        let owner = handle
-            .metadata()
-            .map_err(|source| FileError::new("open", root, source))?;
-        let mut beneath = Self {
-            directory: handle.into(),
-            path: root.to_owned(),
-        };
+        let opened = Directory::root(root);
+        let mut directory = opened.map_err(|source| FileError::new("open", root, source))?;
         for part in parts {
-            beneath = beneath
-                .enter(part, &owner)
-                .map_err(|source| FileError::new("open", &beneath.path.join(part), source))?;
+            directory = enter(&directory, OsStr::new(part))
+                .map_err(|source| FileError::new("open", &directory.path().join(part), source))?;
         }
-        Ok(beneath)
+        Ok(Self { directory })
     }
 
-    fn enter(&self, part: &str, owner: &fs::Metadata) -> io::Result<Self> {
-        let made = match mkdirat(&self.directory, part, Mode::from_bits_truncate(0o755)) {
-            Ok(()) => true,
-            Err(nix::Error::EEXIST) => false,
-            Err(error) => return Err(error.into()),
-        };
-        let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
-        let directory = openat(&self.directory, part, flags, Mode::empty())?;
-        if made {
-            step("made", &self.path.join(part))?;
-            fchmod(&directory, Mode::from_bits_truncate(0o755))?;
-            own_like(&directory, owner)?;
-            step("finished", &self.path.join(part))?;
-        }
-        Ok(Self {
-            directory,
-            path: self.path.join(part),
+    /// The same directory, if it is there; nothing is made
+    pub fn existing(root: &Path, parts: &[&str]) -> Option<Self> {
+        let below: PathBuf = parts.iter().collect();
+        let directory = Directory::root(root).and_then(|root| root.beneath(&below));
+        Some(Self {
+            directory: directory.ok()?,
         })
     }
 
     /// Path of the directory, for messages
     pub fn path(&self) -> &Path {
-        &self.path
+        self.directory.path()
     }
 
-    /// Writes a new file with mode 0644; a file or symlink of that name is replaced, not followed
+    /// Writes a new file with mode 0644; whatever has that name already is left alone
     ///
     /// The file is given open and locked, so that [`Beneath::remove_abandoned`] leaves it until its
     /// holder drops it or ends. Tokens are not synced: after a power cut nobody asks for them.
     ///
     /// # Errors
-    /// [`FileError`] with the path.
+    /// [`FileError`] with the path; nothing is left of it then.
     pub fn create(&self, name: &str, bytes: &[u8]) -> Result<File, FileError> {
-        let path = self.path.join(name);
+        let path = self.path().join(name);
         let failed = |source| FileError::new("write", &path, source);
-        self.remove(name)?;
-        let flags =
-            OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_WRONLY;
-        let mut file = File::from(
-            openat(
-                &self.directory,
-                name,
-                flags,
-                Mode::from_bits_truncate(0o644),
-            )
-            .map_err(|error| failed(error.into()))?,
-        );
+        let mut file = self.directory.create(OsStr::new(name)).map_err(failed)?;
         // A file system without locks never lets it be taken for abandoned.
         let _ = file.try_lock();
-        let owner = File::from(self.directory.try_clone().map_err(failed)?)
-            .metadata()
-            .map_err(failed)?;
-        step("begun", &path).map_err(failed)?;
-        file.write_all(bytes).map_err(failed)?;
-        file.set_permissions(Permissions::from_mode(0o644))
-            .map_err(failed)?;
-        own_like(&file, &owner).map_err(failed)?;
-        step("written", &path).map_err(failed)?;
+        let fill = |file: &mut File| {
+            step("begun", &path)?;
+            file.write_all(bytes)?;
+            self.directory.give(file, Access::Everyone)?;
+            step("written", &path)
+        };
+        fill(&mut file).map_err(|source| {
+            // The error that came first says what is wrong.
+            let _ = self.remove(name, &file);
+            failed(source)
+        })?;
         Ok(file)
+    }
+
+    /// The names in it that are UTF-8
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn names(&self) -> io::Result<Vec<String>> {
+        let entries = self.directory.entries()?.into_iter();
+        Ok(entries
+            .filter_map(|(name, _)| name.into_string().ok())
+            .collect())
     }
 
     /// Removes a file that nobody holds any more: its writer was killed
@@ -110,28 +91,84 @@ impl Beneath {
     /// # Errors
     /// [`FileError`] with the path; a file that cannot be opened or locked stays.
     pub fn remove_abandoned(&self, name: &str) -> Result<(), FileError> {
-        let failed = |source| FileError::new("remove", &self.path.join(name), source);
-        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
-        let file = openat(&self.directory, name, flags, Mode::empty())
-            .map_err(|error| failed(error.into()))?;
-        match File::from(file).try_lock() {
-            Ok(()) => self.remove(name),
+        let failed = |source| FileError::new("remove", &self.path().join(name), source);
+        let file = self.open_file(name).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => self.remove(name, &file),
             Err(TryLockError::WouldBlock) => Ok(()),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
     }
 
-    /// Removes a file; one that is gone already is fine
+    /// Removes a file that holds what an earlier run wrote, and that no process holds
+    ///
+    /// `is_own` judges its first bytes; a run that was killed may have written fewer.
+    ///
+    /// # Errors
+    /// [`FileError`] with the path; one that is gone already is fine.
+    pub fn remove_own(
+        &self,
+        name: &str,
+        is_own: impl FnOnce(&[u8]) -> bool,
+    ) -> Result<(), FileError> {
+        let failed = |source| FileError::new("remove", &self.path().join(name), source);
+        let file = match self.open_file(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            outcome => outcome.map_err(failed)?,
+        };
+        if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Ok(());
+        }
+        let mut begin = Vec::new();
+        let read = (&file).take(MOST_OF_TOKEN).read_to_end(&mut begin);
+        read.map_err(failed)?;
+        match is_own(&begin) {
+            true => self.remove(name, &file),
+            false => Ok(()),
+        }
+    }
+
+    /// Removes a file if it is this one; one that is gone or was replaced is none of certd's
     ///
     /// # Errors
     /// [`FileError`] with the path.
-    pub fn remove(&self, name: &str) -> Result<(), FileError> {
-        let path = self.path.join(name);
+    pub fn remove(&self, name: &str, file: &File) -> Result<(), FileError> {
+        use std::os::unix::fs::MetadataExt;
+        let path = self.path().join(name);
         let failed = |source| FileError::new("remove", &path, source);
-        match unlinkat(&self.directory, name, UnlinkatFlags::NoRemoveDir) {
-            Ok(()) => step("removed", &path).map_err(failed),
-            Err(nix::Error::ENOENT) => Ok(()),
-            Err(error) => Err(failed(error.into())),
+        let own = file.metadata().map_err(failed)?;
+        match self.directory.stat(OsStr::new(name)) {
+            Ok(found) if (found.st_dev, found.st_ino) == (own.dev(), own.ino()) => {}
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        }
+        match self.directory.remove(OsStr::new(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            outcome => outcome
+                .and_then(|()| step("removed", &path))
+                .map_err(failed),
         }
     }
+
+    fn open_file(&self, name: &str) -> io::Result<File> {
+        self.directory.open(OsStr::new(name), OFlag::O_RDONLY)
+    }
 }
+
+/// The directory with this name, made if there is none
+fn enter(above: &Directory, name: &OsStr) -> io::Result<Directory> {
+    match above.make(name, Entry::Everyone) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return above.enter(name),
+        Err(error) => return Err(error),
+    }
+    let path = above.path().join(name);
+    step("made", &path)?;
+    let made = above.settle(name, Entry::Everyone)?;
+    step("finished", &path)?;
+    Ok(made)
+}
+
+/// More than a key authorization has (RFC 8555 section 8.1)
+const MOST_OF_TOKEN: u64 = 1024;
