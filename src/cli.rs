@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::Environment;
+use crate::config::{Believed, Config, Environment};
 use crate::report::Verdict;
 use crate::telemetry;
 
@@ -122,6 +122,11 @@ fn run_command(args: Args) -> Result<Ended, CliError> {
         docker_host: std::env::var("DOCKER_HOST")
             .ok()
             .filter(|host| !host.is_empty()),
+        believed: match args.command {
+            // They run nothing and write nothing of what stands in it.
+            Command::Verify(_) | Command::Why(_) => Believed::Anybodys,
+            _ => Believed::OwnAndRoots(nix::unistd::geteuid().as_raw()),
+        },
     };
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -251,6 +256,14 @@ fn not_supported_yet(error: &clap::Error) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// The configuration of a command that acts by it
+fn configuration(global: &args::Global, environment: &Environment) -> Result<Config, CliError> {
+    let path = Config::locate(global.config.as_deref(), environment)?;
+    let config = Config::read(&path, environment)?;
+    config.warn_of_exposure();
+    Ok(config)
 }
 
 fn refuse_formats_of_verify(format: Format) -> Result<(), CliError> {

@@ -14,19 +14,25 @@ use std::time::Duration;
 
 use http::Uri;
 use serde::Serialize;
-use thiserror::Error;
 
 use crate::chain::KeyType;
 use crate::facts::Proxies;
-use crate::finding::one_line;
 use crate::name::DnsName;
 use crate::time::Fraction;
 use crate::time::schedule::Schedule;
 use notify::{Channel, SecretUrl};
 
+pub use error::{ConfigError, Mistake};
+pub use ownership::{Believed, Distrust, Place};
+
+use error::line_of;
+
 mod check;
 pub mod defaults;
+mod error;
+mod exposed;
 pub mod notify;
+mod ownership;
 mod raw;
 
 /// What domains.toml says, complete with defaults
@@ -79,6 +85,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] when the file cannot be read or holds mistakes; the caller shows it as is.
     pub fn read(path: &Path, environment: &Environment) -> Result<Self, ConfigError> {
+        environment.believed.admit(path)?;
         let unreadable = |source| ConfigError::read(path, source);
         let mut bytes = Vec::new();
         File::open(path)
@@ -110,6 +117,8 @@ impl Config {
     /// Where the file is looked for: the flag, `$CERTD_CONFIG`, `./domains.toml`,
     /// `/etc/certd/domains.toml`
     ///
+    /// Root does not look in the current directory, unless it only looks at what is served.
+    ///
     /// # Errors
     /// [`ConfigError::NotFound`] when none of the last two exists and neither of the first two is
     /// given.
@@ -118,14 +127,15 @@ impl Config {
         if let Some(path) = named {
             return Ok(path.to_owned());
         }
-        [
-            Path::new("domains.toml"),
-            Path::new("/etc/certd/domains.toml"),
-        ]
-        .into_iter()
-        .find(|path| path.exists())
-        .map(Path::to_owned)
-        .ok_or(ConfigError::NotFound)
+        let here = Path::new("domains.toml");
+        let here = here.exists().then(|| here.to_owned());
+        let (here, passed_over) = match environment.believed.searches_here() {
+            true => (here, None),
+            false => (None, here),
+        };
+        let usual = Path::new(ownership::USUAL);
+        here.or_else(|| usual.exists().then(|| usual.to_owned()))
+            .ok_or(ConfigError::NotFound { passed_over })
     }
 
     /// The domain whose primary name was most likely meant, if any is near
@@ -154,6 +164,8 @@ pub struct Environment {
     pub config: Option<PathBuf>,
     /// `$DOCKER_HOST`
     pub docker_host: Option<String>,
+    /// Whose files are believed
+    pub believed: Believed,
 }
 
 /// Whether the CA's terms of service were agreed to
@@ -445,97 +457,6 @@ impl FromStr for MinRemaining {
             _ => Err("expected \"14d\" or a fraction such as \"1/4\""),
         }
     }
-}
-
-/// A mistake in domains.toml
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
-    /// Line, from 1
-    pub line: usize,
-    /// Path of the key, such as `domain[2].aliases`; empty for a syntax error
-    pub key: String,
-    /// What is wrong
-    pub message: String,
-    /// What to write instead
-    pub hint: Option<String>,
-}
-
-/// Why there is no configuration
-#[derive(Debug, Error)]
-pub enum ConfigError {
-    /// No file was named and none stands in the usual places
-    #[error("no configuration: neither ./domains.toml nor /etc/certd/domains.toml exists")]
-    NotFound,
-    /// The file cannot be read
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file
-        path: PathBuf,
-        /// Why
-        source: std::io::Error,
-    },
-    /// The file is larger than any configuration
-    #[error("{} is larger than 4 MiB", path.display())]
-    TooLarge {
-        /// The file
-        path: PathBuf,
-    },
-    /// The file is no UTF-8
-    #[error("{} is not UTF-8 (line {line})", path.display())]
-    NotText {
-        /// The file
-        path: PathBuf,
-        /// Line of the first byte that is none, from 1
-        line: usize,
-    },
-    /// The file holds mistakes
-    #[error("{}", describe(path, mistakes))]
-    Mistakes {
-        /// The file
-        path: PathBuf,
-        /// All of them, by line
-        mistakes: Vec<Mistake>,
-    },
-}
-
-impl ConfigError {
-    /// Whether the file is there and may not be read
-    pub fn is_forbidden(&self) -> bool {
-        matches!(self, Self::Read { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied)
-    }
-
-    fn read(path: &Path, source: std::io::Error) -> Self {
-        Self::Read {
-            path: path.to_owned(),
-            source,
-        }
-    }
-}
-
-/// Number of the line on which an offset lies, from 1
-fn line_of(text: &[u8], offset: usize) -> usize {
-    let before = text.get(..offset).unwrap_or(text);
-    before.iter().filter(|byte| **byte == b'\n').count() + 1
-}
-
-fn describe(path: &Path, mistakes: &[Mistake]) -> String {
-    use fmt::Write as _;
-    let count = match mistakes.len() {
-        1 => "a mistake".to_owned(),
-        count => format!("{count} mistakes"),
-    };
-    let mut text = format!("{} has {count}", path.display());
-    for mistake in mistakes {
-        let _ = write!(text, "\n  line {}: ", mistake.line);
-        if !mistake.key.is_empty() {
-            let _ = write!(text, "`{}`: ", one_line(&mistake.key));
-        }
-        text.push_str(&one_line(&mistake.message));
-        for line in mistake.hint.iter().flat_map(|hint| hint.lines()) {
-            let _ = write!(text, "\n    {}", one_line(line));
-        }
-    }
-    text
 }
 
 /// Letters that a mistyped domain may differ by: other domains differ by more

@@ -62,6 +62,10 @@
 //! symlink below storage, state and webroot is followed ([`store::files`]), and root has the rights
 //! of the owner of a directory there, no more.
 //!
+//! **Whose words.** domains.toml is refused where others than root and the running user could have
+//! written it ([`config::Believed`]), and root does not look for it in the current directory;
+//! `verify` and `why`, which do nothing that stands in it, take any.
+//!
 //! **Before an order.** The containers are found, webroot and storage are proven by exec to be
 //! the same directories there, `nginx -t` passes or misses nothing but certificates that this run
 //! supplies, and a baseline handshake is taken for every name. Then the limits and the names are

@@ -88,6 +88,7 @@ impl Settings {
         if config.enabled().next().is_none() {
             return Err(DaemonError::NoDomain);
         }
+        config.warn_of_exposure();
         let store = Store::open(&config.storage, &config.state, config.key_group.as_deref())?;
         Ok(Self { config, store })
     }

@@ -35,7 +35,8 @@ pub(super) struct Args {
 /// Options of every command
 #[derive(Arguments, Clone, Debug)]
 pub(super) struct Global {
-    /// Configuration to read [default: $CERTD_CONFIG, ./domains.toml, /etc/certd/domains.toml]
+    /// Configuration to read [default: $CERTD_CONFIG, ./domains.toml (but for root),
+    /// /etc/certd/domains.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Form of the result on stdout; all but text and json are of `verify` alone

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use super::args::{CheckArguments, Global, SkippedCheck};
 use super::error::CliError;
 use super::obtain::{enabled, named_by};
-use super::{Ended, crypto_provider, now, print_report};
-use crate::config::{Config, Environment};
+use super::{Ended, configuration, crypto_provider, now, print_report};
+use crate::config::Environment;
 use crate::finding::Severity;
 use crate::pipeline::Context;
 use crate::pipeline::check::check;
@@ -40,8 +40,7 @@ pub(super) async fn report(
     environment: &Environment,
     now: Timestamp,
 ) -> Result<CheckReport, CliError> {
-    let path = Config::locate(global.config.as_deref(), environment)?;
-    let config = Config::read(&path, environment)?;
+    let config = configuration(global, environment)?;
     let domains = match args.domains.as_slice() {
         [] => enabled(&config)?,
         names => named_by(&config, names)?,

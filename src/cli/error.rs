@@ -151,7 +151,7 @@ impl CliError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Config(error) => hint_of_config(error),
+            Self::Config(error) => error.cure(),
             Self::Alias { domain, .. } => Some(format!(
                 "write {domain}: that is its domain, and its aliases come with it"
             )),
@@ -202,19 +202,6 @@ impl CliError {
             }
             _ => None,
         }
-    }
-}
-
-fn hint_of_config(error: &ConfigError) -> Option<String> {
-    match error {
-        ConfigError::NotFound => Some(
-            "name one with --config, or write the smallest one that works: see README.md"
-                .to_owned(),
-        ),
-        ConfigError::Read { path, source } if source.kind() == io::ErrorKind::PermissionDenied => {
-            Some(format!("let the user of certd read {}", path.display()))
-        }
-        _ => None,
     }
 }
 

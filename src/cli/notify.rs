@@ -2,14 +2,13 @@
 
 use super::args::Global;
 use super::error::CliError;
-use super::{Ended, crypto_provider, now, print_report};
-use crate::config::{Config, Environment};
+use super::{Ended, configuration, crypto_provider, now, print_report};
+use crate::config::Environment;
 use crate::notify;
 use crate::report::text;
 
 pub(super) async fn run(global: &Global, environment: &Environment) -> Result<Ended, CliError> {
-    let path = Config::locate(global.config.as_deref(), environment)?;
-    let config = Config::read(&path, environment)?;
+    let config = configuration(global, environment)?;
     if config.notify.is_empty() {
         return Err(CliError::NoChannel {
             file: config.path.display().to_string(),

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::args::{Global, Obtain};
 use super::error::CliError;
 use super::progress::Watcher;
-use super::{Ended, Out, crypto_provider, now, print_report};
+use super::{Ended, Out, configuration, crypto_provider, now, print_report};
 use crate::config::{Check, Config, Domain, Environment};
 use crate::name::DnsName;
 use crate::pipeline::{Context, Mode, Occasion, Options, Retry};
@@ -45,8 +45,7 @@ pub(super) async fn report(
     environment: &Environment,
     now: Timestamp,
 ) -> Result<Report, CliError> {
-    let path = Config::locate(global.config.as_deref(), environment)?;
-    let config = Config::read(&path, environment)?;
+    let config = configuration(global, environment)?;
     let domains = select(&config, args)?;
     let options = options(&config, args)?;
     let store = store(&config, options.mode)?;

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::args::{Global, Renew, SkippedCheck};
 use super::error::CliError;
 use super::obtain::{conclude, enabled, pass, store};
-use super::{Ended, crypto_provider, now, simulated};
+use super::{Ended, configuration, crypto_provider, now, simulated};
 use crate::config::{Config, Environment};
 use crate::finding::Finding;
 use crate::notify::{self, Look, Unkept};
@@ -26,7 +26,7 @@ pub(super) async fn run(
     if let Some(span) = args.simulate {
         return simulated::run(global, args, span, environment).await;
     }
-    let config = read(global, environment)?;
+    let config = configuration(global, environment)?;
     let now = now();
     let options = options(args, &config, now);
     let domains = enabled(&config)?;
@@ -81,16 +81,11 @@ pub(super) async fn report(
     environment: &Environment,
     now: Timestamp,
 ) -> Result<Report, CliError> {
-    let config = read(global, environment)?;
+    let config = configuration(global, environment)?;
     let options = options(args, &config, now);
     let store = store(&config, options.mode)?;
     let context = Context::new(&config, &store, crypto_provider(), now);
     pass(global, &context, &options, &enabled(&config)?).await
-}
-
-fn read(global: &Global, environment: &Environment) -> Result<Config, CliError> {
-    let path = Config::locate(global.config.as_deref(), environment)?;
-    Ok(Config::read(&path, environment)?)
 }
 
 fn options(args: &Renew, config: &Config, now: Timestamp) -> Options {

@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use super::args::{Global, Renew};
 use super::error::CliError;
 use super::obtain::enabled;
-use super::{Ended, now, print_report};
-use crate::config::{Config, Environment};
+use super::{Ended, configuration, now, print_report};
+use crate::config::Environment;
 use crate::pipeline::simulate::{Wish, scene};
 use crate::plan::simulation::{self, Course, Play};
 use crate::report::simulation::SimulationReport;
@@ -23,8 +23,7 @@ pub(super) async fn run(
     span: SignedDuration,
     environment: &Environment,
 ) -> Result<Ended, CliError> {
-    let path = Config::locate(global.config.as_deref(), environment)?;
-    let config = Config::read(&path, environment)?;
+    let config = configuration(global, environment)?;
     let domains = enabled(&config)?;
     let schedule = config.schedule.as_ref().ok_or(CliError::NoSchedule)?;
     let store = Store::for_reading(&config.storage, &config.state);

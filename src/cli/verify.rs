@@ -164,7 +164,7 @@ fn config(
     let is_named = global.config.is_some() || environment.config.is_some();
     let is_needed = args.targets.is_empty() && args.list.is_none() && args.offline.chain.is_none();
     let path = match Config::locate(global.config.as_deref(), environment) {
-        Err(ConfigError::NotFound) if !is_needed => return Ok(None),
+        Err(ConfigError::NotFound { .. }) if !is_needed => return Ok(None),
         located => located?,
     };
     match Config::read(&path, environment) {

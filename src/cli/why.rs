@@ -51,7 +51,7 @@ async fn report(
 fn config(global: &Global, environment: &Environment) -> Result<Option<Config>, CliError> {
     let is_named = global.config.is_some() || environment.config.is_some();
     let path = match Config::locate(global.config.as_deref(), environment) {
-        Err(ConfigError::NotFound) => return Ok(None),
+        Err(ConfigError::NotFound { .. }) => return Ok(None),
         located => located?,
     };
     match Config::read(&path, environment) {

@@ -440,7 +440,7 @@ fn what_the_directory_asks_for_is_checked_before_an_account_is_made() {
         });
         place.write("domains.toml", config(&ca.directory(), issuer));
         if let Some(hmac) = hmac {
-            place.write("hmac", hmac);
+            place.write_secret("hmac", hmac);
         }
         let run = place.run(&OBTAIN).exits(1);
         assert!(run.stdout.contains(code), "{title}: {run}");

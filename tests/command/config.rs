@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
+
+use nix::unistd::geteuid;
 
 use crate::support::{Place, Run};
 
@@ -125,7 +128,6 @@ fn the_file_is_looked_for_at_the_flag_then_the_variable_then_here() {
         assert_eq!(run.json()["lineages"][0]["name"], expected);
     }
     let json = ["status", "--format", "json"];
-    check(&place.run(&json), "here.example");
     check(
         &Run::of(place.certd(&json).env("CERTD_CONFIG", "variable.toml")),
         "variable.example",
@@ -135,6 +137,72 @@ fn the_file_is_looked_for_at_the_flag_then_the_variable_then_here() {
         &Run::of(place.certd(&flag).env("CERTD_CONFIG", "variable.toml")),
         "flag.example",
     );
+    check(
+        &Run::of(&mut place.certd_without_rights(&json)),
+        "here.example",
+    );
+}
+
+#[test]
+fn as_root_a_file_in_the_current_directory_is_not_read_unasked() {
+    if !geteuid().is_root() || Path::new("/etc/certd/domains.toml").exists() {
+        return;
+    }
+    let place = Place::with("[[domain]]\nname = \"example.com\"\n");
+    let unasked = |arguments: &[&str]| Run::of(place.certd(arguments).env_remove("CERTD_CONFIG"));
+    for command in [["status"].as_slice(), &["renew"], &["obtain", "--all"]] {
+        assert_eq!(
+            unasked(command).exits(2).stderr,
+            "error: no configuration: /etc/certd/domains.toml does not exist, and root does not \
+             read ./domains.toml unasked\n\
+             hint: if it is yours: certd --config domains.toml ...; else see who put it there\n"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_somebody_else_could_have_written_is_refused() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let place = Place::with("[[domain]]\nname = \"example.com\"\n");
+    let file = place.path("domains.toml");
+    let refused = || {
+        let run = place.run(&["renew"]).exits(2);
+        let shown = file.display().to_string();
+        run.stderr.replace(&shown, "FILE")
+    };
+    std::os::unix::fs::chown(&file, Some(12345), None).expect("root may");
+    insta::assert_snapshot!(refused(), @r"
+    error: domains.toml is not safe to use: FILE belongs to user 12345 (mode 0644)
+    hint: read it through, then make it root's:
+              chown root: FILE
+          or run certd as its owner
+    ");
+    std::os::unix::fs::chown(&file, Some(0), None).expect("root may");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).expect("it is ours");
+    insta::assert_snapshot!(refused(), @r"
+    error: domains.toml is not safe to use: others may write to FILE (owner 0, mode 0666)
+    hint: read it through, then:
+              chmod go-w FILE
+    ");
+}
+
+#[test]
+fn what_others_may_write_to_is_told_once() {
+    let place = Place::with(
+        "storage = \"storage\"\nstate = \"state\"\n[[domain]]\nname = \"example.com\"\n",
+    );
+    let storage = place.path("storage");
+    fs::create_dir_all(&storage).expect("it is ours");
+    let open = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(place.path(""), open).expect("it is ours");
+    fs::set_permissions(&storage, fs::Permissions::from_mode(0o777)).expect("it is ours");
+    let run = place.run(&["obtain", "--all", "--dry-run"]);
+    let told = run
+        .stderr
+        .matches("every user of this host may write to `storage`");
+    assert_eq!(told.count(), 1, "{run}");
 }
 
 #[test]

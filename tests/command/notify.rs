@@ -125,7 +125,7 @@ fn a_message_tells_programs_all_there_is_to_know() {
         "{}headers_file = \"headers\"\n",
         webhook(&hook.url("/alerts?id=7"))
     ));
-    host.place.write(
+    host.place.write_secret(
         "headers",
         "# for the gateway\nAuthorization: Bearer s3cret\n\nX-Team: web\n",
     );

@@ -37,9 +37,9 @@ impl Everywhere {
             hangs_up: true,
             ..Manner::default()
         });
-        place.write("password", format!("{PASSWORD}\n"));
-        place.write("token", format!("{TOKEN}\n"));
-        place.write("url", hook.url("/from-a-file"));
+        place.write_secret("password", format!("{PASSWORD}\n"));
+        place.write_secret("token", format!("{TOKEN}\n"));
+        place.write_secret("url", hook.url("/from-a-file"));
         let channels = format!(
             "[[notify]]\nkind = \"webhook\"\nurl_file = \"url\"\n\
              [[notify]]\nkind = \"telegram\"\ntoken_file = \"token\"\nchat = -1001\napi = \"{}\"\n\
@@ -192,9 +192,9 @@ fn what_is_wrong_with_a_channel_is_told_without_its_secrets() {
         unknown: &["left@example.com"],
         ..Manner::default()
     });
-    place.write("password", PASSWORD);
-    place.write("token", TOKEN);
-    place.write(
+    place.write_secret("password", PASSWORD);
+    place.write_secret("token", TOKEN);
+    place.write_secret(
         "headers",
         "Authorization: Bearer s3cret\nno header s3cret\n",
     );
@@ -262,7 +262,7 @@ fn a_server_is_trusted_by_the_roots_that_are_named_and_no_other() {
 #[test]
 fn no_password_and_no_mail_goes_to_a_server_without_tls() {
     let place = Place::new();
-    place.write("password", PASSWORD);
+    place.write_secret("password", PASSWORD);
     protection(&place);
     let plain = Smtp::start(Manner::default());
     let login = "username = \"certd\"\npassword_file = \"password\"\n";

@@ -121,6 +121,10 @@ impl World {
             .stdin(Stdio::null())
             .stdout(file("stdout"))
             .stderr(file("stderr"));
+        // Root does not look in the current directory unasked.
+        if self.path().join("domains.toml").exists() {
+            command.env("CERTD_CONFIG", "domains.toml");
+        }
         for kept in ["PATH", "DOCKER_HOST", "LLVM_PROFILE_FILE"] {
             if let Some(value) = std::env::var_os(kept) {
                 command.env(kept, value);
