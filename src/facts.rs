@@ -57,6 +57,8 @@ pub enum Opening {
     /// Nothing: TLS begins at once
     #[default]
     Direct,
+    /// The header of the PROXY protocol, as a balancer in front of the server sends it
+    Proxied,
     /// STARTTLS of SMTP (RFC 3207)
     Smtp,
     /// STARTTLS of IMAP (RFC 9051 section 6.2.1)
@@ -147,6 +149,10 @@ pub struct Container {
     pub addresses: Vec<IpAddr>,
     /// Which network stack its processes see
     pub network: Network,
+    /// Name of the container whose network it shares
+    pub lender: Option<String>,
+    /// The Swarm service of which it is a task
+    pub swarm: Option<String>,
 }
 
 /// Which network stack a container's processes see

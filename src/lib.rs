@@ -126,7 +126,8 @@
 //! of each container, else at those in its networks: in each family in which nginx sees connections
 //! come in. In the network of the host loopback stands for the host's own addresses. Where nginx need
 //! not listen (one family or network of several) and does not, nothing is to be proven; what this host
-//! cannot reach is told. Never back to an expired or mismatched
+//! cannot reach is told. A listener that awaits a balancer (`proxy_protocol`) gets the header of one.
+//! Never back to an expired or mismatched
 //! generation; a first generation is never switched back to nothing.
 //!
 //! **Proof.** Three handshakes in a row, [`verify::proof::APART`] from each other, because nginx's

@@ -3,6 +3,7 @@
 //! The connection is used for nothing else: no byte of application data goes over it, so it is
 //! safe to complete a handshake with any certificate. Judging is for [`crate::verify`].
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub struct Observer {
     timeout: Duration,
     /// Clones share it; without it any number of connections is made at once
     room: Option<Arc<Semaphore>>,
+    /// Where it comes as a balancer
+    balanced: Arc<BTreeSet<SocketAddr>>,
 }
 
 impl Observer {
@@ -46,6 +49,7 @@ impl Observer {
             provider,
             timeout,
             room: None,
+            balanced: Arc::default(),
         }
     }
 
@@ -57,6 +61,15 @@ impl Observer {
         Self { room, ..self }
     }
 
+    /// The same, which comes to these addresses as a balancer does: with the PROXY protocol
+    #[must_use]
+    pub fn as_balancer(self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        Self {
+            balanced: Arc::new(addresses.into_iter().collect()),
+            ..self
+        }
+    }
+
     /// Cryptography that it uses
     pub fn provider(&self) -> Arc<CryptoProvider> {
         Arc::clone(&self.provider)
@@ -64,7 +77,11 @@ impl Observer {
 
     /// What a server at `address` shows to a client that asks for `name`
     pub async fn observe(&self, name: &str, address: SocketAddr) -> Handshake {
-        self.meet(name, address, Opening::Direct).await.0
+        let opening = match self.balanced.contains(&address) {
+            true => Opening::Proxied,
+            false => Opening::Direct,
+        };
+        self.meet(name, address, opening).await.0
     }
 
     /// The same, after this opening, and the connection where a handshake came about
@@ -141,7 +158,7 @@ impl Observer {
         connected: &AtomicBool,
     ) -> Result<Met, ConnectFailure> {
         let mut offered = match opening {
-            Opening::Direct => OFFERED,
+            Opening::Direct | Opening::Proxied => OFFERED,
             // Mail is none of them, and a strict server would end the handshake.
             _ => &[],
         };

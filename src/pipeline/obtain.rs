@@ -44,6 +44,7 @@ pub(super) use order::no_issuer;
 use order::{Desk, must_order};
 use stock::{make_plan, makes_live, plan_in_words, ready, renewal_time, stopped, take_stock};
 use target::Target;
+pub(super) use ways::{Way, way_to};
 pub(super) use words::{Configured, block_to_add, lines_to_change, listens_elsewhere, live_in_use};
 
 /// Brings each of these domains to a proven certificate, or says why not

@@ -12,13 +12,14 @@ use jiff::Timestamp;
 
 use crate::config::{self, Config, Connect, Domain, MinRemaining};
 use crate::facts::dns::RecordKind;
-use crate::facts::{Container, Network, Published};
+use crate::facts::{ConnectFailure, Container, Network, Opening, Published};
 use crate::finding::{Finding, Severity};
 use crate::name::DnsName;
 use crate::net::dns::{DnsError, Resolver};
 use crate::net::hosts::Hosts;
 use crate::net::tls::Observer;
 use crate::pipeline::installed::{expected_of, known_certificates};
+use crate::pipeline::obtain::{Way, way_to};
 use crate::preflight::judge::dns::{self as dns_judge, IssuerKind, NameFacts, Policy};
 use crate::preflight::probe::is_local;
 use crate::report::SCHEMA_VERSION;
@@ -131,10 +132,13 @@ async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> 
         .container()
         .map_or(port, |container| container_port(container, outside));
     let container = engine.as_ref().zip(listener.container());
-    let (inside, beside) = view.look_inside(container, inlet, &looks).await;
+    let (open, barred) = reachable(means, container, inlet).await;
+    let (inside, beside) = view.look_inside(container, &open, &looks).await;
     let own: Vec<&Look> = inside.iter().chain(&beside).collect();
     let nginx = view.read_nginx(container, inlet, &looks, &own).await;
-    let mut looks = looks;
+    let (mut looks, inside, beside) = view
+        .as_balancer(nginx.as_ref(), looks, inside, beside)
+        .await;
     judge::allow_for_proxies(&mut looks, inside.as_ref());
     judge::excuse(&mut looks, NO_ROUTE);
     if listener.container().is_some_and(is_open) {
@@ -153,11 +157,35 @@ async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> 
         looks,
         inside,
         beside,
+        barred,
         listener,
         inlet,
         nginx,
         stored,
     }
+}
+
+/// The addresses of a container that this host can reach, and the finding for those that it cannot
+async fn reachable(
+    means: &Means<'_>,
+    container: Option<(&Engine, &Container)>,
+    inlet: u16,
+) -> (Vec<Endpoint>, Option<Finding>) {
+    let Some((engine, container)) = container else {
+        return (Vec::new(), None);
+    };
+    let (mut open, mut barred) = (Vec::new(), None);
+    for endpoint in endpoints(container, inlet, engine.address()) {
+        match way_to(engine, &means.observer, container, endpoint.address).await {
+            Way::Open | Way::Closed => open.push(endpoint),
+            Way::Barred(why) => {
+                let (name, address) = (&container.name, endpoint.address);
+                let evidence = format!("this host cannot connect to {name} at {address}: {why}");
+                barred = barred.or(Some(Finding::note("target.no_route", evidence)));
+            }
+        }
+    }
+    (open, barred)
 }
 
 /// Whether others than this host can connect to a container
@@ -290,13 +318,18 @@ impl View<'_> {
     }
 
     async fn look_at(&self, address: SocketAddr) -> Look {
+        self.look_by(address, Opening::Direct).await
+    }
+
+    async fn look_by(&self, address: SocketAddr, opening: Opening) -> Look {
         let own_names: Vec<DnsName> = self
             .domain
             .into_iter()
             .flat_map(Domain::names)
             .cloned()
             .collect();
-        let handshake = self.means.observer.observe(self.name, address).await;
+        let met = self.means.observer.meet(self.name, address, opening).await;
+        let handshake = met.0;
         let expectation = Expectation {
             own_names: &own_names,
             sharing: self
@@ -324,13 +357,12 @@ impl View<'_> {
     async fn look_inside(
         &self,
         container: Option<(&Engine, &Container)>,
-        inlet: u16,
+        own: &[Endpoint],
         looks: &[Look],
     ) -> (Option<Look>, Vec<Look>) {
-        let Some((engine, container)) = container else {
+        let Some((_, container)) = container else {
             return (None, Vec::new());
         };
-        let own = endpoints(container, inlet, engine.address());
         let is_known = |endpoint: &Endpoint| {
             let mut looks = looks.iter();
             looks.any(|look| leads_to(container, look, endpoint.address))
@@ -354,6 +386,35 @@ impl View<'_> {
             .is_some_and(|known| Some(known) == own.first());
         let beside = seen.split_off(usize::from(!is_first_known).min(seen.len()));
         (seen.pop(), beside)
+    }
+
+    /// The same looks, those again as a balancer at which nginx awaits one
+    async fn as_balancer(
+        &self,
+        nginx: Option<&Result<Nginx, Finding>>,
+        mut looks: Vec<Look>,
+        mut inside: Option<Look>,
+        mut beside: Vec<Look>,
+    ) -> (Vec<Look>, Option<Look>, Vec<Look>) {
+        if let Some(Ok(nginx)) = nginx {
+            let awaits = |look: &Look| {
+                matches!(look.handshake.outcome, Err(ConnectFailure::Reset))
+                    && nginx.configured.awaits_header(look.address)
+            };
+            for look in inside
+                .iter_mut()
+                .chain(&mut beside)
+                .filter(|look| awaits(look))
+            {
+                *look = self.look_by(look.address, Opening::Proxied).await;
+            }
+            // Visitors have no such header.
+            let closed = looks.iter_mut().filter(|look| awaits(look));
+            for finding in closed.flat_map(|look| &mut look.findings) {
+                finding.cure = Some(AWAITS_BALANCER.to_owned());
+            }
+        }
+        (looks, inside, beside)
     }
 
     async fn read_nginx(
@@ -434,5 +495,7 @@ fn takes(container: &Container, look: &Look) -> bool {
     container.published.iter().any(is_published) && look.unreached().is_none()
 }
 
+/// What to do where nginx closes what visitors send
+const AWAITS_BALANCER: &str = "nginx awaits a balancer there (`listen ... proxy_protocol`): lead the name to the balancer, or take `proxy_protocol` out of that `listen`";
 /// Addresses that are looked at
 const MOST_ADDRESSES: usize = 8;

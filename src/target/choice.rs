@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
 
 use super::dump::{ServerBlock, Tls};
-use super::listen::{Listen, Rank};
+use super::listen::{Listen, Peer, Rank};
 
 /// Where a connection comes in, as the container sees it
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +110,16 @@ pub fn serving<'b>(blocks: &'b [ServerBlock], name: &str, inlet: Option<&Inlet>)
             None => Serving::Nobody,
         },
     }
+}
+
+/// Whether nginx awaits the header of the PROXY protocol there, and closes what comes without
+///
+/// One `proxy_protocol` is enough for all blocks of an address.
+pub fn awaits_header(blocks: &[ServerBlock], inlet: &Inlet) -> bool {
+    let there = at(blocks, inlet);
+    there
+        .iter()
+        .any(|(_, listen)| listen.from == Peer::Balancer)
 }
 
 /// A block that has the name among others in one word, separated by commas, which nginx takes for

@@ -25,6 +25,7 @@ use crate::finding::{one_line, root_cause};
 
 mod error;
 mod listening;
+mod network;
 mod start;
 
 pub use error::DockerError;
@@ -126,7 +127,7 @@ impl Engine {
         let mut containers = Vec::new();
         for id in ids {
             match self.docker.inspect_container(&id, None).await {
-                Ok(response) => containers.push(container(response)),
+                Ok(response) => containers.push(self.describe(response).await?),
                 Err(ApiError::DockerResponseServerError {
                     status_code: 404, ..
                 }) => {}
@@ -161,7 +162,9 @@ impl Engine {
             let Ok(response) = self.docker.inspect_container(&known.id, None).await else {
                 continue;
             };
-            let found = container(response);
+            let Ok(found) = self.describe(response).await else {
+                continue;
+            };
             if found.state == RUNNING {
                 *known = found;
             } else {
@@ -438,6 +441,7 @@ fn container(response: ContainerInspectResponse) -> Container {
         (state.status, state.health.and_then(|health| health.status))
     });
     let settings = response.network_settings.unwrap_or_default();
+    let labels = response.config.and_then(|config| config.labels);
     let mode = response.host_config.and_then(|config| config.network_mode);
     let command = response
         .path
@@ -475,6 +479,8 @@ fn container(response: ContainerInspectResponse) -> Container {
             Some("host") => Network::Host,
             _ => Network::Own,
         },
+        lender: None,
+        swarm: labels.and_then(|mut labels| labels.remove(SWARM_SERVICE)),
     }
 }
 
@@ -512,6 +518,7 @@ fn published(ports: PortMap) -> Vec<Published> {
 }
 
 const COMPOSE_SERVICE: &str = "com.docker.compose.service";
+const SWARM_SERVICE: &str = "com.docker.swarm.service.name";
 const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 const RUNNING: &str = "running";
 /// Seconds that a container has to stop before it is killed, at a restart

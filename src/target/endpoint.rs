@@ -47,7 +47,8 @@ pub fn endpoints(container: &Container, port: u16, engine: IpAddr) -> Vec<Endpoi
             endpoints.push(endpoint);
         }
     };
-    if published.is_empty() {
+    // The networks of a Swarm are not the host's: their addresses may be somebody else's here.
+    if published.is_empty() && container.swarm.is_none() {
         let own = container.addresses.iter();
         own.for_each(|ip| add(possible(SocketAddr::new(*ip, port))));
     }
@@ -282,6 +283,15 @@ mod tests {
                 Some(8443),
             );
         }
+    }
+
+    #[test]
+    fn a_task_of_a_swarm_has_no_address_of_its_own() {
+        let mut task = container(&[]);
+        task.swarm = Some("web".to_owned());
+        assert_eq!(endpoints(&task, 443, HERE), []);
+        task.published = container(&[(443, "0.0.0.0:443")]).published;
+        assert_eq!(addresses(&task, 443), ["127.0.0.1:443"]);
     }
 
     #[test]

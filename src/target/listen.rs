@@ -1,5 +1,6 @@
 //! `listen` of a server block: at which address and port nginx takes connections for it.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::dump::Tls;
@@ -13,6 +14,17 @@ pub struct Listen {
     pub tls: Tls,
     /// Whether it takes what no server block lists
     pub rank: Rank,
+    /// Who connects there
+    pub from: Peer,
+}
+
+/// Who connects to a port
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Visitors
+    Visitors,
+    /// A balancer, which says first for whom it comes (`proxy_protocol`)
+    Balancer,
 }
 
 /// How a server block stands among those of one address
@@ -39,8 +51,27 @@ impl Listen {
                 true => Rank::Default,
                 false => Rank::Ordinary,
             },
+            from: match has("proxy_protocol") {
+                true => Peer::Balancer,
+                false => Peer::Visitors,
+            },
         })
     }
+}
+
+/// The addresses that a dump of nginx's configuration lets it listen at in particular
+///
+/// Read without regard to blocks: what another module listens at is among them.
+pub fn particular(dump: &str) -> BTreeSet<IpAddr> {
+    let lines = dump.lines().filter_map(|line| line.split('#').next());
+    let statements = lines.flat_map(|line| line.split([';', '{', '}']));
+    let listen = |statement: &str| {
+        let words: Vec<&str> = statement.split_whitespace().collect();
+        let (directive, arguments) = words.split_first()?;
+        let listen = Listen::parse(arguments).filter(|_| *directive == "listen")?;
+        Some(listen.at.ip()).filter(|ip| !ip.is_unspecified())
+    };
+    statements.filter_map(listen).collect()
 }
 
 fn place_of(text: &str) -> Option<SocketAddr> {
@@ -84,6 +115,7 @@ mod tests {
                 at: at.parse().unwrap(),
                 tls,
                 rank,
+                from: Peer::Visitors,
             });
             assert_eq!(Listen::parse(&arguments), expected, "{text}");
         }
@@ -104,5 +136,16 @@ mod tests {
         check("unix:/run/nginx.sock ssl", None);
         check("shop.example.com:443 ssl", None);
         check("99999 ssl", None);
+        let balanced = Listen::parse(&["443", "ssl", "proxy_protocol"]);
+        assert_eq!(balanced.map(|listen| listen.from), Some(Peer::Balancer));
+    }
+
+    #[test]
+    fn addresses_of_their_own_are_found_in_a_dump() {
+        let dump = "server { listen 443 ssl; listen 192.0.2.1:443 ssl; # listen 192.0.2.9;
+  listen [2001:db8::1]:443 ssl;
+  listen [::]:443 ssl; server_name listen 192.0.2.8; listen unix:/x; } server{listen 192.0.2.1;}";
+        let found: Vec<String> = particular(dump).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["192.0.2.1", "2001:db8::1"]);
     }
 }

@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_block_without_its_listen_of_ipv6_is_no_proof,
         in_the_network_of_the_host_both_families_are_proven,
         an_nginx_that_listens_on_ipv4_alone_is_proven_there,
+        an_address_with_blocks_of_its_own_is_proven_too,
     ]
 }
 
@@ -150,4 +151,35 @@ fn an_nginx_that_listens_on_ipv4_alone_is_proven_there() {
         let report = scene.obtain(&["--all"]).expect(0, SHOP, outcome);
         assert_eq!(report.outcome(MESSENGER), outcome, "{report}");
     }
+}
+
+fn an_address_with_blocks_of_its_own_is_proven_too() {
+    let (scene, port) = on_the_host();
+    let http = scene.nginx.http_port();
+    let conf = conf::site(Flavour::Root, &[site(&[SHOP]), site(&[MESSENGER])]);
+    let all = conf.replace("listen 443 ", &format!("listen {port} "));
+    // One block takes all that comes to this address, whatever the others list.
+    let names = format!("server_name {MESSENGER};");
+    let line = format!("listen 127.0.0.7:{port} ssl;");
+    let broken = at_port(&all.replace(&names, &format!("{line} {names}")), http);
+    scene.nginx.write_conf(&broken);
+    let report = scene.obtain(&["--all"]).expect(1, SHOP, "failed");
+    assert_eq!(report.outcome(MESSENGER), "proven", "{report}");
+    let finding = report.finding(SHOP, "proof.other_lineage");
+    assert!(finding.evidence.contains("127.0.0.7"), "{finding:?}");
+    assert!(finding.cure.contains(&line), "{finding:?}");
+
+    let names = format!("server_name {SHOP};");
+    let mended = broken.replace(&names, &format!("{line} {names}"));
+    scene.nginx.write_conf(&mended);
+    scene.obtain(&["--all"]).expect(0, SHOP, "proven");
+
+    // Where nginx listens nowhere else, that address alone counts.
+    let alone = mended.replace(&format!("listen {port} ssl;"), "");
+    scene.nginx.write_conf(&alone);
+    scene.nginx.restart();
+    scene
+        .nginx
+        .wait_for_challenges(|reply| reply.contains(" 404 "));
+    scene.obtain(&["--all"]).expect(0, SHOP, "unchanged");
 }

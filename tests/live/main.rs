@@ -28,6 +28,7 @@ mod issuance;
 mod modes;
 mod mounts;
 mod network;
+mod networks;
 mod oracle;
 mod places;
 mod rollback;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         modes::trials(),
         mounts::trials(),
         network::trials(),
+        networks::trials(),
         oracle::trials(),
         places::trials(),
         rollback::trials(),

@@ -1,4 +1,5 @@
-//! Asking a mail server for TLS on a connection that begins in the clear.
+//! What is said in the clear before TLS begins: a mail server is asked for it, a server behind a
+//! balancer wants to hear of whom it comes.
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -19,6 +20,8 @@ where
     let mut dialogue = Dialogue { stream, read: 0 };
     match opening {
         Opening::Direct => Ok(()),
+        // Version 1 of the header, from somebody whose address is not told.
+        Opening::Proxied => dialogue.say("PROXY UNKNOWN").await,
         Opening::Smtp => {
             dialogue.expect(is_smtp_reply, "220").await?;
             dialogue.say("EHLO certd.invalid").await?;

@@ -270,7 +270,7 @@ async fn roll_back(
         Err(_) => StageResult::Failed,
     };
     target.note(Stage::Reload, begun, result, "after the rollback");
-    let (observer, patience) = (&context.observer(), context.patience.reload);
+    let (observer, patience) = (&target.observer(context), context.patience.reload);
     let looks = pointed
         .into_iter()
         .map(|(member, proof, previous)| async move {

@@ -63,7 +63,7 @@ async fn look_again(
     target: &Target,
     works: &[Work<'_>],
 ) -> Vec<(usize, Vec<Proof>)> {
-    let observer = &context.observer();
+    let observer = &target.observer(context);
     let mut places = Vec::new();
     for member in &target.members {
         let work = &works[*member];

@@ -10,7 +10,7 @@ use super::close::reload_containers;
 use super::target::{Target, names_in_words, open};
 use super::words::{self, Configured};
 use crate::config::Sharing;
-use crate::facts::{Handshake, KeyProof};
+use crate::facts::{ConnectFailure, Handshake, KeyProof};
 use crate::name::DnsName;
 use crate::pipeline::installed;
 use crate::pipeline::{Context, Work};
@@ -43,8 +43,14 @@ pub(super) async fn prove(
     let places = places(context, target, works);
     let patience = context.patience;
     wait_for_reload(context, target, &places).await;
-    let mut seen = look(context, places, patience.first_look).await;
+    let mut seen = look(context, target, places, patience.first_look).await;
     add_opened(context, target, works, &mut seen).await;
+    let closed = seen.iter().filter(|(_, proof)| is_closed(proof));
+    let closed = closed.map(|(place, _)| place.address).collect();
+    if target.learn_balanced(context, works, closed).await {
+        let settled = |_: &Place, proof: &Proof| !is_closed(proof);
+        seen = look_again(context, target, seen, settled, patience.first_look).await;
+    }
     let mut configured = None;
     if let Some((place, _)) = seen.iter().find(|(_, proof)| !proof.is_proven()) {
         configured = words::configured(context, target, works, place.address).await;
@@ -56,16 +62,21 @@ pub(super) async fn prove(
                 && is_settled(configured.as_ref(), works, place, proof)
         };
         let second = patience.reload.saturating_sub(patience.first_look);
-        seen = look_again(context, seen, settled, second).await;
+        seen = look_again(context, target, seen, settled, second).await;
     }
     if seen.iter().any(|(_, proof)| !proof.is_proven()) {
         reload_if_stale(context, target, works, &seen).await;
         let settled =
             |place: &Place, proof: &Proof| is_settled(configured.as_ref(), works, place, proof);
         let last = patience.deadline.saturating_sub(patience.reload);
-        seen = look_again(context, seen, settled, last).await;
+        seen = look_again(context, target, seen, settled, last).await;
     }
     conclude(context, target, works, seen, configured.as_ref(), begun)
+}
+
+/// Whether the server closed the connection without a word
+fn is_closed(proof: &Proof) -> bool {
+    matches!(proof.verdict, Verdict::Broken(ConnectFailure::Reset))
 }
 
 /// Looks where nginx listens only since its reload, and drops what has shown to be no such place
@@ -85,7 +96,7 @@ async fn add_opened(
     seen.retain(|(place, _)| after.contains(&(place.member, place.address)));
     let is_new = |place: &Place| !before.contains(&(place.member, place.address));
     let opened = now.into_iter().filter(is_new).collect();
-    seen.extend(look(context, opened, context.patience.first_look).await);
+    seen.extend(look(context, target, opened, context.patience.first_look).await);
 }
 
 fn places(context: &Context<'_>, target: &Target, works: &[Work<'_>]) -> Vec<Place> {
@@ -112,10 +123,11 @@ fn places(context: &Context<'_>, target: &Target, works: &[Work<'_>]) -> Vec<Pla
 
 async fn look(
     context: &Context<'_>,
+    target: &Target,
     places: Vec<Place>,
     patience: Duration,
 ) -> Vec<(Place, Proof)> {
-    let observer = &context.observer();
+    let observer = &target.observer(context);
     // All at once: what waits for its next handshake keeps no other from its own.
     let looking = places.into_iter().map(|place| async move {
         let name = place.name.as_str();
@@ -143,7 +155,7 @@ async fn wait_for_reload(context: &Context<'_>, target: &Target, places: &[Place
     };
     if let Some(place) = places.iter().find(is_new) {
         let (name, patience) = (place.name.as_str(), context.patience.first_look);
-        let observer = &context.observer();
+        let observer = &target.observer(context);
         proof::wait_for_first(observer, name, place.address, &place.wanted, patience).await;
     }
 }
@@ -151,6 +163,7 @@ async fn wait_for_reload(context: &Context<'_>, target: &Target, places: &[Place
 /// Looks again where a name is neither proven nor settled
 async fn look_again(
     context: &Context<'_>,
+    target: &Target,
     seen: Vec<(Place, Proof)>,
     is_settled: impl Fn(&Place, &Proof) -> bool,
     patience: Duration,
@@ -159,7 +172,7 @@ async fn look_again(
         .into_iter()
         .partition(|(place, proof)| proof.is_proven() || is_settled(place, proof));
     let open = open.into_iter().map(|(place, _)| place).collect();
-    settled.extend(look(context, open, patience).await);
+    settled.extend(look(context, target, open, patience).await);
     settled
 }
 

@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use super::ways::Way;
 use super::{drift, mounts, renewal_time};
 use crate::config::{ConfigTest, Nginx};
-use crate::facts::{Container, Handshake};
+use crate::facts::{ConnectFailure, Container, Handshake};
 use crate::finding::{Finding, one_line};
 use crate::name::DnsName;
 use crate::pipeline::installed;
@@ -35,6 +35,8 @@ pub(super) struct Target {
     pub(super) members: Vec<usize>,
     /// What is known of the addresses at which the containers may answer
     pub(super) ways: HashMap<SocketAddr, Way>,
+    /// Addresses at which nginx awaits the PROXY protocol of a balancer
+    pub(super) balanced: BTreeSet<SocketAddr>,
     pub(super) baseline: HashMap<(DnsName, SocketAddr), Handshake>,
     pub(super) stages: Vec<StageReport>,
 }
@@ -136,6 +138,7 @@ pub(super) async fn find(context: &Context<'_>, works: &mut [Work<'_>]) -> Vec<T
                 containers,
                 members,
                 ways: HashMap::new(),
+                balanced: BTreeSet::new(),
                 baseline: HashMap::new(),
                 stages: Vec::new(),
             }),
@@ -164,17 +167,36 @@ async fn find_one(
 
 /// One handshake for each name and place, to know what worked before anything was changed
 async fn take_baseline(context: &Context<'_>, target: &mut Target, works: &[Work<'_>]) {
-    let observer = &context.observer();
     let places: BTreeSet<(DnsName, SocketAddr)> = target
         .members
         .iter()
         .flat_map(|member| target.places(&works[*member]))
         .collect();
+    target.baseline = shake_hands(context, target, places).await;
+    let is_closed =
+        |handshake: &&Handshake| matches!(handshake.outcome, Err(ConnectFailure::Reset));
+    let closed = target.baseline.values().filter(is_closed);
+    let closed = closed.map(|handshake| handshake.address).collect();
+    if target.learn_balanced(context, works, closed).await {
+        let all = target.baseline.keys();
+        let again = all.filter(|(_, address)| target.balanced.contains(address));
+        let again = again.cloned().collect();
+        let seen = shake_hands(context, target, again).await;
+        target.baseline.extend(seen);
+    }
+}
+
+async fn shake_hands(
+    context: &Context<'_>,
+    target: &Target,
+    places: BTreeSet<(DnsName, SocketAddr)>,
+) -> HashMap<(DnsName, SocketAddr), Handshake> {
+    let observer = &target.observer(context);
     let looking = places.into_iter().map(|(name, address)| async move {
         let handshake = observer.observe(name.as_str(), address).await;
         ((name, address), handshake)
     });
-    target.baseline = looking.collect::<FuturesUnordered<_>>().collect().await;
+    looking.collect::<FuturesUnordered<_>>().collect().await
 }
 
 /// Ends the domains that need nothing, and checks that the target is fit for the others

@@ -1,28 +1,33 @@
 //! Where the domains of a target are verified: every family and every address at which its
 //! containers answer, as far as this host has a way there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use super::target::Target;
-use crate::config::Domain;
-use crate::facts::{ConnectFailure, Container};
+use super::words;
+use crate::config::{ConfigTest, Domain};
+use crate::facts::{ConnectFailure, Container, Network};
 use crate::finding::Finding;
+use crate::net::tls::Observer;
 use crate::pipeline::{Context, Work};
+use crate::preflight::probe::is_local;
+use crate::target::container::{Engine, nginx_command};
 use crate::target::endpoint::{self, Claim, Endpoint};
+use crate::target::listen::particular;
 
 /// What a connection to an address showed
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(in crate::pipeline) enum Way {
     /// Somebody takes connections there
     Open,
     /// Nobody does
     Closed,
-    /// This host cannot reach it
-    Barred(ConnectFailure),
+    /// This host cannot reach it: why
+    Barred(String),
 }
 
 /// The endpoints of one port of one container
@@ -73,29 +78,75 @@ impl Target {
 
     /// Connects once to each address at which a domain may be served and nobody was seen to listen
     pub(super) async fn explore(&mut self, context: &Context<'_>, works: &[Work<'_>]) {
+        self.read_own_addresses().await;
         let observer = &context.observer();
-        let mut unknown = BTreeSet::new();
+        let mut unknown: BTreeMap<SocketAddr, &Container> = BTreeMap::new();
         for member in &self.members {
             let domain = works[*member].domain;
             if domain.connect.is_some() {
                 continue;
             }
             for group in self.groups(domain) {
-                let inside = &group.container.addresses;
-                let endpoints = group.endpoints.iter();
-                let open = |address| self.ways.get(address) == Some(&Way::Open);
-                let unseen = endpoints.filter(|endpoint| !open(&endpoint.address));
-                unknown.extend(unseen.map(|endpoint| {
-                    let ip = endpoint.address.ip();
-                    (endpoint.address, inside.contains(&ip))
-                }));
+                let addresses = group.endpoints.iter().map(|endpoint| endpoint.address);
+                let unseen = addresses.filter(|one| self.ways.get(one) != Some(&Way::Open));
+                unknown.extend(unseen.map(|address| (address, group.container)));
             }
         }
-        let knocking = unknown.into_iter().map(|(address, is_inside)| async move {
-            let knocked = observer.knock(address, KNOCK).await;
-            (address, way(knocked, is_inside))
+        let engine = &self.engine;
+        let knocking = unknown.into_iter().map(|(address, container)| async move {
+            let way = way_to(engine, observer, container, address).await;
+            (address, way)
         });
-        self.ways.extend(join_all(knocking).await);
+        let found = join_all(knocking).await;
+        self.ways.extend(found);
+    }
+
+    /// Reads at which of the host's addresses nginx listens in particular, where it shares the
+    /// host's network: who comes there is served by other blocks than who comes to loopback
+    async fn read_own_addresses(&mut self) {
+        if self.nginx.test == ConfigTest::Skip {
+            return;
+        }
+        let engine = &self.engine;
+        let of_host = |container: &&mut Container| container.network == Network::Host;
+        for container in self.containers.iter_mut().filter(of_host) {
+            let dump = engine
+                .exec(container, &nginx_command(container, &["-T"]))
+                .await;
+            let Ok(dump) = dump else { continue };
+            let own = particular(&dump.stdout);
+            // A floating address may be another host's just now.
+            container.addresses = own.into_iter().filter(|ip| is_local(*ip)).collect();
+        }
+    }
+
+    /// What makes the handshakes at this target
+    pub(super) fn observer(&self, context: &Context<'_>) -> Observer {
+        let balanced = self.balanced.iter().copied();
+        context.observer().as_balancer(balanced)
+    }
+
+    /// Learns at which of these addresses, where connections were closed, nginx awaits a balancer;
+    /// `true` where there is a new one
+    ///
+    /// Its configuration is read for that alone where something was closed at all.
+    pub(super) async fn learn_balanced(
+        &mut self,
+        context: &Context<'_>,
+        works: &[Work<'_>],
+        closed: BTreeSet<SocketAddr>,
+    ) -> bool {
+        let before = self.balanced.len();
+        for address in closed {
+            if self.balanced.contains(&address) {
+                continue;
+            }
+            let configured = words::configured(context, self, works, address).await;
+            if configured.is_some_and(|configured| configured.awaits_header(address)) {
+                self.balanced.insert(address);
+            }
+        }
+        self.balanced.len() > before
     }
 
     /// Why a domain cannot be verified at one of its ports at all
@@ -106,6 +157,9 @@ impl Target {
         let mut groups = self.groups(domain);
         let lost = groups.find(|group| self.used(group).is_empty())?;
         let name = &lost.container.name;
+        if let Some(service) = &lost.container.swarm {
+            return Some(of_swarm(name, service));
+        }
         let Some((address, failure)) = self.barred(&lost).next() else {
             let evidence = format!("{name} has no address to verify at");
             return Some(
@@ -135,31 +189,58 @@ impl Target {
     fn barred<'t>(
         &'t self,
         group: &Group<'t>,
-    ) -> impl Iterator<Item = (SocketAddr, &'t ConnectFailure)> + use<'t> {
+    ) -> impl Iterator<Item = (SocketAddr, &'t str)> + use<'t> {
         let addresses: Vec<SocketAddr> = group.endpoints.iter().map(|one| one.address).collect();
         addresses
             .into_iter()
             .filter_map(|address| match self.ways.get(&address)? {
-                Way::Barred(failure) => Some((address, failure)),
+                Way::Barred(failure) => Some((address, failure.as_str())),
                 Way::Open | Way::Closed => None,
             })
     }
 }
 
-/// What a connection tells of an address, which may be one inside of the container's networks
+/// The networks of a Swarm lead to no task from outside of it
+fn of_swarm(name: &str, service: &str) -> Finding {
+    let evidence = format!(
+        "{name} is a task of the Swarm service {service}: this host has no way to it but by the port that the service publishes"
+    );
+    Finding::failure("target.no_route", evidence).with_cure(
+        "set `connect` to an address and port at which the service is published, or publish it with `mode: host`",
+    )
+}
+
+/// What one connection tells of an address of a container
 ///
-/// Nothing between this host and its own bridges swallows packets: an address from which no answer
-/// comes lies in a network to which it has no way, such as a macvlan.
-fn way(knocked: Result<(), ConnectFailure>, is_inside: bool) -> Way {
-    match knocked {
-        Ok(()) => Way::Open,
-        Err(failure @ (ConnectFailure::NoRoute | ConnectFailure::Unreachable(_))) => {
-            Way::Barred(failure)
+/// Nothing between this host and its own bridges swallows packets: where no answer comes from an
+/// address in a container's network, that is one to which the host has no way, such as a macvlan.
+pub(in crate::pipeline) async fn way_to(
+    engine: &Engine,
+    observer: &Observer,
+    container: &Container,
+    address: SocketAddr,
+) -> Way {
+    let is_inside =
+        container.network == Network::Own && container.addresses.contains(&address.ip());
+    let failure = match observer.knock(address, KNOCK).await {
+        Ok(()) => return Way::Open,
+        Err(failure @ (ConnectFailure::NoRoute | ConnectFailure::Unreachable(_))) => failure,
+        Err(failure @ ConnectFailure::TimedOut) if is_inside => failure,
+        Err(_) => return Way::Closed,
+    };
+    let driver = match is_inside {
+        true => engine.driver_at(container, address.ip()).await,
+        false => None,
+    };
+    Way::Barred(match driver {
+        Some(driver) if driver != BRIDGE => {
+            format!("{failure}; it is in a network of the kind {driver}")
         }
-        Err(failure @ ConnectFailure::TimedOut) if is_inside => Way::Barred(failure),
-        Err(_) => Way::Closed,
-    }
+        _ => failure.to_string(),
+    })
 }
 
 /// Time for a connection within this host
 const KNOCK: Duration = Duration::from_secs(2);
+/// The driver of the networks that the host itself is in
+const BRIDGE: &str = "bridge";

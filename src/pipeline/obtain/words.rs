@@ -139,6 +139,12 @@ impl Configured {
         choice::serving(&self.blocks, name, inlet.as_ref())
     }
 
+    /// Whether nginx awaits a balancer at an address, and closes what comes without its header
+    pub(in crate::pipeline) fn awaits_header(&self, address: SocketAddr) -> bool {
+        let inlet = endpoint::inlet(&self.container, address, self.engine);
+        inlet.is_some_and(|inlet| choice::awaits_header(&self.blocks, &inlet))
+    }
+
     /// Whether a server block names files of another lineage, and none of this one
     pub(super) fn names_another_lineage(&self, block: &ServerBlock, name: &DnsName) -> bool {
         let own = self.live.join(name.as_str());

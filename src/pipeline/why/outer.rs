@@ -174,6 +174,7 @@ pub(super) fn listener(seen: &Seen<'_>) -> Option<Step> {
             (words, finding.or(noted).into_iter().collect())
         }
     };
+    findings.extend(seen.barred.clone());
     findings.extend(unreached);
     if seen.looks.is_empty() && matches!(seen.listener, Listener::NoDocker(_) | Listener::Nobody) {
         return None;

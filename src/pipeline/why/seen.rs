@@ -27,6 +27,8 @@ pub(super) struct Seen<'c> {
     pub(super) inside: Option<Look>,
     /// Looks at the container's other addresses and families
     pub(super) beside: Vec<Look>,
+    /// That this host cannot reach one of the container's addresses
+    pub(super) barred: Option<Finding>,
     pub(super) listener: Listener,
     /// The port in the container
     pub(super) inlet: u16,

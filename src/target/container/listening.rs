@@ -3,7 +3,7 @@
 use bollard::models::ContainerSummary;
 use bollard::query_parameters::ListContainersOptionsBuilder;
 
-use super::{DockerError, Engine, RUNNING, container, nginx_words, published};
+use super::{DockerError, Engine, RUNNING, nginx_words, published};
 use crate::facts::{Container, Network};
 
 impl Engine {
@@ -24,7 +24,12 @@ impl Engine {
         let publishing = listed.iter().filter(|summary| publishes(summary, port));
         let found = self.inspect_all(publishing).await?;
         if !found.is_empty() {
-            return Ok(found);
+            let borrowing = listed.iter().filter(|one| borrows_from(one, &found));
+            let borrowers = self.inspect_all(borrowing).await?.into_iter();
+            // What publishes a port for another is no nginx: a VPN, or a container that waits.
+            let serving = borrowers.filter(|one| nginx_words(one).next().is_some());
+            let serving: Vec<Container> = serving.filter(|one| one.state == RUNNING).collect();
+            return Ok(if serving.is_empty() { found } else { serving });
         }
         let is_of_host = |container: &Container| {
             container.state == RUNNING
@@ -54,7 +59,7 @@ impl Engine {
                 inspected.map_err(|error| self.failed("inspect the container", error))?;
             let configured = response.host_config.as_ref();
             let configured = configured.and_then(|config| config.port_bindings.clone());
-            let mut one = container(response);
+            let mut one = self.describe(response).await?;
             if one.state != RUNNING {
                 // What does not run publishes nothing, and says what it would.
                 one.published = published(configured.unwrap_or_default());
@@ -68,6 +73,14 @@ impl Engine {
 fn publishes(summary: &ContainerSummary, port: u16) -> bool {
     let mut ports = summary.ports.iter().flatten();
     ports.any(|published| published.public_port == Some(port))
+}
+
+/// Whether a container shares the network of one of these
+fn borrows_from(summary: &ContainerSummary, lenders: &[Container]) -> bool {
+    let mode = summary.host_config.as_ref();
+    let mode = mode.and_then(|config| config.network_mode.as_deref());
+    let lender = mode.and_then(|mode| mode.strip_prefix("container:"));
+    lender.is_some_and(|lender| lenders.iter().any(|one| one.id == lender))
 }
 
 /// Containers that are looked at one by one

@@ -213,8 +213,9 @@ impl Nginx {
             .chain(https)
             .chain(options.others.iter().copied())
         {
-            // In the network of the host there is nothing to publish.
-            if options.network.as_deref() != Some(HOST) {
+            // In the network of the host, or of another container, there is nothing to publish.
+            let network = options.network.as_deref().unwrap_or_default();
+            if network != HOST && !network.starts_with("container:") {
                 command.args(["--publish", &format!("{host}:{container}")]);
             }
         }
@@ -328,6 +329,41 @@ impl DualStack {
 impl Drop for DualStack {
     fn drop(&mut self) {
         let _ = docker("network").args(["rm", &self.name]).output();
+    }
+}
+
+/// A container whose network others share, removed on drop
+///
+/// Declare it before those: it must outlive them.
+#[derive(Debug)]
+pub(crate) struct Lender {
+    name: String,
+}
+
+impl Lender {
+    /// Starts one that publishes these ports
+    pub(crate) fn start(ports: &[(SocketAddr, u16)]) -> Self {
+        let name = format!("certd-test-{}", random());
+        let mut command = docker("run");
+        command
+            .args(["--detach", "--name", &name])
+            .args(["--label", &format!("certd.test.run={}", run_id())]);
+        for (host, container) in ports {
+            command.args(["--publish", &format!("{host}:{container}")]);
+        }
+        process::stdout_of(command.arg(image()).args(["sleep", "600"]));
+        Self { name }
+    }
+
+    /// What `--network` gets of those that share it
+    pub(crate) fn network(&self) -> String {
+        format!("container:{}", self.name)
+    }
+}
+
+impl Drop for Lender {
+    fn drop(&mut self) {
+        let _ = docker("rm").args(["--force", &self.name]).output();
     }
 }
 
