@@ -33,7 +33,7 @@ mod transport;
 
 pub use problem::AcmeError;
 use reply::Hints;
-use transport::Transport;
+use transport::{Nonces, Transport};
 
 /// A CA during one run: its directory is fetched once, its connections are shared
 pub struct Session {
@@ -44,6 +44,7 @@ pub struct Session {
     directory: Directory,
     directory_json: Bytes,
     date: Option<Timestamp>,
+    nonces: Nonces,
     account: Mutex<Registered>,
 }
 
@@ -83,6 +84,7 @@ impl Session {
             },
             error => error,
         })?;
+        let nonces = Nonces::new(directory.new_nonce.clone());
         Ok(Self {
             name: name.to_owned(),
             issuer: issuer.clone(),
@@ -91,6 +93,7 @@ impl Session {
             directory,
             directory_json,
             date,
+            nonces,
             account: Mutex::new(Registered::NotYet),
         })
     }
@@ -141,6 +144,7 @@ impl Session {
             self.client.clone(),
             self.issuer.directory.clone(),
             self.directory_json.clone(),
+            self.nonces.clone(),
         )
     }
 }
@@ -175,8 +179,7 @@ enum Registered {
 #[serde(rename_all = "camelCase")]
 struct Directory {
     // Presence of these two tells a directory from any other JSON.
-    #[serde(rename = "newNonce")]
-    _new_nonce: String,
+    new_nonce: String,
     #[serde(rename = "newOrder")]
     _new_order: String,
     renewal_info: Option<String>,

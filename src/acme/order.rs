@@ -232,7 +232,9 @@ impl Pending {
             self.poll_past(OrderStatus::Pending).await?;
             self.finalize(csr).await?;
             self.poll_past(OrderStatus::Processing).await?;
-            self.download().await
+            let chain = self.download().await?;
+            self.transport.leave_nonce();
+            Ok(chain)
         })
         .await
     }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{HeaderName, HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 
@@ -22,17 +22,70 @@ pub(super) struct Transport {
     client: Client,
     directory_url: String,
     directory: Bytes,
+    nonces: Nonces,
     last: Arc<Mutex<Hints>>,
+    /// That of the last answer: whoever asks next uses it, or nobody
+    last_nonce: Arc<Mutex<Option<HeaderValue>>>,
+}
+
+/// Nonces that orders left behind (RFC 8555 section 6.5), for those of the same run that come after
+///
+/// One that the CA has forgotten meanwhile costs the request that it was to save.
+#[derive(Clone, Debug)]
+pub(super) struct Nonces {
+    /// Where a new one is asked for
+    url: String,
+    left: Arc<Mutex<Vec<HeaderValue>>>,
+}
+
+impl Nonces {
+    pub(super) fn new(url: String) -> Self {
+        Self {
+            url,
+            left: Arc::default(),
+        }
+    }
+
+    /// The answer that the CA would give, if one was left behind
+    fn answer(&self, request: &Request<BodyWrapper<Bytes>>) -> Option<BytesResponse> {
+        let is_asked_for = request.method() == Method::HEAD && *request.uri() == *self.url;
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let nonce = is_asked_for.then(|| left.pop())??;
+        let mut response = Response::new(Full::<Bytes>::default());
+        response.headers_mut().insert(REPLAY_NONCE, nonce);
+        Some(response.into())
+    }
 }
 
 impl Transport {
-    pub(super) fn new(client: Client, directory_url: String, directory: Bytes) -> Self {
+    pub(super) fn new(
+        client: Client,
+        directory_url: String,
+        directory: Bytes,
+        nonces: Nonces,
+    ) -> Self {
         Self {
             client,
             directory_url,
             directory,
+            nonces,
             last: Arc::default(),
+            last_nonce: Arc::default(),
         }
+    }
+
+    /// Leaves the nonce of the last answer to others: nothing more is asked for here
+    pub(super) fn leave_nonce(&self) {
+        let mut nonce = self
+            .last_nonce
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut left = self
+            .nonces
+            .left
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        left.extend(nonce.take());
     }
 
     /// What the headers of the last answer added
@@ -48,6 +101,9 @@ impl Transport {
         if request.method() == Method::GET && *request.uri() == *self.directory_url {
             return Ok(Response::new(Full::new(self.directory)).into());
         }
+        if let Some(answer) = self.nonces.answer(&request) {
+            return Ok(answer);
+        }
         let (parts, body) = request.into_parts();
         let url = parts.uri.to_string();
         let body = body
@@ -61,6 +117,11 @@ impl Transport {
             .map_err(problem::carried)?;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
             Hints::from_headers(response.headers());
+        *self
+            .last_nonce
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) =
+            response.headers().get(REPLAY_NONCE).cloned();
         if reply::says_no(&response) {
             let document = excerpt(&String::from_utf8_lossy(response.body()), MOST_DOCUMENT);
             tracing::info!(
@@ -86,5 +147,6 @@ impl HttpClient for Transport {
     }
 }
 
+const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
 /// Characters of an answer that are logged
 const MOST_DOCUMENT: usize = 16 * 1024;

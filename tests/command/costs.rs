@@ -51,4 +51,20 @@ fn a_probe_for_one_name_opens_no_other_ones() {
     }
 }
 
+#[test]
+fn an_order_takes_the_nonce_that_the_one_before_it_left() {
+    let host = Host::new(&Setting {
+        domains: vec![vec!["a.test"], vec!["b.test"], vec!["c.test"]],
+        ..Setting::default()
+    });
+    let config = host.place.read("domains.toml");
+    host.place
+        .write("domains.toml", format!("jobs = 1\n{config}"));
+    host.obtain(&[]).exits(0);
+    let requests = host.ca.requests();
+    let nonces = requests.iter().filter(|request| request.contains("nonce"));
+    // For the account, and for the first order.
+    assert_eq!(nonces.count(), 2, "{requests:#?}");
+}
+
 const DOMAINS: usize = 20;
