@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anstream::AutoStream;
-use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser};
 use jiff::Timestamp;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use serde::Serialize;
@@ -18,6 +18,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{Believed, Config, Environment};
+use crate::finding::words::{Escapes, Guarded};
 use crate::report::Verdict;
 use crate::telemetry;
 
@@ -28,6 +29,7 @@ mod demo;
 mod error;
 mod notify;
 mod obtain;
+mod process;
 mod progress;
 mod renew;
 mod run;
@@ -48,6 +50,10 @@ pub fn main() -> ExitCode {
         Err(error) => return refuse(error),
     };
     telemetry::start(args.log_level(), args.global.log_format);
+    process::raise_descriptors();
+    if matches!(args.command, Command::Run) {
+        process::hide_memory();
+    }
     let color = args.global.color;
     match run_command(args) {
         Ok(ended) => ended.into(),
@@ -62,10 +68,12 @@ pub fn main() -> ExitCode {
 /// Writes an error to stderr; to systemd's journal with its priority
 fn tell(error: &CliError, color: Color) -> io::Result<()> {
     if !telemetry::is_journal() {
-        return error.print(&mut AutoStream::new(io::stderr(), color.for_stderr()));
+        let stderr = AutoStream::new(io::stderr(), color.for_stderr());
+        return error.print(&mut Guarded::new(stderr, Escapes::Text));
     }
     let mut words = Vec::new();
-    error.print(&mut AutoStream::never(&mut words))?;
+    let plain = AutoStream::never(&mut words);
+    error.print(&mut Guarded::new(plain, Escapes::Text))?;
     let mut stderr = io::stderr().lock();
     for line in String::from_utf8_lossy(&words).lines() {
         writeln!(stderr, "{}{line}", telemetry::ERROR)?;
@@ -146,7 +154,8 @@ fn run_command(args: Args) -> Result<Ended, CliError> {
                 Command::Verify(own) => verify::run(&args.global, own, &environment).await,
                 Command::Why(own) => why::run(&args.global, own, &environment).await,
                 Command::Notify(_) => notify::run(&args.global, &environment).await,
-                Command::Status => status::run(&args.global, &environment),
+                Command::Status(own) => status::run(&args.global, own, &environment),
+                Command::Version => version(args.global.color),
                 Command::Schema(own) => schema::run(&args.global, own),
                 #[cfg(feature = "sandbox")]
                 Command::Demo(own) => demo::run(&args.global, own, &environment, &rubbish).await,
@@ -234,6 +243,9 @@ fn tip(error: &clap::Error) -> Option<&'static str> {
         ErrorKind::UnknownArgument if has("--all") && usage.contains("[DOMAIN") => {
             Some("without a name it takes every domain that is configured")
         }
+        ErrorKind::UnknownArgument if has("--force") && usage.contains("certd renew") => {
+            Some("`certd obtain DOMAIN --force` orders now; `renew` renews what is due")
+        }
         ErrorKind::UnknownArgument
             if usage.contains("certd renew") && !words.iter().any(|word| word.starts_with('-')) =>
         {
@@ -275,23 +287,43 @@ fn refuse_formats_of_verify(format: Format) -> Result<(), CliError> {
     }
 }
 
+/// Prints the version as `--version` does
+fn version(color: Color) -> Result<Ended, CliError> {
+    print(color, |out| {
+        write!(out, "{}", Args::command().render_version())
+    })?;
+    Ok(Ended::Well)
+}
+
 /// Writes a report to stdout as text or JSON
 fn print_report<R: Serialize>(
     report: &R,
     format: Format,
     color: Color,
-    text: impl FnOnce(&R, &mut Out) -> io::Result<()>,
+    text: impl FnOnce(&R, &mut TextOut<'_>) -> io::Result<()>,
 ) -> Result<(), CliError> {
     refuse_formats_of_verify(format)?;
     print(color, |out| match format {
-        Format::Text => text(report, out),
+        Format::Text => write_text(out, |out| text(report, out)),
         _ => write_json(report, out),
     })
 }
 
+/// Writes text for people, in which no words from outside are a command
+fn write_text(
+    out: &mut Out,
+    text: impl FnOnce(&mut TextOut<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut out = Guarded::new(out, Escapes::Text);
+    text(&mut out)?;
+    out.flush()
+}
+
 fn write_json<S: Serialize>(value: &S, out: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, value)?;
-    writeln!(out)
+    let mut out = Guarded::new(out, Escapes::Json);
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)?;
+    out.flush()
 }
 
 /// Writes to stdout
@@ -306,6 +338,8 @@ fn print(color: Color, write: impl FnOnce(&mut Out) -> io::Result<()>) -> Result
 
 /// stdout, with colours where they are wanted
 type Out = AutoStream<io::StdoutLock<'static>>;
+/// The same for text
+type TextOut<'o> = Guarded<&'o mut Out>;
 
 /// The wall clock, read once for a command
 fn now() -> Timestamp {

@@ -101,6 +101,8 @@ pub enum ConnectFailure {
     OldProtocol(String),
     /// The server shares no cipher suite with certd: the one that it would choose
     OtherCipher(String),
+    /// This process may open no more files, and nobody was asked
+    NoDescriptor,
     /// What the server sent is larger than any browser takes
     TooLarge,
     /// The handshake failed in another way
@@ -121,6 +123,7 @@ impl fmt::Display for ConnectFailure {
             Self::NoStartTls(words) => write!(f, "no STARTTLS ({words})"),
             Self::OldProtocol(version) => write!(f, "nothing newer than {version}"),
             Self::OtherCipher(suite) => write!(f, "no cipher suite in common ({suite})"),
+            Self::NoDescriptor => f.write_str("too many open files here"),
             Self::TooLarge => f.write_str("a handshake message of more than 64 KiB"),
             Self::Handshake(reason) => write!(f, "handshake failed ({reason})"),
         }

@@ -7,6 +7,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub mod codes;
+pub mod words;
+
+pub use words::{excerpt, one_line};
 
 /// How much a finding matters
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -61,7 +64,7 @@ impl Finding {
         Self {
             code,
             severity,
-            evidence: evidence.into(),
+            evidence: without_numbers(evidence.into()),
             cure: None,
         }
     }
@@ -89,6 +92,9 @@ impl Finding {
 
     /// The failure that an error stands for: its text, the causes under it, its cure
     pub fn from_error<E: Explain + 'static>(error: &E) -> Self {
+        if is_out_of_descriptors(error) {
+            return Self::no_descriptor(chain_of_causes(error));
+        }
         Self {
             code: error.code(),
             severity: Severity::Failure,
@@ -97,6 +103,35 @@ impl Finding {
         }
     }
 }
+
+impl Finding {
+    /// The failure of whatever was to be opened when no descriptor was left for it
+    pub fn no_descriptor(evidence: impl Into<String>) -> Self {
+        Self::failure("host.descriptors", evidence).with_cure(
+            "let certd have more files open: `LimitNOFILE=` in its unit, `ulimit -n` in a shell",
+        )
+    }
+}
+
+/// Whether an error, or one of its causes, is that this process or the system may open no more files
+pub fn is_out_of_descriptors(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let system = error.downcast_ref::<io::Error>();
+        if let Some(code) = system.and_then(io::Error::raw_os_error) {
+            return matches!(code, EMFILE | ENFILE);
+        }
+        let wrapped = system.and_then(io::Error::get_ref);
+        cause = wrapped
+            .map(|inner| inner as &(dyn Error + 'static))
+            .or_else(|| error.source());
+    }
+    false
+}
+
+/// Too many open files, of the system and of the process (errno(3)), by their numbers on Linux
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
 
 /// An error that knows its code and its remedy
 pub trait Explain: Error {
@@ -126,34 +161,29 @@ pub fn root_cause(error: &(dyn Error + 'static)) -> String {
     if ended_early(cause) {
         return "the connection was closed early".to_owned();
     }
-    cause.to_string()
+    without_numbers(cause.to_string())
 }
+
+/// Words of the system without the number that Rust puts behind them: `Permission denied`, not
+/// `Permission denied (os error 13)`
+pub fn without_numbers(mut words: String) -> String {
+    while let Some(start) = words.find(NUMBER) {
+        let rest = &words[start + NUMBER.len()..];
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        match rest[digits..].starts_with(')') && digits > 0 {
+            true => words.replace_range(start..=start + NUMBER.len() + digits, ""),
+            false => break,
+        }
+    }
+    words
+}
+
+const NUMBER: &str = " (os error ";
 
 fn ended_early(error: &(dyn Error + 'static)) -> bool {
     error
         .downcast_ref::<io::Error>()
         .is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
-}
-
-/// Words from outside on one line: control characters, which could draw on a terminal or forge a
-/// line of a report, become blanks
-pub fn one_line(words: &str) -> String {
-    words
-        .trim()
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
-}
-
-/// Words from outside as [`one_line`] gives them, at most this many characters of them
-///
-/// What is cut off is shown by an ellipsis.
-pub fn excerpt(words: &str, most: usize) -> String {
-    let line = one_line(words);
-    match line.char_indices().nth(most) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
-    }
 }
 
 /// The error's text followed by each cause that adds something, joined by `: `
@@ -168,5 +198,30 @@ pub fn chain_of_causes(error: &(dyn Error + 'static)) -> String {
         }
         cause = error.source();
     }
-    text
+    without_numbers(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_an_error_is_left_out() {
+        #[track_caller]
+        fn check(words: &str, expected: &str) {
+            assert_eq!(without_numbers(words.to_owned()), expected);
+        }
+        check("a: Permission denied (os error 13)", "a: Permission denied");
+        check("x (os error 2), y (os error 13): z", "x, y: z");
+        check("x (os error", "x (os error");
+        check("x (os error )", "x (os error )");
+    }
+
+    #[test]
+    fn that_no_file_can_be_opened_is_found_among_the_causes() {
+        let deep = io::Error::other(io::Error::from_raw_os_error(EMFILE));
+        assert!(is_out_of_descriptors(&deep));
+        assert!(!is_out_of_descriptors(&io::Error::from_raw_os_error(13)));
+        assert!(!is_out_of_descriptors(&io::Error::other("EMFILE")));
+    }
 }

@@ -168,8 +168,8 @@
 //! its author has not finished. A domain without `[nginx]` is made live. After a pass each domain has an instant of its own
 //! ([`plan::agenda`]): its renewal, the next question to its CA, the end of a back-off; what could
 //! be done already and was not is tried after 1 and 10 minutes, then every 100, which costs no
-//! order. Starts of a container cause one look
-//! a minute at most. Every domain is looked at in a sweep, at the times of `[renewal] schedule` and up to
+//! order. Starts and ends of a container cause one look
+//! a minute at most; an end is logged at once. Every domain is looked at in a sweep, at the times of `[renewal] schedule` and up to
 //! `jitter` later. The wall clock is looked at every minute at least. The lock is held during a pass
 //! alone; `daemon.lock` keeps a second daemon from the same state directory. SIGHUP reads domains.toml again, and one with mistakes changes nothing; SIGTERM gives a
 //! pass [`schedule::DRAIN`], then ends it as any signal does, with exit status 0: it is how a
@@ -206,6 +206,16 @@
 //! what cannot be told (a host that is down, a configuration that is refused) its absence tells.
 //! Passes of the daemon that do not come about are told as failures of all their domains, from the
 //! second in a row on, from the third where another certd holds the lock.
+//!
+//! **Words of strangers.** What a certificate, a CA, a web server, nginx's configuration or a path says
+//! is made safe where it becomes evidence ([`finding::words`]): what a terminal would obey, what turns
+//! the direction of writing round and what nobody sees is shown as an escape. Every stream goes through
+//! [`finding::words::Guarded`] besides, so that no line of text, JSON, XML or the log is a command for
+//! the runner of a CI job. Chats are sent no markup of others.
+//!
+//! **Causes.** What is wrong with several domains in the same words, with one cure for all, is told once
+//! in text and in the log ([`report::cause`]), with their number; what follows from it is counted there.
+//! JSON has it with every domain. Of many domains those that are well have a line each.
 //!
 //! **Formats of verify.** Each writer of [`report::verify`] is a pure function of the report. What
 //! shows red in CI is what the command fails for, warnings too with `--strict`. Words from outside

@@ -3,7 +3,7 @@
 //! A journey gathers facts from the stages, hands them to the judges, and keeps a report of what
 //! it did.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -124,6 +124,8 @@ pub struct Options {
     pub retry: Retry,
     /// When the next run comes; `None` where nobody knows
     pub next: Option<Timestamp>,
+    /// When domains were last seen served by whoever asks for the run, by primary name
+    pub seen_served: Arc<BTreeMap<String, Timestamp>>,
 }
 
 /// What a run is for

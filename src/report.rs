@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::finding::{Finding, Severity};
 use crate::time::{Validity, serialize_millis};
 
+pub mod cause;
 pub mod check;
 #[cfg(feature = "sandbox")]
 pub mod demo;

@@ -22,7 +22,7 @@ use crate::finding::chain_of_causes;
 use crate::name::DnsName;
 use crate::notify::Unkept;
 use crate::pipeline::{Patience, Retry, chance};
-use crate::report::Report;
+use crate::report::{DomainReport, Outcome, Report};
 use crate::run::RunError;
 use crate::store::lock::{Attempt, Lock, LockError};
 use crate::store::{Store, StoreError};
@@ -144,7 +144,9 @@ struct Daemon {
     put_off: u32,
     /// What was told where the state directory cannot be written
     unkept: Unkept,
-    /// Domains whose container started while a pass ran
+    /// When domains were last seen served, by primary name
+    seen_served: Arc<BTreeMap<String, Timestamp>>,
+    /// Domains whose container started or stopped while a pass ran
     started: BTreeMap<DnsName, Timestamp>,
     /// The last look at the containers of each target because one had started, past or to come
     looks: BTreeMap<Nginx, Timestamp>,
@@ -170,6 +172,7 @@ impl Daemon {
             unkept: Unkept::default(),
             looks: BTreeMap::new(),
             started: BTreeMap::new(),
+            seen_served: Arc::default(),
         };
         daemon.plan_sweep().await;
         let domains = daemon.settings.config.enabled().count();
@@ -248,6 +251,7 @@ impl Daemon {
             retry,
             put_off: self.put_off,
             unkept: self.unkept.clone(),
+            seen_served: Arc::clone(&self.seen_served),
         };
         let work = look(self.setup.clone(), self.settings.clone(), task);
         Some(Pass {
@@ -274,6 +278,7 @@ impl Daemon {
             Ok(report) => {
                 self.put_off = 0;
                 log::tell(&report, &mut self.troubled);
+                self.note_seen_served(&report, now);
                 self.agenda.note(&report, now);
             }
             Err(error) => {
@@ -302,6 +307,16 @@ impl Daemon {
             self.agenda.bring_forward(name, at.max(now));
         }
         systemd::status(&self.outlook());
+    }
+
+    /// Notes which domains a pass has seen served
+    fn note_seen_served(&mut self, report: &Report, now: Timestamp) {
+        let seen = Arc::make_mut(&mut self.seen_served);
+        let is_served =
+            |domain: &&DomainReport| matches!(domain.outcome, Outcome::Proven | Outcome::Unchanged);
+        for domain in report.domains.iter().filter(is_served) {
+            seen.insert(domain.name.clone(), now);
+        }
     }
 
     /// Looks at all domains where the clock was set back: what was noted by it lies too far ahead
@@ -372,7 +387,7 @@ impl Daemon {
         Ok(settings)
     }
 
-    /// A container has started: what its domains are served with may have changed
+    /// A container has started or stopped: what its domains are served with may have changed
     fn note_start(&mut self, nginx: &Nginx, pass: Option<&Pass>) {
         let now = self.now();
         let at = agenda::after_start(self.looks.get(nginx).copied(), now);

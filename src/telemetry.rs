@@ -14,6 +14,8 @@ use tracing_subscriber::registry;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::finding::words::{Escapes, Guarded};
+
 /// Form of the log
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -47,8 +49,12 @@ pub fn start(level: LogLevel, format: LogFormat) {
     let wanted = std::env::var("CERTD_LOG").ok();
     let filter = wanted.and_then(|wanted| wanted.parse().ok());
     let log = registry().with(filter.unwrap_or_else(|| usual(level)));
+    let escapes = match format {
+        LogFormat::Text => Escapes::Text,
+        LogFormat::Json => Escapes::Json,
+    };
     let lines = layer()
-        .with_writer(io::stderr)
+        .with_writer(move || Guarded::new(io::stderr(), escapes))
         .with_target(false)
         .with_ansi(false);
     // Only a second start can fail, and then the first one holds.

@@ -145,7 +145,7 @@ fn excerpt(body: &[u8]) -> String {
             c => c,
         })
         .collect();
-    let words = bare.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = one_line(&bare.split_whitespace().collect::<Vec<_>>().join(" "));
     match words.char_indices().nth(EXCERPT) {
         Some((end, _)) => format!("{}...", &words[..end]),
         None if words.is_empty() => "(no text)".to_owned(),

@@ -47,7 +47,7 @@ pub(super) struct Global {
     pub(super) color: Color,
     /// Print a result only if something needs attention; no progress
     ///
-    /// What `verify` prints for programs it always prints: CI takes an empty file for a failure.
+    /// What is for programs, JSON too, is printed all the same: they take an empty file for a failure.
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub(super) quiet: bool,
     /// Log what is done; twice for details
@@ -78,6 +78,12 @@ impl Args {
 }
 
 impl Global {
+    /// Whether a report is kept back: from people who want to hear of trouble alone, and from no
+    /// program
+    pub(super) fn keeps_back(&self, is_well: bool) -> bool {
+        self.quiet && is_well && self.format == Format::Text
+    }
+
     /// Whether live progress is shown: on a terminal, for people, unless a log takes its place
     pub(super) fn shows_progress(&self) -> bool {
         self.format == Format::Text && !self.quiet && self.verbose == 0 && stderr().is_terminal()
@@ -155,7 +161,12 @@ pub(super) enum Command {
     /// channel does not take the message, 2 if there is none.
     Notify(Notify),
     /// Show every certificate: names, expiry, state, last result
-    Status,
+    ///
+    /// What is well has a line; of a DOMAIN that is named, and of up to ten in all, everything is told.
+    Status(StatusArguments),
+    /// Print the version, as --version does
+    #[command(hide = true)]
+    Version,
     /// Print the JSON Schema of a report
     ///
     /// Of what `--format json` prints, in the version that this certd has (draft 2020-12). Fields
@@ -187,7 +198,8 @@ impl Command {
             | Self::Verify(_)
             | Self::Why(_)
             | Self::Notify(_)
-            | Self::Status
+            | Self::Status(_)
+            | Self::Version
             | Self::Schema(_) => "",
             #[cfg(feature = "sandbox")]
             Self::Demo(_) => "; nothing runs any more",
@@ -382,7 +394,7 @@ pub(super) struct Offline {
     #[arg(long, value_name = "PRIVKEY", requires = "chain")]
     pub(super) key: Option<PathBuf>,
     /// Judge as if it were this instant, such as 2027-01-31 or 2027-01-31T12:00:00Z
-    #[arg(long, value_name = "TIME", requires = "chain", value_parser = instant)]
+    #[arg(long, value_name = "TIME", conflicts_with = "wait", value_parser = instant)]
     pub(super) at: Option<Timestamp>,
 }
 
@@ -437,6 +449,14 @@ pub(super) struct Notify {
     /// Send a message that says that it is a test
     #[arg(long, required = true)]
     test: bool,
+}
+
+/// Arguments of `status`
+#[derive(Arguments, Debug, Default)]
+pub(super) struct StatusArguments {
+    /// Primary names; every certificate if none is given
+    #[arg(value_name = "DOMAIN")]
+    pub(super) domains: Vec<String>,
 }
 
 /// Arguments of `schema`

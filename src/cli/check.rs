@@ -21,7 +21,7 @@ pub(super) async fn run(
 ) -> Result<Ended, CliError> {
     let report = report(global, args, environment, now()).await?;
     let is_well = report.readiness() == Readiness::Ready && report.severity() < Severity::Warning;
-    if !(global.quiet && is_well) {
+    if !global.keeps_back(is_well) {
         print_report(&report, global.format, global.color, |report, out| {
             text::check(report, out)
         })?;

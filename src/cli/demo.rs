@@ -58,7 +58,7 @@ pub(super) async fn run(
     report.elapsed = begun.elapsed();
     teller.tell(|out| write_summary(&report, scene.afterwards(), out))?;
     let went_wrong = report.ending() == Ending::Otherwise;
-    if !teller.tells() && (!global.quiet || went_wrong) {
+    if !teller.tells() && !global.keeps_back(!went_wrong) {
         print_report(&report, global.format, global.color, |report, out| {
             write_demo(report, out)
         })?;

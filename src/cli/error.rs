@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::Ended;
 use crate::chain::{ChainError, KeyError};
 use crate::config::{ConfigError, defaults};
-use crate::finding::Explain;
+use crate::finding::{Explain, without_numbers};
 use crate::name::{DnsName, NameError};
 use crate::net::roots::TrustError;
 use crate::run::RunError;
@@ -133,10 +133,11 @@ impl CliError {
 
     /// Writes the error with its causes and at most one hint
     pub(super) fn print(&self, out: &mut impl Write) -> io::Result<()> {
-        writeln!(out, "{RED}error:{RED:#} {self}")?;
+        let words = without_numbers(self.to_string());
+        writeln!(out, "{RED}error:{RED:#} {words}")?;
         let mut cause = self.source();
         while let Some(error) = cause {
-            writeln!(out, "  caused by: {error}")?;
+            writeln!(out, "  caused by: {}", without_numbers(error.to_string()))?;
             cause = error.source();
         }
         if let Some(hint) = self.hint() {

@@ -15,7 +15,7 @@ pub(super) async fn run(global: &Global, environment: &Environment) -> Result<En
         });
     }
     let report = notify::test(&config, &crypto_provider(), now()).await;
-    if !(global.quiet && report.is_well()) {
+    if !global.keeps_back(report.is_well()) {
         print_report(&report, global.format, global.color, |report, out| {
             text::notify(report, out)
         })?;

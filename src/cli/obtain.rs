@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::args::{Global, Obtain};
 use super::error::CliError;
 use super::progress::Watcher;
-use super::{Ended, Out, configuration, crypto_provider, now, print_report};
+use super::{Ended, TextOut, configuration, crypto_provider, now, print_report};
 use crate::config::{Check, Config, Domain, Environment};
 use crate::name::DnsName;
 use crate::pipeline::{Context, Mode, Occasion, Options, Retry};
@@ -23,16 +23,17 @@ pub(super) async fn run(
     environment: &Environment,
 ) -> Result<Ended, CliError> {
     let report = report(global, args, environment, now()).await?;
-    conclude(global, &report, text::obtain)
+    conclude(global, &report, |report, out| text::obtain(report, out))
 }
 
 /// Prints what came of a pass, if anybody wants to know, and says how the process ends
 pub(super) fn conclude(
     global: &Global,
     report: &Report,
-    text: impl FnOnce(&Report, &mut Out) -> io::Result<()>,
+    text: impl FnOnce(&Report, &mut TextOut<'_>) -> io::Result<()>,
 ) -> Result<Ended, CliError> {
-    if !(global.quiet && report.verdict() == Verdict::Well && !report.warns()) {
+    let is_well = report.verdict() == Verdict::Well && !report.warns();
+    if !global.keeps_back(is_well) {
         print_report(report, global.format, global.color, text)?;
     }
     Ok(report.verdict().into())
@@ -107,6 +108,7 @@ fn options(config: &Config, args: &Obtain) -> Result<Options, CliError> {
         occasion: Occasion::ByHand,
         retry: Retry::Now,
         next: None,
+        ..Options::default()
     })
 }
 
@@ -141,7 +143,8 @@ pub(super) fn named_by<'c>(
     Ok(selected)
 }
 
-fn named<'c>(config: &'c Config, text: &str) -> Result<&'c Domain, CliError> {
+/// The domain with this primary name
+pub(super) fn named<'c>(config: &'c Config, text: &str) -> Result<&'c Domain, CliError> {
     let name = DnsName::parse(text).map_err(|source| CliError::Name {
         text: text.to_owned(),
         source,

@@ -11,9 +11,11 @@ use super::obtain::{conclude, enabled, pass, store};
 use super::{Ended, configuration, crypto_provider, now, simulated};
 use crate::config::{Config, Environment};
 use crate::finding::Finding;
+use crate::finding::words::{Escapes, Guarded};
 use crate::notify::{self, Look, Unkept};
 use crate::pipeline::{Context, Mode, Occasion, Options};
-use crate::report::{Report, text};
+use crate::report::Report;
+use crate::report::text::{self, Idle};
 use crate::run::{self, RunError};
 use crate::schedule::sweeps;
 use crate::store::Store;
@@ -54,7 +56,13 @@ pub(super) async fn run(
         report => report?,
     };
     // A reader of stdout that has gone must not keep an alert back.
-    let ended = conclude(global, &report, text::renew);
+    let idle = match options.mode {
+        Mode::DryRun => Idle::Listed,
+        _ => Idle::Counted,
+    };
+    let ended = conclude(global, &report, |report, out| {
+        text::renew(report, idle, out)
+    });
     if options.mode != Mode::DryRun {
         tell(global, &context, &report).await;
     }
@@ -113,7 +121,8 @@ async fn tell(global: &Global, context: &Context<'_>, report: &Report) {
         notify::heartbeat(context, report)
     );
     findings.extend(late);
-    let mut stderr = AutoStream::new(io::stderr(), global.color.for_stderr());
+    let stderr = AutoStream::new(io::stderr(), global.color.for_stderr());
+    let mut stderr = Guarded::new(stderr, Escapes::Text);
     // When stderr is gone there is nobody left to tell.
     let _ = text::findings(&findings, &mut stderr);
 }

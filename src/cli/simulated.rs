@@ -54,7 +54,7 @@ async fn played(play: Play) -> Result<Course, CliError> {
 fn conclude(global: &Global, report: &SimulationReport) -> Result<Ended, CliError> {
     let verdict = report.verdict();
     let needs_attention = verdict != Verdict::Well || !report.findings.is_empty();
-    if needs_attention || !global.quiet {
+    if !global.keeps_back(!needs_attention) {
         print_report(report, global.format, global.color, |report, out| {
             text::simulation(report, out)
         })?;

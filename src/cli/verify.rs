@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::time::{Instant, sleep};
 
 use super::args::{Global, StartTls, Verify};
 use super::error::CliError;
+use super::process::descriptors;
 use super::{Ended, crypto_provider, now};
 use crate::chain::{Chain, public_key_of};
 use crate::config::{Config, ConfigError, Domain, Environment, MinRemaining, defaults};
@@ -63,6 +63,8 @@ pub(super) async fn report(
         let at = args.offline.at.unwrap_or(now);
         return judge_files(&means, config.as_ref(), args, chain, at);
     }
+    // A certificate that is served now can be judged by another day too.
+    let now = args.offline.at.unwrap_or(now);
     let targets = targets::targets(&args.targets, args.list.as_deref())?;
     let mut subjects = subjects(config.as_ref(), args, &targets)?;
     if subjects.is_empty() {
@@ -224,19 +226,12 @@ fn demand(config: Option<&Config>, args: &Verify) -> Demand {
     }
 }
 
-/// So many endpoints, or as many as this process may have files for, which it may be allowed more of
+/// So many endpoints, or as many as this process may have files for
 fn room_for(endpoints: usize) -> usize {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+    let Some(descriptors) = descriptors() else {
         return endpoints;
     };
-    let wanted = u64::try_from(endpoints * FILES_EACH).unwrap_or(u64::MAX);
-    let wanted = wanted.saturating_add(OTHER_FILES);
-    let soft =
-        match wanted > soft && setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard).is_ok() {
-            true => wanted.min(hard),
-            false => soft,
-        };
-    let room = usize::try_from(soft.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
+    let room = usize::try_from(descriptors.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
     endpoints.min(room / FILES_EACH).max(1)
 }
 

@@ -24,7 +24,7 @@ pub(super) async fn run(
     environment: &Environment,
 ) -> Result<Ended, CliError> {
     let report = report(global, args, environment, now()).await?;
-    if !(global.quiet && report.severity() < Severity::Warning) {
+    if !global.keeps_back(report.severity() < Severity::Warning) {
         print_report(&report, global.format, global.color, |report, out| {
             text::why(report, out)
         })?;

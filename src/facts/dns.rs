@@ -112,6 +112,8 @@ pub enum LookupFailure {
     Refused,
     /// Nothing within the timeout
     TimedOut,
+    /// This process may open no more files, and nobody was asked
+    NoDescriptor,
     /// Anything else
     Failed(String),
 }
@@ -133,6 +135,7 @@ impl fmt::Display for LookupFailure {
             Self::ServFail(Dnssec::NotTheCause) => f.write_str("SERVFAIL"),
             Self::Refused => f.write_str("REFUSED"),
             Self::TimedOut => f.write_str("no answer"),
+            Self::NoDescriptor => f.write_str("too many open files here"),
             Self::Failed(reason) => f.write_str(reason),
         }
     }

@@ -134,6 +134,7 @@ pub const CODES: &[Code] = &[
     bad("handshake.timeout", "who takes the connection does not answer in time", "is it the right port? Mail may want `--starttls`"),
     bad("handshake.too_large", "the certificates sent are larger than browsers take", "serve the leaf and its intermediates alone"),
     bad("handshake.unrecognized_name", "no server block with TLS serves the name", "add one"),
+    bad("host.descriptors", "certd may open no more files", "raise its limit: `LimitNOFILE=` in the unit, `ulimit -n` in a shell"),
     bad("http.bad_redirect", "a redirect that no CA follows", "serve challenges before any redirect"),
     bad("http.connect_timeout", "port 80 does not answer", "open it in the firewalls, here and at the provider"),
     bad("http.dead_ipv6", "the published IPv6 address does not answer", "publish port 80 on IPv6, or remove the AAAA record"),

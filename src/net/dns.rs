@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use crate::facts::dns::{
     Answer, Authority, Caa, Criticality, Dnssec, Lookup, LookupFailure, RecordData, RecordKind,
 };
-use crate::finding::excerpt;
+use crate::finding::{excerpt, is_out_of_descriptors};
 
 mod system;
 
@@ -155,6 +155,7 @@ impl Resolver {
                 code => Err(failure_of(code)),
             },
             Err(NetError::Dns(Answered::ResponseCode(code))) => Err(failure_of(code)),
+            Err(_) if has_no_descriptor() => Err(LookupFailure::NoDescriptor),
             Err(error) => Err(LookupFailure::Failed(excerpt(
                 &error.to_string(),
                 MOST_REASON,
@@ -355,6 +356,9 @@ pub enum DnsError {
     /// No server answered in time
     #[error("no DNS server answered in time")]
     TimedOut,
+    /// This process may open no more files, and nobody was asked
+    #[error("{}", LookupFailure::NoDescriptor)]
+    NoDescriptor,
     /// SERVFAIL and the like
     #[error("the DNS server failed: {0}")]
     Failed(String),
@@ -368,9 +372,18 @@ impl From<LookupFailure> for DnsError {
         match failure {
             LookupFailure::NoSuchName => Self::NoSuchName,
             LookupFailure::TimedOut => Self::TimedOut,
+            LookupFailure::NoDescriptor => Self::NoDescriptor,
             other => Self::Failed(other.to_string()),
         }
     }
+}
+
+/// Whether no socket can be had at this moment
+///
+/// hickory says that it has no connection, whatever kept it from one.
+fn has_no_descriptor() -> bool {
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
+    socket.is_err_and(|error| is_out_of_descriptors(&error))
 }
 
 /// What name servers of zones are asked for

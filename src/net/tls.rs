@@ -24,6 +24,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::facts::{ConnectFailure, Handshake, KeyProof, Opening, Served};
+use crate::finding::is_out_of_descriptors;
 
 pub(crate) mod hello;
 pub(crate) mod opening;
@@ -313,6 +314,7 @@ fn server_name(name: &str) -> Result<ServerName<'static>, ConnectFailure> {
 
 pub(super) fn connect_failure(error: io::Error) -> ConnectFailure {
     match error.kind() {
+        _ if is_out_of_descriptors(&error) => ConnectFailure::NoDescriptor,
         io::ErrorKind::ConnectionRefused => ConnectFailure::Refused,
         io::ErrorKind::TimedOut => ConnectFailure::TimedOut,
         io::ErrorKind::ConnectionReset => ConnectFailure::Reset,

@@ -13,6 +13,7 @@ use super::error::Undelivered;
 use super::message::Message;
 use crate::chain::Fingerprint;
 use crate::config::notify::Mail;
+use crate::finding::one_line;
 use crate::name::DnsName;
 
 /// A mail, and between whom it goes
@@ -72,7 +73,7 @@ fn head(from: &Address, to: &[Address], message: &Message) -> String {
 ///
 /// What is not plain ASCII becomes encoded words (RFC 2047 section 2).
 fn unstructured(text: &str) -> String {
-    let text: String = text.chars().map(printable).collect();
+    let text = one_line(text);
     if text.is_ascii() && !text.contains("=?") && text.len() <= MOST_OF_LINE {
         return text;
     }
@@ -86,10 +87,6 @@ fn unstructured(text: &str) -> String {
     let words = words.iter().map(|word| BASE64_STANDARD.encode(word));
     let words: Vec<String> = words.map(|word| format!("=?utf-8?B?{word}?=")).collect();
     words.join("\r\n ")
-}
-
-fn printable(c: char) -> char {
-    if c.is_control() { ' ' } else { c }
 }
 
 /// The empty line and the body: as it is where any server takes that, else in base64

@@ -222,7 +222,7 @@ fn keep_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
     if !work.is_known || options.mode.is_trial() {
         return;
     }
-    let is_well_again = is_well_again(work, end.outcome);
+    let is_well_again = is_well_again(options, work, end.outcome);
     if is_well_again {
         work.lineage.record.deploy_failures.clear();
     }
@@ -245,6 +245,9 @@ fn keep_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
         }
         _ => {}
     }
+    if end.outcome.verdict() == Verdict::Failed {
+        note_seen_served(options, work);
+    }
     work.lineage.record.last_result = Some(last_result(context, work, end));
     if let Err(error) = context.store.save_record(work.name(), &work.lineage.record) {
         work.findings
@@ -252,14 +255,28 @@ fn keep_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
     }
 }
 
-/// Whether a run that found nothing to do ends a trouble: what failed to be deployed is live, or
-/// what was not served is
-fn is_well_again(work: &Work<'_>, outcome: Outcome) -> bool {
+/// Keeps when the live generation was last seen served, now that it is not
+///
+/// Each look that finds all well is kept in memory alone: a write for each would be the most that the
+/// daemon writes.
+fn note_seen_served(options: &Options, work: &mut Work<'_>) {
+    let seen = options.seen_served.get(work.name().as_str()).copied();
+    let live = work.lineage.live;
+    let generation = live.and_then(|live| work.lineage.record.generations.get_mut(&live));
+    if let (Some(seen), Some(generation)) = (seen, generation) {
+        // One that was never proven was not what was seen.
+        generation.proven_at = generation.proven_at.map(|proven| proven.max(seen));
+    }
+}
+
+/// Whether a run that found nothing to do ends a trouble: what failed to be deployed is live, what
+/// was not served is, or there is no target any more that could serve it
+fn is_well_again(options: &Options, work: &Work<'_>, outcome: Outcome) -> bool {
     let record = &work.lineage.record;
     let last = record.last_result.as_ref();
     let last = last.and_then(|last| Outcome::of_word(&last.outcome));
     let has_failed = last.is_some_and(|last| last.verdict() == Verdict::Failed);
-    let is_seen_served = work.confirmed.is_some();
+    let is_seen_served = work.confirmed.is_some() || makes_live(options, work);
     outcome == Outcome::Unchanged
         && (record.deploy_failures.count > 0 || (has_failed && is_seen_served))
 }

@@ -165,6 +165,7 @@ fn describe(
     let leaf = generation.chain.leaf();
     status.proven_at = record.proven_at(number);
     status.state = match live {
+        _ if leaf.validity.not_after <= now => LineageState::Expired,
         Some(live) if record.is_proven(live) => LineageState::Proven,
         Some(_) => LineageState::Live,
         None => LineageState::Issued,

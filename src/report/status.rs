@@ -36,7 +36,8 @@ pub struct LineageStatus {
     /// Generation that is live, else the newest one
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<u32>,
-    /// When that generation was last proven
+    /// When that generation was last seen served for every name: when it was proven, or later where
+    /// the daemon saw it before it saw it no more
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proven_at: Option<Timestamp>,
     /// Newest generation in the archive
@@ -121,6 +122,20 @@ pub enum Standing {
 }
 
 impl LineageStatus {
+    /// Whether there is something about it that a person may want to know
+    pub fn needs_attention(&self) -> bool {
+        let is_well = self
+            .last_result
+            .as_ref()
+            .is_none_or(|last| last.verdict == Some(Verdict::Well));
+        let is_served =
+            self.state == LineageState::Proven && self.newest_generation == self.generation;
+        !(is_well && is_served && self.standing == Standing::Configured)
+            || self.problem.is_some()
+            || self.next_try.is_some()
+            || self.order_stopped
+    }
+
     /// The last run, where it failed
     pub fn failure(&self) -> Option<&LastRun> {
         let last = self.last_result.as_ref();
@@ -140,6 +155,8 @@ pub enum LineageState {
     Live,
     /// Live and seen served for every name
     Proven,
+    /// Live or issued, and past its end
+    Expired,
     /// Its files cannot be used
     Damaged,
     /// Another program's files are in the way
@@ -154,6 +171,7 @@ impl LineageState {
             Self::Issued => "issued",
             Self::Live => "live",
             Self::Proven => "proven",
+            Self::Expired => "expired",
             Self::Damaged => "damaged",
             Self::Foreign => "foreign",
         }

@@ -6,8 +6,9 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use super::{DomainReport, Outcome, Report, StageReport, StageResult};
-use crate::finding::{Finding, Severity};
+use super::cause::{Cause, Causes, Findings};
+use super::{DomainReport, Outcome, Report, StageReport, StageResult, Verdict};
+use crate::finding::{Finding, Severity, words};
 use crate::time::{display, elapsed_in_words};
 
 mod check;
@@ -22,7 +23,7 @@ pub(super) use check::brief_check;
 pub use check::check;
 pub use notify::{findings, notify};
 pub use simulation::simulation;
-pub use status::status;
+pub use status::{Detail, status};
 #[cfg(feature = "sandbox")]
 pub(super) use verify::brief_verify;
 pub use verify::{Shown, verify};
@@ -33,18 +34,32 @@ pub use why::why;
 /// # Errors
 /// Those of the stream.
 pub fn obtain(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    write_all(report.domains.iter(), report, out)?;
+    let told: Vec<&DomainReport> = report.domains.iter().collect();
+    write_all(&told, report, out)?;
     writeln!(out, "{}", summary(report))
 }
 
-/// Writes a report of `renew`: what is not due is counted
+/// How a report of `renew` tells of what is not due
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// As a number
+    Counted,
+    /// In a line each
+    Listed,
+}
+
+/// Writes a report of `renew`
 ///
 /// # Errors
 /// Those of the stream.
-pub fn renew(report: &Report, out: &mut impl Write) -> io::Result<()> {
+pub fn renew(report: &Report, idle: Idle, out: &mut impl Write) -> io::Result<()> {
     let is_idle = |domain: &&DomainReport| domain.outcome == Outcome::Unchanged && !domain.warns();
     let told = report.domains.iter().filter(|domain| !is_idle(domain));
-    write_all(told, report, out)?;
+    write_all(&told.collect::<Vec<_>>(), report, out)?;
+    if idle == Idle::Listed {
+        let mut listed = report.domains.iter().filter(is_idle);
+        listed.try_for_each(|domain| write_line_of(domain, out))?;
+    }
     let idle = report.domains.iter().filter(is_idle);
     let next = idle.filter_map(|domain| Some((domain.renewal_at?, domain.name.as_str())));
     if let Some((at, name)) = next.min() {
@@ -57,15 +72,32 @@ pub fn renew(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{}", summary(report))
 }
 
-fn write_all<'r>(
-    domains: impl Iterator<Item = &'r DomainReport>,
-    report: &Report,
-    out: &mut impl Write,
-) -> io::Result<()> {
-    for domain in domains {
-        write_domain(domain, out)?;
+/// Writes these domains, then what several of them have in common
+///
+/// Of many domains those that are well have a line each.
+fn write_all(domains: &[&DomainReport], report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let found: Vec<Findings<'_>> = domains
+        .iter()
+        .map(|domain| Findings::from(*domain))
+        .collect();
+    let Causes { causes, left } = Causes::of(&found);
+    let is_brief = |domain: &DomainReport| {
+        domains.len() > FEW && domain.outcome.verdict() == Verdict::Well && !domain.warns()
+    };
+    let mut brief = domains.iter().filter(|domain| is_brief(domain)).peekable();
+    if brief.peek().is_some() {
+        brief.try_for_each(|domain| write_line_of(domain, out))?;
         writeln!(out)?;
     }
+    for (domain, left) in domains.iter().zip(&left) {
+        let matters = |finding: &&Finding| finding.severity >= Severity::Warning;
+        let is_told = domain.warns() && !left.iter().any(matters);
+        if !is_told && !is_brief(domain) {
+            write_domain(domain, left, out)?;
+            writeln!(out)?;
+        }
+    }
+    write_causes(&causes, out)?;
     for target in &report.targets {
         writeln!(out, "{BOLD}{}{BOLD:#}", target.name)?;
         for stage in &target.stages {
@@ -76,7 +108,41 @@ fn write_all<'r>(
     Ok(())
 }
 
-fn write_domain(domain: &DomainReport, out: &mut impl Write) -> io::Result<()> {
+/// Writes what several domains have in common, with how many and which they are
+fn write_causes(causes: &[Cause<'_>], out: &mut impl Write) -> io::Result<()> {
+    for cause in causes {
+        let (sign, style) = sign(cause.finding.severity);
+        let stops = match cause.finding.severity {
+            Severity::Failure => " stops",
+            _ => ":",
+        };
+        let (code, count) = (cause.finding.code, plural(cause.domains.len(), "domain"));
+        writeln!(out, "{style}{sign} {code}{style:#}{stops} {count}")?;
+        write_told(cause.finding, "  ", out)?;
+        if !cause.consequences.is_empty() {
+            let codes: Vec<&str> = cause.consequences.iter().copied().collect();
+            let follow = match codes.len() {
+                1 => "and 1 that follows".to_owned(),
+                count => format!("and {count} that follow"),
+            };
+            write_wrapped(
+                "  ",
+                &format!("{follow} from it: {}", codes.join(", ")),
+                out,
+            )?;
+        }
+        write_wrapped("  ", &cause.some_domains(), out)?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// Writes a domain, and of its findings these
+fn write_domain(
+    domain: &DomainReport,
+    findings: &[&Finding],
+    out: &mut impl Write,
+) -> io::Result<()> {
     let style = outcome_style(domain.outcome);
     writeln!(
         out,
@@ -94,10 +160,16 @@ fn write_domain(domain: &DomainReport, out: &mut impl Write) -> io::Result<()> {
     if !said {
         write_wrapped("  ", &domain.summary, out)?;
     }
-    for finding in &domain.findings {
-        write_finding(finding, "  ", out)?;
-    }
-    Ok(())
+    let mut findings = findings.iter();
+    findings.try_for_each(|finding| write_finding(finding, "  ", out))
+}
+
+/// A domain that is as it should be, in a line
+fn write_line_of(domain: &DomainReport, out: &mut impl Write) -> io::Result<()> {
+    let style = outcome_style(domain.outcome);
+    let word = domain.outcome.as_str().replace('_', " ");
+    let first = format!("{BOLD}{}{BOLD:#}  {style}{word}{style:#}  ", domain.name);
+    write_line(&first, "  ", &domain.summary, out)
 }
 
 fn write_stage(stage: &StageReport, out: &mut impl Write) -> io::Result<()> {
@@ -109,7 +181,8 @@ fn write_stage(stage: &StageReport, out: &mut impl Write) -> io::Result<()> {
     let room = WIDTH - STAGE_COLUMN - elapsed.len() - 2;
     // A path is copied more often than it is admired.
     let options = textwrap::Options::new(room).break_words(false);
-    let lines = textwrap::wrap(&stage.detail, options);
+    let detail = words::lines(&stage.detail);
+    let lines = textwrap::wrap(&detail, options);
     for (number, line) in lines.iter().enumerate() {
         if number == 0 {
             let name = stage.stage.as_str();
@@ -128,10 +201,14 @@ fn write_stage(stage: &StageReport, out: &mut impl Write) -> io::Result<()> {
 fn write_finding(finding: &Finding, indent: &str, out: &mut impl Write) -> io::Result<()> {
     let (sign, style) = sign(finding.severity);
     writeln!(out, "{indent}{style}{sign} {}{style:#}", finding.code)?;
-    let inner = format!("{indent}  ");
-    write_wrapped(&inner, &finding.evidence, out)?;
+    write_told(finding, &format!("{indent}  "), out)
+}
+
+/// What was seen, and what to do
+fn write_told(finding: &Finding, indent: &str, out: &mut impl Write) -> io::Result<()> {
+    write_wrapped(indent, &finding.evidence, out)?;
     match &finding.cure {
-        Some(cure) => write_cure(cure, &inner, out),
+        Some(cure) => write_cure(cure, indent, out),
         None => Ok(()),
     }
 }
@@ -182,11 +259,7 @@ fn write_wrapped(indent: &str, text: &str, out: &mut impl Write) -> io::Result<(
 
 /// One line of prose, wrapped; a line that is indented itself is to be copied, and stays whole
 fn write_line(first: &str, below: &str, line: &str, out: &mut impl Write) -> io::Result<()> {
-    // nginx's own words keep their lines, and nothing else that a terminal would obey.
-    let line: String = line
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let line = words::lines(line);
     let line = line.as_str();
     if line.starts_with(' ') {
         return writeln!(out, "{first}{line}");
@@ -257,5 +330,7 @@ pub(super) const GREEN: Style = AnsiColor::Green.on_default();
 const YELLOW: Style = AnsiColor::Yellow.on_default();
 pub(super) const RED: Style = AnsiColor::Red.on_default();
 const WIDTH: usize = 80;
+/// Domains of which all is told, be they well
+const FEW: usize = 10;
 /// Columns before a stage's detail
 const STAGE_COLUMN: usize = 12;

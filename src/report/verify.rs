@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::Serialize;
 
 use super::SCHEMA_VERSION;
-use crate::finding::{Finding, Severity, one_line};
+use crate::finding::{Finding, Severity, one_line, words};
 use crate::time::serialize_millis;
 
 pub mod checkout;
@@ -171,19 +171,15 @@ pub struct ServedCertificate {
     pub scts: usize,
 }
 
-/// Words from outside on the lines that they have: control characters, which could end a command of
-/// a CI system or draw on its log, become blanks
-fn printable(words: &str) -> String {
-    let visible = |c: char| if c.is_control() && c != '\n' { ' ' } else { c };
-    words.trim_end().chars().map(visible).collect()
-}
-
 /// A finding in words: what was seen, and below it what to do
 fn in_words(finding: &Finding) -> String {
     let cure = finding.cure.as_deref().unwrap_or_default();
     let evidence = one_line(&finding.evidence);
     match cure.is_empty() {
         true => evidence,
-        false => format!("{evidence}\n-> {}", printable(cure).replace('\n', "\n   ")),
+        false => format!(
+            "{evidence}\n-> {}",
+            words::lines(cure).replace('\n', "\n   ")
+        ),
     }
 }

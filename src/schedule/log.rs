@@ -3,20 +3,24 @@
 use std::collections::BTreeSet;
 
 use crate::finding::{Finding, Severity, one_line};
+use crate::report::cause::{Cause, Causes, Findings};
 use crate::report::{DomainReport, Outcome, Report, StageResult, TargetReport, Verdict};
 
 /// Logs a pass; `troubled` are the domains that were not well before, and then those that are not
 /// now
 pub(super) fn tell(report: &Report, troubled: &mut BTreeSet<String>) {
-    for domain in &report.domains {
-        tell_domain(domain);
+    let found: Vec<Findings<'_>> = report.domains.iter().map(Findings::from).collect();
+    let Causes { causes, left } = Causes::of(&found);
+    for (domain, left) in report.domains.iter().zip(&left) {
+        tell_domain(domain, left);
         let name = &domain.name;
         if domain.outcome.verdict() == Verdict::Failed {
             troubled.insert(name.clone());
         } else if troubled.remove(name) && domain.outcome == Outcome::Unchanged {
-            tracing::info!(domain = name, "well again: {}", domain.summary);
+            tracing::info!(domain = name, "well again: {}", in_a_line(&domain.summary));
         }
     }
+    causes.iter().for_each(tell_cause);
     for target in &report.targets {
         tell_target(target);
     }
@@ -34,7 +38,25 @@ pub(super) fn tell(report: &Report, troubled: &mut BTreeSet<String>) {
     );
 }
 
-fn tell_domain(domain: &DomainReport) {
+/// Logs what several domains have in common, once
+fn tell_cause(cause: &Cause<'_>) {
+    let (domains, code) = (cause.domains.len(), cause.finding.code);
+    let evidence = in_a_line(&cause.finding.evidence);
+    let which = cause.some_domains();
+    match cause.finding.severity {
+        Severity::Failure => tracing::error!(domains, which, code, "{evidence}"),
+        _ => tracing::warn!(domains, which, code, "{evidence}"),
+    }
+    for line in cure(cause.finding) {
+        match cause.finding.severity {
+            Severity::Failure => tracing::error!("{line}"),
+            _ => tracing::warn!("{line}"),
+        }
+    }
+}
+
+/// Logs a domain, and of its findings these
+fn tell_domain(domain: &DomainReport, left: &[&Finding]) {
     let DomainReport {
         name: domain,
         outcome,
@@ -42,15 +64,21 @@ fn tell_domain(domain: &DomainReport) {
         findings,
         ..
     } = domain;
-    for finding in findings {
+    for finding in left {
         tell_finding(domain, finding);
     }
     let is_said = findings.iter().any(|finding| finding.evidence == *summary);
     match outcome.verdict() {
         _ if *outcome == Outcome::Unchanged || is_said => {}
-        Verdict::Well => tracing::info!(domain, outcome = outcome.as_str(), "{summary}"),
-        Verdict::Later => tracing::warn!(domain, outcome = outcome.as_str(), "{summary}"),
-        Verdict::Failed => tracing::error!(domain, outcome = outcome.as_str(), "{summary}"),
+        Verdict::Well => {
+            tracing::info!(domain, outcome = outcome.as_str(), "{}", in_a_line(summary))
+        }
+        Verdict::Later => {
+            tracing::warn!(domain, outcome = outcome.as_str(), "{}", in_a_line(summary))
+        }
+        Verdict::Failed => {
+            tracing::error!(domain, outcome = outcome.as_str(), "{}", in_a_line(summary))
+        }
     }
 }
 
@@ -102,8 +130,8 @@ fn tell_target(target: &TargetReport) {
     for stage in &target.stages {
         let (container, step, detail) = (&target.name, stage.stage.as_str(), &stage.detail);
         match stage.result {
-            StageResult::Done => tracing::info!(container, step, "{detail}"),
-            StageResult::Failed => tracing::error!(container, step, "{detail}"),
+            StageResult::Done => tracing::info!(container, step, "{}", in_a_line(detail)),
+            StageResult::Failed => tracing::error!(container, step, "{}", in_a_line(detail)),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! One pass of the daemon, and whom it tells what came of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use jiff::Timestamp;
 
 use super::{Settings, Setup, log};
 use crate::config::Domain;
@@ -27,6 +29,8 @@ pub(super) struct Task {
     /// Passes in a row, right before it, that did not come about
     pub(super) put_off: u32,
     pub(super) unkept: Unkept,
+    /// When domains were last seen served, by primary name
+    pub(super) seen_served: Arc<BTreeMap<String, Timestamp>>,
 }
 
 /// One pass over some domains, and the alerts that follow from it
@@ -40,6 +44,7 @@ pub(super) async fn look(
     let options = Options {
         occasion: Occasion::Sweep,
         retry: task.retry,
+        seen_served: task.seen_served,
         ..Options::default()
     };
     let domains: Vec<&Domain> = config

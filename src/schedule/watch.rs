@@ -1,4 +1,4 @@
-//! Watching Docker for containers that start: what nginx serves may have changed with that.
+//! Watching Docker for containers that start or stop: what nginx serves may have changed with that.
 //!
 //! Each engine is listened to once, however many targets it has: a stream for each would be a
 //! connection for each.
@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::config::{Config, Nginx};
-use crate::target::container::{DockerError, Engine, Start};
+use crate::config::{Config, Nginx, Reload};
+use crate::target::container::{DockerError, Engine, Event, Happening};
 
 /// Watches the containers of each `[nginx]` until it is dropped
 pub(super) struct Watch {
@@ -40,7 +40,7 @@ impl Watch {
         }
     }
 
-    /// Waits until a container of one of them has started; a dropped future loses none
+    /// Waits until a container of one of them has started or stopped; a dropped future loses none
     pub(super) async fn next(&mut self) -> Nginx {
         match self.started.recv().await {
             Some(nginx) => nginx,
@@ -76,7 +76,7 @@ impl Listener {
             let is_first = pause == SHORTEST_PAUSE;
             match self.follow(&mut pause).await {
                 Err(error) if is_first => {
-                    tracing::warn!(docker, %error, "containers that start are not noticed");
+                    tracing::warn!(docker, %error, "containers that start and stop are not noticed");
                 }
                 ended => tracing::debug!(docker, ?ended, "Docker's events ended"),
             }
@@ -85,35 +85,51 @@ impl Listener {
         }
     }
 
-    /// Tells of each container that starts, until the engine ends the stream
+    /// Tells of each container that starts or stops, until the engine ends the stream
     async fn follow(&self, pause: &mut Duration) -> Result<(), DockerError> {
         let engine = Engine::at(&self.docker, self.patience).await?;
-        let mut starts = std::pin::pin!(engine.starts());
+        let mut events = std::pin::pin!(engine.events());
         // An engine that refuses says so before long.
-        let first = match timeout(SETTLING, starts.try_next()).await {
+        let first = match timeout(SETTLING, events.try_next()).await {
             Ok(first) => match first? {
-                Some(start) => Some(start),
+                Some(event) => Some(event),
                 None => return Ok(()),
             },
             Err(_) => None,
         };
-        // Whatever started while nobody listened is told of once.
+        // Whatever happened while nobody listened is told of once.
         if *pause > SHORTEST_PAUSE {
             self.tell(|_| true);
         }
         *pause = SHORTEST_PAUSE;
-        first.iter().for_each(|start| self.note(start));
-        while let Some(start) = starts.try_next().await? {
-            self.note(&start);
+        first.iter().for_each(|event| self.note(event));
+        while let Some(event) = events.try_next().await? {
+            self.note(&event);
         }
         Ok(())
     }
 
-    fn note(&self, start: &Start) {
-        let is_meant = |nginx: &Nginx| start.is_of(&nginx.selector);
+    fn note(&self, event: &Event) {
+        let is_meant = |nginx: &Nginx| event.is_of(&nginx.selector);
         // Other people's containers start too.
         if self.targets.iter().any(is_meant) {
-            tracing::info!(container = start.name, "a container has started");
+            let container = &event.name;
+            match event.what {
+                Happening::Started => tracing::info!(container, "a container has started"),
+                // Its reload is a restart, and certd may be at it.
+                Happening::Stopped
+                    if self
+                        .targets
+                        .iter()
+                        .filter(|nginx| is_meant(nginx))
+                        .all(restarts) =>
+                {
+                    tracing::info!(container, "a container has stopped");
+                }
+                Happening::Stopped => {
+                    tracing::error!(container, "a container has stopped, and serves nothing");
+                }
+            }
             self.tell(is_meant);
         }
     }
@@ -124,6 +140,10 @@ impl Listener {
             let _ = self.started.send(nginx.clone());
         }
     }
+}
+
+fn restarts(nginx: &Nginx) -> bool {
+    nginx.reload == Reload::Restart
 }
 
 /// Time after which a stream without events is taken for one that works

@@ -24,12 +24,12 @@ use crate::facts::{Container, Mount, Network, Published};
 use crate::finding::{one_line, root_cause};
 
 mod error;
+mod event;
 mod listening;
 mod network;
-mod start;
 
 pub use error::DockerError;
-pub use start::Start;
+pub use event::{Event, Happening};
 
 /// A Docker engine
 #[derive(Clone, Debug)]

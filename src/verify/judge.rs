@@ -200,6 +200,7 @@ fn connect_failure(handshake: &Handshake, failure: &ConnectFailure) -> Finding {
             "no browser of today has it: offer ECDHE with AES-GCM or ChaCha20 (`ssl_ciphers`)"
                 .to_owned(),
         ),
+        ConnectFailure::NoDescriptor => return Finding::no_descriptor(evidence),
         ConnectFailure::Refused => (
             "connect.refused",
             format!("nothing listens at {address}: is nginx up, and is the port published?"),

@@ -1,6 +1,7 @@
 //! `certd run`: what the daemon does by itself, and what it is told.
 
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -48,9 +49,16 @@ fn suggest(host: &Host, from: i64, until: i64) {
 
 /// Restarts nginx's container, as an operator would
 fn restart(host: &Host) {
+    ask_docker(host, "restart");
+}
+
+/// Has the engine do something to nginx's container
+fn ask_docker(host: &Host, what: &str) {
     let mut docker = UnixStream::connect(host.engine.socket()).expect("the engine listens");
-    let request = "POST /containers/web/restart HTTP/1.1\r\nhost: docker\r\n\
-                   content-length: 0\r\nconnection: close\r\n\r\n";
+    let request = format!(
+        "POST /containers/web/{what} HTTP/1.1\r\nhost: docker\r\n\
+         content-length: 0\r\nconnection: close\r\n\r\n"
+    );
     docker.write_all(request.as_bytes()).expect("it listens");
     let mut answer = String::new();
     docker.read_to_string(&mut answer).expect("it answers");
@@ -159,6 +167,45 @@ fn a_hangup_reads_the_configuration_and_mistakes_change_nothing() {
 }
 
 #[test]
+fn a_container_that_stops_is_told_at_once_and_status_says_when_it_was_seen_last() {
+    let host = proven();
+    let status = || {
+        let report = host.certd(&["status", "--format", "json"]).exits(0).json();
+        report["lineages"][0].clone()
+    };
+    let proven_at =
+        |lineage: &Value| -> Timestamp { lineage["proven_at"].as_str().unwrap().parse().unwrap() };
+    let before = proven_at(&status());
+    let daemon = Daemon::start(&host);
+    wait_until_idle(&host, &daemon);
+    ask_docker(&host, "kill?signal=TERM");
+    daemon.wait_for("a container has stopped, and serves nothing");
+    daemon.wait_until("the look has failed", || {
+        status()["last_result"]["verdict"] == "failed"
+    });
+    assert!(proven_at(&status()) > before, "{}", status());
+    let text = host.certd(&["status"]).exits(0).stdout;
+    assert!(text.contains("is live, last seen served"), "{text}");
+    // What is seen later has disproved it.
+    restart(&host);
+    host.obtain(&[]).exits(0);
+    assert_eq!(status()["last_result"]["verdict"], "well");
+}
+
+#[test]
+fn the_memory_of_the_daemon_cannot_be_dumped() {
+    let host = proven();
+    let socket = host.place.path("notify.sock");
+    let daemon = Daemon::start_with(&host, |command| {
+        *command = host.place.certd_without_rights(&["run"]);
+        command.env("NOTIFY_SOCKET", socket);
+    });
+    // What belongs to a process that must not be dumped is root's (proc(5)).
+    let environment = std::fs::metadata(format!("/proc/{}/environ", daemon.id()));
+    assert_eq!(environment.expect("it runs").uid(), 0);
+}
+
+#[test]
 fn somebody_elses_certificate_is_told_and_nothing_is_reloaded() {
     let host = proven();
     let daemon = Daemon::start(&host);
@@ -167,6 +214,7 @@ fn somebody_elses_certificate_is_told_and_nothing_is_reloaded() {
     restart(&host);
     daemon.wait_for("a container has started");
     daemon.wait_for("code=\"proof.other_lineage\"");
+    daemon.wait_for("ssl_certificate");
     let log = daemon.log();
     assert!(log.contains("ERROR"), "{log}");
     assert!(log.contains("ssl_certificate"), "{log}");
@@ -465,7 +513,7 @@ fn what_started_while_an_engine_refused_its_events_is_looked_at_later() {
         .fault(engine::Call::Events, Times::Always, Answer::status(403));
     let daemon = Daemon::start(&host);
     wait_until_idle(&host, &daemon);
-    daemon.wait_for("containers that start are not noticed");
+    daemon.wait_for("containers that start and stop are not noticed");
     exchange(&host);
     host.engine.behave();
     wait_for_both(&daemon);

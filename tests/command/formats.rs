@@ -401,3 +401,20 @@ fn no_other_command_has_the_formats_of_verify() {
 fn title(annotation: &Annotation) -> &str {
     &annotation.properties["title"]
 }
+
+#[test]
+fn quiet_keeps_no_report_back_from_a_program() {
+    let place = Place::with(
+        "storage = \"storage\"\nstate = \"state\"\n[renewal]\nschedule = \"0 3 * * *\"\n\
+        [[domain]]\nname = \"shop.test\"\n",
+    );
+    for command in [
+        &["status"][..],
+        &["renew", "--dry-run"],
+        &["obtain", "--all", "--dry-run"],
+        &["renew", "--simulate", "10d"],
+    ] {
+        let run = place.run(&[command, &["-q", "--format", "json"]].concat());
+        assert!(run.json().is_object(), "{command:?}");
+    }
+}

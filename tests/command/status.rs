@@ -133,7 +133,7 @@ fn json_tells_the_state_of_every_lineage() {
             ("none.example", "none"),
             ("issued.example", "issued"),
             ("live.example", "live"),
-            ("expired.example", "live"),
+            ("expired.example", "expired"),
             ("damaged.example", "damaged"),
             ("certbot.example", "foreign"),
             ("orphan.example", "live"),
@@ -323,4 +323,67 @@ fn what_was_installed_is_known_when_its_files_are_damaged() {
     let chain = "storage/archive/rare-books.test/1/fullchain.pem";
     host.place.write(chain, "junk");
     assert_eq!(shown(), (json!("damaged"), fingerprint));
+}
+
+#[test]
+fn what_is_well_has_a_line_each_and_what_is_named_is_told_whole() {
+    let names: Vec<String> = (0..40)
+        .map(|number| format!("d{number:02}.example"))
+        .collect();
+    let domains = names
+        .iter()
+        .map(|name| format!("[[domain]]\nname = \"{name}\"\n"));
+    let place = Place::with(&format!(
+        "storage = \"storage\"\nstate = \"state\"\n{}",
+        domains.collect::<String>()
+    ));
+    let ca = Authority::root("Root");
+    for name in &names {
+        let leaf = ca.issue(&Wish::names(&[name.as_str()]));
+        place.archive(name, 1, &leaf);
+        place.go_live(name, 1);
+        let outcome = if name == "d07.example" {
+            "failed"
+        } else {
+            "proven"
+        };
+        place.write(
+            &format!("state/domains/{name}.json"),
+            json!({"version": 1, "generations": {"1": {"issuer": "letsencrypt",
+                "issued_at": "2026-01-01T00:00:00Z", "proven_at": "2026-01-01T00:00:05Z"}},
+                "last_result": {"at": "2026-01-01T00:00:05Z", "outcome": outcome,
+                "message": "what came of it"}})
+            .to_string(),
+        );
+    }
+    let text = place.run(&["status"]).exits(0).stdout;
+    // A head, a line each, and what is to be known of the one that failed.
+    assert_eq!(text.matches("what came of it").count(), 1, "{text}");
+    assert!(text.lines().count() < 1 + names.len() + 8, "{text}");
+    let one = place.run(&["status", "d03.example"]).exits(0).stdout;
+    assert!(
+        one.contains("what came of it") && !one.contains("d07"),
+        "{one}"
+    );
+    let json = place
+        .run(&["status", "D03.example", "--format", "json"])
+        .exits(0)
+        .json();
+    assert_eq!(json["lineages"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn what_has_expired_is_called_that() {
+    let place = place();
+    let report = place.run(&["status", "--format", "json"]).exits(0).json();
+    let lineages = report["lineages"].as_array().unwrap();
+    let expired = lineages
+        .iter()
+        .find(|lineage| lineage["name"] == "expired.example");
+    assert_eq!(expired.unwrap()["state"], "expired");
+    let text = place.run(&["status"]).exits(0).stdout;
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("expired.example"));
+    assert!(line.unwrap().contains(" expired "), "{text}");
 }

@@ -38,7 +38,7 @@ fn help_needs_no_configuration_and_names_no_feature_to_come() {
 #[test]
 fn the_version_is_that_of_the_package() {
     let place = Place::new();
-    for flag in ["--version", "-V"] {
+    for flag in ["--version", "-V", "version"] {
         let run = place.run(&[flag]).exits(0);
         assert_eq!(
             run.stdout,
@@ -73,7 +73,9 @@ fn commands_to_come_are_not_supported_yet() {
 #[test]
 fn unusable_arguments_are_refused_with_what_to_write() {
     let place = Place::with(CONFIG);
-    let runs: [&[&str]; 28] = [
+    let runs: [&[&str]; 30] = [
+        &["renew", "--force"],
+        &["status", "frobnicate.example"],
         &[],
         &["obtian"],
         &["frobnicate"],
@@ -90,7 +92,7 @@ fn unusable_arguments_are_refused_with_what_to_write() {
         &["obtain", "*.example.com"],
         &["obtain", "https://shop.example.com/"],
         &["obtain", "shop.example.com,www.shop.example.com"],
-        &["status", "shop.example.com"],
+        &["status", "www.shop.example.com"],
         &["status", "--format", "yaml"],
         &["status", "--color", "sometimes"],
         &["status", "-q", "-v"],
@@ -119,7 +121,7 @@ fn unusable_targets_of_verify_are_refused() {
         &["verify", "example.com:0"],
         &["verify", "example.com:99999"],
         &["verify", "example.com:https"],
-        &["verify", "https://example.com/"],
+        &["verify", "http://example.com/"],
         &["verify", "/etc/passwd"],
         &["verify", "exa_mple.com:443"],
         &["verify", "*.example.com"],

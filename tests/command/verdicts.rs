@@ -1179,3 +1179,21 @@ fn a_hostile_server_costs_its_timeout_and_nothing_else() {
     let elapsed = report["elapsed_millis"].as_u64().unwrap();
     assert!((2_000..8_000).contains(&elapsed), "{elapsed}");
 }
+
+#[test]
+fn a_process_that_may_open_no_more_files_blames_no_name_server() {
+    let certd = env!("CARGO_BIN_EXE_certd");
+    let place = place("[dns]\nservers = [\"127.0.0.1:9\"]\ntimeout = \"1s\"\n");
+    // What the process needs for itself differs from system to system, so the limit goes up to
+    // where a question to the name server finds room.
+    let told = (8..24).filter(|limit| {
+        let words = format!("verify {NAME} --tls-only --format json");
+        let script = format!("ulimit -n {limit}; exec {certd} {words}");
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", &script]).current_dir(place.path(""));
+        let run = Run::of(&mut command);
+        assert!(!run.stdout.contains("dns.failed"), "{limit}: {run}");
+        run.stdout.contains("host.descriptors")
+    });
+    assert!(told.count() > 0);
+}

@@ -9,7 +9,11 @@ use crate::support::process::stdout_of;
 use crate::support::write;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    crate::trials![the_units_are_in_order, the_service_is_sandboxed]
+    crate::trials![
+        the_units_are_in_order,
+        the_service_is_sandboxed,
+        the_service_is_bounded_and_leaves_no_core
+    ]
 }
 
 /// Copies of the units, with certd where it was built
@@ -38,6 +42,25 @@ fn the_units_are_in_order() {
     let output = output.expect("systemd-analyze runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+fn the_service_is_bounded_and_leaves_no_core() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut services = 0;
+    for unit in units(directory.path()) {
+        if unit
+            .extension()
+            .is_none_or(|extension| extension != "service")
+        {
+            continue;
+        }
+        services += 1;
+        let text = std::fs::read_to_string(&unit).expect("a unit");
+        let has = |line: &str| text.lines().any(|other| other == line);
+        assert!(has("LimitCORE=0"), "{text}");
+        assert!(text.contains("\nMemoryMax="), "{text}");
+    }
+    assert_eq!(services, 2);
 }
 
 fn the_service_is_sandboxed() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::args::{Format, Global};
 use crate::cli::error::CliError;
-use crate::cli::{print, write_json};
+use crate::cli::{print, write_json, write_text};
 use crate::finding::Severity;
 use crate::report::text;
 use crate::report::verify::checkout::Checkout;
@@ -20,8 +20,7 @@ pub(super) fn print_report(
     report: &VerifyReport,
     fails_from: Severity,
 ) -> Result<(), CliError> {
-    let is_for_people = global.format == Format::Text;
-    if is_for_people && global.quiet && report.severity() < Severity::Warning {
+    if global.keeps_back(report.severity() < Severity::Warning) {
         return Ok(());
     }
     print(global.color, |out| match global.format {
@@ -30,7 +29,7 @@ pub(super) fn print_report(
                 true => text::Shown::WhatNeedsAttention,
                 false => text::Shown::All,
             };
-            text::verify(report, shown, out)
+            write_text(out, |out| text::verify(report, shown, out))
         }
         Format::Json => write_json(report, out),
         Format::Junit => junit::write(report, fails_from, out),

@@ -72,7 +72,8 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// A host that is in no configuration: `HOST`, `HOST:PORT`, `[v6]:PORT`
+/// A host that is in no configuration: `HOST`, `HOST:PORT`, `[v6]:PORT`, or an https URL, of which
+/// the path does not count
 ///
 /// The port is `None` where it is not given.
 fn host(text: &str) -> Result<(String, Option<u16>), CliError> {
@@ -82,6 +83,14 @@ fn host(text: &str) -> Result<(String, Option<u16>), CliError> {
     if Path::new(text).is_absolute() {
         return Err(refused());
     }
+    let text = match text.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => {
+            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            // A password has no business here, and is not repeated.
+            authority.rsplit('@').next().unwrap_or_default()
+        }
+        _ => text,
+    };
     let port = |digits: &str| match digits.parse() {
         Ok(port) if port > 0 => Ok(Some(port)),
         _ => Err(refused()),
@@ -164,6 +173,9 @@ mod tests {
         check("книги.test", Some(("xn--c1ajbfp.test", None)));
         check("192.0.2.1", Some(("192.0.2.1", None)));
         check("192.0.2.1:88", Some(("192.0.2.1", Some(88))));
+        check("https://a.test", Some(("a.test", None)));
+        check("HTTPS://a.test:8443/shop?a#b", Some(("a.test", Some(8443))));
+        check("https://me:secret@[::1]/", Some(("::1", None)));
         check("::1", Some(("::1", None)));
         check("[::1]", Some(("::1", None)));
         check("[2001:db8::0:1]:443", Some(("2001:db8::1", Some(443))));
@@ -177,7 +189,8 @@ mod tests {
             "[::1",
             "a/b",
             "/etc",
-            "https://a.test",
+            "http://a.test",
+            "https://",
             "a:b:c",
             "[a.test]:443x",
         ] {

@@ -155,7 +155,7 @@ mod tests {
         }
         refused(Opening::Smtp, "554 go away\r\n", "554 go away");
         let no_tls = "220 hi\r\n250 mail.test\r\n502 not \u{1b}implemented\r\n";
-        refused(Opening::Smtp, no_tls, "502 not  implemented");
+        refused(Opening::Smtp, no_tls, "502 not \\u{1b}implemented");
         refused(Opening::Imap, "* OK\r\na BAD what\r\n", "a BAD what");
         refused(Opening::Pop3, "-ERR busy\r\n", "-ERR busy");
         let endless = "x".repeat(MOST_READ + 1);

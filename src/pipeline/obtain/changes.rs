@@ -9,6 +9,7 @@ use super::words::{
 };
 use crate::chain::Fingerprint;
 use crate::config::Sharing;
+use crate::finding::words;
 use crate::name::DnsName;
 use crate::pipeline::{Context, Work};
 use crate::target::choice::Serving;
@@ -85,7 +86,7 @@ fn to_change(
     let own = configured.live.join(domain.as_str());
     let wrong = |line: &&CertificateLine| !line.path.starts_with(&own);
     let named = block.certificate_lines().find(wrong);
-    let named = named.map(|line| line.path.display().to_string());
+    let named = named.map(|line| words::path(&line.path));
     // What stands beside the blocks is for others too, and stays.
     let wrong: Vec<&CertificateLine> = block.certificates.iter().filter(wrong).collect();
     Some(match (is_first, named) {

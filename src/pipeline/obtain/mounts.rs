@@ -9,7 +9,7 @@ use super::target::Target;
 use crate::challenge::{ChallengeError, OWN, Published};
 use crate::config::Reload;
 use crate::facts::Container;
-use crate::finding::Finding;
+use crate::finding::{Finding, words};
 use crate::pipeline::{Context, Work};
 use crate::plan::Plan;
 use crate::report::Stage;
@@ -28,7 +28,7 @@ pub(super) fn warn_of_mounted_state(context: &Context<'_>, target: &Target, work
             format!(
                 "{} sees the state directory at {}",
                 container.name,
-                path.display()
+                words::path(&path)
             ),
         )
         .with_cure("account keys lie there: set `state` to a directory that is not mounted");
@@ -47,7 +47,7 @@ pub(super) fn refuse_pinned(context: &Context<'_>, target: &Target, work: &mut W
         let Some(first) = pinned.first() else {
             continue;
         };
-        let (source, destination) = (first.source.display(), first.destination.display());
+        let (source, destination) = (words::path(&first.source), words::path(&first.destination));
         if target.nginx.reload == Reload::Restart {
             continue;
         }
@@ -335,7 +335,7 @@ fn not_mounted(container: &Container, needed: &Needed) -> Finding {
 
 fn not_the_same(container: &Container, probe: &Probe, path: &Path, words: &str) -> Finding {
     let what = probe.needed.what.as_str();
-    let directory = path.parent().unwrap_or(path).display();
+    let directory = words::path(path.parent().unwrap_or(path));
     let said = words.trim();
     let said = if said.is_empty() {
         String::new()

@@ -220,6 +220,10 @@ fn begin(
 ) {
     work.done(Stage::Plan, begun, words);
     match (options.mode, &work.plan) {
+        (Mode::DryRun, Plan::Confirm { .. }) if options.occasion == Occasion::Timer => {
+            let at = renewal_in_words(context, work);
+            work.end(Outcome::Unchanged, format!("renewed at {at}"));
+        }
         (Mode::DryRun, _) => {
             let summary = intention(context, options, work);
             work.end(Outcome::Planned, summary);

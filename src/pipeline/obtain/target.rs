@@ -13,7 +13,7 @@ use super::ways::Way;
 use super::{drift, mounts, renewal_time};
 use crate::config::{ConfigTest, Nginx};
 use crate::facts::{ConnectFailure, Container, Handshake};
-use crate::finding::{Finding, one_line};
+use crate::finding::{Finding, one_line, words};
 use crate::name::DnsName;
 use crate::pipeline::installed;
 use crate::pipeline::{Context, Mode, Occasion, Options, Ready, Work};
@@ -330,7 +330,7 @@ async fn test_before(context: &Context<'_>, target: &Target, works: &mut [Work<'
             continue;
         };
         if let Some(path) = supplied(context, target, container, works, &untested) {
-            said = format!("nginx -t waits for {}", path.display());
+            said = format!("nginx -t waits for {}", words::path(&path));
             continue;
         }
         let broken = untested.finding();
@@ -452,7 +452,7 @@ fn broken_before(container: &Container, words: &str, stumble: Option<&Stumble>) 
     .with_cure(match stumble {
         Some(Stumble { path, reason: Reason::Forbidden }) => format!(
             "certd changed nothing. nginx's user may not read {}: set `key_group` to its group in domains.toml",
-            path.display()
+            words::path(path)
         ),
         _ => format!(
             "certd changed nothing. Mend the configuration until this passes:\n    docker exec {} nginx -t",

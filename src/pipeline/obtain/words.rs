@@ -9,7 +9,7 @@ use super::target::Target;
 use crate::chain::{Chain, Fingerprint};
 use crate::config::{Domain, defaults};
 use crate::facts::{ConnectFailure, Container};
-use crate::finding::Finding;
+use crate::finding::{Finding, words};
 use crate::name::DnsName;
 use crate::pipeline::installed::known_certificates;
 use crate::pipeline::{Context, Work};
@@ -59,7 +59,7 @@ pub(super) fn refused(
         )),
         (Guilt::Others, Some(stumble)) => finding.with_cure(format!(
             "{name} waits for {}: mend that, then run certd again; it deploys without an order",
-            stumble.path.display()
+            words::path(&stumble.path)
         )),
         _ => finding.with_cure(AGAIN),
     }
@@ -341,7 +341,7 @@ fn certificate_lines(live: &Path, name: &DnsName, indent: &str) -> String {
     let live = live.join(name.as_str());
     format!(
         "{indent}ssl_certificate     {0}/fullchain.pem;\n{indent}ssl_certificate_key {0}/privkey.pem;",
-        live.display()
+        words::path(&live)
     )
 }
 
@@ -412,7 +412,7 @@ pub(in crate::pipeline) fn lines_to_change(
                 cure,
                 "\n    {place}: {} {};",
                 line.directive,
-                line.path.display()
+                words::path(&line.path)
             );
         }
         cure.push_str("\nto");

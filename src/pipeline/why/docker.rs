@@ -9,7 +9,7 @@ use super::seen::{Astray, Chosen, Content, Listener, Named, Nginx, Own, Stored};
 use crate::chain::Chain;
 use crate::config::{self, ConfigTest, Domain};
 use crate::facts::Container;
-use crate::finding::{Finding, Severity, one_line};
+use crate::finding::{Finding, Severity, one_line, words};
 use crate::pipeline::obtain::{Configured, live_in_use};
 use crate::target::choice::{self, Choice, Inlet, Serving};
 use crate::target::container::{DockerError, Engine, nginx_command};
@@ -160,7 +160,7 @@ impl Search<'_> {
         let lineage = path.parent().and_then(Path::file_name);
         let mut domains = self.domains.iter().map(|domain| domain.name.as_str());
         let supplier = domains.find(|domain| lineage.is_some_and(|lineage| lineage == *domain));
-        let path = path.display();
+        let path = words::path(path);
         let evidence = format!("nginx in {name} waits for {path}, which is not there");
         Finding::failure("why.missing_file", evidence).with_cure(match supplier {
             Some(domain) => format!("`certd obtain {domain}` supplies it, and lets nginx load it"),

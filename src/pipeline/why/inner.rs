@@ -7,7 +7,7 @@ use super::seen::{Astray, Chosen, Content, Look, Named, Nginx, Own, Seen, Wherea
 use crate::chain::Certificate;
 use crate::config::Sharing;
 use crate::facts::{Container, Network};
-use crate::finding::{Finding, Severity};
+use crate::finding::{Finding, Severity, words};
 use crate::pipeline::obtain::listens_elsewhere;
 use crate::report::why::{Link, Step};
 use crate::target::dump::{ServerBlock, Tls};
@@ -189,7 +189,7 @@ pub(super) fn file(seen: &Seen<'_>, now: Timestamp) -> Option<Step> {
         let evidence = format!("the server block at {} names no certificate", place(block));
         return step(evidence.clone(), vec![wrong(seen, nginx, block, evidence)]);
     };
-    let path = named.line.path.display();
+    let path = words::path(&named.line.path);
     match &named.content {
         Content::Chain(chain) => {
             let leaf = chain.leaf();
@@ -269,7 +269,7 @@ fn old_file(
     named: &Named,
     generation: u32,
 ) -> Finding {
-    let (path, container) = (named.line.path.display(), nginx.configured.container());
+    let (path, container) = (words::path(&named.line.path), nginx.configured.container());
     let live = seen.stored.installed.as_ref();
     let live = live.and_then(|installed| installed.live.as_ref());
     let live = live.map_or(0, |live| live.generation);

@@ -270,6 +270,9 @@ fn no_answer(facts: &NameFacts, failure: &LookupFailure) -> Finding {
             format!("no answer for {name} from {who} in time"),
             "can this host reach its DNS servers? `[dns] servers` names others".to_owned(),
         ),
+        LookupFailure::NoDescriptor => {
+            return Finding::no_descriptor(format!("{name} could not be asked for: {failure}"));
+        }
         LookupFailure::Failed(reason) => (
             "dns.failed",
             format!("DNS failed for {name}, asked of {who}: {reason}"),

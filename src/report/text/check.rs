@@ -4,9 +4,10 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 
-use super::{BOLD, GREEN, RED, YELLOW, plural, sign, write_finding, write_line};
+use super::{BOLD, FEW, GREEN, RED, YELLOW, plural, sign, write_causes, write_finding, write_line};
 use crate::finding::{Finding, Severity};
-use crate::report::check::{CheckReport, DomainCheck, Group, NameFindings, Readiness};
+use crate::report::cause::{Causes, Findings};
+use crate::report::check::{CheckReport, DomainCheck, NameFindings, Readiness};
 use crate::time::elapsed_in_words;
 
 /// Writes a report of `check`
@@ -14,10 +15,29 @@ use crate::time::elapsed_in_words;
 /// # Errors
 /// Those of the stream.
 pub fn check(report: &CheckReport, out: &mut impl Write) -> io::Result<()> {
-    for domain in &report.domains {
-        write_domain(domain, out)?;
-        writeln!(out)?;
+    let found: Vec<Findings<'_>> = report.domains.iter().map(Findings::from).collect();
+    let Causes { causes, left } = Causes::of(&found);
+    let is_brief = |domain: &DomainCheck, left: &[&Finding]| {
+        let mut bad = left
+            .iter()
+            .filter(|finding| finding.severity >= Severity::Warning);
+        report.domains.len() > FEW && domain.readiness == Readiness::Ready && bad.next().is_none()
+    };
+    for ((domain, found), left) in report.domains.iter().zip(&found).zip(&left) {
+        let is_bad = |finding: &&Finding| finding.severity >= Severity::Warning;
+        let is_told = found.findings.iter().any(is_bad) && !left.iter().any(is_bad);
+        if is_brief(domain, left) {
+            writeln!(
+                out,
+                "{GREEN}✓{GREEN:#} {BOLD}{}{BOLD:#}  ready",
+                domain.name
+            )?;
+        } else if !is_told {
+            write_domain(domain, left, out)?;
+            writeln!(out)?;
+        }
     }
+    write_causes(&causes, out)?;
     let count = |readiness| {
         let all = report.domains.iter();
         all.filter(|domain| domain.readiness == readiness).count()
@@ -59,7 +79,20 @@ pub(in crate::report) fn brief_check(report: &CheckReport, out: &mut impl Write)
     Ok(())
 }
 
-fn write_domain(domain: &DomainCheck, out: &mut impl Write) -> io::Result<()> {
+impl<'r> From<&'r DomainCheck> for Findings<'r> {
+    fn from(domain: &'r DomainCheck) -> Self {
+        let groups = domain.groups.iter().flat_map(|group| &group.findings);
+        let checks = domain.names.iter().flat_map(|name| name.checks.values());
+        Self {
+            name: &domain.name,
+            names: domain.names.iter().map(|name| name.name.as_str()).collect(),
+            findings: groups.chain(checks.flatten()).collect(),
+        }
+    }
+}
+
+/// Writes a domain, and of its findings these
+fn write_domain(domain: &DomainCheck, left: &[&Finding], out: &mut impl Write) -> io::Result<()> {
     let style = style(domain.readiness);
     let readiness = domain.readiness.as_str();
     writeln!(
@@ -67,21 +100,23 @@ fn write_domain(domain: &DomainCheck, out: &mut impl Write) -> io::Result<()> {
         "{BOLD}{}{BOLD:#}  {style}{readiness}{style:#}",
         domain.name
     )?;
-    for group in domain
-        .groups
-        .iter()
-        .filter(|group| !group.findings.is_empty())
-    {
-        write_group(group, out)?;
+    for group in &domain.groups {
+        write_all(group.about, "", &those_of(&group.findings, left), out)?;
     }
     match domain.names.as_slice() {
         // The domain's own name stands above.
-        [name] => write_checks(name, "", out),
+        [name] => write_checks(name, "", left, out),
         names => names.iter().try_for_each(|name| {
             writeln!(out, "  {}", name.name)?;
-            write_checks(name, "  ", out)
+            write_checks(name, "  ", left, out)
         }),
     }
+}
+
+/// The findings that are among those that are left
+fn those_of<'r>(findings: &'r [Finding], left: &[&Finding]) -> Vec<&'r Finding> {
+    let is_left = |finding: &&Finding| left.iter().any(|left| std::ptr::eq(*left, *finding));
+    findings.iter().filter(is_left).collect()
 }
 
 const fn style(readiness: Readiness) -> Style {
@@ -92,26 +127,28 @@ const fn style(readiness: Readiness) -> Style {
     }
 }
 
+fn write_checks(
+    name: &NameFindings,
+    indent: &str,
+    left: &[&Finding],
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let mut checks = name.checks.iter();
+    checks.try_for_each(|(check, findings)| {
+        write_all(check.as_str(), indent, &those_of(findings, left), out)
+    })
+}
+
 /// What is good in a line, what is not in full
-fn write_group(group: &Group, out: &mut impl Write) -> io::Result<()> {
-    let findings: Vec<&Finding> = group.findings.iter().collect();
-    write_all(group.about, "", &findings, out)
-}
-
-fn write_checks(name: &NameFindings, indent: &str, out: &mut impl Write) -> io::Result<()> {
-    for (check, findings) in &name.checks {
-        let findings: Vec<&Finding> = findings.iter().collect();
-        write_all(check.as_str(), indent, &findings, out)?;
-    }
-    Ok(())
-}
-
 fn write_all(
     about: &str,
     indent: &str,
     findings: &[&Finding],
     out: &mut impl Write,
 ) -> io::Result<()> {
+    if findings.is_empty() {
+        return Ok(());
+    }
     let is_bad =
         |finding: &&&Finding| finding.severity >= Severity::Warning || finding.cure.is_some();
     let bad: Vec<&&Finding> = findings.iter().filter(is_bad).collect();

@@ -13,7 +13,7 @@ use crate::time::{display, display_date, in_words};
 ///
 /// # Errors
 /// Those of the stream.
-pub fn status(report: &StatusReport, out: &mut impl Write) -> io::Result<()> {
+pub fn status(report: &StatusReport, detail: Detail, out: &mut impl Write) -> io::Result<()> {
     for warning in &report.warnings {
         write_finding(warning, "", out)?;
         writeln!(out)?;
@@ -40,17 +40,31 @@ pub fn status(report: &StatusReport, out: &mut impl Write) -> io::Result<()> {
     for line in table.lines() {
         writeln!(out, "{}", line.trim_end())?;
     }
-    for lineage in &report.lineages {
-        write_notes(lineage, report.now, out)?;
-    }
-    Ok(())
+    let is_told = |lineage: &&LineageStatus| match detail {
+        Detail::All => true,
+        Detail::WhatMatters => report.lineages.len() <= FEW || lineage.needs_attention(),
+    };
+    report
+        .lineages
+        .iter()
+        .filter(is_told)
+        .try_for_each(|lineage| write_notes(lineage, report.now, out))
+}
+
+/// What is told of a lineage beside its line in the table
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// All there is
+    All,
+    /// Of what is well nothing, where there are more than a few lineages
+    WhatMatters,
 }
 
 fn row(lineage: &LineageStatus) -> Vec<Cell> {
     let dash = || "-".to_owned();
     let left = lineage.remaining_secs.map(SignedDuration::from_secs);
     let left = left.map(|left| match left.is_negative() {
-        true => "expired".to_owned(),
+        true => "none".to_owned(),
         false => in_words(left),
     });
     let expires = lineage.not_after.map(display_date);
@@ -65,10 +79,11 @@ fn row(lineage: &LineageStatus) -> Vec<Cell> {
     ]
 }
 
-/// A word for how a lineage stands: that its last run failed comes before what was proven once
+/// A word for how a lineage stands: that it has expired comes first, and that its last run failed
+/// before what was proven once
 fn standing(lineage: &LineageStatus) -> String {
     match (lineage.state, lineage.failure()) {
-        (LineageState::Damaged | LineageState::Foreign, _) | (_, None) => {
+        (LineageState::Damaged | LineageState::Foreign | LineageState::Expired, _) | (_, None) => {
             lineage.state.as_str().to_owned()
         }
         (_, Some(failure)) => outcome(failure),
@@ -133,10 +148,10 @@ fn write_generations(
     let Some(generation) = lineage.generation else {
         return Ok(());
     };
-    if lineage.failure().is_some() {
+    if lineage.failure().is_some() || lineage.state == LineageState::Expired {
         let proven = lineage.proven_at.map_or_else(
-            || "never proven".to_owned(),
-            |at| format!("last proven {} ago", in_words(now.duration_since(at))),
+            || "never seen served".to_owned(),
+            |at| format!("last seen served {} ago", in_words(now.duration_since(at))),
         );
         match lineage.state {
             LineageState::Proven | LineageState::Live => {
@@ -144,6 +159,12 @@ fn write_generations(
             }
             LineageState::Issued => {
                 note(&format!("generation {generation} is issued, not live"), out)?;
+            }
+            LineageState::Expired => {
+                note(
+                    &format!("generation {generation} has expired, {proven}"),
+                    out,
+                )?;
             }
             LineageState::None | LineageState::Damaged | LineageState::Foreign => {}
         }
@@ -198,3 +219,5 @@ fn write_orders(lineage: &LineageStatus, out: &mut impl Write) -> io::Result<()>
 
 const INDENT: &str = "  ";
 const ISSUER_COLUMN: usize = 5;
+/// Lineages of which all is told
+const FEW: usize = 10;

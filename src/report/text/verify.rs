@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{BOLD, DIM, plural, sign, write_finding, write_line};
 #[cfg(feature = "sandbox")]
 use super::{GREEN, widest};
-use crate::finding::{Finding, Severity};
+use crate::finding::{Finding, Severity, words};
 use crate::report::verify::{EndpointReport, ServedCertificate, VerifyReport};
 #[cfg(feature = "sandbox")]
 use crate::time::display_date;
@@ -105,7 +105,7 @@ fn write_good(
         format!("  {left} left ({percent}%)")
     });
     let (sign, style) = sign(group(endpoint));
-    let EndpointReport { name, address, .. } = endpoint;
+    let (name, address) = place(endpoint);
     writeln!(
         out,
         "{style}{sign}{style:#} {BOLD}{name}{BOLD:#}  {DIM}{address}{DIM:#}{}",
@@ -119,6 +119,14 @@ fn write_good(
         write_finding(note, INDENT, out)?;
     }
     Ok(())
+}
+
+/// Name and address; either may be the path of a file
+fn place(endpoint: &EndpointReport) -> (String, String) {
+    (
+        words::whole(&endpoint.name),
+        words::whole(&endpoint.address),
+    )
 }
 
 /// What a person may want to know of an endpoint that is good
@@ -155,7 +163,7 @@ fn facts(endpoint: &EndpointReport, served: &ServedCertificate) -> Vec<String> {
 
 fn write_bad(endpoint: &EndpointReport, out: &mut impl Write) -> io::Result<()> {
     let (sign, style) = sign(endpoint.severity);
-    let EndpointReport { name, address, .. } = endpoint;
+    let (name, address) = place(endpoint);
     writeln!(
         out,
         "{style}{sign}{style:#} {BOLD}{name}{BOLD:#}  {DIM}{address}{DIM:#}"

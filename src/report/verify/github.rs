@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 use super::checkout::Checkout;
 use super::{EndpointReport, VerifyReport, in_words};
-use crate::finding::{Finding, Severity, one_line};
+use crate::finding::{Finding, Severity, one_line, words};
 
 /// Writes one annotation for each finding that is not good, and a last line with the counts
 ///
@@ -72,7 +72,7 @@ fn properties(endpoint: &EndpointReport, finding: &Finding, checkout: &Checkout)
         None => title,
         Some(origin) => {
             let file = checkout.path(&origin.file);
-            let file = property(&one_line(&file.to_string_lossy()));
+            let file = property(&words::path(&file));
             format!("file={file},line={},{title}", origin.line)
         }
     }

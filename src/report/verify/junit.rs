@@ -11,7 +11,8 @@ use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event};
 
 use super::{EndpointReport, VerifyReport, in_words};
-use crate::finding::{Finding, Severity, one_line};
+use crate::finding::words::{Escapes, Guarded};
+use crate::finding::{Finding, Severity, one_line, words};
 
 /// Writes one test suite with a test case for each endpoint
 ///
@@ -21,7 +22,8 @@ use crate::finding::{Finding, Severity, one_line};
 /// # Errors
 /// Those of the stream.
 pub fn write(report: &VerifyReport, fails_from: Severity, out: &mut impl Write) -> io::Result<()> {
-    let mut xml = Writer::new_with_indent(&mut *out, b' ', 2);
+    let mut out = Guarded::new(out, Escapes::Xml);
+    let mut xml = Writer::new_with_indent(&mut out, b' ', 2);
     xml.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
     let failures = report
         .endpoints
@@ -52,7 +54,8 @@ pub fn write(report: &VerifyReport, fails_from: Severity, out: &mut impl Write) 
         })?;
         Ok(())
     })?;
-    writeln!(out)
+    writeln!(out)?;
+    out.flush()
 }
 
 fn write_case<W: Write>(
@@ -91,7 +94,7 @@ fn write_case<W: Write>(
         if let Some(origin) = &endpoint.origin {
             text.push_str(&format!(
                 "\nasked for in {}:{}",
-                origin.file.display(),
+                words::path(&origin.file),
                 origin.line
             ));
         }
@@ -132,13 +135,7 @@ fn attribute(text: &str) -> String {
 
 /// A text with characters of XML 1.0 alone (section 2.2): what is not one cannot be escaped either
 fn content(text: &str) -> String {
-    let allowed = |c: char| match c {
-        '\u{fffe}' | '\u{ffff}' => char::REPLACEMENT_CHARACTER,
-        '\n' => '\n',
-        other if other.is_control() => ' ',
-        other => other,
-    };
-    text.chars().map(allowed).collect()
+    words::lines(text).replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
 }
 
 #[cfg(test)]
@@ -147,7 +144,10 @@ mod tests {
 
     #[test]
     fn only_characters_of_xml_are_left() {
-        assert_eq!(content("a\0\u{1b}[2J\r\n\u{85}b"), "a  [2J \n b");
+        assert_eq!(
+            content("a\0\u{1b}[2J\r\n\u{85}b"),
+            "a\\u{0}\\u{1b}[2J \n\\u{85}b"
+        );
         assert_eq!(content("\u{fffe}\u{ffff}"), "\u{fffd}\u{fffd}");
         assert_eq!(attribute(" a\nb\t"), "a b");
     }

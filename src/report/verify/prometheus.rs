@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use jiff::Timestamp;
 
 use super::{EndpointReport, HttpReport, ServedCertificate, VerifyReport};
-use crate::finding::Severity;
+use crate::finding::{Severity, words};
 
 /// Writes the metrics of a report, all of them gauges
 ///
@@ -122,10 +122,9 @@ fn labels(endpoint: &EndpointReport) -> String {
 
 /// A label's value as it stands between quotes
 fn escaped(value: &str) -> String {
-    value
+    words::without_marks(&words::whole(value))
         .replace('\\', "\\\\")
         .replace('"', "\\\"")
-        .replace('\n', "\\n")
 }
 
 /// Writes a family, and nothing where it has no sample
@@ -221,6 +220,6 @@ mod tests {
 
     #[test]
     fn no_value_can_end_its_label() {
-        assert_eq!(escaped("a\\b\"} 1\nx"), "a\\\\b\\\"} 1\\nx");
+        assert_eq!(escaped("a\\b\"} 1\nx"), "a\\\\b\\\"} 1\\\\nx");
     }
 }

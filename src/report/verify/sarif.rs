@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::checkout::{Checkout, encoded};
 use super::{EndpointReport, VerifyReport, in_words};
 use crate::finding::codes::CODES;
+use crate::finding::words::{Escapes, Guarded};
 use crate::finding::{Finding, Severity};
 
 /// Writes one run with a result for each finding that is not good, and the rules that they name
@@ -44,8 +45,10 @@ pub fn write(report: &VerifyReport, checkout: &Checkout, out: &mut impl Write) -
             "results": results,
         }],
     });
-    serde_json::to_writer_pretty(&mut *out, &log)?;
-    writeln!(out)
+    let mut out = Guarded::new(out, Escapes::Json);
+    serde_json::to_writer_pretty(&mut out, &log)?;
+    writeln!(out)?;
+    out.flush()
 }
 
 /// What is not good, with where it was found

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use certd::finding::words::{whole, without_marks};
 use certd::finding::{Finding, Severity};
 use certd::report::verify::checkout::Checkout;
 use certd::report::verify::{
@@ -20,7 +21,7 @@ use quick_xml::events::Event;
 use serde_json::Value;
 
 use super::title;
-use crate::support::{Schema, annotations, check_junit, samples};
+use crate::support::{Authority, Place, Schema, Wish, annotations, check_junit, samples};
 
 static SARIF: LazyLock<Schema> = LazyLock::new(|| Schema::of_data("sarif-2.1.0.schema.json"));
 static JSON: LazyLock<Schema> = LazyLock::new(|| {
@@ -291,7 +292,7 @@ fn check_metrics(report: &VerifyReport) {
             report
                 .endpoints
                 .iter()
-                .any(|endpoint| endpoint.name == *name),
+                .any(|endpoint| *without_marks(&whole(&endpoint.name)) == **name),
             "{text}"
         );
     }
@@ -326,4 +327,61 @@ fn check_xml(xml: &str) {
         }
     }
     assert_eq!(depth, 0, "{xml}");
+}
+
+/// What a stranger may write into a certificate to be obeyed by whoever prints it
+const COMMANDS: [&str; 12] = [
+    "::error::forged",
+    " ::set-output name=a::b",
+    "a\n::error::forged",
+    "a\r::error::forged",
+    "a\u{2028}::error::forged",
+    "a-::error::forged by a name that is longer than the eighty columns of a line of text",
+    "##[error]forged",
+    "##vso[task.setvariable variable=a]b",
+    "\u{1b}]0;forged\u{7}\u{9b}2J",
+    "shop\u{202e}tset.\u{2066}a\u{2069}",
+    "shop\u{200b}\u{feff}\u{ad}.test\u{e0041}",
+    "<!channel> <https://evil.test|here> & @everyone",
+];
+
+#[test]
+fn no_common_name_is_obeyed_in_any_format() {
+    let root = Authority::root("Trusted Root");
+    let place = Place::new();
+    place.write("root.pem", root.pem());
+    for (number, command) in COMMANDS.iter().enumerate() {
+        let wish = Wish {
+            common_name: Some(command),
+            ..Wish::names(&["other.test"])
+        };
+        let chain = format!("{number}.pem");
+        place.write(&chain, root.issue(&wish).chain_pem());
+        for format in ["text", "json", "junit", "sarif", "github", "prometheus"] {
+            let words = ["verify", "--chain", &chain, "--name", "shop.test"];
+            let more = ["--trust", "root.pem", "--format", format];
+            let run = place.run(&[&words[..], &more].concat()).exits(1);
+            for (stream, text) in [("stdout", &run.stdout), ("stderr", &run.stderr)] {
+                check_obeyed_by_nothing(format, &format!("{command:?} {stream}"), text);
+            }
+        }
+    }
+}
+
+/// Holds a text against what runners of CI jobs and terminals obey, and readers do not see
+#[track_caller]
+fn check_obeyed_by_nothing(format: &str, what: &str, text: &str) {
+    let is_hidden = |c: char| {
+        c.is_control() && c != '\n'
+            || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+            || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}' | '\u{e0000}'..='\u{e0fff}')
+    };
+    assert!(!text.contains(is_hidden), "{format}, {what}: {text:?}");
+    for line in text.lines() {
+        // An annotation is a command by itself, and what stands behind it is not looked at.
+        let of_certd = ["::error title=", "::notice title="];
+        let own = format == "github" && of_certd.iter().any(|own| line.starts_with(own));
+        let is_command = line.trim_start().starts_with("::") || line.contains("##");
+        assert!(own || !is_command, "{format}, {what}: {line:?}");
+    }
 }

@@ -146,6 +146,11 @@ impl Daemon {
         kill(Pid::from_raw(id), signal).expect("it runs");
     }
 
+    /// Identifier of its process
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal, and waits for the end
     #[track_caller]
     pub(crate) fn ends_by(&mut self, signal: Signal) -> ExitStatus {

@@ -1,4 +1,4 @@
-//! Containers that start, as the engine's events tell of them.
+//! Containers that start and stop, as the engine's events tell of them.
 
 use std::collections::HashMap;
 
@@ -10,9 +10,20 @@ use super::{DockerError, Engine, labels};
 use crate::config::Selector;
 use crate::finding::one_line;
 
-/// A container that has started
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Start {
+/// What happened to a container
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// It has started
+    Started,
+    /// Its first process has ended
+    Stopped,
+}
+
+/// A container that has started or stopped
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Which of them
+    pub what: Happening,
     /// Name of the container, on one line
     pub name: String,
     id: String,
@@ -20,12 +31,18 @@ pub struct Start {
     attributes: HashMap<String, String>,
 }
 
-impl Start {
+impl Event {
+    /// What the engine tells; whatever is no end is a start, which nobody mourns
     fn of(event: EventMessage) -> Self {
+        let what = match event.action.as_deref() {
+            Some("die") => Happening::Stopped,
+            _ => Happening::Started,
+        };
         let actor = event.actor.unwrap_or_default();
         let attributes = actor.attributes.unwrap_or_default();
         let name = attributes.get("name").map(String::as_str);
         Self {
+            what,
             name: one_line(name.unwrap_or_default()),
             id: actor.id.unwrap_or_default(),
             attributes,
@@ -53,15 +70,15 @@ impl Start {
 }
 
 impl Engine {
-    /// Containers that start from now on, whosever they are
+    /// Containers that start and stop from now on, whosever they are
     ///
     /// The stream ends when the engine ends it. Nothing bounds the time between two of them.
-    pub fn starts(&self) -> impl Stream<Item = Result<Start, DockerError>> + use<'_> {
-        let filters = HashMap::from([("type", vec!["container"]), ("event", vec!["start"])]);
+    pub fn events(&self) -> impl Stream<Item = Result<Event, DockerError>> + use<'_> {
+        let filters = HashMap::from([("type", vec!["container"]), ("event", vec!["start", "die"])]);
         let options = EventsOptionsBuilder::new().filters(&filters).build();
         let events = self.docker.events(Some(options));
         events
-            .map_ok(Start::of)
+            .map_ok(Event::of)
             .map_err(|error| self.failed("follow the engine's events", error))
     }
 }
@@ -71,12 +88,12 @@ mod tests {
     use super::*;
 
     /// The start of a container, as an engine tells of it
-    fn start() -> Start {
+    fn start() -> Event {
         let event = r#"{"Type": "container", "Action": "start", "Actor": {
             "ID": "4f66ad9a0b2e1a1b8b1b43f3a1d4d9e0c0ffee00000000000000000000000000",
             "Attributes": {"name": "shop-nginx-1", "image": "nginx:stable", "role": "web", "empty": "",
                 "com.docker.compose.service": "nginx", "com.docker.compose.project": "shop"}}}"#;
-        Start::of(serde_json::from_str(event).unwrap())
+        Event::of(serde_json::from_str(event).unwrap())
     }
 
     #[track_caller]
@@ -93,6 +110,18 @@ mod tests {
         check(&container("4f66ad9a0b2e"), true);
         check(&container("ad9a0b2e"), false);
         check(&container("nginx"), false);
+    }
+
+    #[test]
+    fn the_end_of_a_container_is_told_from_its_start() {
+        let event = r#"{"Type": "container", "Action": "die", "Actor": {"Attributes": {
+            "name": "web", "exitCode": "137"}}}"#;
+        let event = Event::of(serde_json::from_str(event).unwrap());
+        assert_eq!(
+            (event.what, event.name.as_str()),
+            (Happening::Stopped, "web")
+        );
+        assert_eq!(start().what, Happening::Started);
     }
 
     #[test]
@@ -120,8 +149,8 @@ mod tests {
 
     #[test]
     fn an_event_without_an_actor_is_nobodys() {
-        let start = Start::of(EventMessage::default());
-        assert_eq!(start, Start::default());
+        let start = Event::of(EventMessage::default());
+        assert_eq!((start.name.as_str(), start.id.as_str()), ("", ""));
         assert!(!start.is_of(&Selector::Container("web".to_owned())));
         assert!(!start.is_of(&Selector::Label("role".to_owned())));
     }
