@@ -25,6 +25,7 @@ use crate::store::Store;
 use crate::store::alerts::Alerts;
 use crate::store::record::RecordError;
 
+mod chat;
 mod command;
 mod error;
 mod letter;
@@ -283,7 +284,9 @@ async fn deliver(
         match &channel.means {
             Means::Webhook(webhook) => post::webhook(webhook, message, sender).await?,
             Means::Mail(mail) => return mail::send(mail, message).await,
-            Means::Telegram(telegram) => post::telegram(telegram, message, sender).await?,
+            Means::Telegram(telegram) => {
+                return post::telegram(telegram, message, sender).await;
+            }
             Means::Command(command) => command::run(command, message).await?,
         }
         Ok(Delivery::Whole)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use http::Uri;
@@ -111,11 +112,59 @@ pub enum Means {
     Command(Command),
 }
 
+/// What a webhook is sent
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WebhookFormat {
+    /// All there is, for programs
+    #[default]
+    Json,
+    /// What Slack takes, and chats that take the same (Mattermost, Rocket.Chat)
+    Slack,
+    /// What Discord's own webhooks take
+    Discord,
+    /// What a webhook of a Google Chat space takes
+    GoogleChat,
+    /// An adaptive card, as a workflow of Microsoft Teams takes it
+    Teams,
+    /// What Gotify takes at `/message`
+    Gotify,
+    /// Plain text with a title, as ntfy takes it at the URL of a topic
+    Ntfy,
+}
+
+impl WebhookFormat {
+    /// All of them
+    pub const ALL: [Self; 7] = [
+        Self::Json,
+        Self::Slack,
+        Self::Discord,
+        Self::GoogleChat,
+        Self::Teams,
+        Self::Gotify,
+        Self::Ntfy,
+    ];
+
+    /// The word for it in the configuration
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Slack => "slack",
+            Self::Discord => "discord",
+            Self::GoogleChat => "google_chat",
+            Self::Teams => "teams",
+            Self::Gotify => "gotify",
+            Self::Ntfy => "ntfy",
+        }
+    }
+}
+
 /// `kind = "webhook"`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
     /// Where to
     pub url: UrlSource,
+    /// What it takes
+    pub format: WebhookFormat,
     /// File with further headers, one `Name: value` a line
     pub headers_file: Option<PathBuf>,
     /// PEM file of roots that replace the system's
@@ -157,6 +206,14 @@ pub struct Server {
     pub port: u16,
 }
 
+impl Server {
+    /// Whether no packet for it leaves this host
+    pub fn is_this_host(&self) -> bool {
+        let address = self.host.parse::<IpAddr>();
+        self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    }
+}
+
 /// How a connection to an SMTP server is protected
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailTls {
@@ -164,7 +221,7 @@ pub enum MailTls {
     StartTls,
     /// From its first byte (RFC 8314 section 3.3)
     Implicit,
-    /// Not at all: for a server on this host
+    /// Not at all: for a server on this host, or where `allow_plaintext` says so
     None,
 }
 

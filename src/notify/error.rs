@@ -62,9 +62,16 @@ pub(super) enum Undelivered {
     Status {
         kind: Kind,
         status: u16,
-        /// What it said, where that cannot repeat a secret
+        /// What it said, without what may be a secret in it
         words: Option<String>,
+        /// How long it asks to be left alone
+        later: Option<Duration>,
+        /// The chat that the message should have gone to, by its own word
+        moved: Option<String>,
     },
+    /// The chat was told under another identifier, which domains.toml lacks
+    #[error("the chat is a supergroup now, and was told as {chat}")]
+    Moved { chat: String },
     /// The mail cannot be written
     #[error("the mail cannot be written: {0}")]
     Letter(String),
@@ -122,11 +129,21 @@ impl Undelivered {
     /// Whether the same may go well in a moment
     ///
     /// A server that was silent may have taken the message, and will hardly be faster.
-    pub(super) const fn may_pass(&self) -> bool {
+    pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::NoAnswer { .. } | Self::Proxy { .. } => true,
-            Self::Status { status, .. } => *status >= 500 || *status == 429,
+            Self::Status { status, .. } if *status >= 500 || *status == 429 => {
+                self.pause() <= LONGEST_PAUSE
+            }
             _ => false,
+        }
+    }
+
+    /// How long the other side asks to be left alone
+    pub(super) fn pause(&self) -> Duration {
+        match self {
+            Self::Status { later, .. } => later.unwrap_or_default(),
+            _ => Duration::ZERO,
         }
     }
 
@@ -139,6 +156,7 @@ impl Undelivered {
             | Self::Silent { kind, .. }
             | Self::Status { kind, .. }
             | Self::Late(kind) => Some(*kind),
+            Self::Moved { .. } => Some(Kind::Telegram),
             Self::Letter(_) | Self::Smtp { .. } | Self::Refused { .. } => Some(Kind::Mail),
             Self::NotStarted(_) | Self::Exit { .. } => Some(Kind::Command),
         }
@@ -176,6 +194,7 @@ impl Explain for Undelivered {
                 "see that the other side runs, and that this host may connect there"
             }
             Self::Status { kind, status, .. } => status_cure(*kind, *status),
+            Self::Moved { chat } => return Some(format!("set `chat = \"{chat}\"`")),
             Self::Letter(_) => "correct `from` and `to`",
             Self::Smtp { .. } => {
                 "see that the server runs, and that `server`, `tls` and `trust` are right for it"
@@ -192,16 +211,22 @@ impl Explain for Undelivered {
 
 const fn status_cure(kind: Kind, status: u16) -> &'static str {
     match (kind, status) {
+        (_, 429) => "it takes no more for now: the next run tells it again",
         (Kind::Telegram, 400 | 403) => {
             "correct `chat`: the bot must be in it, or have been written to"
         }
         (Kind::Telegram, 401 | 404) => "correct the token in `token_file`",
         (Kind::Heartbeat, ..500) => "correct `heartbeat`",
         (_, 300..400) => "name the address that it redirects to: no redirect is followed",
+        (Kind::Webhook, 400 | 415 | 422) => {
+            "set `format` to what it takes: slack, discord, google_chat, teams, gotify or ntfy"
+        }
         (_, ..500) => "correct `url` and what is in `headers_file`",
         _ => "see why the other side fails",
     }
 }
 
+/// The longest time to be left alone that is waited for, within the time for a channel
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Where systemd puts what `LoadCredential` names (systemd.exec(5))
 const CREDENTIALS: &str = "/run/credentials/";

@@ -25,6 +25,12 @@ use crate::net::roots;
 /// Hands a message to the SMTP server, for every recipient that it takes
 pub(super) async fn send(mail: &Mail, message: &Message) -> Result<Delivery, Undelivered> {
     let (letter, credentials) = (Letter::new(mail, message)?, credentials(mail)?);
+    if mail.tls == MailTls::None && !mail.server.is_this_host() {
+        tracing::warn!(
+            server = server(mail),
+            "mail goes there without TLS, as `allow_plaintext` has it: who is on the way can read it"
+        );
+    }
     let mut server = connect(mail).await?;
     let refused = |what: &str, error: &Error| refused(mail, what, error);
     if let Some(credentials) = &credentials {

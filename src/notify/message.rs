@@ -8,8 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use nix::unistd::gethostname;
 use serde::Serialize;
 
+use super::chat::for_slack;
 use crate::config::notify::Event;
-use crate::finding::{Finding, Severity, excerpt};
+use crate::finding::{Finding, Severity, excerpt, words};
 use crate::report::{DomainReport, Outcome};
 use crate::time::{display, in_words};
 
@@ -136,9 +137,15 @@ impl Message {
     }
 
     /// The JSON form
+    ///
+    /// Its `text` is for chats, and written so that nothing in it is markup to them.
     pub(super) fn json(&self) -> Bytes {
+        let for_chats = Self {
+            text: for_slack(&self.text),
+            ..self.clone()
+        };
         // Strings, numbers and times: there is nothing that could not be written.
-        serde_json::to_vec(self).unwrap_or_default().into()
+        serde_json::to_vec(&for_chats).unwrap_or_default().into()
     }
 
     /// The text without its subject
@@ -234,11 +241,9 @@ fn write_cause(entry: &Entry, body: &mut String) {
     }
 }
 
-/// Words of others with their lines, and without what a terminal or a mail program would obey
-fn printable(words: &str) -> String {
-    let keep = |c: char| c == '\n' || !c.is_control();
-    let words = words.chars().map(|c| if keep(c) { c } else { ' ' });
-    words.take(MOST_WORDS).collect()
+/// Words of others with their lines, as far as a message has room for them
+fn printable(text: &str) -> String {
+    words::lines(text).chars().take(MOST_WORDS).collect()
 }
 
 /// The host's name
@@ -355,6 +360,9 @@ mod tests {
 
     #[test]
     fn nothing_in_a_message_obeys_others() {
-        assert_eq!(printable("a\u{1b}[31m\rb\nc\u{7f}"), "a [31m b\nc ");
+        assert_eq!(
+            printable("a\u{1b}[31m\rb\nc\u{7f}"),
+            "a\\u{1b}[31m b\nc\\u{7f}"
+        );
     }
 }

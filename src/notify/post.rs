@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
@@ -13,6 +13,8 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::sleep;
 
+use super::Delivery;
+use super::chat::parcel;
 use super::error::{Kind, Undelivered};
 use super::message::Message;
 use super::secret::{content, secret};
@@ -42,8 +44,13 @@ pub(super) async fn webhook(
             SecretUrl::parse(&secret(path)?).ok_or_else(wanted)?
         }
     };
+    let parcel = parcel(webhook.format, message);
     let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(parcel.content_type));
+    let title = parcel.title.and_then(|title| title.parse().ok());
+    if let Some(title) = title {
+        headers.insert(HeaderName::from_static("title"), title);
+    }
     if let Some(path) = &webhook.headers_file {
         add_headers(&mut headers, path)?;
     }
@@ -52,7 +59,7 @@ pub(super) async fn webhook(
         method: Method::POST,
         url: url.uri(),
         headers,
-        body: message.json(),
+        body: parcel.body.into(),
     };
     let client = client(Kind::Webhook, sender, &url, webhook.trust.as_deref())?;
     post.send(&client).await.map(drop)
@@ -63,27 +70,38 @@ pub(super) async fn telegram(
     telegram: &Telegram,
     message: &Message,
     sender: &Sender,
-) -> Result<(), Undelivered> {
+) -> Result<Delivery, Undelivered> {
     let token = token(&telegram.token_file)?;
     let base = telegram.api.uri().to_string();
     let url = format!("{}/bot{token}/sendMessage", base.trim_end_matches('/'));
     let not_a_token = |_| content(&telegram.token_file, TOKEN);
     let url: Uri = url.parse().map_err(not_a_token)?;
-    let body = json!({
-        "chat_id": telegram.chat,
-        "text": excerpt_of_lines(&message.text, MOST_OF_TELEGRAM),
-        "link_preview_options": {"is_disabled": true},
-    });
-    let post = Post {
-        kind: Kind::Telegram,
-        method: Method::POST,
-        url: &url,
-        headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(JSON))]),
-        body: body.to_string().into(),
+    let to = |chat: &str| {
+        let body = json!({
+            "chat_id": chat,
+            // Without `parse_mode` nothing in it is markup.
+            "text": excerpt_of_lines(&message.text, MOST_OF_TELEGRAM),
+            "link_preview_options": {"is_disabled": true},
+        });
+        Post {
+            kind: Kind::Telegram,
+            method: Method::POST,
+            url: &url,
+            headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(JSON))]),
+            body: body.to_string().into(),
+        }
     };
     let client = client(Kind::Telegram, sender, &telegram.api, None)?;
-    let sent = post.send(&client).await;
-    sent.map(drop).map_err(|error| without(error, &token))
+    let outcome = match to(&telegram.chat).send(&client).await {
+        Err(Undelivered::Status {
+            moved: Some(chat), ..
+        }) => {
+            let sent = to(&chat).send(&client).await;
+            sent.map(|_| Delivery::InPart(Undelivered::Moved { chat }))
+        }
+        outcome => outcome.map(|_| Delivery::Whole),
+    };
+    outcome.map_err(|error| without(error, &token))
 }
 
 /// The token of a bot, of nothing but what may stand in one
@@ -122,7 +140,7 @@ impl Post<'_> {
     async fn send(&self, client: &Client) -> Result<Response<Bytes>, Undelivered> {
         for pause in PAUSES {
             match self.once(client).await {
-                Err(error) if error.may_pass() => sleep(pause).await,
+                Err(error) if error.may_pass() => sleep(error.pause().max(pause)).await,
                 outcome => return outcome,
             }
         }
@@ -138,16 +156,49 @@ impl Post<'_> {
         let answer = answer.map_err(|error| self.no_answer(&error))?;
         match answer.status().is_success() {
             true => Ok(answer),
-            false => Err(Undelivered::Status {
-                kind: self.kind,
-                status: answer.status().as_u16(),
-                words: match self.kind {
-                    Kind::Telegram => description(answer.body()),
-                    // A page that says what was not found repeats the path.
-                    _ => None,
-                },
-            }),
+            false => Err(self.refusal(&answer)),
         }
+    }
+
+    fn refusal(&self, answer: &Response<Bytes>) -> Undelivered {
+        let problem = match self.kind {
+            Kind::Telegram => serde_json::from_slice::<Problem>(answer.body()).ok(),
+            _ => None,
+        };
+        let words = match &problem {
+            Some(problem) => problem.description.clone(),
+            None => String::from_utf8_lossy(answer.body()).into_owned(),
+        };
+        let seconds = answer.headers().get(RETRY_AFTER);
+        let seconds = seconds.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let parameters = problem.and_then(|problem| problem.parameters);
+        Undelivered::Status {
+            kind: self.kind,
+            status: answer.status().as_u16(),
+            words: self.shown(&words),
+            later: seconds.map(Duration::from_secs),
+            moved: parameters
+                .and_then(|parameters| Some(parameters.migrate_to_chat_id?.to_string())),
+        }
+    }
+
+    /// What the other side said, without what it may repeat of a secret; `None` where it said nothing
+    ///
+    /// A page that says what was not found repeats the path, and that is often the secret.
+    fn shown(&self, words: &str) -> Option<String> {
+        let mut words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+        let given = self.headers.values().filter(|value| value.is_sensitive());
+        let given = given.filter_map(|value| value.to_str().ok());
+        let parts = self.url.path_and_query().map_or("", |path| path.as_str());
+        let parts = parts.split(['/', '?', '&', '=']);
+        let given = given.flat_map(|value| value.split(' ').chain([value]));
+        for secret in given
+            .chain(parts)
+            .filter(|part| part.len() >= SHORTEST_SECRET)
+        {
+            words = words.replace(secret, "...");
+        }
+        (!words.is_empty()).then(|| excerpt(&words, MOST_WORDS))
     }
 
     fn no_answer(&self, error: &HttpError) -> Undelivered {
@@ -228,13 +279,19 @@ fn header(line: &str) -> Option<(HeaderName, HeaderValue)> {
 }
 
 /// What the API of Telegram says of an error
-fn description(body: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Problem {
-        description: String,
-    }
-    let problem: Problem = serde_json::from_slice(body).ok()?;
-    Some(excerpt(&problem.description, MOST_WORDS))
+#[derive(Deserialize)]
+struct Problem {
+    description: String,
+    #[serde(default)]
+    parameters: Option<Parameters>,
+}
+
+/// What it says for programs (Bot API, `ResponseParameters`)
+#[derive(Deserialize)]
+struct Parameters {
+    /// The group has become a supergroup, which has another identifier
+    #[serde(default)]
+    migrate_to_chat_id: Option<i64>,
 }
 
 /// The same error, if the server repeated the secret
@@ -244,10 +301,14 @@ fn without(error: Undelivered, secret: &str) -> Undelivered {
             kind,
             status,
             words: Some(words),
+            later,
+            moved,
         } => Undelivered::Status {
             kind,
             status,
             words: Some(words.replace(secret, "...")),
+            later,
+            moved,
         },
         error => error,
     }
@@ -285,6 +346,8 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2
 /// Characters of a message (Bot API, `sendMessage`)
 const MOST_OF_TELEGRAM: usize = 4096;
 const MOST_WORDS: usize = 200;
+/// Bytes of a part of a URL or a header that may be a secret
+const SHORTEST_SECRET: usize = 6;
 
 #[cfg(test)]
 mod tests {

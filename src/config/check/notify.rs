@@ -10,7 +10,7 @@ use super::Checker;
 use crate::config::defaults;
 use crate::config::notify::{
     Channel, Command, Event, Login, Mail, MailTls, Means, SecretUrl, Server, Telegram, UrlSource,
-    Webhook,
+    Webhook, WebhookFormat,
 };
 use crate::config::raw::{Table, Value, closest};
 use crate::name::DnsName;
@@ -119,12 +119,30 @@ impl<'t> Checker<'_, 't> {
                 None
             }
         };
+        let format = self.format(table);
         let (headers_file, trust) = (self.file(table, "headers_file"), self.file(table, "trust"));
         Some(Webhook {
             url: url?,
+            format,
             headers_file,
             trust,
         })
+    }
+
+    fn format(&self, table: &Table<'_, 't>) -> WebhookFormat {
+        let Some(word) = table.string("format") else {
+            return WebhookFormat::default();
+        };
+        let all = WebhookFormat::ALL;
+        let known = all.iter().find(|format| format.as_str() == word.value);
+        if known.is_none() {
+            let words = all.map(WebhookFormat::as_str);
+            let hint = closest(&word.value, words);
+            let hint = hint.map(|close| format!("did you mean \"{close}\"?"));
+            let message = format!("\"{}\" is not one of {}", word.value, words.join(", "));
+            self.mistake(&word, message, hint);
+        }
+        known.copied().unwrap_or_default()
     }
 
     fn mail(&self, table: &Table<'_, 't>) -> Option<Mail> {
@@ -136,23 +154,38 @@ impl<'t> Checker<'_, 't> {
         let to = self.recipients(table);
         let login = self.login(table);
         let trust = self.file(table, "trust");
+        let allows = table
+            .boolean("allow_plaintext")
+            .is_some_and(|allows| allows.value);
         let ((host, port), value) = server?;
         let tls = tls?;
-        if tls == MailTls::None && !is_this_host(&host) {
-            let message = "without TLS mail is sent to this host alone: localhost or 127.0.0.1";
-            self.mistake(&value, message, None);
+        let server = Server {
+            host,
+            port: port.unwrap_or_else(|| usual_port(tls)),
+        };
+        if tls == MailTls::None && !server.is_this_host() {
+            self.plaintext(&value, allows, login.is_some());
         }
         Some(Mail {
-            server: Server {
-                host,
-                port: port.unwrap_or_else(|| usual_port(tls)),
-            },
+            server,
             tls,
             from: from?.value,
             to: to?,
             login,
             trust,
         })
+    }
+
+    /// Notes mail without TLS to another host, where that is not allowed
+    fn plaintext(&self, server: &Value<String>, is_allowed: bool, logs_in: bool) {
+        if !is_allowed {
+            let message = "without TLS mail is sent to this host alone: localhost or 127.0.0.1";
+            let hint = "for a relay in a network of your own there is `allow_plaintext = true`";
+            self.mistake(server, message, Some(hint.to_owned()));
+        } else if logs_in {
+            let message = "without TLS there is no login: its password could be read on the way";
+            self.mistake(server, message, None);
+        }
     }
 
     /// Host and port of `host[:port]`
@@ -337,14 +370,6 @@ fn usual_port(tls: MailTls) -> u16 {
         MailTls::Implicit => defaults::SUBMISSIONS_PORT,
         MailTls::None => defaults::SMTP_PORT,
     }
-}
-
-/// Whether no packet for it leaves this host
-fn is_this_host(host: &str) -> bool {
-    host == "localhost"
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }
 
 const KINDS: [(&str, Kind); 4] = [

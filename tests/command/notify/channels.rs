@@ -282,6 +282,125 @@ fn no_password_and_no_mail_goes_to_a_server_without_tls() {
 }
 
 #[test]
+fn each_format_of_a_webhook_is_what_its_service_takes() {
+    let hook = Hook::start();
+    let place = Place::new();
+    place.write("headers", "X-Gotify-Key: s3cret-key\n");
+    let formats = ["slack", "discord", "google_chat", "teams", "gotify", "ntfy"];
+    let channels = formats.map(|format| {
+        format!(
+            "[[notify]]\nkind = \"webhook\"\nurl = \"{}\"\nformat = \"{format}\"\nheaders_file = \"headers\"\n",
+            hook.url(&format!("/{format}"))
+        )
+    });
+    place.write("domains.toml", format!("{}{DOMAIN}", channels.concat()));
+    place.run(&["notify", "--test"]).exits(0);
+    let requests = hook.requests();
+    let of = |format: &str| {
+        let path = format!("/{format}");
+        let request = requests.iter().find(|request| request.path == path);
+        request.expect("it was told").clone()
+    };
+    let text = |value: &Value| value.as_str().expect("a text").contains("a test");
+    assert!(text(&of("slack").json()["text"]));
+    assert!(text(&of("discord").json()["content"]));
+    assert!(text(&of("google_chat").json()["text"]));
+    assert!(text(&of("gotify").json()["title"]));
+    let card = of("teams").json()["attachments"][0]["content"].clone();
+    assert!(text(&card["body"][0]["inlines"][0]["text"]), "{card}");
+    let ntfy = of("ntfy");
+    assert!(String::from_utf8_lossy(&ntfy.body).starts_with("This channel works"));
+    assert!(
+        ntfy.header("title")
+            .is_some_and(|title| title.contains("a test"))
+    );
+    assert_eq!(of("gotify").header("x-gotify-key"), Some("s3cret-key"));
+}
+
+#[test]
+fn a_webhook_that_refuses_says_why_without_the_secret() {
+    let words =
+        "no webhook /s3cret-path/more with Bearer s3cret-key <!channel>\nsecond\u{202e}line";
+    let hook = Hook::answering(move |_| Reply::new(404, "text/plain", words));
+    let place = Place::new();
+    place.write("headers", "Authorization: Bearer s3cret-key\n");
+    let url = hook.url("/s3cret-path/more");
+    place.write(
+        "domains.toml",
+        format!("{}headers_file = \"headers\"\n{DOMAIN}", webhook(&url)),
+    );
+    let run = place
+        .run(&["notify", "--test", "--format", "json"])
+        .exits(1);
+    let evidence = run.json()["channels"][0]["finding"]["evidence"].clone();
+    let evidence = evidence.as_str().expect("a text");
+    assert!(
+        evidence.contains("answered 404: no webhook /.../more"),
+        "{evidence}"
+    );
+    assert!(evidence.contains("second\\u{202e}line"), "{evidence}");
+    assert!(!run.stdout.contains("s3cret"), "{run}");
+}
+
+#[test]
+fn a_webhook_that_has_enough_for_now_is_told_later() {
+    let hook =
+        Hook::answering(|_| Reply::new(429, "text/plain", "slow down").with("Retry-After", "3600"));
+    let place = Place::new();
+    place.write(
+        "domains.toml",
+        format!("{}{DOMAIN}", webhook(&hook.url("/"))),
+    );
+    let run = place.run(&["notify", "--test"]).exits(1);
+    assert!(run.stdout.contains("answered 429: slow down"), "{run}");
+    assert!(run.stdout.contains("the next run tells it again"), "{run}");
+    assert_eq!(hook.requests().len(), 1);
+    // A second is waited for.
+    let hook = Hook::answering(|number| match number {
+        0 => Reply::new(429, "text/plain", "").with("Retry-After", "1"),
+        _ => Reply::new(200, "text/plain", ""),
+    });
+    place.write(
+        "domains.toml",
+        format!("{}{DOMAIN}", webhook(&hook.url("/"))),
+    );
+    place.run(&["notify", "--test"]).exits(0);
+    assert_eq!(hook.requests().len(), 2);
+}
+
+#[test]
+fn a_group_that_became_a_supergroup_is_told_under_its_new_identifier() {
+    let telegram = Hook::answering(|number| match number {
+        0 => Reply::json(
+            400,
+            &json!({"ok": false, "error_code": 400,
+                "description": "Bad Request: group chat was upgraded to a supergroup chat",
+                "parameters": {"migrate_to_chat_id": -1_001_234_567_890_i64}}),
+        ),
+        _ => Reply::json(200, &json!({"ok": true})),
+    });
+    let place = Place::new();
+    place.write("token", TOKEN);
+    place.write(
+        "domains.toml",
+        format!(
+            "[[notify]]\nkind = \"telegram\"\ntoken_file = \"token\"\nchat = -5\napi = \"{}\"\n{DOMAIN}",
+            telegram.url("/")
+        ),
+    );
+    let run = place.run(&["notify", "--test"]).exits(1);
+    assert!(
+        run.stdout.contains("set `chat = \"-1001234567890\"`"),
+        "{run}"
+    );
+    let [first, second] = &telegram.requests()[..] else {
+        panic!("two messages");
+    };
+    assert_eq!(first.json()["chat_id"], "-5");
+    assert_eq!(second.json()["chat_id"], "-1001234567890");
+}
+
+#[test]
 fn channels_that_hang_are_given_up_together_after_half_a_minute() {
     let place = Place::new();
     let silent = Hook::answering(|_| Reply::Silence);
