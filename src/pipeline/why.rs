@@ -181,7 +181,7 @@ async fn reachable(
             Way::Barred(why) => {
                 let (name, address) = (&container.name, endpoint.address);
                 let evidence = format!("this host cannot connect to {name} at {address}: {why}");
-                barred = barred.or(Some(Finding::note("target.no_route", evidence)));
+                barred = barred.or_else(|| Some(Finding::note("target.no_route", evidence)));
             }
         }
     }

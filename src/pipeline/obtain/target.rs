@@ -346,7 +346,7 @@ async fn test_before(context: &Context<'_>, target: &Target, works: &mut [Work<'
 pub(super) enum Untested {
     /// nginx refuses its configuration
     Refused {
-        container: Container,
+        container: Box<Container>,
         /// Its own words, the worst first
         words: String,
         /// The certificate file that it stumbled over
@@ -404,7 +404,7 @@ pub(super) async fn test(target: &Target, container: &Container) -> Result<(), U
         words => words,
     };
     Err(Untested::Refused {
-        container: container.clone(),
+        container: Box::new(container.clone()),
         words,
         stumble: stumble(&said),
     })
