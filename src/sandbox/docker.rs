@@ -67,6 +67,12 @@ pub enum Call {
     List,
     /// `GET /containers/{id}/json`
     Inspect,
+    /// `GET /containers/{id}/top`
+    Top,
+    /// `GET /containers/{id}/logs`
+    ///
+    /// All that nginx wrote, whenever it was: lines have no time here.
+    Logs,
     /// `POST /containers/{id}/exec`
     CreateExec,
     /// `POST /exec/{id}/start`
@@ -86,11 +92,13 @@ pub enum Call {
 
 impl Call {
     /// Every call, for an engine of which nothing works
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Ping,
         Self::Version,
         Self::List,
         Self::Inspect,
+        Self::Top,
+        Self::Logs,
         Self::CreateExec,
         Self::StartExec,
         Self::InspectExec,
@@ -123,6 +131,7 @@ impl Engine {
             instead: Mutex::default(),
             requests: Mutex::default(),
             versions: Mutex::new(VERSIONS),
+            paths: Mutex::new(Paths::Any),
             faults: Faults::default(),
             events: Events::default(),
             turned_away: door::Instead::default(),
@@ -200,17 +209,28 @@ impl Engine {
         *lock(&self.shared.versions) = versions;
     }
 
+    /// Refuses paths without a version, as some proxies do: all but `/_ping` and `/version`
+    pub fn pass_versioned_paths_alone(&self) {
+        *lock(&self.shared.paths) = Paths::Versioned;
+    }
+
     /// Does again what it should: all that was set is taken back, and containers stay as they are
     pub fn behave(&self) {
         self.shared.faults.clear();
         lock(&self.shared.instead).clear();
         *lock(&self.shared.turned_away) = None;
         *lock(&self.shared.versions) = VERSIONS;
+        *lock(&self.shared.paths) = Paths::Any;
     }
 
     /// The latest requests in order, decoded and without version: `GET /containers/web/json`
     pub fn requests(&self) -> Vec<String> {
         lock(&self.shared.requests).iter().cloned().collect()
+    }
+
+    /// How often a command was run that begins with these words
+    pub fn commands(&self, words: &[&str]) -> usize {
+        lock(&self.shared.execs).count(words)
     }
 
     /// What the nginx of each container wrote to its log, such as why it did not reload
@@ -236,6 +256,14 @@ fn bind(socket: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// Which paths pass
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Paths {
+    Any,
+    /// Those that begin with a version
+    Versioned,
+}
+
 /// What the handle and the connections share
 struct Shared {
     hosts: Mutex<Vec<Host>>,
@@ -243,6 +271,7 @@ struct Shared {
     instead: Mutex<Vec<(Vec<String>, Executed)>>,
     requests: Mutex<VecDeque<String>>,
     versions: Mutex<RangeInclusive<u32>>,
+    paths: Mutex<Paths>,
     faults: Faults<Call>,
     events: Events,
     turned_away: door::Instead,

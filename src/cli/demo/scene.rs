@@ -316,7 +316,7 @@ impl Scene {
                 "  curl -sS -X POST --unix-socket {SOCKET} 'http://docker/containers/{CONTAINER}/kill?signal=HUP'"
             )?,
             Nginx::Container { container, .. } => {
-                writeln!(out, "  docker kill --signal HUP {}", container.name())?;
+                writeln!(out, "  docker exec {} nginx -s reload", container.name())?;
             }
         }
         writeln!(out, "  {certd} verify")

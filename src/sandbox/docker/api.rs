@@ -14,7 +14,7 @@ use super::answer::{Query, Refusal, decode, document};
 use super::describe;
 use super::host::{self, Host, Signal};
 use super::stream::{self, Ending};
-use super::{Call, Refused, Shared, events};
+use super::{Call, Paths, Refused, Shared, events};
 use crate::sandbox::lock;
 
 /// Answers a request, or breaks off when the engine stops
@@ -36,7 +36,7 @@ async fn respond(shared: &Shared, request: Request) -> Response {
     let (version, path) = split_version(uri.path());
     let query = uri.query().unwrap_or_default();
     shared.record(request.method(), path, query);
-    if let Err(refusal) = check_version(shared, version) {
+    if let Err(refusal) = check_version(shared, version, path) {
         return refusal.into_response();
     }
     let segments: Vec<String> = path.split('/').skip(1).map(decode).collect();
@@ -54,6 +54,8 @@ async fn respond(shared: &Shared, request: Request) -> Response {
         Call::Version => Ok(ok(&describe::version(&lock(&shared.versions)))),
         Call::List => list(shared, &query),
         Call::Inspect => shared.with(reference, |host| Ok(ok(&describe::inspection(host)))),
+        Call::Top => top(shared, reference, &query),
+        Call::Logs => shared.with(reference, |host| Ok(stream::log(&host.log))),
         Call::CreateExec => create_exec(shared, reference, request).await,
         Call::StartExec => start_exec(shared, reference, request, ending).await,
         Call::InspectExec => lock(&shared.execs)
@@ -105,7 +107,11 @@ fn split_version(path: &str) -> (Option<u32>, &str) {
     }
 }
 
-fn check_version(shared: &Shared, version: Option<u32>) -> Refused<()> {
+fn check_version(shared: &Shared, version: Option<u32>, path: &str) -> Refused<()> {
+    let is_open = version.is_some() || ["/_ping", "/version"].contains(&path);
+    if !is_open && *lock(&shared.paths) == Paths::Versioned {
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "forbidden"));
+    }
     let (Some(asked), versions) = (version, lock(&shared.versions).clone()) else {
         return Ok(());
     };
@@ -133,6 +139,8 @@ fn route<'p>(method: &Method, segments: &[&'p str]) -> Option<(Call, &'p str)> {
         ("GET", ["events"]) => (Call::Events, ""),
         ("GET", ["containers", "json"]) => (Call::List, ""),
         ("GET", ["containers", id, "json"]) => (Call::Inspect, id),
+        ("GET", ["containers", id, "top"]) => (Call::Top, id),
+        ("GET", ["containers", id, "logs"]) => (Call::Logs, id),
         ("POST", ["containers", id, "exec"]) => (Call::CreateExec, id),
         ("POST", ["containers", id, "kill"]) => (Call::Kill, id),
         ("POST", ["containers", id, "restart"]) => (Call::Restart, id),
@@ -150,6 +158,20 @@ fn list(shared: &Shared, query: &Query) -> Refused<Response> {
     let hosts = lock(&shared.hosts);
     let found: Vec<Value> = hosts.iter().filter(wanted).map(describe::summary).collect();
     Ok(ok(&json!(found)))
+}
+
+/// The processes of a container; of all that `ps` can be asked for, what certd asks for
+fn top(shared: &Shared, id: &str, query: &Query) -> Refused<Response> {
+    shared.with(id, |host| {
+        if !host.state().is_up() {
+            let words = format!("Container {} is not running", host.container.id);
+            return Err(Refusal::conflict(words));
+        }
+        match query.value("ps_args") {
+            Some("-eo pid,ppid,args") => Ok(ok(&describe::processes(host))),
+            _ => Err(Refusal::bad_request("Error running ps: exit status 1")),
+        }
+    })
 }
 
 async fn create_exec(shared: &Shared, id: &str, request: Request) -> Refused<Response> {

@@ -22,6 +22,10 @@ pub struct Container {
     pub health: Option<Health>,
     /// Command line of the main process
     pub command: Vec<String>,
+    /// The command lines of its processes, each started by the one before it
+    pub processes: Vec<String>,
+    /// Restart policy, in the engine's words
+    pub restart: &'static str,
     /// Bind mounts
     pub mounts: Vec<Mount>,
     /// Bind mounts that the engine does not tell of, and that cover others at the same place
@@ -151,6 +155,8 @@ impl Container {
             state: State::Running,
             health: None,
             command: COMMAND.map(str::to_owned).to_vec(),
+            processes: PROCESSES.map(str::to_owned).to_vec(),
+            restart: "unless-stopped",
             mounts: vec![mount(storage, STORAGE), mount(webroot, WEBROOT)],
             hidden_mounts: Vec::new(),
             ports: Ports::Web,
@@ -167,4 +173,8 @@ impl Container {
     }
 }
 
+const PROCESSES: [&str; 2] = [
+    "nginx: master process nginx -g daemon off;",
+    "nginx: worker process",
+];
 const COMMAND: [&str; 4] = ["/docker-entrypoint.sh", "nginx", "-g", "daemon off;"];

@@ -68,7 +68,7 @@ pub(super) fn inspection(host: &Host) -> Value {
             "Binds": container.mounts.iter().map(bind).collect::<Vec<_>>(),
             "NetworkMode": container.network.as_str(),
             "PortBindings": bindings(&configured(host)),
-            "RestartPolicy": {"Name": "unless-stopped", "MaximumRetryCount": 0},
+            "RestartPolicy": {"Name": container.restart, "MaximumRetryCount": 0},
         },
         "Mounts": mounts(&container.mounts),
         "Config": {
@@ -79,6 +79,15 @@ pub(super) fn inspection(host: &Host) -> Value {
         },
         "NetworkSettings": {"Ports": bindings(&ports(host)), "Networks": networks(host)},
     })
+}
+
+/// `GET /containers/{id}/top`, asked for identifier, parent and arguments
+pub(super) fn processes(host: &Host) -> Value {
+    let lines = host.container.processes.iter().zip(PID..);
+    let rows: Vec<Value> = lines
+        .map(|(line, id)| json!([id.to_string(), (id - 1).to_string(), line]))
+        .collect();
+    json!({"Titles": ["PID", "PPID", "COMMAND"], "Processes": rows})
 }
 
 fn state(host: &Host) -> Value {

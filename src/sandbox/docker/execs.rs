@@ -77,6 +77,14 @@ impl Execs {
         Ok(exec)
     }
 
+    /// How many of the latest begin with these words
+    pub(super) fn count(&self, words: &[&str]) -> usize {
+        let begins = |exec: &&Exec| {
+            exec.command.len() >= words.len() && exec.command.iter().zip(words).all(|(a, b)| a == b)
+        };
+        self.latest.iter().filter(begins).count()
+    }
+
     pub(super) fn find(&mut self, id: &str) -> Refused<&mut Exec> {
         let mut execs = self.latest.iter_mut();
         execs

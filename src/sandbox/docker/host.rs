@@ -115,12 +115,19 @@ impl Host {
         }
         self.tell_signal(signal, events);
         match signal.0 {
+            HUP if !self.is_nginx_first() => self.exit(128 + i64::from(HUP), events),
             HUP => self.log.extend(self.web.reload().err()),
             KILL => self.exit(128 + i64::from(KILL), events),
             INT | QUIT | TERM => self.exit(0, events),
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether nginx is the main process, which gets the signals
+    fn is_nginx_first(&self) -> bool {
+        let main = self.container.processes.first();
+        main.is_some_and(|main| main.starts_with("nginx"))
     }
 
     /// Stops it where it runs, and starts it

@@ -122,6 +122,17 @@ pub(super) fn respond(
     response
 }
 
+/// What a container wrote, each entry with a line end
+pub(super) fn log(entries: &[String]) -> Response {
+    let lines = entries.iter().map(|entry| entry.trim_end());
+    let executed = Executed::failure(0, lines.fold(String::new(), |log, line| log + line + "\n"));
+    let form = Form::Multiplexed;
+    let mut response = Response::new(Body::from(form.encode(&executed)));
+    let content_type = HeaderValue::from_static(form.content_type());
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
 async fn send(upgrade: OnUpgrade, mut output: impl Stream<Item = Bytes> + Unpin) {
     let Ok(upgraded) = upgrade.await else {
         return;

@@ -13,6 +13,7 @@ use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use bollard::models::ContainerSummary;
 use bollard::query_parameters::{
     EventsOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
+    LogsOptionsBuilder, TopOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -153,6 +154,26 @@ async fn list(client: &Docker, filters: &[(&str, &str)]) -> Vec<String> {
 async fn kill(client: &Docker, signal: &str) -> Result<(), Error> {
     let options = KillContainerOptionsBuilder::new().signal(signal).build();
     client.kill_container("web", Some(options)).await
+}
+
+/// What the container wrote, as a client reads it
+async fn log(client: &Docker) -> String {
+    let options = LogsOptionsBuilder::new().stderr(true).build();
+    let parts = client.logs("web", Some(options));
+    let parts: Vec<LogOutput> = parts.try_collect().await.unwrap();
+    parts.iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn the_processes_of_a_container_are_told_as_certd_asks_for_them() {
+    let place = Place::new().await;
+    let options = TopOptionsBuilder::new().ps_args("-eo pid,ppid,args");
+    let table = place.client.top_processes("web", Some(options.build()));
+    let rows = table.await.unwrap().processes.unwrap();
+    assert_eq!(rows[0][2], "nginx: master process nginx -g daemon off;");
+    assert_eq!(rows[1][1], rows[0][0]);
+    let others = place.client.top_processes("web", None).await;
+    place.check_refused(others, 400, "Error running ps: exit status 1");
 }
 
 fn printed(stdout: &str) -> Executed {

@@ -189,6 +189,7 @@ async fn a_broken_configuration_fails_the_test_and_stops_the_container_at_a_rest
     assert_eq!(place.engine.log(), [""; 0]);
     kill(&place.client, "HUP").await.unwrap();
     let logged = place.engine.log().concat();
+    assert_eq!(log(&place.client).await.trim_end(), logged.trim_end());
     assert!(logged.contains("[emerg]"), "{logged}");
     place.client.restart_container("web", None).await.unwrap();
     let found = place.client.inspect_container("web", None).await.unwrap();
