@@ -355,10 +355,13 @@ impl fmt::Display for Selector {
 /// How nginx is told to read its files again
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reload {
-    /// SIGHUP to the container's main process
-    #[default]
+    /// SIGHUP to the container's main process, through the Docker API
+    ///
+    /// The engine takes such a container for one that was stopped by hand, and does not start it
+    /// again by its restart policy (moby/moby#41302).
     Signal,
     /// `nginx -s reload` in the container
+    #[default]
     Exec,
     /// The container is restarted
     Restart,

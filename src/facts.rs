@@ -156,6 +156,33 @@ pub struct Container {
     pub lender: Option<String>,
     /// The Swarm service of which it is a task
     pub swarm: Option<String>,
+    /// Its processes, the main one first; empty where none runs or the engine does not tell
+    pub processes: Vec<Process>,
+    /// When the engine starts it again
+    pub restart: Restart,
+}
+
+/// A process of a container
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its identifier, as the engine's host sees it
+    pub id: u32,
+    /// The identifier of the process that started it
+    pub parent: u32,
+    /// Its command line, words joined by blanks, or the title that it gave itself
+    pub command: String,
+}
+
+/// When an engine starts a container again that has ended
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Restart {
+    /// Never, or only after a failure
+    #[default]
+    Seldom,
+    /// After each end, and with the engine, unless somebody stopped it (`unless-stopped`)
+    UnlessStopped,
+    /// After each end, unless somebody stopped it, and always with the engine (`always`)
+    Always,
 }
 
 /// Which network stack a container's processes see

@@ -479,6 +479,9 @@ impl<'t> Checker<'_, 't> {
             true => ConfigTest::Run,
             false => ConfigTest::Skip,
         });
+        let test = test
+            .or_else(|| inherited.map(|nginx| nginx.test))
+            .unwrap_or_default();
         table.finish(&[]);
         Some(Nginx {
             selector: selector?,
@@ -487,11 +490,16 @@ impl<'t> Checker<'_, 't> {
                 .or_else(|| self.environment.docker_host.clone())
                 .unwrap_or_else(|| defaults::DOCKER.to_owned()),
             reload: reload
-                .or_else(|| inherited.map(|nginx| nginx.reload))
-                .unwrap_or_default(),
-            test: test
-                .or_else(|| inherited.map(|nginx| nginx.test))
-                .unwrap_or_default(),
+                .or_else(|| {
+                    let alike = inherited.filter(|nginx| nginx.test == test);
+                    alike.map(|nginx| nginx.reload)
+                })
+                .unwrap_or(match test {
+                    ConfigTest::Run => Reload::Exec,
+                    // Where nothing may be run in a container there is nothing but a signal.
+                    ConfigTest::Skip => Reload::Signal,
+                }),
+            test,
         })
     }
 

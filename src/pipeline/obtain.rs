@@ -32,6 +32,7 @@ mod look;
 mod mounts;
 mod order;
 mod prove;
+mod reload;
 mod resume;
 mod stock;
 mod target;

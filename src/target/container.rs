@@ -10,18 +10,23 @@ use std::time::Duration;
 use bollard::container::LogOutput;
 use bollard::errors::Error as ApiError;
 use bollard::exec::{CreateExecOptions, StartExecResults};
-use bollard::models::{ContainerInspectResponse, MountPoint, PortMap};
-use bollard::query_parameters::{
-    KillContainerOptionsBuilder, ListContainersOptionsBuilder, RestartContainerOptionsBuilder,
+use bollard::models::{
+    ContainerInspectResponse, HostConfig, MountPoint, PortMap, RestartPolicyNameEnum,
 };
-use bollard::{API_DEFAULT_VERSION, Docker};
+use bollard::query_parameters::{
+    KillContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
+    RestartContainerOptionsBuilder, TopOptionsBuilder,
+};
+use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use futures_util::TryStreamExt;
+use jiff::Timestamp;
 use tokio::time::timeout;
 
 use crate::config::{Reload, Selector};
 use crate::crash;
-use crate::facts::{Container, Mount, Network, Published};
+use crate::facts::{Container, Mount, Network, Published, Restart};
 use crate::finding::{one_line, root_cause};
+use crate::target::process::{self, Receiver, nginx_command};
 
 mod error;
 mod event;
@@ -51,13 +56,36 @@ pub struct Executed {
     pub stderr: String,
 }
 
+/// How nginx was told to read its files again
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// `nginx -s reload` ran in the container
+    ByExec,
+    /// The main process got HUP
+    BySignal,
+    /// The container was restarted
+    Restarted,
+}
+
+/// A container that does not run any more
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its name
+    pub name: String,
+    /// The engine's word for what it does now, such as `exited`
+    pub state: String,
+    /// Exit status of its main process
+    pub exit_code: i64,
+}
+
 impl Engine {
-    /// The engine at a socket path or URL; no request is sent yet
+    /// The engine at a socket path or URL, asked for the version of its API
     ///
     /// `patience` bounds each answer, and each command in a container.
     ///
     /// # Errors
-    /// [`DockerError`] for a socket that is not there or a URL of another kind.
+    /// [`DockerError`] for a socket that is not there, a URL of another kind, and an engine that
+    /// does not answer.
     pub async fn at(url: &str, patience: Duration) -> Result<Self, DockerError> {
         // bollard takes whole seconds, at least one.
         let seconds = patience.as_secs().max(1);
@@ -90,12 +118,31 @@ impl Engine {
         let docker = docker.map_err(|_| DockerError::Url {
             url: url.to_owned(),
         })?;
-        Ok(Self {
+        let engine = Self {
             docker,
             url: url.to_owned(),
             address,
             patience,
-        })
+        };
+        engine.in_its_version().await
+    }
+
+    /// The same engine, whose paths begin with the version of the API that it announces
+    ///
+    /// There are proxies that let only such paths pass. One that keeps the version to itself gets
+    /// paths without any, which engines serve as those of their newest version.
+    async fn in_its_version(self) -> Result<Self, DockerError> {
+        match self.docker.clone().negotiate_version().await {
+            Ok(docker) => {
+                let prefix = format!("/v{}", docker.client_version());
+                let docker = docker.with_request_modifier(move |request| below(&prefix, request));
+                Ok(Self { docker, ..self })
+            }
+            Err(ApiError::DockerResponseServerError { .. } | ApiError::APIVersionParseError {}) => {
+                Ok(self)
+            }
+            Err(error) => Err(self.failed("tell its version", error)),
+        }
     }
 
     /// Whether the engine answers
@@ -172,6 +219,47 @@ impl Engine {
             }
         }
         gone
+    }
+
+    /// A container with what runs in it, as far as the engine tells
+    async fn with_processes(&self, response: ContainerInspectResponse) -> Container {
+        let main = response.state.as_ref().and_then(|state| state.pid);
+        let main = main.and_then(|main| u32::try_from(main).ok());
+        let mut described = container(response);
+        if described.state == RUNNING {
+            let options = TopOptionsBuilder::new().ps_args(process::COLUMNS).build();
+            let table = self
+                .docker
+                .top_processes(&described.id, Some(options))
+                .await;
+            // Without a table the command line that the container was created with has to do.
+            let rows = table.ok().and_then(|table| table.processes);
+            described.processes =
+                process::of_table(&rows.unwrap_or_default(), main.unwrap_or_default());
+        }
+        described
+    }
+
+    /// Those of these containers that do not run any more, with the engine's word and exit status
+    ///
+    /// One that cannot be asked about counts as running.
+    pub async fn ended(&self, containers: &[Container]) -> Vec<Ended> {
+        let mut ended = Vec::new();
+        for container in containers {
+            let Ok(response) = self.docker.inspect_container(&container.id, None).await else {
+                continue;
+            };
+            let state = response.state.unwrap_or_default();
+            let word = state.status.map(|status| status.to_string());
+            if let Some(word) = word.filter(|word| word != RUNNING) {
+                ended.push(Ended {
+                    name: container.name.clone(),
+                    state: word,
+                    exit_code: state.exit_code.unwrap_or_default(),
+                });
+            }
+        }
+        ended
     }
 
     async fn labelled(&self, labels: Vec<String>) -> Result<Vec<String>, DockerError> {
@@ -268,42 +356,87 @@ impl Engine {
         })
     }
 
-    /// Makes nginx in a container read its files again
+    /// The end of what a container wrote since an instant, both streams in their order
     ///
-    /// Returning means that nginx was told, not that it did: only a handshake shows that.
+    /// Empty where the engine does not tell: not every logging driver can be read. The engine
+    /// compares the instant with its own clock.
+    pub async fn log_since(&self, container: &Container, since: Timestamp) -> String {
+        let options = LogsOptionsBuilder::new()
+            .stdout(true)
+            .stderr(true)
+            .since(i32::try_from(since.as_second()).unwrap_or_default())
+            .tail(LOG_LINES)
+            .build();
+        let mut log = Vec::new();
+        let read = async {
+            let mut parts = std::pin::pin!(self.docker.logs(&container.id, Some(options)));
+            while let Ok(Some(part)) = parts.try_next().await {
+                append(&mut log, &part.into_bytes());
+            }
+        };
+        // What was read until then is as good.
+        let _ = timeout(self.patience, read).await;
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// Makes nginx in a container read its files again; gives how
+    ///
+    /// Returning means that nginx was told, not that it did: only a handshake shows that. A signal
+    /// that would go to another program than nginx, or that the engine may not send, is not sent:
+    /// then nginx is told as with [`Reload::Exec`].
     ///
     /// # Errors
     /// [`DockerError`] when it could not be told.
-    pub async fn reload(&self, container: &Container, reload: Reload) -> Result<(), DockerError> {
+    pub async fn reload(&self, container: &Container, reload: Reload) -> Result<Told, DockerError> {
         match reload {
-            Reload::Signal => {
-                let options = KillContainerOptionsBuilder::new().signal("HUP").build();
-                self.docker
-                    .kill_container(&container.id, Some(options))
-                    .await
-                    .map_err(|error| self.failed("send HUP to the container", error))
-            }
-            Reload::Exec => {
-                let command = nginx_command(container, &["-s", "reload"]);
-                let executed = self.exec(container, &command).await?;
-                if executed.status == 0 {
-                    return Ok(());
-                }
-                Err(DockerError::ReloadFailed {
-                    container: container.name.clone(),
-                    words: executed.stderr.trim().to_owned(),
-                })
-            }
+            Reload::Signal => match process::receiver(container) {
+                Receiver::Nginx => self.signal(container).await,
+                Receiver::Other(_) | Receiver::Unknown => self.reload_by_exec(container).await,
+            },
+            Reload::Exec => self.reload_by_exec(container).await,
             Reload::Restart => {
                 let options = RestartContainerOptionsBuilder::new()
                     .t(STOP_SECONDS)
                     .build();
-                self.docker
+                let restarted = self
+                    .docker
                     .restart_container(&container.id, Some(options))
-                    .await
+                    .await;
+                restarted
+                    .map(|()| Told::Restarted)
                     .map_err(|error| self.failed("restart the container", error))
             }
         }
+    }
+
+    async fn signal(&self, container: &Container) -> Result<Told, DockerError> {
+        let options = KillContainerOptionsBuilder::new().signal("HUP").build();
+        let sent = self
+            .docker
+            .kill_container(&container.id, Some(options))
+            .await;
+        match sent.map_err(|error| self.failed("send HUP to the container", error)) {
+            Ok(()) => Ok(Told::BySignal),
+            // AppArmor, or an engine without root: the signal has not arrived.
+            Err(error) if error.is_denied() => match self.reload_by_exec(container).await {
+                Ok(told) => Ok(told),
+                Err(_) => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn reload_by_exec(&self, container: &Container) -> Result<Told, DockerError> {
+        let command = nginx_command(container, &["-s", "reload"]);
+        let executed = self.exec(container, &command).await?;
+        if executed.status == 0 {
+            return Ok(Told::ByExec);
+        }
+        let words = [executed.stderr.trim(), executed.stdout.trim()];
+        Err(DockerError::ReloadFailed {
+            container: container.name.clone(),
+            words: words.join("\n").trim().to_owned(),
+        })
     }
 
     fn failed(&self, what: &'static str, error: ApiError) -> DockerError {
@@ -352,35 +485,17 @@ fn labels(selector: &Selector) -> Vec<String> {
     }
 }
 
-/// `nginx` with arguments, for the configuration that the container's own nginx was started with
-///
-/// Only arguments that stand after a word `nginx` of the command line are its own: the `-c` of a
-/// shell is followed by a script.
-pub fn nginx_command(container: &Container, arguments: &[&str]) -> Vec<String> {
-    let mut command = vec!["nginx".to_owned()];
-    let mut own = nginx_words(container);
-    while let Some(argument) = own.next() {
-        if matches!(argument.as_str(), "-c" | "-p")
-            && let Some(value) = own.next()
-        {
-            command.extend([argument.clone(), value.clone()]);
-        }
+/// A request with this before its path
+fn below(prefix: &str, request: BollardRequest) -> BollardRequest {
+    let (mut head, body) = request.into_parts();
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut parts = head.uri.clone().into_parts();
+    parts.path_and_query = format!("{prefix}{path}").parse().ok();
+    // Both were parts of a URI already; if they make none, the engine gets what it got before.
+    if let Ok(uri) = parts.try_into() {
+        head.uri = uri;
     }
-    command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
-    command
-}
-
-/// The words of a container's command line from `nginx` on; none where it names no nginx
-fn nginx_words(container: &Container) -> impl Iterator<Item = &String> {
-    let is_nginx = |word: &&String| {
-        Path::new(word)
-            .file_name()
-            .is_some_and(|name| name == "nginx")
-    };
-    container
-        .command
-        .iter()
-        .skip_while(move |word| !is_nginx(word))
+    BollardRequest::from_parts(head, body)
 }
 
 fn append(buffer: &mut Vec<u8>, part: &[u8]) {
@@ -442,7 +557,9 @@ fn container(response: ContainerInspectResponse) -> Container {
     });
     let settings = response.network_settings.unwrap_or_default();
     let labels = response.config.and_then(|config| config.labels);
-    let mode = response.host_config.and_then(|config| config.network_mode);
+    let host = response.host_config.unwrap_or_default();
+    let restart = restart(&host);
+    let mode = host.network_mode;
     let command = response
         .path
         .into_iter()
@@ -481,6 +598,17 @@ fn container(response: ContainerInspectResponse) -> Container {
         },
         lender: None,
         swarm: labels.and_then(|mut labels| labels.remove(SWARM_SERVICE)),
+        processes: Vec::new(),
+        restart,
+    }
+}
+
+fn restart(host: &HostConfig) -> Restart {
+    let policy = host.restart_policy.as_ref();
+    match policy.and_then(|policy| policy.name) {
+        Some(RestartPolicyNameEnum::ALWAYS) => Restart::Always,
+        Some(RestartPolicyNameEnum::UNLESS_STOPPED) => Restart::UnlessStopped,
+        _ => Restart::Seldom,
     }
 }
 
@@ -521,47 +649,9 @@ const COMPOSE_SERVICE: &str = "com.docker.compose.service";
 const SWARM_SERVICE: &str = "com.docker.swarm.service.name";
 const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 const RUNNING: &str = "running";
+/// Lines at the end of a log that are read
+const LOG_LINES: &str = "200";
 /// Seconds that a container has to stop before it is killed, at a restart
 const STOP_SECONDS: i32 = 10;
 /// `nginx -T` of a large host has a few hundred kilobytes.
 const MAX_OUTPUT: usize = 8 * 1024 * 1024;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nginxs_own_configuration_is_asked_for_and_no_script_is_taken_for_it() {
-        #[track_caller]
-        fn check(command: &[&str], expected: &str) {
-            let container = Container {
-                command: command.iter().map(ToString::to_string).collect(),
-                ..Container::default()
-            };
-            assert_eq!(nginx_command(&container, &["-t"]).join(" "), expected);
-        }
-        check(&["nginx", "-g", "daemon off;"], "nginx -t");
-        check(&["/usr/sbin/nginx", "-c", "/x.conf"], "nginx -c /x.conf -t");
-        check(
-            &[
-                "/docker-entrypoint.sh",
-                "nginx",
-                "-p",
-                "/srv",
-                "-g",
-                "daemon off;",
-            ],
-            "nginx -p /srv -t",
-        );
-        check(
-            &[
-                "sh",
-                "-c",
-                "while :; do reload; done & nginx -g 'daemon off;'",
-            ],
-            "nginx -t",
-        );
-        check(&["/bin/sh", "-c", "exec nginx -c /x.conf"], "nginx -t");
-        check(&[], "nginx -t");
-    }
-}

@@ -27,10 +27,7 @@ pub enum Reason {
 /// nginx stops at the first such file, so there is at most one.
 pub fn stumble(output: &str) -> Option<Stumble> {
     let line = output.lines().find(|line| {
-        line.contains("[emerg]")
-            && CERTIFICATE_COMPLAINTS
-                .iter()
-                .any(|words| line.contains(words))
+        (line.contains("[emerg]") || line.contains("[error]")) && is_of_certificate(line)
     })?;
     let path = line.split('"').nth(1)?;
     let reason = if line.contains("No such file") || line.contains("no such file") {
@@ -44,6 +41,24 @@ pub fn stumble(output: &str) -> Option<Stumble> {
         path: PathBuf::from(path),
         reason,
     })
+}
+
+/// The first line of nginx's log that says why it did not load its files, or cannot use one
+///
+/// What went wrong with one visitor's connection alone is left out: every scanner causes such lines.
+pub fn trouble(log: &str) -> Option<&str> {
+    let is_grave = |line: &str| GRAVE.iter().any(|level| line.contains(level));
+    let is_of_a_visitor = |line: &str| line.contains(", client: ");
+    let mut lines = log.lines().map(str::trim);
+    lines.find(|line| match line.contains("[error]") {
+        true => line.contains(CANNOT_LOAD),
+        false => is_grave(line) && !is_of_a_visitor(line),
+    })
+}
+
+fn is_of_certificate(line: &str) -> bool {
+    let mut complaints = CERTIFICATE_COMPLAINTS.iter();
+    complaints.any(|words| line.contains(words))
 }
 
 /// nginx's complaints alone: errors before warnings, the success lines left out
@@ -63,8 +78,11 @@ pub fn complaints(output: &str) -> String {
     shown.join("\n")
 }
 
+/// Levels of nginx's log at which it does not do what it was told
+const GRAVE: [&str; 3] = ["[emerg]", "[alert]", "[crit]"];
+const CANNOT_LOAD: &str = "cannot load certificate";
 const CERTIFICATE_COMPLAINTS: [&str; 4] = [
-    "cannot load certificate",
+    CANNOT_LOAD,
     "BIO_new_file(",
     "SSL_CTX_use_certificate",
     "SSL_CTX_use_PrivateKey",
@@ -108,6 +126,23 @@ mod tests {
             "nginx: the configuration file /etc/nginx/nginx.conf syntax is ok",
             None,
         );
+    }
+
+    #[test]
+    fn the_line_that_says_why_nothing_was_loaded_is_found() {
+        const HANDSHAKE: &str = "2027/01/01 00:00:00 [crit] 7#7: *1 SSL_do_handshake() failed (SSL: error:0A00006C) while SSL handshaking, client: 127.0.0.1, server: 0.0.0.0:443";
+        const BIND: &str = "2027/01/01 00:00:00 [emerg] 1#1: bind() to 0.0.0.0:443 failed (98: Address already in use)";
+        const KEY: &str = "2027/01/01 00:00:01 [error] 7#7: *2 cannot load certificate key \"/k/privkey.pem\": BIO_new_file() failed (SSL: error:8000000D:system library::Permission denied) while SSL handshaking, client: 127.0.0.1, server: 0.0.0.0:443";
+        const NOTICE: &str = "2027/01/01 00:00:00 [notice] 1#1: signal 1 (SIGHUP) received";
+        #[track_caller]
+        fn check(lines: &[&str], expected: Option<&str>) {
+            assert_eq!(trouble(&lines.join("\n")), expected);
+        }
+        check(&[NOTICE, HANDSHAKE], None);
+        check(&[NOTICE, BIND, HANDSHAKE], Some(BIND));
+        check(&[KEY, BIND, NOTICE], Some(KEY));
+        assert_eq!(stumble(KEY).unwrap().reason, Reason::Forbidden);
+        check(&[], None);
     }
 
     #[test]

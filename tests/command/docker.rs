@@ -506,5 +506,10 @@ fn test_false_asks_for_no_exec_at_all() {
     // It came as far as the CA, which is none.
     assert_eq!(codes(&report), ["acme.unreachable"]);
     assert!(ca.connections() > 0);
-    assert_eq!(engine.requests(), ["GET /containers/web/json"]);
+    let looks = [
+        "GET /version",
+        "GET /containers/web/json",
+        "GET /containers/1f7c0ffee/top",
+    ];
+    assert_eq!(engine.requests(), looks);
 }

@@ -26,6 +26,7 @@ mod hostile;
 mod notify;
 mod obtain;
 mod proxy;
+mod reload;
 mod renew;
 mod resume;
 mod sights;

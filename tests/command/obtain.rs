@@ -374,17 +374,18 @@ fn an_issued_generation_is_deployed_and_proven_without_an_order() {
     snapshot!(place, "deployed", run.stdout);
     let live = fs::read_link(place.path(&format!("storage/live/{NAME}"))).unwrap();
     assert_eq!(live, Path::new(&format!("../archive/{NAME}/2")));
-    let reloads = |requests: &[String]| {
-        requests
+    let reloads = || {
+        docker
+            .commands()
             .iter()
-            .filter(|request| request.ends_with("/kill"))
+            .filter(|command| *command == "nginx -s reload")
             .count()
     };
-    assert_eq!(reloads(&docker.requests()), 1);
+    assert_eq!(reloads(), 1);
     // Proven and not due: nothing is done, and nginx is not reloaded again.
     let run = place.run(&["obtain", NAME]).exits(0);
     snapshot!(place, "unchanged", run.stdout);
-    assert_eq!(reloads(&docker.requests()), 1);
+    assert_eq!(reloads(), 1);
     let status = place.run(&["status", "--format", "json"]).exits(0).json();
     assert_eq!(status["lineages"][0]["state"], "proven");
     // No probe is left behind.

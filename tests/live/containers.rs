@@ -5,7 +5,7 @@ use libtest_mimic::Trial;
 use crate::support::ca::Kind;
 use crate::support::write;
 
-use crate::deploy::ignore_hangup;
+use crate::deploy::{ALWAYS, ignore_reloads};
 use crate::support::conf::{self, Flavour};
 use crate::support::nginx::{Mount, Nginx, NginxOptions, random};
 use crate::support::scene::{SHOP, Scene, WWW, site};
@@ -78,7 +78,7 @@ fn one_of_two_that_does_not_reload_is_a_failure() {
     let conf = std::fs::read_to_string(scene.world.conf().join("nginx.conf"));
     let other = second(&scene, &label, |nginx| {
         nginx.conf = conf.expect("nginx.conf");
-        ignore_hangup(nginx);
+        ignore_reloads(nginx, ALWAYS);
     });
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     let old = scene.live(SHOP);

@@ -1,10 +1,12 @@
 //! From a certificate in the archive to one that is served: what nginx's configuration can do.
 
+use std::os::unix::fs::PermissionsExt;
+
 use libtest_mimic::Trial;
 
 use crate::support::ca::Kind;
 use crate::support::conf::{self, Flavour};
-use crate::support::nginx::NginxOptions;
+use crate::support::nginx::{Mount, NginxOptions};
 use crate::support::report::Report;
 use crate::support::scene::{MESSENGER, SHOP, Scene, WWW, site, site_of};
 use crate::support::served;
@@ -373,18 +375,17 @@ fn tls_that_breaks_though_nginx_accepts_it_is_rolled_back(ca: Kind) {
 }
 
 fn a_reload_that_never_reaches_nginx_is_not_called_success(ca: Kind) {
-    // As in images whose init does not forward signals.
-    let scene = Scene::with(ca, |nginx, _| ignore_hangup(nginx));
+    let scene = Scene::with(ca, |nginx, _| ignore_reloads(nginx, ALWAYS));
     let config = |reload: &str| {
         let config = scene.config().lines(&format!("reload = {reload:?}"));
         scene.world.write_config(&scene.domain(config, SHOP, &[]));
     };
-    config("exec");
+    config("signal");
     scene.write_sites(&[site(&[SHOP])]);
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     let old = scene.served(SHOP);
 
-    config("signal");
+    config("exec");
     let report = scene.obtain(&[SHOP, "--force"]).expect(1, SHOP, "failed");
     assert_eq!(report.failures(SHOP), ["proof.previous_generation"]);
     let reloads = report.target_stages();
@@ -393,7 +394,7 @@ fn a_reload_that_never_reaches_nginx_is_not_called_success(ca: Kind) {
     assert_eq!(scene.served(SHOP), old);
     assert_eq!(scene.ca.orders(), 2);
 
-    config("exec");
+    config("signal");
     let report = scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     assert_eq!(report.generation(SHOP), 2, "{report}");
     assert_eq!(scene.ca.orders(), 2);
@@ -437,9 +438,27 @@ fn once_proven_the_old_certificate_is_gone_for_good() {
     }
 }
 
-/// Runs nginx below a script that keeps every HUP to itself
-pub(crate) fn ignore_hangup(nginx: &mut NginxOptions) {
-    let script = "trap '' HUP\nnginx -g 'daemon off;' &\nwait\n";
+/// Puts a program before nginx that keeps `nginx -s reload` to itself, as long as `ignores` says
+///
+/// A signal through the engine still reaches nginx.
+pub(crate) fn ignore_reloads(nginx: &mut NginxOptions, ignores: &str) {
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in '-s reload'*) {ignores} ;; esac\n\
+         PATH=/usr/sbin:/usr/bin\nexport PATH\nexec nginx \"$@\"\n"
+    );
+    let program = nginx.conf_dir.join("before-nginx");
+    write(&program, script);
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&program, mode).expect("mode can be set");
+    let mount = Mount::read_only(&program, "/usr/local/sbin/nginx");
+    nginx.mounts.push(mount);
+}
+
+/// Every reload
+pub(crate) const ALWAYS: &str = "exit 0";
+
+/// Runs nginx below a script, as images without an init do
+pub(crate) fn below_a_script(nginx: &mut NginxOptions, script: &str) {
     write(nginx.conf_dir.join("start.sh"), script);
     nginx.command = ["sh", "/etc/nginx/start.sh"].map(str::to_owned).to_vec();
 }

@@ -31,6 +31,7 @@ mod network;
 mod networks;
 mod oracle;
 mod places;
+mod reload;
 mod rollback;
 mod shared;
 mod signals;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         networks::trials(),
         oracle::trials(),
         places::trials(),
+        reload::trials(),
         rollback::trials(),
         shared::trials(),
         signals::trials(),

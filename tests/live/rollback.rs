@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 
-use crate::deploy::ignore_hangup;
+use crate::deploy::{ALWAYS, ignore_reloads};
 use crate::support::ca::Kind;
 use crate::support::conf::{self, Flavour, Site};
 use crate::support::nginx::NginxOptions;
 use crate::support::process;
 use crate::support::scene::{MESSENGER, SHOP, Scene, WWW, site, site_of};
 use crate::support::served;
-use crate::support::write;
 
 pub(crate) fn trials() -> Vec<Trial> {
     crate::trials_at_each_ca![
@@ -126,19 +125,17 @@ fn wait_expired(scene: &Scene) {
 
 fn an_expired_certificate_is_renewed_though_the_first_reload_does_not_take(ca: Kind) {
     let scene = short_lived(ca, |nginx| {
-        // Every second HUP reaches nginx.
-        let script = "odd=\ntrap 'if [ -n \"$odd\" ]; then odd=; kill -HUP $!; else odd=1; fi' HUP\n\
-                      nginx -g 'daemon off;' &\nwhile :; do wait; done\n";
-        write(nginx.conf_dir.join("start.sh"), script);
-        nginx.command = ["sh", "/etc/nginx/start.sh"].map(str::to_owned).to_vec();
+        // Every second one reaches nginx.
+        let seldom = "read -r odd </tmp/odd; if [ -z \"$odd\" ]; then echo 1 >/tmp/odd; exit 0; fi; : >/tmp/odd";
+        ignore_reloads(nginx, &format!("[ -e /tmp/odd ] || : >/tmp/odd; {seldom}"));
     });
-    write_shop(&scene, "reload = \"exec\"", "");
+    write_shop(&scene, "reload = \"signal\"", "");
     scene.write_sites(&[site(&[SHOP])]);
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     let old = scene.served(SHOP);
     wait_expired(&scene);
 
-    write_shop(&scene, "reload = \"signal\"", "");
+    write_shop(&scene, "reload = \"exec\"", "");
     let report = scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     assert_eq!(report.generation(SHOP), 2, "{report}");
     let stages = report.target_stages();
@@ -170,13 +167,13 @@ fn tls_that_breaks_never_goes_back_to_an_expired_certificate(ca: Kind) {
 }
 
 fn a_reload_that_does_not_take_never_goes_back_to_an_expired_certificate(ca: Kind) {
-    let scene = short_lived(ca, ignore_hangup);
-    write_shop(&scene, "reload = \"exec\"", "");
+    let scene = short_lived(ca, |nginx| ignore_reloads(nginx, ALWAYS));
+    write_shop(&scene, "reload = \"signal\"", "");
     scene.write_sites(&[site(&[SHOP])]);
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     wait_expired(&scene);
 
-    write_shop(&scene, "reload = \"signal\"", "");
+    write_shop(&scene, "reload = \"exec\"", "");
     let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
     let failures = report.failures(SHOP);
     assert_eq!(failures, ["proof.previous_generation"], "{report}");

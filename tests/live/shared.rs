@@ -2,7 +2,7 @@
 
 use libtest_mimic::Trial;
 
-use crate::deploy::ignore_hangup;
+use crate::deploy::{ALWAYS, ignore_reloads};
 use crate::support::ca::Kind;
 use crate::support::scene::{MESSENGER, SHOP, Scene, WWW, site, site_of};
 use crate::support::served;
@@ -108,13 +108,13 @@ fn an_unknown_certificate_is_no_proof_though_shared() {
 }
 
 fn a_reload_that_never_reaches_nginx_is_no_success_though_shared() {
-    let scene = Scene::with(Kind::Pebble, |nginx, _| ignore_hangup(nginx));
-    write_apart(&scene, "reload = \"exec\"");
+    let scene = Scene::with(Kind::Pebble, |nginx, _| ignore_reloads(nginx, ALWAYS));
+    write_apart(&scene, "reload = \"signal\"");
     scene.write_sites(&[site(&[SHOP]), site(&[MESSENGER])]);
     scene.obtain(&["--all"]).expect(0, MESSENGER, "proven");
     let old = scene.served(MESSENGER);
 
-    write_apart(&scene, "reload = \"signal\"");
+    write_apart(&scene, "reload = \"exec\"");
     let report = scene.obtain(&[MESSENGER, "--force"]);
     let report = report.expect(1, MESSENGER, "failed");
     let failures = report.failures(MESSENGER);
@@ -122,7 +122,7 @@ fn a_reload_that_never_reaches_nginx_is_no_success_though_shared() {
     assert_eq!(scene.served(MESSENGER), old);
     assert_eq!(scene.ca.orders(), 3);
 
-    write_apart(&scene, "reload = \"exec\"");
+    write_apart(&scene, "reload = \"signal\"");
     let report = scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "proven");
     assert_eq!(report.ca_requests(), 0, "{report}");
     scene.assert_serves(MESSENGER, &[MESSENGER]);

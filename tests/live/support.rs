@@ -25,6 +25,7 @@ pub(crate) mod proxy;
 pub(crate) mod report;
 pub(crate) mod sandbox;
 pub(crate) mod scene;
+pub(crate) mod second_engine;
 pub(crate) mod served;
 pub(crate) mod tree;
 pub(crate) mod world;

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 
+use super::reload::{reload, reload_containers};
 use super::target::{Target, Untested, is_file_of, open, test};
 use super::{prove, words};
-use crate::config::{ConfigTest, Reload};
-use crate::crash;
+use crate::config::ConfigTest;
 use crate::finding::Finding;
 use crate::pipeline::{Context, Work};
 use crate::report::{Stage, StageResult};
@@ -25,7 +25,7 @@ pub(super) async fn close(context: &Context<'_>, target: &mut Target, works: &mu
     if target.nginx.test == ConfigTest::Run {
         test_all(context, target, works).await;
     }
-    if open(target, works).next().is_none() || !reload(target, works).await {
+    if open(target, works).next().is_none() || !reload(context, target, works).await {
         return;
     }
     let broken = prove::prove(context, target, works).await;
@@ -191,60 +191,6 @@ fn refused(
     words::refused(work.name(), &container.name, said, stumble, guilt)
 }
 
-/// Tells every container to reload, once; `false` where one could not be told
-async fn reload(target: &mut Target, works: &mut [Work<'_>]) -> bool {
-    let begun = Instant::now();
-    for work in open(target, works) {
-        work.begin(Stage::Reload);
-    }
-    match reload_containers(target).await {
-        Ok(()) => {
-            let how = match target.nginx.reload {
-                Reload::Signal => "HUP sent",
-                Reload::Exec => "nginx -s reload",
-                Reload::Restart => "restarted",
-            };
-            target.note(Stage::Reload, begun, StageResult::Done, how);
-            true
-        }
-        Err(finding) => {
-            let cure = finding.cure.clone();
-            let cure = cure.unwrap_or_else(|| words::AGAIN.to_owned());
-            let finding = finding.with_cure(cure);
-            target.note(
-                Stage::Reload,
-                begun,
-                StageResult::Failed,
-                finding.evidence.clone(),
-            );
-            for work in open(target, works) {
-                work.fail_with(Stage::Reload, begun, finding.clone());
-            }
-            false
-        }
-    }
-}
-
-/// Tells every container, even if one cannot be told; the first failure is given
-pub(super) async fn reload_containers(target: &mut Target) -> Result<(), Finding> {
-    let mut failure = None;
-    for container in &target.containers {
-        let told = target.engine.reload(container, target.nginx.reload).await;
-        crash::point("reloaded", &container.name);
-        if let Err(error) = told {
-            failure = failure.or_else(|| Some(Finding::from_error(&error)));
-        }
-    }
-    if target.nginx.reload == Reload::Restart {
-        let begun = Instant::now();
-        for (name, state) in target.engine.refresh(&mut target.containers).await {
-            let detail = format!("{name} is {state} after the restart: docker logs {name}");
-            target.note(Stage::Reload, begun, StageResult::Failed, detail);
-        }
-    }
-    failure.map_or(Ok(()), Err)
-}
-
 /// Back to the previous generation, a reload, and a look whether that helped
 async fn roll_back(
     context: &Context<'_>,
@@ -266,7 +212,7 @@ async fn roll_back(
     }
     let reloaded = reload_containers(target).await;
     let result = match reloaded {
-        Ok(()) => StageResult::Done,
+        Ok(_) => StageResult::Done,
         Err(_) => StageResult::Failed,
     };
     target.note(Stage::Reload, begun, result, "after the rollback");

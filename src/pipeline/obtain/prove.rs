@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use tokio::time::sleep;
 
-use super::close::reload_containers;
+use super::reload::{self, Trouble};
 use super::target::{Target, names_in_words, open};
 use super::words::{self, Configured};
 use crate::config::Sharing;
@@ -17,6 +18,7 @@ use crate::pipeline::{Context, Work};
 use crate::report::{Outcome, Stage, StageResult};
 use crate::store::record::GenerationRecord;
 use crate::target::choice::Serving;
+use crate::target::container::Ended;
 use crate::verify::proof::{self, Proof, Verdict, Wanted};
 
 /// A name of a domain, and where it is asked for
@@ -51,7 +53,7 @@ pub(super) async fn prove(
         let settled = |_: &Place, proof: &Proof| !is_closed(proof);
         seen = look_again(context, target, seen, settled, patience.first_look).await;
     }
-    let mut configured = None;
+    let (mut configured, mut ended) = (None, Vec::new());
     if let Some((place, _)) = seen.iter().find(|(_, proof)| !proof.is_proven()) {
         configured = words::configured(context, target, works, place.address).await;
         let settled = |place: &Place, proof: &Proof| {
@@ -62,16 +64,35 @@ pub(super) async fn prove(
                 && is_settled(configured.as_ref(), works, place, proof)
         };
         let second = patience.reload.saturating_sub(patience.first_look);
-        seen = look_again(context, target, seen, settled, second).await;
+        (seen, ended) = watch(context, target, seen, settled, second).await;
     }
-    if seen.iter().any(|(_, proof)| !proof.is_proven()) {
+    if ended.is_empty() && seen.iter().any(|(_, proof)| !proof.is_proven()) {
         reload_if_stale(context, target, works, &seen).await;
         let settled =
             |place: &Place, proof: &Proof| is_settled(configured.as_ref(), works, place, proof);
         let last = patience.deadline.saturating_sub(patience.reload);
-        seen = look_again(context, target, seen, settled, last).await;
+        (seen, ended) = watch(context, target, seen, settled, last).await;
     }
-    conclude(context, target, works, seen, configured.as_ref(), begun)
+    if reload::is_over(target, works, &ended, begun) {
+        return Vec::new();
+    }
+    let trouble = match seen.iter().all(|(_, proof)| proof.is_proven()) {
+        true => None,
+        false => reload::trouble(target).await,
+    };
+    let reasons = Reasons {
+        configured: configured.as_ref(),
+        trouble: trouble.as_ref(),
+    };
+    conclude(context, target, works, seen, &reasons, begun)
+}
+
+/// What nginx itself says of a name that is not proven
+struct Reasons<'r> {
+    /// Its configuration
+    configured: Option<&'r Configured>,
+    /// Its log
+    trouble: Option<&'r Trouble>,
 }
 
 /// Whether the server closed the connection without a word
@@ -160,6 +181,30 @@ async fn wait_for_reload(context: &Context<'_>, target: &Target, places: &[Place
     }
 }
 
+/// Looks again, until a container has ended: what was seen, and the containers that have
+async fn watch(
+    context: &Context<'_>,
+    target: &Target,
+    seen: Vec<(Place, Proof)>,
+    is_settled: impl Fn(&Place, &Proof) -> bool,
+    patience: Duration,
+) -> (Vec<(Place, Proof)>, Vec<Ended>) {
+    let before = seen.clone();
+    let end = async {
+        loop {
+            let ended = target.engine.ended(&target.containers).await;
+            if !ended.is_empty() {
+                return ended;
+            }
+            sleep(BETWEEN_INSPECTIONS).await;
+        }
+    };
+    tokio::select! {
+        seen = look_again(context, target, seen, is_settled, patience) => (seen, Vec::new()),
+        ended = end => (before, ended),
+    }
+}
+
 /// Looks again where a name is neither proven nor settled
 async fn look_again(
     context: &Context<'_>,
@@ -218,8 +263,8 @@ async fn reload_if_stale(
         return;
     }
     let begun = Instant::now();
-    let (result, detail) = match reload_containers(target).await {
-        Ok(()) => (
+    let (result, detail) = match reload::reload_containers(target).await {
+        Ok(_) => (
             StageResult::Done,
             "once more: the old certificate was still served".to_owned(),
         ),
@@ -234,7 +279,7 @@ fn conclude(
     target: &Target,
     works: &mut [Work<'_>],
     seen: Vec<(Place, Proof)>,
-    configured: Option<&Configured>,
+    reasons: &Reasons<'_>,
     begun: Instant,
 ) -> Vec<(usize, Proof)> {
     let mut to_roll_back = Vec::new();
@@ -257,7 +302,12 @@ fn conclude(
                 to_roll_back.push((member, proof));
             }
             Some(proof) => {
-                let (outcome, finding) = words::not_proven(context, configured, work, &proof);
+                let (outcome, finding) =
+                    words::not_proven(context, reasons.configured, work, &proof);
+                let finding = match reasons.trouble {
+                    Some(trouble) => trouble.explain(finding),
+                    None => finding,
+                };
                 work.note(
                     Stage::Proof,
                     begun,
@@ -336,3 +386,6 @@ fn is_broken(target: &Target, proof: &Proof) -> bool {
         }
     }
 }
+
+/// Between two questions whether a container still runs
+const BETWEEN_INSPECTIONS: Duration = Duration::from_secs(1);

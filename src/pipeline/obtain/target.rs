@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
 
 use super::ways::Way;
-use super::{drift, mounts, renewal_time};
+use super::{drift, mounts, reload, renewal_time};
 use crate::config::{ConfigTest, Nginx};
 use crate::facts::{ConnectFailure, Container, Handshake};
 use crate::finding::{Finding, one_line, words};
@@ -20,7 +21,8 @@ use crate::pipeline::{Context, Mode, Occasion, Options, Ready, Work};
 use crate::plan::Plan;
 use crate::preflight::probe::Doors;
 use crate::report::{Stage, StageReport, StageResult};
-use crate::target::container::{DockerError, Engine, nginx_command};
+use crate::target::container::{DockerError, Engine, Told};
+use crate::target::process::nginx_command;
 use crate::target::words::{Reason, Stumble, complaints, stumble};
 use crate::target::{endpoint, mount};
 use crate::time::display;
@@ -38,6 +40,10 @@ pub(super) struct Target {
     /// Addresses at which nginx awaits the PROXY protocol of a balancer
     pub(super) balanced: BTreeSet<SocketAddr>,
     pub(super) baseline: HashMap<(DnsName, SocketAddr), Handshake>,
+    /// How nginx was last told to reload in this run
+    pub(super) told: Option<Told>,
+    /// When it was first told
+    pub(super) reloaded: Option<Timestamp>,
     pub(super) stages: Vec<StageReport>,
 }
 
@@ -140,6 +146,8 @@ pub(super) async fn find(context: &Context<'_>, works: &mut [Work<'_>]) -> Vec<T
                 ways: HashMap::new(),
                 balanced: BTreeSet::new(),
                 baseline: HashMap::new(),
+                told: None,
+                reloaded: None,
                 stages: Vec::new(),
             }),
             Err(error) => {
@@ -225,6 +233,7 @@ pub(super) async fn make_ready(
         mounts::refuse_pinned(context, target, work);
         if work.is_open() {
             mounts::warn_of_mounted_state(context, target, work);
+            reload::foresee(target, work, begun);
         }
     }
     let detail = match target.nginx.test {

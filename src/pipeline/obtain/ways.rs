@@ -15,9 +15,10 @@ use crate::finding::Finding;
 use crate::net::tls::Observer;
 use crate::pipeline::{Context, Work};
 use crate::preflight::probe::is_local;
-use crate::target::container::{Engine, nginx_command};
+use crate::target::container::Engine;
 use crate::target::endpoint::{self, Claim, Endpoint};
 use crate::target::listen::particular;
+use crate::target::process::nginx_command;
 
 /// What a connection to an address showed
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,9 +15,9 @@ use crate::pipeline::installed::known_certificates;
 use crate::pipeline::{Context, Work};
 use crate::report::Outcome;
 use crate::target::choice::{self, Serving};
-use crate::target::container::nginx_command;
 use crate::target::dump::{CertificateLine, ServerBlock, server_blocks};
 use crate::target::endpoint;
+use crate::target::process::nginx_command;
 use crate::target::words::{Reason, Stumble};
 use crate::time::display_date;
 use crate::verify::judge::Known;
@@ -451,7 +451,7 @@ fn served_instead(context: &Context<'_>, work: &Work<'_>, proof: &Proof) -> Find
                 "{place} is still served with generation {generation}: the reload did not take, twice"
             ),
         )
-        .with_cure("nginx may not be the container's first process, which gets the signal: set reload = \"exec\" in [nginx]"),
+        .with_cure("nginx's log says why it did not load the new one: docker logs --tail 20, then run certd again; it deploys without an order"),
         Some(Known { lineage, .. }) => Finding::failure(
             "proof.other_lineage",
             format!("{place} is served with the certificate of {lineage}, not its own"),

@@ -12,9 +12,10 @@ use crate::facts::Container;
 use crate::finding::{Finding, Severity, one_line, words};
 use crate::pipeline::obtain::{Configured, live_in_use};
 use crate::target::choice::{self, Choice, Inlet, Serving};
-use crate::target::container::{DockerError, Engine, nginx_command};
+use crate::target::container::{DockerError, Engine};
 use crate::target::dump::{ServerBlock, Tls, server_blocks};
 use crate::target::mount;
+use crate::target::process::nginx_command;
 use crate::target::words::{Reason, Stumble, complaints, stumble};
 use crate::verify::proof::covers;
 

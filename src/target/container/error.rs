@@ -96,6 +96,15 @@ pub enum DockerError {
     },
 }
 
+impl DockerError {
+    /// Whether the engine, or the system under it, does not let it be done
+    pub fn is_denied(&self) -> bool {
+        const DENIALS: [&str; 2] = ["permission denied", "operation not permitted"];
+        matches!(self, Self::Api { message, .. }
+            if DENIALS.iter().any(|denial| message.to_lowercase().contains(denial)))
+    }
+}
+
 impl Explain for DockerError {
     fn code(&self) -> &'static str {
         match self {
@@ -128,7 +137,8 @@ impl Explain for DockerError {
                 "run certd as root or as a member of the group `docker`".to_owned()
             }
             Self::Api { status: 403, .. } => {
-                "a socket proxy must allow CONTAINERS, EXEC and POST".to_owned()
+                "a proxy in front of the engine forbids it: README.md lists the calls that certd makes"
+                    .to_owned()
             }
             Self::NotFound { running, .. } if running.is_empty() => {
                 "no container runs at all: start nginx first".to_owned()

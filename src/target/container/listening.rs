@@ -3,8 +3,9 @@
 use bollard::models::ContainerSummary;
 use bollard::query_parameters::ListContainersOptionsBuilder;
 
-use super::{DockerError, Engine, RUNNING, nginx_words, published};
+use super::{DockerError, Engine, RUNNING, published};
 use crate::facts::{Container, Network};
+use crate::target::process::runs_nginx;
 
 impl Engine {
     /// The containers that take connections at a TCP port of the host, published or not
@@ -27,14 +28,14 @@ impl Engine {
             let borrowing = listed.iter().filter(|one| borrows_from(one, &found));
             let borrowers = self.inspect_all(borrowing).await?.into_iter();
             // What publishes a port for another is no nginx: a VPN, or a container that waits.
-            let serving = borrowers.filter(|one| nginx_words(one).next().is_some());
+            let serving = borrowers.filter(|one| runs_nginx(one));
             let serving: Vec<Container> = serving.filter(|one| one.state == RUNNING).collect();
             return Ok(if serving.is_empty() { found } else { serving });
         }
         let is_of_host = |container: &Container| {
             container.state == RUNNING
                 && container.network == Network::Host
-                && nginx_words(container).next().is_some()
+                && runs_nginx(container)
         };
         let would = |container: &Container| {
             let mut ports = container.published.iter();

@@ -21,7 +21,7 @@ impl Engine {
         response: ContainerInspectResponse,
     ) -> Result<Container, DockerError> {
         let lender = lender(&response);
-        let own = container(response);
+        let own = self.with_processes(response).await;
         let Some(lender) = lender else {
             return Ok(own);
         };

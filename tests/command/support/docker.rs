@@ -64,6 +64,7 @@ pub(crate) fn inspected(place: &Place) -> Value {
 pub(crate) struct Engine {
     socket: PathBuf,
     requests: Arc<Mutex<Vec<String>>>,
+    commands: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -74,11 +75,13 @@ impl Engine {
         let socket = place.path("docker.sock");
         let listener = UnixListener::bind(&socket).expect("the socket can be made");
         let requests = Arc::<Mutex<Vec<String>>>::default();
+        let commands = Arc::<Mutex<Vec<String>>>::default();
         let stop = Arc::<AtomicBool>::default();
         let state = Arc::new(State {
             behaviour,
             executed: Mutex::default(),
             requests: requests.clone(),
+            commands: commands.clone(),
         });
         let stopped = stop.clone();
         let thread = thread::spawn(move || {
@@ -93,6 +96,7 @@ impl Engine {
         Self {
             socket,
             requests,
+            commands,
             stop,
             thread: Some(thread),
         }
@@ -104,6 +108,14 @@ impl Engine {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+}
+
+impl Engine {
+    /// The commands that were to be run so far, their words joined by blanks
+    pub(crate) fn commands(&self) -> Vec<String> {
+        let commands = self.commands.lock();
+        commands.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -122,6 +134,7 @@ struct State {
     /// The commands that were run; a command's place is its identifier
     executed: Mutex<Vec<Executed>>,
     requests: Arc<Mutex<Vec<String>>>,
+    commands: Arc<Mutex<Vec<String>>>,
 }
 
 impl State {
@@ -154,6 +167,12 @@ impl State {
             {
                 Reply::json(200, container)
             }
+            ("GET", ["version"]) => Reply::json(200, &json!({"ApiVersion": "1.41"})),
+            ("GET", ["containers", _, "top"]) => {
+                let master = ["4242", "4241", "nginx: master process nginx -g daemon off;"];
+                let titles = ["PID", "PPID", "COMMAND"];
+                Reply::json(200, &json!({"Titles": titles, "Processes": [master]}))
+            }
             ("POST", ["containers", _, "exec"]) => self.create_exec(&request.json()),
             ("POST", ["exec", id, "start"]) => Reply::Raw(self.start_exec(id)),
             ("GET", ["exec", id, "json"]) => {
@@ -177,6 +196,9 @@ impl State {
             .flatten()
             .filter_map(|word| word.as_str().map(ToOwned::to_owned))
             .collect();
+        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        commands.push(command.join(" "));
+        drop(commands);
         let outcome = (self.behaviour.exec)(&command).unwrap_or_else(|| execute(&command));
         let mut executed = self.executed.lock().unwrap_or_else(PoisonError::into_inner);
         executed.push(outcome);

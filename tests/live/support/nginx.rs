@@ -35,6 +35,8 @@ pub(crate) struct NginxOptions {
     pub(crate) others: Vec<(SocketAddr, u16)>,
     /// The network that it is in, such as `host`; `None` is Docker's usual one
     pub(crate) network: Option<String>,
+    /// Further options of `docker run`
+    pub(crate) run: Vec<String>,
     /// What runs in the container; empty is the image's own, nginx in the foreground
     pub(crate) command: Vec<String>,
 }
@@ -66,6 +68,7 @@ impl NginxOptions {
             https: Some((Ipv4Addr::LOCALHOST, ports::free()).into()),
             others: Vec::new(),
             network: None,
+            run: Vec::new(),
             command: Vec::new(),
         }
     }
@@ -123,8 +126,7 @@ impl Nginx {
         if let Some(published) = self.options.https {
             return published.to_string();
         }
-        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
-        let address = process::stdout_of(docker("inspect").args(["--format", format, &self.name]));
+        let address = self.inspect("{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}");
         format!("{address}:{}", self.flavour().https_port())
     }
 
@@ -169,10 +171,19 @@ impl Nginx {
         process::stdout_of(docker("rm").args(["--force", "--volumes", &self.name]));
     }
 
+    /// What `docker inspect` prints in this format
+    pub(crate) fn inspect(&self, format: &str) -> String {
+        process::stdout_of(docker("inspect").args(["--format", format, &self.name]))
+    }
+
+    /// Starts the container again, as an operator would
+    pub(crate) fn start_again(&self) {
+        process::stdout_of(docker("start").arg(&self.name));
+    }
+
     /// When the container's main process started, as Docker writes it: changes with a restart
     pub(crate) fn started_at(&self) -> String {
-        let format = "{{.State.StartedAt}}";
-        process::stdout_of(docker("inspect").args(["--format", format, &self.name]))
+        self.inspect("{{.State.StartedAt}}")
     }
 
     /// Waits until nginx has answered an unknown challenge as `wanted` for a while
@@ -229,6 +240,7 @@ impl Nginx {
         for Mount(mount) in options.mounts.iter().chain([&conf]) {
             command.args(["--volume", mount]);
         }
+        command.args(&options.run);
         command.arg(image()).args(&options.command);
         command
     }

@@ -54,6 +54,16 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// Asks the program to end, and waits until it has
+    #[track_caller]
+    pub(crate) fn end(&mut self) {
+        let id = self.child.id().to_string();
+        stdout_of(Command::new("kill").arg(&id));
+        wait_for("end of the program", || {
+            self.child.try_wait().expect("it can be waited for")
+        });
+    }
+
     /// What the program has written so far
     pub(crate) fn log(&self) -> String {
         let log = std::fs::read(&self.log).expect("log file can be read");

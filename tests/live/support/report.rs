@@ -82,6 +82,12 @@ impl Report {
         codes(self.domain(domain), "failure")
     }
 
+    /// Codes of a domain's warnings
+    #[track_caller]
+    pub(crate) fn warnings(&self, domain: &str) -> Vec<&str> {
+        codes(self.domain(domain), "warning")
+    }
+
     /// A finding of a domain
     #[track_caller]
     pub(crate) fn finding(&self, domain: &str, code: &str) -> Finding {

@@ -1,0 +1,244 @@
+//! Telling nginx to read its files again: whether that is safe, how it is done, and whether the
+//! container outlives it.
+
+use std::time::Instant;
+
+use super::target::{Target, open};
+use super::words;
+use crate::config::{ConfigTest, Reload};
+use crate::crash;
+use crate::facts::{Container, Restart};
+use crate::finding::{Finding, excerpt, one_line};
+use crate::pipeline::{Context, Work};
+use crate::report::{Stage, StageResult};
+use crate::target::container::{Ended, Told};
+use crate::target::process::{Receiver, receiver};
+use crate::target::words::{self as words_of_nginx, Reason, Stumble};
+
+/// Says before an order what a signal would do to the containers
+///
+/// One that cannot be told at all fails the domain here: its certificate would never be served.
+pub(super) fn foresee(target: &Target, work: &mut Work<'_>, begun: Instant) {
+    if target.nginx.reload != Reload::Signal {
+        return;
+    }
+    let test = target.nginx.test;
+    for container in &target.containers {
+        match receiver(container) {
+            Receiver::Nginx => work.findings.extend(is_forgotten(container, test)),
+            Receiver::Other(_) | Receiver::Unknown if test == ConfigTest::Skip => {
+                return work.fail_with(Stage::Target, begun, cannot_be_told(container));
+            }
+            Receiver::Other(command) => work.findings.push(no_signal(container, command)),
+            Receiver::Unknown => {}
+        }
+    }
+}
+
+/// After a signal through its API the engine does not start a container again (moby/moby#41302)
+fn is_forgotten(container: &Container, test: ConfigTest) -> Option<Finding> {
+    let name = &container.name;
+    let (policy, when) = match container.restart {
+        Restart::Seldom => return None,
+        Restart::UnlessStopped => ("unless-stopped", "after a crash, or when the host restarts"),
+        Restart::Always => ("always", "after a crash"),
+    };
+    let evidence = format!(
+        "once it gets a signal through its API, Docker takes {name} for stopped by hand: in spite of `restart: {policy}` it does not start it again {when}"
+    );
+    let cure = match test {
+        ConfigTest::Run => {
+            "remove `reload = \"signal\"` from [nginx]: certd then runs `nginx -s reload` in the container"
+        }
+        ConfigTest::Skip => {
+            "let certd run commands in the container, and set reload = \"exec\" in [nginx]"
+        }
+    };
+    Some(Finding::warning("target.restart_forgotten", evidence).with_cure(cure))
+}
+
+fn no_signal(container: &Container, command: &str) -> Finding {
+    let evidence = format!(
+        "the main process of {} is not nginx, and HUP may end it: {}",
+        container.name,
+        excerpt(command, MOST_OF_COMMAND)
+    );
+    Finding::warning("target.no_signal", evidence).with_cure(
+        "remove `reload = \"signal\"` from [nginx]: certd runs `nginx -s reload` there in any case",
+    )
+}
+
+fn cannot_be_told(container: &Container) -> Finding {
+    let name = &container.name;
+    let seen = match receiver(container) {
+        Receiver::Other(command) => format!(
+            "its main process is not nginx, and HUP may end it: {}",
+            excerpt(command, MOST_OF_COMMAND)
+        ),
+        Receiver::Nginx | Receiver::Unknown => {
+            "the engine does not tell what runs in it (GET containers/ID/top)".to_owned()
+        }
+    };
+    let evidence = format!("no signal is sent to {name}: {seen}");
+    Finding::failure("target.no_signal", evidence).with_cure(
+        "let certd run commands in the container (without `test = false`), or set reload = \"restart\" in [nginx]",
+    )
+}
+
+/// Tells every container to reload, once; `false` where one could not be told
+pub(super) async fn reload(
+    context: &Context<'_>,
+    target: &mut Target,
+    works: &mut [Work<'_>],
+) -> bool {
+    let begun = Instant::now();
+    target.reloaded = Some(context.now());
+    for work in open(target, works) {
+        work.begin(Stage::Reload);
+    }
+    match reload_containers(target).await {
+        Ok(told) => {
+            target.note(Stage::Reload, begun, StageResult::Done, how(told));
+            true
+        }
+        Err(finding) => {
+            let cure = finding.cure.clone();
+            let cure = cure.unwrap_or_else(|| words::AGAIN.to_owned());
+            let finding = finding.with_cure(cure);
+            target.note(
+                Stage::Reload,
+                begun,
+                StageResult::Failed,
+                finding.evidence.clone(),
+            );
+            for work in open(target, works) {
+                work.fail_with(Stage::Reload, begun, finding.clone());
+            }
+            false
+        }
+    }
+}
+
+/// Tells every container, even if one cannot be told; gives how the last was, or the first failure
+pub(super) async fn reload_containers(target: &mut Target) -> Result<Told, Finding> {
+    let mut failure = None;
+    let mut last = Told::ByExec;
+    for container in &target.containers {
+        let told = target.engine.reload(container, target.nginx.reload).await;
+        crash::point("reloaded", &container.name);
+        match told {
+            Ok(told) => last = told,
+            Err(error) => failure = failure.or_else(|| Some(Finding::from_error(&error))),
+        }
+    }
+    target.told = Some(last);
+    if target.nginx.reload == Reload::Restart {
+        let begun = Instant::now();
+        for (name, state) in target.engine.refresh(&mut target.containers).await {
+            let detail = format!("{name} is {state} after the restart: docker logs {name}");
+            target.note(Stage::Reload, begun, StageResult::Failed, detail);
+        }
+    }
+    failure.map_or(Ok(last), Err)
+}
+
+/// Why nginx did not load its files, by the first line of its log that says so
+pub(super) async fn trouble(target: &Target) -> Option<Trouble> {
+    let since = target.reloaded?;
+    for container in &target.containers {
+        let log = target.engine.log_since(container, since).await;
+        if let Some(line) = words_of_nginx::trouble(&log) {
+            return Some(Trouble {
+                container: container.name.clone(),
+                line: one_line(line),
+            });
+        }
+    }
+    None
+}
+
+/// What nginx wrote to its log since the reload
+pub(super) struct Trouble {
+    container: String,
+    line: String,
+}
+
+impl Trouble {
+    /// The finding with nginx's own words, and what they call for
+    pub(super) fn explain(&self, finding: Finding) -> Finding {
+        let Self { container, line } = self;
+        let evidence = format!(
+            "{}\n{container} wrote since the reload:\n{line}",
+            finding.evidence
+        );
+        let cure = match words_of_nginx::stumble(line) {
+            Some(Stumble {
+                path,
+                reason: Reason::Forbidden,
+            }) => format!(
+                "nginx's workers read {} for each connection, and may not: set `key_group` to their group in domains.toml, then run certd again; it deploys without an order",
+                path.display()
+            ),
+            _ => words::AGAIN.to_owned(),
+        };
+        Finding {
+            evidence,
+            ..finding
+        }
+        .with_cure(cure)
+    }
+}
+
+fn how(told: Told) -> &'static str {
+    match told {
+        Told::BySignal => "HUP sent",
+        Told::ByExec => "nginx -s reload",
+        Told::Restarted => "restarted",
+    }
+}
+
+/// Ends what waits for containers that have ended since the reload; `false` where none has
+///
+/// Nothing goes back: what does not run serves no generation, and the new one has passed nginx's
+/// test. A restart is another matter: a second one, with the previous generation, may succeed.
+pub(super) fn is_over(
+    target: &Target,
+    works: &mut [Work<'_>],
+    ended: &[Ended],
+    begun: Instant,
+) -> bool {
+    let (Some(first), Reload::Signal | Reload::Exec) = (ended.first(), target.nginx.reload) else {
+        return false;
+    };
+    let finding = has_ended(first, target.told);
+    for member in &target.members {
+        let work = &mut works[*member];
+        if work.is_open() || work.is_confirmed() {
+            work.fail_with(Stage::Proof, begun, finding.clone());
+        }
+    }
+    true
+}
+
+fn has_ended(ended: &Ended, told: Option<Told>) -> Finding {
+    let Ended {
+        name,
+        state,
+        exit_code,
+    } = ended;
+    let since = match told {
+        Some(Told::BySignal) => "since it got HUP",
+        Some(Told::ByExec | Told::Restarted) | None => "since `nginx -s reload`",
+    };
+    let evidence = format!("the container {name} is {state} {since} (exit status {exit_code})");
+    let before = match told {
+        Some(Told::BySignal) => "remove `reload = \"signal\"` from [nginx], and ",
+        Some(Told::ByExec | Told::Restarted) | None => "",
+    };
+    Finding::failure("target.ended", evidence).with_cure(format!(
+        "{before}start the container:\n    docker start {name}\nthen run certd again: it deploys without an order. Why it ended:\n    docker logs --tail 20 {name}"
+    ))
+}
+
+/// Characters of a command line that are shown
+const MOST_OF_COMMAND: usize = 60;

@@ -1,0 +1,316 @@
+//! What runs in a container: nginx's master and its options, and who gets a signal.
+
+use std::iter::Peekable;
+use std::path::Path;
+
+use crate::facts::{Container, Process};
+
+/// What an engine's `ps` is asked for, in the order in which [`of_table`] reads it
+pub const COLUMNS: &str = "-eo pid,ppid,args";
+
+/// The processes in a table that was asked for by [`COLUMNS`], the main one first
+///
+/// `main` is its identifier as the engine knows it. An engine in a virtual machine may count
+/// otherwise than its `ps`: then the first process counts that none of the others started.
+/// Empty where the table is not what was asked for.
+pub fn of_table(rows: &[Vec<String>], main: u32) -> Vec<Process> {
+    let process = |row: &Vec<String>| match row.as_slice() {
+        [id, parent, command] => Some(Process {
+            id: id.parse().ok()?,
+            parent: parent.parse().ok()?,
+            command: command.clone(),
+        }),
+        _ => None,
+    };
+    let mut processes: Vec<Process> = rows.iter().filter_map(process).collect();
+    let is_first = |process: &Process| processes.iter().all(|other| other.id != process.parent);
+    let first = processes
+        .iter()
+        .position(|process| process.id == main)
+        .or_else(|| processes.iter().position(is_first));
+    match first {
+        Some(first) => processes[..=first].rotate_right(1),
+        None => processes.clear(),
+    }
+    processes
+}
+
+/// Who gets a signal that an engine sends to a container
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receiver<'c> {
+    /// nginx's master: it is the main process, or the one that an init passes signals on to
+    Nginx,
+    /// Another program, with this command line: to a shell or a supervisor HUP may be the end
+    Other(&'c str),
+    /// The engine does not tell what runs in the container
+    Unknown,
+}
+
+/// Who gets a signal that the engine sends to a container
+pub fn receiver(container: &Container) -> Receiver<'_> {
+    let Some((main, others)) = container.processes.split_first() else {
+        return Receiver::Unknown;
+    };
+    let mut started = others.iter().filter(|other| other.parent == main.id);
+    let passes_on = INITS.contains(&program(&main.command)) && started.all(is_nginx);
+    match is_nginx(main) || passes_on {
+        true => Receiver::Nginx,
+        false => Receiver::Other(&main.command),
+    }
+}
+
+/// `nginx` with arguments, for the configuration that the container's own nginx was started with
+///
+/// The arguments come first, and then `-c`, `-p` and `-g` as the running master has them. Where
+/// the engine does not tell what runs, the command line of the container is read for them: what
+/// stands after a word `nginx` there, because the `-c` of a shell is followed by a script.
+pub fn nginx_command(container: &Container, arguments: &[&str]) -> Vec<String> {
+    let words = own_words(container);
+    let (program, options) = match words.split_first() {
+        Some((program, options)) => (program.as_str(), options),
+        None => (NGINX, &[][..]),
+    };
+    let mut command = vec![program.to_owned()];
+    command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    command.extend(own_options(options));
+    command
+}
+
+/// Whether a container runs nginx, or was made to
+pub fn runs_nginx(container: &Container) -> bool {
+    !own_words(container).is_empty()
+}
+
+/// The words with which nginx was started; none where it is not known
+fn own_words(container: &Container) -> Vec<String> {
+    let is_nginx_word = |word: &&String| program(word) == NGINX;
+    let words = container.command.iter();
+    let configured: Vec<String> = words
+        .skip_while(|word| !is_nginx_word(word))
+        .cloned()
+        .collect();
+    let mut processes = container.processes.iter();
+    let title = processes.find_map(|process| process.command.split_once(MASTER));
+    match title {
+        // A title is words joined by blanks: where they are known apart, those are better.
+        Some((_, title)) if title != configured.join(" ") => {
+            title.split_whitespace().map(str::to_owned).collect()
+        }
+        _ => configured,
+    }
+}
+
+/// What of nginx's options another nginx needs to read the same configuration
+fn own_options(options: &[String]) -> Vec<String> {
+    let mut own = Vec::new();
+    let mut words = options.iter().peekable();
+    while let Some(option) = words.next() {
+        let value = match option.as_str() {
+            "-c" | "-p" => words.next().cloned(),
+            "-g" => Some(directives(&mut words)).filter(|directives| concerns_others(directives)),
+            _ => None,
+        };
+        own.extend(value.into_iter().flat_map(|value| [option.clone(), value]));
+    }
+    own
+}
+
+/// The value of `-g`: in a title nothing but its semicolons holds the words together
+fn directives<'w>(words: &mut Peekable<impl Iterator<Item = &'w String>>) -> String {
+    let mut directives = String::new();
+    while let Some(word) =
+        words.next_if(|word| !(word.starts_with('-') && directives.ends_with(';')))
+    {
+        if !directives.is_empty() {
+            directives.push(' ');
+        }
+        directives.push_str(word);
+    }
+    directives
+}
+
+/// Whether directives say more than how the master itself runs
+fn concerns_others(directives: &str) -> bool {
+    let mut names = directives
+        .split(';')
+        .filter_map(|directive| directive.split_whitespace().next());
+    names.any(|name| !["daemon", "master_process"].contains(&name))
+}
+
+fn is_nginx(process: &Process) -> bool {
+    process.command.contains(MASTER) || program(&process.command) == NGINX
+}
+
+/// The name of the program at the beginning of a command line
+fn program(command: &str) -> &str {
+    let path = command.split_whitespace().next().unwrap_or_default();
+    let name = Path::new(path).file_name().and_then(|name| name.to_str());
+    name.unwrap_or_default()
+}
+
+const NGINX: &str = "nginx";
+/// What nginx's master has in its title before its command line
+const MASTER: &str = ": master process ";
+/// Inits that pass signals on to the process that they start
+const INITS: [&str; 3] = ["tini", "dumb-init", "docker-init"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(command: &[&str], processes: &[(u32, u32, &str)]) -> Container {
+        let processes = processes.iter().map(|(id, parent, command)| Process {
+            id: *id,
+            parent: *parent,
+            command: (*command).to_owned(),
+        });
+        Container {
+            command: command.iter().map(ToString::to_string).collect(),
+            processes: processes.collect(),
+            ..Container::default()
+        }
+    }
+
+    #[test]
+    fn nginxs_own_configuration_is_asked_for_and_no_script_is_taken_for_it() {
+        #[track_caller]
+        fn check(command: &[&str], expected: &str) {
+            let command = nginx_command(&container(command, &[]), &["-t"]);
+            assert_eq!(command.join(" "), expected);
+        }
+        check(&["nginx", "-g", "daemon off;"], "nginx -t");
+        check(
+            &["/usr/sbin/nginx", "-c", "/x.conf"],
+            "/usr/sbin/nginx -t -c /x.conf",
+        );
+        check(
+            &[
+                "/docker-entrypoint.sh",
+                "nginx",
+                "-p",
+                "/srv",
+                "-g",
+                "daemon off;",
+            ],
+            "nginx -t -p /srv",
+        );
+        check(
+            &["nginx", "-g", "daemon off; pid /x;", "-c", "/x"],
+            "nginx -t -g daemon off; pid /x; -c /x",
+        );
+        check(
+            &[
+                "sh",
+                "-c",
+                "while :; do reload; done & nginx -g 'daemon off;'",
+            ],
+            "nginx -t",
+        );
+        check(&["/bin/sh", "-c", "exec nginx -c /x.conf"], "nginx -t");
+        check(&[], "nginx -t");
+    }
+
+    #[test]
+    fn what_the_running_master_was_started_with_comes_before_the_containers_command() {
+        #[track_caller]
+        fn check(command: &[&str], title: &str, expected: &[&str]) {
+            let title = format!("nginx: master process {title}");
+            let container = container(command, &[(7, 1, "sh /start.sh"), (9, 7, &title)]);
+            assert_eq!(nginx_command(&container, &["-s", "reload"]), expected);
+        }
+        let start = ["sh", "/start.sh"];
+        check(
+            &start,
+            "nginx -c /x.conf",
+            &["nginx", "-s", "reload", "-c", "/x.conf"],
+        );
+        check(
+            &start,
+            "/opt/nginx -g daemon off; worker_processes 2; -p /srv",
+            &[
+                "/opt/nginx",
+                "-s",
+                "reload",
+                "-g",
+                "daemon off; worker_processes 2;",
+                "-p",
+                "/srv",
+            ],
+        );
+        check(&start, "nginx -g daemon off;", &["nginx", "-s", "reload"]);
+        // Only the container's own command line can tell a blank in a path.
+        check(
+            &["/entry", "nginx", "-c", "/a b.conf"],
+            "nginx -c /a b.conf",
+            &["nginx", "-s", "reload", "-c", "/a b.conf"],
+        );
+    }
+
+    #[test]
+    fn a_signal_is_for_nginx_alone_or_for_an_init_that_passes_it_on() {
+        #[track_caller]
+        fn check(processes: &[(u32, u32, &str)], expected: Receiver<'_>) {
+            assert_eq!(receiver(&container(&[], processes)), expected);
+        }
+        let master = "nginx: master process nginx -g daemon off;";
+        check(
+            &[(9, 5, master), (10, 9, "nginx: worker process")],
+            Receiver::Nginx,
+        );
+        check(&[(9, 5, "nginx -g daemon off;")], Receiver::Nginx);
+        for init in [
+            "/sbin/docker-init -- nginx",
+            "/usr/bin/tini -- nginx",
+            "dumb-init nginx",
+        ] {
+            check(
+                &[
+                    (9, 5, init),
+                    (10, 9, master),
+                    (11, 10, "nginx: worker process"),
+                ],
+                Receiver::Nginx,
+            );
+            check(
+                &[(9, 5, init), (10, 9, "sh /start.sh"), (11, 10, master)],
+                Receiver::Other(init),
+            );
+        }
+        check(
+            &[(9, 5, "sh /start.sh"), (10, 9, master)],
+            Receiver::Other("sh /start.sh"),
+        );
+        check(
+            &[(9, 5, "s6-svscan /etc/s6"), (10, 9, master)],
+            Receiver::Other("s6-svscan /etc/s6"),
+        );
+        check(&[], Receiver::Unknown);
+    }
+
+    #[test]
+    fn the_main_process_comes_first_whatever_the_order_of_the_table() {
+        #[track_caller]
+        fn check(rows: &[[&str; 3]], main: u32, expected: &[u32]) {
+            let rows: Vec<Vec<String>> = rows
+                .iter()
+                .map(|row| row.map(str::to_owned).to_vec())
+                .collect();
+            let found: Vec<u32> = of_table(&rows, main)
+                .iter()
+                .map(|process| process.id)
+                .collect();
+            assert_eq!(found, expected);
+        }
+        let rows = [
+            ["12", "11", "worker"],
+            ["11", "5", "master"],
+            ["40", "6", "cat /x"],
+        ];
+        check(&rows, 11, &[11, 12, 40]);
+        check(&rows, 1, &[11, 12, 40]);
+        check(&[["?", "5", "master"]], 11, &[]);
+        check(&[], 11, &[]);
+        let odd = vec![vec!["root".to_owned()]];
+        assert_eq!(of_table(&odd, 11), []);
+    }
+}

@@ -1,0 +1,219 @@
+//! What a reload does to the container: whether it runs on, and whether the engine starts it again.
+
+use std::path::Path;
+use std::process::Command;
+
+use libtest_mimic::Trial;
+
+use crate::deploy::{below_a_script, ignore_reloads};
+use crate::support::ca::Kind;
+use crate::support::conf;
+use crate::support::process::wait_for;
+use crate::support::scene::{SHOP, Scene, WWW, site};
+use crate::support::second_engine;
+use crate::support::write;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    crate::trials![
+        a_renewal_leaves_the_engine_in_charge_of_restarts,
+        after_a_renewal_the_engine_starts_nginx_with_the_host,
+        a_signal_that_the_engine_would_remember_is_warned_of,
+        a_script_gets_no_signal,
+        a_script_that_cannot_be_told_otherwise_costs_no_order,
+        an_init_passes_the_signal_on,
+        a_container_that_ends_at_the_reload_is_told_with_how_to_start_it,
+        a_reload_that_nginx_gives_up_is_told_in_its_own_words,
+        keys_that_the_workers_may_not_read_are_told_with_key_group,
+    ]
+}
+
+/// What the engine remembers of a container: whether it takes it for stopped by hand
+fn is_stopped_by_hand(scene: &Scene) -> bool {
+    let root = Command::new("docker")
+        .args(["info", "--format", "{{.DockerRootDir}}"])
+        .output()
+        .expect("docker can be run");
+    let root = String::from_utf8_lossy(&root.stdout);
+    let directory = Path::new(root.trim()).join("containers");
+    let file = directory.join(scene.nginx.id()).join("config.v2.json");
+    let text = std::fs::read_to_string(&file).expect("the engine's own record");
+    let record: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    record["HasBeenManuallyStopped"].as_bool().expect("a flag")
+}
+
+fn a_renewal_leaves_the_engine_in_charge_of_restarts() {
+    let scene = Scene::with(Kind::Pebble, |nginx, _| {
+        nginx.run = ["--restart", "unless-stopped"].map(str::to_owned).to_vec();
+    });
+    scene.write_domains(&[(SHOP, &[WWW])]);
+    scene.write_sites(&[site(&[SHOP, WWW])]);
+    for arguments in [&[SHOP][..], &[SHOP, "--force"]] {
+        let report = scene.obtain(arguments).expect(0, SHOP, "proven");
+        assert_eq!(report.warnings(SHOP), [""; 0], "{report}");
+        assert!(!is_stopped_by_hand(&scene), "{report}");
+    }
+    // It is the engine's API that does it.
+    scene.nginx.reload();
+    assert!(is_stopped_by_hand(&scene));
+}
+
+fn after_a_renewal_the_engine_starts_nginx_with_the_host() {
+    let scene = Scene::new(Kind::Pebble);
+    scene.write_domains(&[(SHOP, &[])]);
+    scene.obtain(&[SHOP, "--no-deploy"]).expect(0, SHOP, "live");
+    scene.write_sites(&[site(&[SHOP])]);
+
+    let mut engine = second_engine::Engine::start();
+    engine.run_nginx(&scene.world);
+    let config = scene.unbound_config();
+    let nginx = format!(
+        "[nginx]\ncontainer = \"nginx\"\ndocker = \"unix://{}\"",
+        engine.socket().display()
+    );
+    let config = config.lines(&nginx).domain(SHOP, &[]);
+    scene.world.write_config(&config);
+    let arguments = ["obtain", SHOP, "--format", "json"];
+    let certd = scene.world.start_under(&engine.inside(), &arguments);
+    let report = crate::support::report::Report::of(certd.wait());
+    let report = report.expect(0, SHOP, "proven");
+    assert_eq!(report.ca_requests(), 0, "{report}");
+
+    engine.restart();
+    wait_for("nginx after the engine's restart", || {
+        engine.is_running("nginx").then_some(())
+    });
+}
+
+fn a_signal_that_the_engine_would_remember_is_warned_of() {
+    let scene = Scene::with(Kind::Pebble, |nginx, _| {
+        nginx.run = ["--restart", "always"].map(str::to_owned).to_vec();
+    });
+    let config = scene.config().lines("reload = \"signal\"");
+    scene.world.write_config(&scene.domain(config, SHOP, &[]));
+    scene.write_sites(&[site(&[SHOP])]);
+    let report = scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    assert_eq!(report.warnings(SHOP), ["target.restart_forgotten"]);
+    assert!(is_stopped_by_hand(&scene));
+
+    // What it advises.
+    scene.write_domains(&[(SHOP, &[])]);
+    scene.nginx.restart();
+    let report = scene.obtain(&[SHOP, "--force"]).expect(0, SHOP, "proven");
+    assert_eq!(report.warnings(SHOP), [""; 0], "{report}");
+    assert!(!is_stopped_by_hand(&scene));
+}
+
+/// A shell as the first process, which HUP ends
+const SCRIPT: &str = "nginx -g 'daemon off;' &\nwait\n";
+
+fn a_script_gets_no_signal() {
+    let scene = Scene::with(Kind::Pebble, |nginx, _| below_a_script(nginx, SCRIPT));
+    let config = scene.config().lines("reload = \"signal\"");
+    scene.world.write_config(&scene.domain(config, SHOP, &[]));
+    scene.write_sites(&[site(&[SHOP])]);
+    let started = scene.nginx.started_at();
+    let report = scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    assert_eq!(report.warnings(SHOP), ["target.no_signal"], "{report}");
+    assert_eq!(scene.nginx.inspect("{{.State.Status}}"), "running");
+    assert_eq!(scene.nginx.started_at(), started);
+    scene.assert_serves(SHOP, &[SHOP]);
+}
+
+fn a_script_that_cannot_be_told_otherwise_costs_no_order() {
+    let scene = Scene::with(Kind::Pebble, |nginx, _| below_a_script(nginx, SCRIPT));
+    let config = scene.config().lines("test = false");
+    scene.world.write_config(&scene.domain(config, SHOP, &[]));
+    scene.write_sites(&[site(&[SHOP])]);
+    let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
+    assert_eq!(report.failures(SHOP), ["target.no_signal"], "{report}");
+    let finding = report.finding(SHOP, "target.no_signal");
+    assert!(finding.evidence.contains("sh /etc/nginx"), "{finding:?}");
+    assert_eq!(scene.ca.orders(), 0);
+    assert_eq!(scene.nginx.inspect("{{.State.Status}}"), "running");
+}
+
+fn an_init_passes_the_signal_on() {
+    let scene = Scene::with(Kind::Pebble, |nginx, _| {
+        nginx.run = vec!["--init".to_owned()];
+    });
+    let config = scene.config().lines("test = false");
+    scene.world.write_config(&scene.domain(config, SHOP, &[]));
+    scene.write_sites(&[site(&[SHOP])]);
+    let report = scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    assert_eq!(report.warnings(SHOP), [""; 0], "{report}");
+    assert!(scene.nginx.logs().contains("(SIGHUP) received"));
+}
+
+fn a_container_that_ends_at_the_reload_is_told_with_how_to_start_it() {
+    let scene = Scene::with(Kind::Pebble, |nginx, _| {
+        ignore_reloads(
+            nginx,
+            "[ -s /tmp/once ] || { echo 1 >/tmp/once; kill 1; exit 0; }",
+        );
+    });
+    scene.write_domains(&[(SHOP, &[])]);
+    scene.write_sites(&[site(&[SHOP])]);
+    let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
+    assert_eq!(report.failures(SHOP), ["target.ended"], "{report}");
+    let finding = report.finding(SHOP, "target.ended");
+    assert!(finding.evidence.contains("exited"), "{finding:?}");
+    assert!(finding.evidence.contains("nginx -s reload"), "{finding:?}");
+    let start = format!("docker start {}", scene.nginx.name());
+    assert!(finding.cure.contains(&start), "{finding:?}");
+    assert!(!report.stages(SHOP).contains(&"rollback"), "{report}");
+    assert!(scene.live_target(SHOP).ends_with("1"));
+
+    scene.nginx.start_again();
+    let report = wait_for("nginx", || {
+        let report = scene.obtain(&[SHOP]);
+        (report.outcome(SHOP) != "failed").then_some(report)
+    });
+    assert_eq!(report.ca_requests(), 0, "{report}");
+    scene.assert_serves(SHOP, &[SHOP]);
+    assert_eq!(scene.ca.orders(), 1);
+}
+
+fn a_reload_that_nginx_gives_up_is_told_in_its_own_words() {
+    let scene = Scene::new(Kind::Pebble);
+    scene.write_domains(&[(SHOP, &[])]);
+    scene.write_sites(&[site(&[SHOP])]);
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+
+    // A second nginx has a port that the site wants: `nginx -t` takes no offence at that.
+    let other = "pid /tmp/other.pid;\nerror_log stderr;\nevents {}\nhttp { access_log off; server { listen 8444; } }\n";
+    write(scene.world.conf().join("other.conf"), other);
+    let (status, words) = scene.nginx.exec(&["nginx", "-c", "/etc/nginx/other.conf"]);
+    assert_eq!(status, 0, "{words}");
+    let conf = conf::site(scene.nginx.flavour(), &[site(&[SHOP])]);
+    let conf = conf.replace("listen 443 ssl;", "listen 443 ssl; listen 8444;");
+    scene.nginx.write_conf(&conf);
+
+    let report = scene.obtain(&[SHOP, "--force"]).expect(1, SHOP, "failed");
+    let code = report.failures(SHOP)[0].to_owned();
+    let finding = report.finding(SHOP, &code);
+    assert!(finding.evidence.contains("[emerg]"), "{finding:?}");
+    assert!(finding.evidence.contains("8444"), "{finding:?}");
+    assert!(!finding.cure.contains("exec\""), "{finding:?}");
+}
+
+fn keys_that_the_workers_may_not_read_are_told_with_key_group() {
+    let scene = Scene::new(Kind::Pebble);
+    scene.write_domains(&[(SHOP, &[])]);
+    let conf = conf::site(scene.nginx.flavour(), &[site(&[SHOP])]);
+    let by_name = conf
+        .replace(&format!("live/{SHOP}/"), "live/$ssl_server_name/")
+        .replace("worker_processes 1;", "user www-data;\nworker_processes 1;");
+    scene.nginx.write_conf(&by_name);
+    let report = scene.obtain(&[SHOP]).expect_status(1);
+    let code = report.failures(SHOP)[0].to_owned();
+    let finding = report.finding(SHOP, &code);
+    assert!(finding.evidence.contains("privkey.pem"), "{finding:?}");
+    assert!(finding.cure.contains("key_group"), "{finding:?}");
+
+    // What it advises.
+    let config = scene.config().key("key_group = \"33\"");
+    scene.world.write_config(&scene.domain(config, SHOP, &[]));
+    let report = scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    assert_eq!(report.ca_requests(), 0, "{report}");
+    scene.assert_serves(SHOP, &[SHOP]);
+}
