@@ -18,7 +18,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry::OID_X509_COMMON_NAME;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
-use x509_parser::x509::X509Name;
+use x509_parser::x509::{X509Name, X509Version};
 
 use crate::finding::excerpt;
 use crate::name::DnsName;
@@ -29,7 +29,7 @@ mod extensions;
 
 pub use algorithm::{KeyKind, Signature};
 use extensions::Extensions;
-pub use extensions::{Critical, CriticalKind, KeySigns, Purpose, Stapling};
+pub use extensions::{Basic, Critical, CriticalKind, KeySigns, NameLimits, Purpose, Stapling};
 
 /// A chain in the order in which it was sent, its leaf first; never empty
 #[derive(Clone, Debug)]
@@ -107,17 +107,6 @@ impl Chain {
         }
         places
     }
-
-    /// The leaf and the certificates by which it leads up
-    pub fn linked(&self) -> impl Iterator<Item = &Certificate> {
-        let above = self.linked_places().into_iter();
-        std::iter::once(&self.leaf).chain(above.map(|place| &self.above[place]))
-    }
-
-    /// The last of them
-    pub fn top(&self) -> &Certificate {
-        self.linked().last().unwrap_or(&self.leaf)
-    }
 }
 
 /// One X.509 certificate (RFC 5280), reduced to what certd asks of it
@@ -153,6 +142,12 @@ pub struct Certificate {
     pub fingerprint: Fingerprint,
     /// Whether basic constraints say CA:TRUE
     pub is_ca: bool,
+    /// Whether it may issue others
+    pub basic: Basic,
+    /// For which names it may issue
+    pub name_limits: Option<NameLimits>,
+    /// What stands in it against RFC 5280, and makes a browser refuse it
+    pub malformed: Option<&'static str>,
     /// A critical extension that rustls's verifier does not know
     pub critical: Option<Critical>,
     /// What its key may sign
@@ -181,6 +176,12 @@ impl Certificate {
             return Err("bytes follow its end");
         }
         let extensions = Extensions::of(&x509);
+        let basic = match (extensions.basic, x509.version()) {
+            (Some(basic), _) => basic,
+            (None, X509Version::V3) => Basic::Absent,
+            (None, _) => Basic::BeforeVersion3,
+        };
+        let is_nameless = x509.is_ca() && x509.subject().iter().next().is_none();
         let validity = Validity {
             not_before: timestamp(x509.validity().not_before.timestamp()),
             not_after: timestamp(x509.validity().not_after.timestamp()),
@@ -200,6 +201,12 @@ impl Certificate {
             signature: Signature::of(&x509.signature_algorithm),
             fingerprint: Fingerprint::of(&der),
             is_ca: x509.is_ca(),
+            basic,
+            name_limits: extensions.name_limits,
+            malformed: match is_nameless {
+                true => Some("it is a CA without a name"),
+                false => extensions.malformed,
+            },
             critical: extensions.critical,
             key_usage: extensions.key_usage,
             purpose: extensions.purpose,
@@ -215,6 +222,16 @@ impl Certificate {
     /// Whether subject and issuer are the same name
     pub fn is_self_issued(&self) -> bool {
         self.subject_der == self.issuer_der
+    }
+
+    /// Whether it is not valid now, or ends before this leaf does
+    pub fn ends_early(&self, leaf: &Self, now: Timestamp) -> bool {
+        !self.validity.contains(now) || self.validity.not_after < leaf.validity.not_after
+    }
+
+    /// Whether its key, or the signature on it, is too weak for browsers
+    pub fn is_weak(&self) -> bool {
+        self.key.is_weak() || self.signature.is_weak
     }
 
     /// Whether the SAN lists exactly this name (wildcards are not expanded)

@@ -140,7 +140,8 @@
 //! **Verify.** Every name at every address in a handshake of its own; each part of what is shown is
 //! judged apart ([`verify::judge`]), so that no problem hides another. A failure is what Chrome or
 //! Firefox refuse, or what contradicts the storage or the operator's demand; what only a strict client
-//! minds is a warning, what is merely odd a note. Where the handshake fails for want of a version or a
+//! minds is a warning, what is merely odd a note. Of the certificates above the leaf only
+//! those of the verified path count, and of a root that the operator names its own limits. Where the handshake fails for want of a version or a
 //! suite in common, a second connection asks what the server would choose; a suite that rustls lacks
 //! is no verdict on the server. HTTP is spoken only where the handshake agreed to it, and at port 80;
 //! nothing of that fails, but for a domain's `probe`. As in a browser, a name that stands in the hosts

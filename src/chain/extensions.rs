@@ -2,10 +2,12 @@
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{
-    AuthorityInfoAccess, DistributionPointName, ExtendedKeyUsage, GeneralName, ParsedExtension,
+    AuthorityInfoAccess, BasicConstraints, DistributionPointName, ExtendedKeyUsage, GeneralName,
+    GeneralSubtree, NameConstraints, ParsedExtension,
 };
 use x509_parser::oid_registry::{
-    OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS, OID_PKIX_ACCESS_DESCRIPTOR_OCSP, Oid,
+    OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS, OID_PKIX_ACCESS_DESCRIPTOR_OCSP,
+    OID_PKIX_AUTHORITY_INFO_ACCESS, Oid,
 };
 
 use crate::finding::excerpt;
@@ -44,8 +46,37 @@ pub struct Critical {
 pub enum CriticalKind {
     /// Certificate policies and their constraints, which browsers know
     Policies,
+    /// A key identifier, which RFC 5280 sections 4.2.1.1 and 4.2.1.2 never let be critical
+    KeyIdentifier,
     /// One that nobody knows
     Unknown,
+}
+
+/// Whether a certificate may issue others (RFC 5280 section 4.2.1.9)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basic {
+    /// X.509 version 1 or 2, which has no place to say it
+    BeforeVersion3,
+    /// Version 3, and nothing is said
+    Absent,
+    /// CA:FALSE
+    NoAuthority,
+    /// CA:TRUE
+    Authority {
+        /// CAs that may stand between it and a leaf; `None` for any number
+        path_length: Option<u32>,
+    },
+}
+
+/// For which names a CA may issue (RFC 5280 section 4.2.1.10), as far as certd evaluates them
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NameLimits {
+    /// DNS names below which alone it may issue; empty for all
+    pub permitted: Vec<String>,
+    /// DNS names below which it may not
+    pub excluded: Vec<String>,
+    /// Whether addresses are limited too
+    pub limits_addresses: bool,
 }
 
 /// What a key may sign (RFC 5280 section 4.2.1.3): everything, where the extension is absent
@@ -69,6 +100,9 @@ impl Default for KeySigns {
 #[derive(Debug, Default)]
 pub(super) struct Extensions {
     pub(super) critical: Option<Critical>,
+    pub(super) basic: Option<Basic>,
+    pub(super) name_limits: Option<NameLimits>,
+    pub(super) malformed: Option<&'static str>,
     pub(super) key_usage: KeySigns,
     pub(super) purpose: Purpose,
     pub(super) stapling: Stapling,
@@ -84,9 +118,10 @@ impl Extensions {
         for extension in x509.extensions() {
             let identifier = extension.oid.to_id_string();
             if extension.critical && !KNOWN.contains(&identifier.as_str()) {
-                let kind = match POLICIES.contains(&identifier.as_str()) {
-                    true => CriticalKind::Policies,
-                    false => CriticalKind::Unknown,
+                let kind = match identifier.as_str() {
+                    policies if POLICIES.contains(&policies) => CriticalKind::Policies,
+                    "2.5.29.14" | "2.5.29.35" => CriticalKind::KeyIdentifier,
+                    _ => CriticalKind::Unknown,
                 };
                 all.critical = Some(Critical { identifier, kind });
             }
@@ -96,6 +131,18 @@ impl Extensions {
                         signs_handshakes: usage.digital_signature(),
                         signs_certificates: usage.key_cert_sign(),
                     };
+                }
+                ParsedExtension::BasicConstraints(basic) => all.basic = Some(authority(basic)),
+                ParsedExtension::NameConstraints(names) => {
+                    if names.permitted_subtrees.is_none() && names.excluded_subtrees.is_none() {
+                        all.malformed = Some("its name constraints are empty");
+                    }
+                    all.name_limits = Some(name_limits(names));
+                }
+                ParsedExtension::ParseError { .. }
+                    if extension.oid == OID_PKIX_AUTHORITY_INFO_ACCESS =>
+                {
+                    all.malformed = Some("its authority information access does not parse");
                 }
                 ParsedExtension::ExtendedKeyUsage(usage) => all.purpose = purpose(usage),
                 ParsedExtension::AuthorityInfoAccess(access) => {
@@ -121,6 +168,33 @@ impl Extensions {
             }
         }
         all
+    }
+}
+
+fn authority(basic: &BasicConstraints) -> Basic {
+    match basic.ca {
+        true => Basic::Authority {
+            path_length: basic.path_len_constraint,
+        },
+        false => Basic::NoAuthority,
+    }
+}
+
+fn name_limits(names: &NameConstraints<'_>) -> NameLimits {
+    let of = |subtrees: &Option<Vec<GeneralSubtree<'_>>>| {
+        let bases = subtrees.iter().flatten().map(|subtree| &subtree.base);
+        let dns = bases.filter_map(|base| match base {
+            GeneralName::DNSName(name) => Some(excerpt(name, MOST_OF_URL)),
+            _ => None,
+        });
+        dns.collect()
+    };
+    let all = [&names.permitted_subtrees, &names.excluded_subtrees];
+    let mut bases = all.into_iter().flatten().flatten();
+    NameLimits {
+        permitted: of(&names.permitted_subtrees),
+        excluded: of(&names.excluded_subtrees),
+        limits_addresses: bases.any(|subtree| matches!(subtree.base, GeneralName::IPAddress(_))),
     }
 }
 

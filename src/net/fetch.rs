@@ -99,6 +99,19 @@ impl Fetcher {
     }
 }
 
+/// The host of a URL, with a port that is not its scheme's usual one (RFC 9110 section 7.2)
+fn host(url: &Uri) -> String {
+    let host = url.host().unwrap_or_default();
+    let usual = match url.scheme() == Some(&Scheme::HTTPS) {
+        true => 443,
+        false => 80,
+    };
+    match url.port_u16().filter(|port| *port != usual) {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
 async fn exchange<S>(url: &Uri, stream: S) -> Result<Reply, FetchFailure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -122,7 +135,7 @@ where
     connections.spawn(connection);
     let path = url.path_and_query().map_or("/", |path| path.as_str());
     let request = Request::get(path)
-        .header(HOST, url.host().unwrap_or_default())
+        .header(HOST, host(url))
         .header(USER_AGENT, AGENT)
         // Some firewalls of sites take a request without it for an attack; CAs send it too.
         .header(ACCEPT, "*/*")

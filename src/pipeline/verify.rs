@@ -1,6 +1,5 @@
 //! `certd verify`: every name at every address, looked at in a fresh handshake and judged.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -21,8 +20,8 @@ use crate::preflight::judge::dns as dns_judge;
 use crate::report::SCHEMA_VERSION;
 use crate::report::verify::{EndpointReport, HttpReport, Origin, ServedCertificate, VerifyReport};
 use crate::verify::judge::{
-    Expectation, Installed, NO_ROUTE, WRONG_NAME, differs, judge_chain, judge_parsed, pairing,
-    parse,
+    Expectation, INSTALLED, Installed, NO_ROUTE, WRONG_NAME, differs, judge_chain, judge_parsed,
+    pairing, parse,
 };
 use crate::verify::path::Trust;
 
@@ -418,23 +417,59 @@ fn excuse_missing_routes(endpoints: &mut [(Number, EndpointReport)]) {
 }
 
 /// Addresses of one name that show different certificates: visitors get the one or the other
+///
+/// Where one shows what is installed, the others are to blame. Else none is: the order in which DNS
+/// gives addresses says nothing. Of a host that is in no configuration it is a note, as two good
+/// certificates are what many a large site has.
 fn compare_addresses(endpoints: &mut [(Number, EndpointReport)]) {
-    let mut first: BTreeMap<Option<u16>, (String, String)> = BTreeMap::new();
+    let shown: Vec<Shown> = endpoints
+        .iter()
+        .filter_map(|(_, endpoint)| Shown::of(endpoint))
+        .collect();
     for (_, endpoint) in endpoints {
-        let Some(shown) = &endpoint.certificate else {
+        let Some(own) = Shown::of(endpoint) else {
             continue;
         };
-        let own = (shown.fingerprint.clone(), endpoint.address.clone());
-        let (other, at) = first.entry(endpoint.port).or_insert_with(|| own.clone());
-        if *other == own.0 {
+        let mut others = shown.iter().filter(|other| {
+            (other.port, own.is_installed) == (own.port, false)
+                && other.fingerprint != own.fingerprint
+        });
+        let Some(other) = others
+            .clone()
+            .find(|other| other.is_installed)
+            .or_else(|| others.next())
+        else {
             continue;
+        };
+        let mut finding = differs("it", &own.fingerprint, &other.fingerprint, &other.address);
+        if endpoint.domain.is_none() {
+            finding.severity = Severity::Note;
         }
-        let finding = differs("it", &own.0, other, at);
         endpoint.severity = endpoint.severity.max(finding.severity);
         endpoint.findings.push(finding);
         endpoint
             .findings
             .sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    }
+}
+
+/// What an endpoint shows
+struct Shown {
+    port: Option<u16>,
+    address: String,
+    fingerprint: String,
+    is_installed: bool,
+}
+
+impl Shown {
+    fn of(endpoint: &EndpointReport) -> Option<Self> {
+        let mut findings = endpoint.findings.iter();
+        Some(Self {
+            port: endpoint.port,
+            address: endpoint.address.clone(),
+            fingerprint: endpoint.certificate.as_ref()?.fingerprint.clone(),
+            is_installed: findings.any(|finding| finding.code == INSTALLED),
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::path::Trust;
+use super::path::{Judged, Trust, judge_path};
 use crate::chain::{Chain, ChainError, Fingerprint, Stapling};
 use crate::config::{MinRemaining, Sharing};
 use crate::facts::{ConnectFailure, Handshake, KeyProof, Served};
@@ -21,6 +21,7 @@ mod certificate;
 pub use certificate::WRONG_NAME;
 mod links;
 mod origin;
+pub use origin::INSTALLED;
 
 /// What a certificate is held against
 #[derive(Clone, Debug)]
@@ -148,14 +149,15 @@ pub fn judge_chain(
         certificate::name(name, leaf),
         certificate::time(leaf, expected, now),
     ];
-    let weak = certificate::weakness(chain);
-    let path = links::path(chain, expected.trust, now);
+    let Judged { path, way } = judge_path(chain, expected.trust, now);
+    let weak = certificate::weakness(&way);
+    let path = links::path(path, &way, now);
     // What is weak breaks the path, and says better why.
     let is_told = |finding: &Finding| finding.code == links::BROKEN && !weak.is_empty();
     findings.extend(path.into_iter().filter(|finding| !is_told(finding)));
     findings.extend(weak);
-    findings.extend(links::order(chain));
-    findings.extend(certificate::purpose(chain));
+    findings.extend(links::order(&way, now));
+    findings.extend(certificate::purpose(&way));
     findings.extend(origin::common_name(name, leaf, expected));
     findings.extend(origin::installed(leaf, expected));
     findings.extend(origin::wanted(leaf, expected));

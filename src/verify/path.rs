@@ -1,5 +1,6 @@
 //! Whether a chain leads to a trusted root, and if not, why: by the verifier that rustls uses.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +9,22 @@ use jiff::Timestamp;
 use rustls::RootCertStore;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage};
+use webpki::{
+    EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage, VerifiedPath,
+};
 
 use super::memory::Remembering;
 use crate::chain::{Certificate, Chain, Purpose};
-use crate::net::roots::{self, TrustError};
+use crate::net::roots::{TrustError, add_file, system_certificates};
+
+mod flaw;
+mod roots;
+mod way;
+
+pub use flaw::Flaw;
+use roots::KnownRoot;
+pub use roots::Limit;
+pub use way::Way;
 
 /// Roots that are believed, and the algorithms that are known
 #[derive(Clone, Debug)]
@@ -21,8 +33,8 @@ pub struct Trust {
     roots: RootCertStore,
     /// Those that the operator named
     own: RootCertStore,
-    /// When each of them ends, which a trust anchor does not tell
-    ends: Arc<[Ends]>,
+    /// What their certificates say, which a trust anchor does not tell
+    known: Arc<[KnownRoot]>,
     algorithms: Arc<[Remembering]>,
 }
 
@@ -38,17 +50,17 @@ impl Trust {
         let mut own = RootCertStore::empty();
         let mut all = Vec::new();
         for path in files {
-            all.extend(roots::add_file(&mut own, path)?);
+            all.extend(add_file(&mut own, path)?);
         }
         let mut roots = own.clone();
-        let system = roots::system_certificates();
+        let system = system_certificates();
         roots.add_parsable_certificates(system.iter().cloned());
         all.extend(system);
-        let ends = all.into_iter().filter_map(Ends::of).collect();
+        let known = all.into_iter().filter_map(KnownRoot::of).collect();
         Ok(Self {
             roots,
             own,
-            ends,
+            known,
             algorithms: algorithms
                 .all
                 .iter()
@@ -62,9 +74,15 @@ impl Trust {
         self.roots.is_empty()
     }
 
-    fn ends_of(&self, anchor: &TrustAnchor<'_>) -> Option<&Ends> {
-        let mut ends = self.ends.iter();
-        ends.find(|ends| ends.is_of(anchor))
+    fn known(&self, anchor: &TrustAnchor<'_>) -> Option<&KnownRoot> {
+        let mut known = self.known.iter();
+        known.find(|root| root.is_of(anchor))
+    }
+
+    /// The root that an issuer's name is that of
+    fn named(&self, issuer: &Certificate) -> Option<&KnownRoot> {
+        let mut known = self.known.iter();
+        known.find(|root| root.certificate.subject_der == issuer.issuer_der)
     }
 
     fn kind_of(&self, anchor: &TrustAnchor<'_>) -> Root {
@@ -72,35 +90,6 @@ impl Trust {
             true => Root::Own,
             false => Root::System,
         }
-    }
-}
-
-/// When a root ends
-#[derive(Debug)]
-struct Ends {
-    label: String,
-    /// Name and key, as a trust anchor has them: the contents of their sequences
-    subject: Vec<u8>,
-    public_key: Vec<u8>,
-    until: Timestamp,
-}
-
-impl Ends {
-    /// `None` for what is no certificate to [`Chain`]: its end is then not known
-    fn of(root: CertificateDer<'static>) -> Option<Self> {
-        let root = Chain::from_der(vec![root.to_vec()]).ok()?;
-        let root = root.leaf();
-        Some(Self {
-            label: root.label().to_owned(),
-            subject: root.subject_der.clone(),
-            public_key: root.public_key.clone(),
-            until: root.validity.not_after,
-        })
-    }
-
-    fn is_of(&self, anchor: &TrustAnchor<'_>) -> bool {
-        self.subject.ends_with(&anchor.subject)
-            && self.public_key.ends_with(&anchor.subject_public_key_info)
     }
 }
 
@@ -139,85 +128,176 @@ pub enum Path {
         /// Its end
         until: Timestamp,
     },
+    /// To a root that the operator trusts, and whose own limits forbid it
+    RootLimited {
+        /// That root
+        root: String,
+        /// Its limit
+        limit: Limit,
+    },
+    /// To a root whose key is too short
+    WeakRoot {
+        /// That root
+        root: String,
+        /// Its key
+        key: String,
+    },
+    /// Over a certificate with a flaw of its own
+    Flawed {
+        /// That certificate
+        label: String,
+        /// What is wrong with it
+        flaw: Flaw,
+    },
     /// A certificate on the way has expired or is not valid yet
     IntermediateTime,
     /// A CA certificate was used as a server's
     CaAsLeaf,
     /// A certificate on the way is not meant for servers (no serverAuth)
     IntermediatePurpose,
-    /// A signature does not verify, an algorithm is unknown, or a constraint is broken
+    /// Over name constraints of a kind that the verifier does not evaluate
+    OtherConstraints,
+    /// A signature does not verify, or an algorithm is unknown
     Broken {
         /// The verifier's words
         reason: String,
     },
 }
 
+/// Where a chain leads, and by which of its certificates
+#[derive(Clone, Debug)]
+pub struct Judged<'c> {
+    /// Where it leads
+    pub path: Path,
+    /// The way that was verified, or else the one that comes nearest to a root
+    pub way: Way<'c>,
+}
+
 /// Where this chain leads, leaving the leaf's own validity and purpose aside
 ///
 /// The path is judged at an instant inside the leaf's validity: an expired leaf is a problem of
 /// its own and must not hide a missing intermediate. So is a leaf that is not meant for servers.
-pub fn judge_path(chain: &Chain, trust: &Trust, now: Timestamp) -> Path {
-    match way(chain, trust, now, KeyUsage::server_auth()) {
-        Ok(root) => root.judged(now),
-        Err(Error::RequiredEkuNotFoundContext(_)) => match way(chain, trust, now, AnyPurpose) {
-            Ok(root) if chain.leaf().purpose == Purpose::Other => root.judged(now),
-            Ok(_) => Path::IntermediatePurpose,
-            Err(error) => explain(error, chain),
+pub fn judge_path<'c>(chain: &'c Chain, trust: &Trust, now: Timestamp) -> Judged<'c> {
+    let search = Search::new(chain, trust, now);
+    let at = inside(chain.leaf(), now);
+    let found = match search.way(at, KeyUsage::server_auth()) {
+        Err(Error::RequiredEkuNotFoundContext(_)) => match search.way(at, AnyPurpose) {
+            Ok(_) if chain.leaf().purpose != Purpose::Other => {
+                return Judged {
+                    path: Path::IntermediatePurpose,
+                    way: Way::likely(chain, trust),
+                };
+            }
+            found => found,
         },
-        Err(error) => explain(error, chain),
-    }
-}
-
-/// The root at which a way from the leaf ends
-struct End<'t> {
-    root: Root,
-    ends: Option<&'t Ends>,
-}
-
-impl End<'_> {
-    fn judged(self, now: Timestamp) -> Path {
-        match self.ends.filter(|ends| ends.until < now) {
-            Some(ends) => Path::RootExpired {
-                root: ends.label.clone(),
-                until: ends.until,
-            },
-            None => Path::Trusted(self.root),
+        found => found,
+    };
+    match found {
+        Ok((root, way)) => Judged {
+            path: Path::Trusted(root),
+            way: search.lasting(&way, at).unwrap_or(way),
+        },
+        Err(error) => {
+            let way = Way::likely(chain, trust);
+            let refused = search.refused.into_inner();
+            let path = refused.unwrap_or_else(|| explain(error, &way, trust));
+            Judged { path, way }
         }
     }
 }
 
-fn way<'t>(
-    chain: &Chain,
-    trust: &'t Trust,
+/// One search for a way from a leaf to a root
+struct Search<'a, 'c> {
+    chain: &'c Chain,
+    trust: &'a Trust,
     now: Timestamp,
-    purpose: impl ExtendedKeyUsageValidator,
-) -> Result<End<'t>, Error> {
-    let leaf = CertificateDer::from(chain.leaf().der.as_slice());
-    let leaf = EndEntityCert::try_from(&leaf)?;
-    let above: Vec<CertificateDer<'_>> = chain
-        .above()
-        .iter()
-        .map(|certificate| CertificateDer::from(certificate.der.as_slice()))
-        .collect();
-    let algorithms: Vec<&dyn SignatureVerificationAlgorithm> = trust
-        .algorithms
-        .iter()
-        .map(|algorithm| algorithm as &dyn SignatureVerificationAlgorithm)
-        .collect();
-    let path = leaf.verify_for_usage(
-        &algorithms,
-        &trust.roots.roots,
-        &above,
-        instant_inside(chain.leaf(), now),
-        purpose,
-        None,
-        None,
-    )?;
-    let anchor = path.anchor();
-    Ok(End {
-        root: trust.kind_of(anchor),
-        ends: trust.ends_of(anchor),
-    })
+    /// Why the first root that was reached does not count
+    refused: RefCell<Option<Path>>,
+}
+
+impl<'a, 'c> Search<'a, 'c> {
+    fn new(chain: &'c Chain, trust: &'a Trust, now: Timestamp) -> Self {
+        Self {
+            chain,
+            trust,
+            now,
+            refused: RefCell::new(None),
+        }
+    }
+
+    fn way(
+        &self,
+        at: Timestamp,
+        purpose: impl ExtendedKeyUsageValidator,
+    ) -> Result<(Root, Way<'c>), Error> {
+        let leaf = CertificateDer::from(self.chain.leaf().der.as_slice());
+        let leaf = EndEntityCert::try_from(&leaf)?;
+        let above = self.chain.above().iter();
+        let above: Vec<CertificateDer<'_>> = above
+            .map(|certificate| CertificateDer::from(certificate.der.as_slice()))
+            .collect();
+        let algorithms = self.trust.algorithms.iter();
+        let algorithms: Vec<&dyn SignatureVerificationAlgorithm> = algorithms
+            .map(|algorithm| algorithm as &dyn SignatureVerificationAlgorithm)
+            .collect();
+        // A way to a root that does not count must not hide one to a root that does.
+        let accepts = |path: &VerifiedPath<'_>| match self.refusal(path) {
+            None => Ok(()),
+            Some(refusal) => {
+                self.refused.borrow_mut().get_or_insert(refusal);
+                Err(Error::UnknownIssuer)
+            }
+        };
+        let seconds = u64::try_from(at.as_second()).unwrap_or(0);
+        let path = leaf.verify_for_usage(
+            &algorithms,
+            &self.trust.roots.roots,
+            &above,
+            UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
+            purpose,
+            None,
+            Some(&accepts),
+        )?;
+        Ok((
+            self.trust.kind_of(path.anchor()),
+            Way::of(self.chain, &path),
+        ))
+    }
+
+    /// Why browsers do not take the root at the end of this path
+    fn refusal(&self, path: &VerifiedPath<'_>) -> Option<Path> {
+        let anchor = path.anchor();
+        let root = self.trust.known(anchor)?;
+        let label = || root.certificate.label().to_owned();
+        let until = root.certificate.validity.not_after;
+        if until < self.now {
+            return Some(Path::RootExpired {
+                root: label(),
+                until,
+            });
+        }
+        // Browsers take their own roots without looking at what these say.
+        if self.trust.kind_of(anchor) == Root::System {
+            return None;
+        }
+        let below = path.intermediate_certificates().count();
+        let limit = roots::limit(&root.certificate, below)?;
+        Some(Path::RootLimited {
+            root: label(),
+            limit,
+        })
+    }
+
+    /// A way of now that is still there at the leaf's end, where `way` is not
+    fn lasting(&self, way: &Way<'c>, at: Timestamp) -> Option<Way<'c>> {
+        let until = self.chain.leaf().validity.not_after;
+        if way.above().all(|above| above.validity.not_after >= until) {
+            return None;
+        }
+        let (_, other) = self.way(until, KeyUsage::server_auth()).ok()?;
+        let is_now = other.above().all(|above| above.validity.contains(at));
+        is_now.then_some(other)
+    }
 }
 
 /// Takes a certificate whatever it is meant for
@@ -238,18 +318,47 @@ fn signed_itself(chain: &Chain) -> bool {
     leaf.is_self_issued() && !chain.above().iter().any(namesake)
 }
 
-fn explain(error: Error, chain: &Chain) -> Path {
-    if signed_itself(chain) {
+fn explain(error: Error, way: &Way<'_>, trust: &Trust) -> Path {
+    if signed_itself(way.chain) {
         return Path::SelfSigned;
     }
     match error {
-        Error::UnknownIssuer => unknown_issuer(chain),
+        Error::UnknownIssuer => unknown_issuer(way),
         Error::CertExpired { .. } | Error::CertNotValidYet { .. } => Path::IntermediateTime,
         Error::CaUsedAsEndEntity => Path::CaAsLeaf,
-        other => Path::Broken {
+        other => flawed(&other, way, trust).unwrap_or_else(|| Path::Broken {
             reason: in_words(&other),
-        },
+        }),
     }
+}
+
+/// The certificate for whose sake the verifier finds no way
+///
+/// The verifier tells one of many reasons and no certificate, so that what the certificates say
+/// counts first.
+fn flawed(error: &Error, way: &Way<'_>, trust: &Trust) -> Option<Path> {
+    let root = trust.named(way.top());
+    let of = |certificate: &Certificate, flaw| Path::Flawed {
+        label: certificate.label().to_owned(),
+        flaw,
+    };
+    if let Some((certificate, flaw)) = flaw::above_the_leaf(way) {
+        return Some(of(certificate, flaw));
+    }
+    if *error == Error::NameConstraintViolation {
+        let roots = root.map(|root| &root.certificate);
+        let mut limited = way.above().chain(roots);
+        let limited = limited.find_map(|above| {
+            let names = flaw::forbidden_name(above, &way.chain.leaf().names)?;
+            Some(of(above, Flaw::Forbids(names)))
+        });
+        return Some(limited.unwrap_or(Path::OtherConstraints));
+    }
+    let root = root.filter(|root| root.certificate.key.is_weak())?;
+    Some(Path::WeakRoot {
+        root: root.certificate.label().to_owned(),
+        key: root.certificate.key.to_string(),
+    })
 }
 
 /// The verifier's words, `NameConstraintViolation` as `name constraint violation`
@@ -271,9 +380,9 @@ fn in_words(error: &Error) -> String {
 /// and signed itself is a root that is not trusted. Otherwise its issuer was not sent: public CAs
 /// never sign a server's certificate with a root, and name the place of the missing certificate
 /// in those of their intermediates.
-fn unknown_issuer(chain: &Chain) -> Path {
-    let top = chain.top();
-    let is_leaf = top.fingerprint == chain.leaf().fingerprint;
+fn unknown_issuer(way: &Way<'_>) -> Path {
+    let top = way.top();
+    let is_leaf = top.fingerprint == way.chain.leaf().fingerprint;
     if !top.is_self_issued() && (is_leaf || top.ca_issuers.is_some()) {
         return Path::Incomplete {
             missing: top.issuer.clone(),
@@ -286,13 +395,10 @@ fn unknown_issuer(chain: &Chain) -> Path {
 }
 
 /// `now`, or the end of the leaf's validity that is nearer to it
-fn instant_inside(leaf: &Certificate, now: Timestamp) -> UnixTime {
+fn inside(leaf: &Certificate, now: Timestamp) -> Timestamp {
     let validity = leaf.validity;
-    let inside = if now < validity.not_before {
-        validity.not_before
-    } else {
-        now.min(validity.not_after)
-    };
-    let seconds = u64::try_from(inside.as_second()).unwrap_or(0);
-    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    match now < validity.not_before {
+        true => validity.not_before,
+        false => now.min(validity.not_after),
+    }
 }

@@ -12,10 +12,12 @@ use std::time::Duration;
 
 use certd::sandbox::dns::{self, Failure, Record, Zone};
 use rcgen::{
-    CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose, NameConstraints,
     PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519, PKCS_RSA_SHA256,
     SignatureAlgorithm, date_time_ymd,
 };
+use rustls::pki_types::CertificateDer;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, ServerConnection};
 use serde_json::Value;
@@ -373,7 +375,7 @@ fn what_is_wrong_above_the_leaf_is_told() {
     for (file, chain, code) in [
         ("expired.pem", expired, "served.intermediate_expired"),
         ("clients.pem", for_clients, "served.intermediate_purpose"),
-        ("no-ca.pem", no_ca, "served.signature"),
+        ("no-ca.pem", no_ca, "served.not_a_ca"),
         ("mixed.pem", mixed.chain_pem(), "served.signature"),
     ] {
         place.write(file, chain);
@@ -381,9 +383,222 @@ fn what_is_wrong_above_the_leaf_is_told() {
     }
     let report = report(&place, &["--chain", "no-ca.pem", "--name", NAME]);
     assert_eq!(
-        finding(&report, "served.signature")["evidence"],
-        "the chain does not verify: end entity used as ca"
+        finding(&report, "served.not_a_ca")["evidence"],
+        "Odd Intermediate has issued it, and is no CA (no CA:TRUE)"
     );
+}
+
+/// A cross-signed certificate of the intermediate, by a root that nobody trusts
+fn cross_signed(change: &dyn Fn(&mut CertificateParams)) -> CertificateDer<'static> {
+    Authority::root("Old Root").cross_sign(&INTERMEDIATE, change)
+}
+
+#[test]
+fn what_no_path_uses_is_a_note_however_ill_it_is() {
+    let place = place(&domain(NAME, CLOSED));
+    let until = |year| {
+        cross_signed(&move |params| {
+            params.not_after = date_time_ymd(year, 1, 1);
+        })
+    };
+    let leaf = || issue(&Wish::names(&[NAME]));
+    let chain = |above: Vec<_>| leaf().sent_with(above).chain_pem();
+    let good = INTERMEDIATE.der();
+    for (file, above) in [
+        ("expired-first.pem", vec![until(2021), good.clone()]),
+        ("expired-last.pem", vec![good.clone(), until(2021)]),
+        ("ends-early.pem", vec![until(2100), good.clone()]),
+    ] {
+        place.write(file, chain(above));
+        let report = check_file(&place, file, &["--strict"], &[]);
+        let evidence = &finding(&report, "served.needless_certificate")["evidence"];
+        assert_eq!(
+            evidence,
+            "Trusted Intermediate is sent for nothing: the way to the root does without it"
+        );
+    }
+    // Of the same CA: the way that lasts counts, whichever is sent first.
+    let short = ROOT.cross_sign(&INTERMEDIATE, &|params| {
+        params.not_after = date_time_ymd(2100, 1, 1);
+    });
+    place.write("short-first.pem", chain(vec![short.clone(), good.clone()]));
+    check_file(&place, "short-first.pem", &["--strict"], &[]);
+    place.write("short-alone.pem", chain(vec![short]));
+    check_file(
+        &place,
+        "short-alone.pem",
+        &[],
+        &["served.short_intermediate"],
+    );
+    // One that leads an old client to another root helps that client.
+    place.write("cross.pem", chain(vec![good.clone(), until(2120)]));
+    let report = check_file(&place, "cross.pem", &["--strict"], &[]);
+    assert!(!report.to_string().contains("for nothing"), "{report:#}");
+    place.write("twice.pem", chain(vec![good.clone(), good]));
+    let report = check_file(&place, "twice.pem", &["--strict"], &[]);
+    assert_eq!(
+        finding(&report, "served.needless_certificate")["evidence"],
+        "Trusted Intermediate is sent for nothing: it is sent twice"
+    );
+}
+
+#[test]
+fn what_a_ca_may_not_do_is_told_as_that() {
+    let place = place(&domain(NAME, CLOSED));
+    let below = |change: &dyn Fn(&mut CertificateParams)| {
+        let odd = ROOT.intermediate_as("Odd Intermediate", change);
+        odd.issue(&Wish::names(&[NAME])).chain_pem()
+    };
+    let limited = |permitted: Vec<GeneralSubtree>, excluded: Vec<GeneralSubtree>| {
+        below(&|params| {
+            params.name_constraints = Some(NameConstraints {
+                permitted_subtrees: permitted.clone(),
+                excluded_subtrees: excluded.clone(),
+            });
+        })
+    };
+    let dns = |name: &str| vec![GeneralSubtree::DnsName(name.to_owned())];
+    let mut directory = DistinguishedName::new();
+    directory.push(DnType::OrganizationName, "Elsewhere");
+    let critical = |identifier: &'static [u64]| {
+        below(&move |params| {
+            let mut extension = CustomExtension::from_oid_content(identifier, vec![5, 0]);
+            extension.set_criticality(true);
+            params.custom_extensions.push(extension);
+        })
+    };
+    let short = ROOT.intermediate_as("Short Path", &|params| {
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    });
+    let lower = short.intermediate("Lower Intermediate");
+    let too_long = lower
+        .issue(&Wish::names(&[NAME]))
+        .sent_with(vec![lower.der(), short.der()]);
+    for (file, chain, code) in [
+        (
+            "elsewhere.pem",
+            limited(dns("elsewhere.test"), Vec::new()),
+            "served.name_constraints",
+        ),
+        (
+            "excluded.pem",
+            limited(Vec::new(), dns("rare-books.test")),
+            "served.name_constraints",
+        ),
+        (
+            "directory.pem",
+            limited(vec![GeneralSubtree::DirectoryName(directory)], Vec::new()),
+            "served.other_constraints",
+        ),
+        (
+            "critical.pem",
+            critical(&[1, 2, 3, 4]),
+            "served.critical_extension",
+        ),
+        (
+            "key-identifier.pem",
+            critical(&[2, 5, 29, 35]),
+            "served.critical_extension",
+        ),
+        (
+            "policies.pem",
+            critical(&[2, 5, 29, 36]),
+            "served.critical_policies",
+        ),
+        ("too-long.pem", too_long.chain_pem(), "served.path_length"),
+    ] {
+        place.write(file, chain);
+        check_file(&place, file, &[], &[code]);
+    }
+    place.write("inside.pem", limited(dns("rare-books.test"), Vec::new()));
+    check_file(&place, "inside.pem", &[], &[]);
+    // A CA whose key was rolled over issues for its own name.
+    let old = ROOT.intermediate("Rolled Over");
+    let new = old.intermediate("Rolled Over");
+    let leaf = new.issue(&Wish::names(&[NAME]));
+    place.write(
+        "rolled.pem",
+        leaf.sent_with(vec![new.der(), old.der()]).chain_pem(),
+    );
+    let report = check_file(&place, "rolled.pem", &["--strict"], &[]);
+    assert!(!report.to_string().contains("for nothing"), "{report:#}");
+}
+
+#[test]
+fn the_limits_of_an_operators_root_count() {
+    let place = place(&domain(NAME, CLOSED));
+    let check = |change: &dyn Fn(&mut CertificateParams), expected: &[&str]| {
+        let root = Authority::root_as("Odd Root", change);
+        place.write("root.pem", root.pem());
+        let intermediate = root.intermediate("Intermediate");
+        place.write(
+            "chain.pem",
+            intermediate.issue(&Wish::names(&[NAME])).chain_pem(),
+        );
+        check_file(&place, "chain.pem", &[], expected)
+    };
+    let refused: &[&str] = &["served.root_limits"];
+    check(&|_| {}, &[]);
+    let report = check(
+        &|params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)),
+        refused,
+    );
+    assert_eq!(
+        finding(&report, "served.root_limits")["evidence"],
+        "browsers do not take the root that is trusted, Odd Root: it allows 0 CAs below it, \
+         and there are 1"
+    );
+    check(
+        &|params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1)),
+        &[],
+    );
+    check(&|params| params.is_ca = IsCa::ExplicitNoCa, refused);
+    check(&|params| params.is_ca = IsCa::NoCa, refused);
+    check(
+        &|params| params.key_usages = vec![KeyUsagePurpose::CrlSign],
+        refused,
+    );
+    check(
+        &|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
+        refused,
+    );
+    check(
+        &|params| {
+            let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+            extension.set_criticality(true);
+            params.custom_extensions.push(extension);
+        },
+        refused,
+    );
+    check(
+        &|params| {
+            params.name_constraints = Some(NameConstraints {
+                permitted_subtrees: vec![GeneralSubtree::DnsName("elsewhere.test".to_owned())],
+                excluded_subtrees: Vec::new(),
+            });
+        },
+        &["served.name_constraints"],
+    );
+}
+
+#[test]
+fn what_a_browser_cannot_parse_is_told() {
+    let place = place(&domain(NAME, CLOSED));
+    let check = |identifier: &'static [u64], content: &'static [u8]| {
+        let odd = ROOT.intermediate_as("Odd Intermediate", &|params| {
+            let extension = CustomExtension::from_oid_content(identifier, content.to_vec());
+            params.custom_extensions.push(extension);
+        });
+        place.write("odd.pem", odd.issue(&Wish::names(&[NAME])).chain_pem());
+        check_file(&place, "odd.pem", &[], &["served.malformed"]);
+    };
+    check(&[1, 3, 6, 1, 5, 5, 7, 1, 1], &[5, 0]);
+    check(&[2, 5, 29, 30], &[0x30, 0]);
+    let nameless = ROOT.intermediate_as("", &|params| {
+        params.distinguished_name = DistinguishedName::new();
+    });
+    place.write("odd.pem", nameless.issue(&Wish::names(&[NAME])).chain_pem());
+    check_file(&place, "odd.pem", &[], &["served.malformed"]);
 }
 
 #[test]
@@ -940,6 +1155,40 @@ fn a_broken_application_behind_a_good_certificate_is_seen() {
 }
 
 #[test]
+fn a_probe_names_a_port_that_is_not_the_usual_one() {
+    let config = tls_config(&issue(&Wish::names(&[NAME])));
+    let (sender, hosts) = std::sync::mpsc::channel();
+    let mut config = ServerConfig::clone(&config);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let config = Arc::new(config);
+    let server = Server::start(move |mut stream| {
+        let Some(mut tls) = shake_hands(&config, &mut stream) else {
+            return;
+        };
+        let mut stream = rustls::Stream::new(&mut tls, &mut stream);
+        let mut request = [0; 4096];
+        let read = stream.read(&mut request).unwrap_or(0);
+        let request = String::from_utf8_lossy(&request[..read]).to_ascii_lowercase();
+        if request.starts_with("get /health") {
+            let mut lines = request.lines();
+            let host = lines.find_map(|line| line.strip_prefix("host: "));
+            let _ = sender.send(host.map(ToOwned::to_owned));
+        }
+        let _ = stream.write_all(HEALTHY.as_bytes());
+        stream.conn.send_close_notify();
+        let _ = stream.flush();
+    });
+    let port = server.address.port();
+    let place = place(&format!(
+        "{}probe = \"https://{NAME}:{port}/health\"\n",
+        domain(NAME, server.address)
+    ));
+    let report = report(&place, &[]);
+    assert_eq!(codes(&report), [""; 0], "{report:#}");
+    assert_eq!(hosts.recv(), Ok(Some(format!("{NAME}:{port}"))));
+}
+
+#[test]
 fn what_a_web_server_says_is_reported_and_fails_nothing() {
     let config = tls_config(&issue(&Wish::names(&[NAME])));
     let server = web(&config, HEALTHY);
@@ -1071,13 +1320,22 @@ fn addresses_that_serve_different_certificates_are_told_apart() {
         dns.address()
     ));
     let report = report(&place, &[]);
-    assert_eq!(codes(&report), ["served.differs"], "{report:#}");
-    assert_eq!(report["endpoints"][0]["severity"], "ok");
+    // Nothing is installed: the order in which DNS names the two blames neither.
+    assert_eq!(codes(&report), ["served.differs"; 2], "{report:#}");
     let evidence = finding(&report, "served.differs")["evidence"].clone();
     assert!(
-        evidence.as_str().unwrap().contains("127.0.0.1"),
+        evidence.as_str().unwrap().contains("127.0.0.2"),
         "{evidence}"
     );
+    // Of a stranger's name it is a note, whoever asks.
+    place.write(
+        "domains.toml",
+        place.read("domains.toml").replace(NAME, "other.test"),
+    );
+    let target = format!("{NAME}:{port}");
+    let run = place.run(&["verify", "--strict", "--format", "json", &target]);
+    let report = run.exits(0).json();
+    assert_eq!(finding(&report, "served.differs")["severity"], "note");
 }
 
 #[test]

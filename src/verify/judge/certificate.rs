@@ -5,11 +5,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Expectation;
-use crate::chain::{Certificate, Chain, CriticalKind, KeyKind, Purpose};
+use crate::chain::{Certificate, CriticalKind, KeyKind, Purpose};
 use crate::config::MinRemaining;
 use crate::finding::Finding;
 use crate::name::is_public_suffix;
 use crate::time::{display, in_words};
+use crate::verify::path::Way;
 use crate::verify::proof::covers;
 
 /// Whether the SAN covers a name (RFC 9525)
@@ -55,21 +56,30 @@ fn public_suffix<'w>(wanted: &'w str, leaf: &Certificate) -> Option<&'w str> {
 /// All else would be said by a verifier that reads no further.
 pub(super) fn unknown_extension(leaf: &Certificate) -> Option<Finding> {
     let unknown = leaf.critical.as_ref()?;
-    Some(match unknown.kind {
+    Some(critical("it", &unknown.identifier, unknown.kind))
+}
+
+/// A critical extension of a certificate, which `whose` names
+pub(super) fn critical(whose: &str, identifier: &str, kind: CriticalKind) -> Finding {
+    let refused = |evidence: String| {
+        Finding::failure("served.critical_extension", evidence)
+            .with_cure("obtain one from a CA that issues for web servers")
+    };
+    match kind {
         CriticalKind::Policies => Finding::warning(
             "served.critical_policies",
-            "its policies are marked as critical, and certd cannot judge such a certificate",
-        )
-        .with_cure("browsers may take it; to have it judged, obtain one without critical policies"),
-        CriticalKind::Unknown => Finding::failure(
-            "served.critical_extension",
             format!(
-                "a critical extension is in it that nobody knows: {}",
-                unknown.identifier
+                "{whose} has policies that are marked as critical, and certd cannot judge such a certificate"
             ),
         )
-        .with_cure("obtain one from a CA that issues for web servers"),
-    })
+        .with_cure("browsers may take it; to have it judged, obtain one without critical policies"),
+        CriticalKind::KeyIdentifier => refused(format!(
+            "{whose} has a key identifier that is marked as critical, which RFC 5280 forbids"
+        )),
+        CriticalKind::Unknown => refused(format!(
+            "{whose} has a critical extension that nobody knows: {identifier}"
+        )),
+    }
 }
 
 fn shortened(names: &[String]) -> String {
@@ -148,8 +158,8 @@ pub(super) fn long_life(leaf: &Certificate) -> Option<Finding> {
 }
 
 /// What the certificates of the chain must not be used for, whatever the path says
-pub(super) fn purpose(chain: &Chain) -> Vec<Finding> {
-    let leaf = chain.leaf();
+pub(super) fn purpose(way: &Way<'_>) -> Vec<Finding> {
+    let leaf = way.chain.leaf();
     let mut findings = Vec::new();
     if leaf.purpose == Purpose::Other {
         findings.push(
@@ -164,11 +174,20 @@ pub(super) fn purpose(chain: &Chain) -> Vec<Finding> {
         Finding::failure("served.key_usage", evidence)
             .with_cure("obtain one from a CA that issues for web servers")
     };
+    let mut all = way.certificates();
+    if let Some((certificate, reason)) = all.find_map(|one| Some((one, one.malformed?))) {
+        let evidence = format!("{} breaks RFC 5280: {reason}", certificate.label());
+        findings.push(
+            Finding::failure("served.malformed", evidence).with_cure(
+                "a browser refuses it: obtain one from a CA that issues for web servers",
+            ),
+        );
+    }
     if !leaf.key_usage.signs_handshakes {
         let evidence = "its key may not sign handshakes (keyUsage without digitalSignature)";
         findings.push(key_usage(evidence.to_owned()));
     }
-    let mut above = chain.linked().skip(1);
+    let mut above = way.above();
     if let Some(above) = above.find(|above| !above.key_usage.signs_certificates) {
         let evidence = format!(
             "{} may not sign certificates (keyUsage without keyCertSign)",
@@ -180,19 +199,19 @@ pub(super) fn purpose(chain: &Chain) -> Vec<Finding> {
 }
 
 /// Keys and signatures that browsers find too weak, or do not have
-pub(super) fn weakness(chain: &Chain) -> Vec<Finding> {
+pub(super) fn weakness(way: &Way<'_>) -> Vec<Finding> {
     let all = [
-        weak_key(chain),
-        strange_key(chain.leaf()),
-        weak_signature(chain),
+        weak_key(way),
+        strange_key(way.chain.leaf()),
+        weak_signature(way),
     ];
     all.into_iter().flatten().collect()
 }
 
 /// A key that browsers find too short, of the leaf or of an intermediate
-fn weak_key(chain: &Chain) -> Option<Finding> {
-    let weak = chain
-        .linked()
+fn weak_key(way: &Way<'_>) -> Option<Finding> {
+    let weak = way
+        .certificates()
         .find(|certificate| certificate.key.is_weak())?;
     let evidence = format!("the key of {} is too short: {}", weak.label(), weak.key);
     Some(
@@ -213,9 +232,9 @@ fn strange_key(leaf: &Certificate) -> Option<Finding> {
 /// A signature over SHA-1 or MD5, on the leaf or on an intermediate
 ///
 /// That of a root counts for nobody.
-fn weak_signature(chain: &Chain) -> Option<Finding> {
-    let mut signed = chain
-        .linked()
+fn weak_signature(way: &Way<'_>) -> Option<Finding> {
+    let mut signed = way
+        .certificates()
         .filter(|certificate| !certificate.is_self_issued());
     let weak = signed.find(|certificate| certificate.signature.is_weak)?;
     let evidence = format!(

@@ -2,32 +2,32 @@
 
 use jiff::Timestamp;
 
-use super::certificate::long_life;
-use crate::chain::Chain;
+use super::certificate::{critical, long_life};
+use crate::chain::{Certificate, Chain};
 use crate::finding::Finding;
 use crate::time::display;
-use crate::verify::path::{Path, Root, Trust, judge_path};
+use crate::verify::path::{Flaw, Path, Root, Way};
 use crate::verify::proof::covers;
 
 /// Where the chain leads
-pub(super) fn path(chain: &Chain, trust: &Trust, now: Timestamp) -> Vec<Finding> {
-    let path = judge_path(chain, trust, now);
+pub(super) fn path(path: Path, way: &Way<'_>, now: Timestamp) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Path::Trusted(Root::System) = path {
-        findings.extend(long_life(chain.leaf()));
+        findings.extend(long_life(way.chain.leaf()));
     }
     if let Path::Trusted(_) = path {
-        findings.extend(short_life_above(chain));
+        findings.extend(short_life_above(way));
     }
-    findings.extend(finding(path, chain, now));
+    findings.extend(finding(path, way, now));
     findings
 }
 
-fn finding(path: Path, chain: &Chain, now: Timestamp) -> Option<Finding> {
+fn finding(path: Path, way: &Way<'_>, now: Timestamp) -> Option<Finding> {
     Some(match path {
-        Path::Trusted(_) => {
-            Finding::ok("served.path", format!("issued by {}", chain.leaf().issuer))
-        }
+        Path::Trusted(_) => Finding::ok(
+            "served.path",
+            format!("issued by {}", way.chain.leaf().issuer),
+        ),
         Path::SelfSigned => Finding::failure("served.self_signed", "the certificate signed itself")
             .with_cure("it is a placeholder or a test certificate: obtain one from a CA"),
         Path::Incomplete { missing, url } => incomplete(&missing, url),
@@ -36,7 +36,7 @@ fn finding(path: Path, chain: &Chain, now: Timestamp) -> Option<Finding> {
             format!("no trusted CA issued it: {issuer}"),
         )
         .with_cure("for a private or test CA, name its root: `[verify] trust`, or --trust FILE"),
-        Path::IntermediateTime => return out_of_time(chain, now),
+        Path::IntermediateTime => return out_of_time(way, now),
         Path::CaAsLeaf => Finding::failure(
             "served.ca_as_leaf",
             "a CA's own certificate is served as the server's",
@@ -57,6 +57,22 @@ fn finding(path: Path, chain: &Chain, now: Timestamp) -> Option<Finding> {
             "a certificate above the leaf is not meant for servers (no serverAuth)",
         )
         .with_cure("obtain one from a CA that issues for web servers"),
+        Path::RootLimited { root, limit } => Finding::failure(
+            "served.root_limits",
+            format!("browsers do not take the root that is trusted, {root}: {limit}"),
+        )
+        .with_cure("make the CA a root without that limit, trust that, and issue from it"),
+        Path::WeakRoot { root, key } => Finding::failure(
+            "served.weak_key",
+            format!("the key of the root, {root}, is too short: {key}"),
+        )
+        .with_cure("obtain one from a CA whose root has P-256, or RSA of 2048 bits or more"),
+        Path::Flawed { label, flaw } => flawed(&label, flaw),
+        Path::OtherConstraints => Finding::warning(
+            "served.other_constraints",
+            "a CA above it is bound to names of a kind that certd cannot judge",
+        )
+        .with_cure("browsers may take it; to have it judged, use a CA bound to DNS names alone"),
         Path::Broken { reason } => {
             Finding::failure(BROKEN, format!("the chain does not verify: {reason}")).with_cure(
                 "serve the chain as the CA sent it: the file is damaged, or mixed from several",
@@ -65,11 +81,41 @@ fn finding(path: Path, chain: &Chain, now: Timestamp) -> Option<Finding> {
     })
 }
 
+/// A certificate above the leaf that lets no path lead over it
+fn flawed(label: &str, flaw: Flaw) -> Finding {
+    let (code, evidence, cure) = match flaw {
+        Flaw::NoAuthority => (
+            "served.not_a_ca",
+            format!("{label} has issued it, and is no CA (no CA:TRUE)"),
+            "obtain one from a CA, and serve the chain that it sends",
+        ),
+        Flaw::PathLength { allowed, found } => (
+            "served.path_length",
+            format!("{label} allows {allowed} CAs below it, and there are {found}"),
+            "obtain one from a CA that may issue: its own issuer has forbidden this one",
+        ),
+        Flaw::Forbids(name) => (
+            "served.name_constraints",
+            format!("{label} may not issue for {name} (name constraints)"),
+            "obtain one from a CA that may issue for every name in it",
+        ),
+        Flaw::Critical {
+            identifier, kind, ..
+        } => return critical(&format!("{label}, above the leaf,"), &identifier, kind),
+    };
+    Finding::failure(code, evidence).with_cure(cure)
+}
+
 /// The certificate above the leaf that is not valid now
 ///
 /// Beside an expired leaf one may be found that was not valid in the leaf's time, and is now.
-fn out_of_time(chain: &Chain, now: Timestamp) -> Option<Finding> {
-    let mut above = chain.linked().skip(1);
+fn out_of_time(way: &Way<'_>, now: Timestamp) -> Option<Finding> {
+    // The verifier may have found it on another way than the nearest.
+    let others = match way.chain.leaf().validity.contains(now) {
+        true => way.chain.above(),
+        false => &[],
+    };
+    let mut above = way.above().chain(others);
     let stale = above.find(|above| !above.validity.contains(now))?;
     let (label, validity) = (stale.label(), stale.validity);
     let evidence = match now < validity.not_before {
@@ -87,9 +133,9 @@ fn out_of_time(chain: &Chain, now: Timestamp) -> Option<Finding> {
 }
 
 /// A certificate above the leaf that ends before it: the leaf is of no use from then on
-fn short_life_above(chain: &Chain) -> Option<Finding> {
-    let until = chain.leaf().validity.not_after;
-    let mut above = chain.linked().skip(1);
+fn short_life_above(way: &Way<'_>) -> Option<Finding> {
+    let until = way.chain.leaf().validity.not_after;
+    let mut above = way.above();
     let short = above.find(|above| above.validity.not_after < until)?;
     let evidence = format!(
         "{}, above the leaf, ends before it: at {}",
@@ -127,10 +173,9 @@ pub(super) fn leaf_not_first(name: &str, chain: &Chain) -> Option<Finding> {
 }
 
 /// What is sent in another order than RFC 8446 section 4.4.2 wants, or for nothing
-pub(super) fn order(chain: &Chain) -> Vec<Finding> {
-    let places = chain.linked_places();
+pub(super) fn order(way: &Way<'_>, now: Timestamp) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if !places.is_sorted() {
+    if !way.places.is_sorted() {
         findings.push(
             Finding::warning(
                 "served.chain_order",
@@ -139,21 +184,37 @@ pub(super) fn order(chain: &Chain) -> Vec<Finding> {
             .with_cure("some clients give up at that: serve the chain as the CA sends it"),
         );
     }
-    let needless = chain
-        .above()
-        .iter()
-        .enumerate()
-        .filter(|(place, above)| above.is_self_issued() || !places.contains(place));
-    for (_, above) in needless {
-        let (code, why) = match above.is_self_issued() {
-            true => ("served.needless_root", "whoever trusts a root has it"),
-            false => ("served.needless_certificate", "it is no part of the chain"),
-        };
-        let evidence = format!("{} is sent for nothing: {why}", above.label());
-        findings
-            .push(Finding::note(code, evidence).with_cure("serve the chain as the CA sends it"));
-    }
+    let above = way.chain.above().iter().enumerate();
+    let needless = above.filter(|(place, _)| !way.places.contains(place));
+    findings.extend(needless.filter_map(|(place, _)| needlessly_sent(way, place, now)));
     findings
+}
+
+/// A certificate that is no part of the way, where it helps no other client either
+///
+/// A cross-signed certificate does: an older client may know the other root alone.
+fn needlessly_sent(way: &Way<'_>, place: usize, now: Timestamp) -> Option<Finding> {
+    let above = way.chain.above();
+    let certificate = &above[place];
+    let same = |other: &Certificate| other.fingerprint == certificate.fingerprint;
+    let is_used = way.certificates().any(same) || above[..place].iter().any(same);
+    let is_issuer = |of: &Certificate| certificate.subject_der == of.issuer_der;
+    let (code, why) = if is_used {
+        ("served.needless_certificate", "it is sent twice")
+    } else if certificate.is_self_issued() {
+        ("served.needless_root", "whoever trusts a root has it")
+    } else if certificate.ends_early(way.chain.leaf(), now) || certificate.is_weak() {
+        (
+            "served.needless_certificate",
+            "the way to the root does without it",
+        )
+    } else if way.certificates().chain(above).any(is_issuer) {
+        return None;
+    } else {
+        ("served.needless_certificate", "it is no part of the chain")
+    };
+    let evidence = format!("{} is sent for nothing: {why}", certificate.label());
+    Some(Finding::note(code, evidence).with_cure("serve the chain as the CA sends it"))
 }
 
 /// Code of a chain that does not verify

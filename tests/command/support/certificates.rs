@@ -15,6 +15,7 @@ use rustls::sign::CertifiedKey;
 /// A CA, a root or an intermediate
 pub(crate) struct Authority {
     certificate: Certificate,
+    params: CertificateParams,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -30,6 +31,7 @@ impl Authority {
         let certificate = params.self_signed(&key).expect("a root can be made");
         Self {
             certificate,
+            params: params.clone(),
             issuer: Issuer::new(params, key),
         }
     }
@@ -51,8 +53,21 @@ impl Authority {
             .expect("an intermediate can be made");
         Self {
             certificate,
+            params: params.clone(),
             issuer: Issuer::new(params, key),
         }
+    }
+
+    /// A certificate of this CA for another one's name and key, changed before it is signed
+    pub(crate) fn cross_sign(
+        &self,
+        other: &Self,
+        change: &dyn Fn(&mut CertificateParams),
+    ) -> CertificateDer<'static> {
+        let mut params = other.params.clone();
+        change(&mut params);
+        let certificate = params.signed_by(other.issuer.key(), &self.issuer);
+        certificate.expect("a CA can be signed").der().clone()
     }
 
     pub(crate) fn pem(&self) -> String {

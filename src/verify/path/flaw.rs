@@ -1,0 +1,73 @@
+//! What a certificate above a leaf says of itself that lets no path lead over it.
+
+use super::Way;
+use crate::chain::{Basic, Certificate, CriticalKind, NameLimits};
+
+/// Why no path leads over a certificate
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// It is no CA
+    NoAuthority,
+    /// More CAs stand below it than it allows
+    PathLength {
+        /// As many as there may be
+        allowed: u32,
+        /// As many as there are
+        found: usize,
+    },
+    /// It has a critical extension that the verifier does not know
+    Critical {
+        /// Which
+        identifier: String,
+        /// Of which kind
+        kind: CriticalKind,
+    },
+    /// It may not issue for a name of the leaf
+    Forbids(String),
+}
+
+/// The first certificate above the leaf with such a flaw
+pub(super) fn above_the_leaf<'c>(way: &Way<'c>) -> Option<(&'c Certificate, Flaw)> {
+    let mut above = way.above().enumerate();
+    above.find_map(|(below, certificate)| Some((certificate, flaw(certificate, below)?)))
+}
+
+fn flaw(certificate: &Certificate, below: usize) -> Option<Flaw> {
+    if let Some(critical) = &certificate.critical {
+        return Some(Flaw::Critical {
+            identifier: critical.identifier.clone(),
+            kind: critical.kind,
+        });
+    }
+    let Basic::Authority { path_length } = certificate.basic else {
+        return Some(Flaw::NoAuthority);
+    };
+    let allowed =
+        path_length.filter(|allowed| below > usize::try_from(*allowed).unwrap_or(below))?;
+    Some(Flaw::PathLength {
+        allowed,
+        found: below,
+    })
+}
+
+/// A name of the leaf for which this CA may not issue
+///
+/// An address counts where addresses are limited at all: the verifier has found it outside.
+pub(super) fn forbidden_name(above: &Certificate, names: &[String]) -> Option<String> {
+    let limits = above.name_limits.as_ref()?;
+    let mut names = names.iter();
+    names.find(|name| is_forbidden(limits, name)).cloned()
+}
+
+fn is_forbidden(limits: &NameLimits, name: &str) -> bool {
+    if name.parse::<std::net::IpAddr>().is_ok() {
+        return limits.limits_addresses;
+    }
+    let is_below = |base: &String| {
+        let base = base.trim_start_matches('.').to_ascii_lowercase();
+        let name = name.to_ascii_lowercase();
+        base.is_empty() || name == base || name.ends_with(&format!(".{base}"))
+    };
+    let is_permitted = limits.permitted.is_empty() || limits.permitted.iter().any(is_below);
+    !is_permitted || limits.excluded.iter().any(is_below)
+}
