@@ -174,7 +174,10 @@ pub(super) fn purpose(way: &Way<'_>) -> Vec<Finding> {
         Finding::failure("served.key_usage", evidence)
             .with_cure("obtain one from a CA that issues for web servers")
     };
-    let mut all = way.certificates();
+    // A CA in the leaf's place is refused as that.
+    let mut all = way
+        .certificates()
+        .filter(|one| !one.is_ca || one.fingerprint != leaf.fingerprint);
     if let Some((certificate, reason)) = all.find_map(|one| Some((one, one.malformed?))) {
         let evidence = format!("{} breaks RFC 5280: {reason}", certificate.label());
         findings.push(

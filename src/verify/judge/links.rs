@@ -175,7 +175,12 @@ pub(super) fn leaf_not_first(name: &str, chain: &Chain) -> Option<Finding> {
 /// What is sent in another order than RFC 8446 section 4.4.2 wants, or for nothing
 pub(super) fn order(way: &Way<'_>, now: Timestamp) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if !way.places.is_sorted() {
+    let root = way
+        .chain
+        .above()
+        .iter()
+        .position(|above| above.is_self_issued() && above.subject_der == way.top().issuer_der);
+    if !way.places.iter().chain(&root).is_sorted() {
         findings.push(
             Finding::warning(
                 "served.chain_order",
