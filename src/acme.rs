@@ -5,6 +5,7 @@
 //! so that no other module knows the crate.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,6 +47,28 @@ pub struct Session {
     date: Option<Timestamp>,
     nonces: Nonces,
     account: Mutex<Registered>,
+    silence: Silence,
+}
+
+/// Questions in a row that a CA has left unanswered
+#[derive(Debug, Default)]
+pub struct Silence(AtomicUsize);
+
+impl Silence {
+    /// How many they are
+    pub fn length(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// One more has come to nothing
+    pub fn go_on(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An answer has come
+    pub fn end(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
 }
 
 impl Session {
@@ -95,7 +118,13 @@ impl Session {
             date,
             nonces,
             account: Mutex::new(Registered::NotYet),
+            silence: Silence::default(),
         })
+    }
+
+    /// Questions about renewals in a row to which nothing came back
+    pub fn silence(&self) -> &Silence {
+        &self.silence
     }
 
     /// The issuer's name in the configuration
@@ -207,14 +236,15 @@ async fn fetch_directory(
         url: url.to_owned(),
         reason,
     };
-    let fetch = repeat(async || {
+    let once = async || {
         let request = Request::get(url).body(Bytes::new())?;
         let response = client.send(request).await.map_err(problem::carried)?;
         if response.status() != StatusCode::OK {
             return Err(reply::refusal(url, &response));
         }
         Ok((reply::date(response.headers()), response.into_body()))
-    });
+    };
+    let fetch = || repeat(once);
     let explained = |error| match problem::explain("the directory", error, Hints::default()) {
         // A server with ACME, and no directory there.
         AcmeError::Refused { problem, .. } if problem.status == Some(404) => {
@@ -222,7 +252,12 @@ async fn fetch_directory(
         }
         error => error,
     };
-    let (date, body) = fetch.await.map_err(explained)?;
+    let mut fetched = fetch().await;
+    // All domains of the run depend on it: one that was lost on the way is asked for once more.
+    if fetched.as_ref().is_err_and(problem::is_timed_out) {
+        fetched = fetch().await;
+    }
+    let (date, body) = fetched.map_err(explained)?;
     let directory = serde_json::from_slice(&body).map_err(|error| not_one(error.to_string()))?;
     Ok((directory, body, date))
 }

@@ -4,7 +4,7 @@
 //!
 //! Without the feature `failpoints`, which is for tests alone, a point is an empty function. With
 //! it a run writes down the points that it passes, and kills itself at one of them as the kernel
-//! would: nothing is cleaned up. A unit test stops the writer of files on its own thread instead.
+//! would: nothing is cleaned up; or it panics at each that has certain words in its name. A unit test stops the writer of files on its own thread instead.
 
 #[cfg(not(feature = "failpoints"))]
 use std::fmt::Display;
@@ -51,6 +51,9 @@ mod killed {
     static PASSED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
     pub(crate) fn point(what: &str, to: impl Display) {
+        if env::var(PANIC).is_ok_and(|words| format!("{what} {to}").contains(&words)) {
+            panic!("a test wants it at {what}");
+        }
         let Some(log) = env::var_os(LOG) else { return };
         let mut passed = PASSED.lock().unwrap_or_else(PoisonError::into_inner);
         let name = format!("{what} {to}");
@@ -71,6 +74,8 @@ mod killed {
 
     /// File to which each point that is passed adds its name, a line each; without it none counts
     const LOG: &str = "CERTD_CRASH_LOG";
+    /// Words in the name of a point at which the thread panics, each time
+    const PANIC: &str = "CERTD_PANIC_AT";
     /// Number of the point, from 1, at which the process kills itself
     const AT: &str = "CERTD_CRASH_AT";
 }

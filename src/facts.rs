@@ -283,13 +283,30 @@ pub struct Subproblem {
     pub detail: String,
 }
 
+impl Problem {
+    /// The type of a document that names none (RFC 9457 section 4.2.1)
+    pub const BLANK: &str = "about:blank";
+    /// Bytes of a document that are shown, but for the words of the last part
+    const MOST_SHOWN: usize = 2048;
+}
+
+/// As much of it as a person reads: a document may be of any size, and its parts of any number
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.kind, self.detail)?;
-        for subproblem in &self.subproblems {
+        let mut shown = match self.kind.as_str() {
+            Self::BLANK => self.detail.clone(),
+            kind => format!("{kind}: {}", self.detail),
+        };
+        for (position, subproblem) in self.subproblems.iter().enumerate() {
             let name = subproblem.name.as_deref().unwrap_or("-");
-            write!(f, "; {name}: {}: {}", subproblem.kind, subproblem.detail)?;
+            let part = format!("; {name}: {}: {}", subproblem.kind, subproblem.detail);
+            if shown.len() + part.len() > Self::MOST_SHOWN {
+                let left = self.subproblems.len() - position;
+                shown.push_str(&format!("; and {left} more"));
+                break;
+            }
+            shown.push_str(&part);
         }
-        Ok(())
+        f.write_str(&shown)
     }
 }

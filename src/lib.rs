@@ -71,7 +71,8 @@
 //! supplies, and a baseline handshake is taken for every name. Then the limits and the names are
 //! checked: an exhausted limit ends the domain with "later" (exit status 75), a failure of a check
 //! in `[preflight] require` ends it with a failure, and neither has cost the CA anything, so
-//! neither backs off. A clock far behind the CA's and a directory without space end it likewise.
+//! neither backs off. A clock that is 50 minutes behind the CA's, or a day ahead of it, and a
+//! directory without space end it likewise.
 //! Failures of a check that is not required are shown as warnings; warnings and notes stop nothing,
 //! and no domain stops another. What `--skip-check` names does not decide, in that run. The orders
 //! of one run count for the limits of those that follow. A ledger is certd's own reckoning and may
@@ -113,6 +114,21 @@
 //! the cure are those of the worst. A handshake that certd cannot have and a browser may is no
 //! failure. On a machine with neither the storage nor the container, what is served decides alone.
 //! Nothing is written, ordered or reloaded, and no lock is taken.
+//!
+//! **Clock.** `renew`, and the daemon's looks at all domains, hold this host's clock against the
+//! `Date` of a CA's answer before they decide anything; where nothing else is to be asked, one CA is
+//! asked for its directory. An hour is a warning. A day, or less where a domain is due by one clock
+//! and not by the other, is `ca.clock`: nothing is ordered, and the heartbeat is not called. A CA
+//! whose certificate is out of time by this clock counts as a day; one that does not answer says
+//! nothing of the time. A `Retry-After` that is a date is measured by the `Date` beside it.
+//!
+//! **Silence.** After an order that the CA did not answer in time one more is placed, and all others
+//! of the run wait for it: where it is not answered either they end with "later", in one sentence
+//! that counts them. An order is polled every 15 seconds at least, whatever the CA asks for, and once
+//! more before its time is over.
+//!
+//! **Defects.** A panic ends the work for the domain in which it happens, as `run.defect`, and no
+//! other; outside of any domain it ends the run, and the daemon makes another.
 //!
 //! **Ledger.** `ledger.json` in the state directory holds each account, order, certificate and
 //! failed validation of the last [`store::ledger::MEMORY`]. [`plan::budget`] reckons from it how

@@ -24,6 +24,9 @@ use crate::time::Validity;
 
 mod budget;
 pub mod check;
+mod clock;
+pub mod defect;
+mod desk;
 pub mod installed;
 pub mod obtain;
 pub mod preflight;
@@ -126,6 +129,19 @@ pub struct Options {
     pub next: Option<Timestamp>,
     /// When domains were last seen served by whoever asks for the run, by primary name
     pub seen_served: Arc<BTreeMap<String, Timestamp>>,
+    /// Whether the time is asked for
+    pub clock: ClockCheck,
+}
+
+/// Whether a run asks for the time: a clock that is behind finds nothing due, so that no CA is asked
+/// for anything else
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClockCheck {
+    /// It takes note of what CAs say that it asks for something else
+    #[default]
+    AlongTheWay,
+    /// It asks a CA where it has nothing else to ask: whether all is well depends on it
+    Always,
 }
 
 /// What a run is for

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use crate::config::Domain;
 use crate::finding::{Explain, Finding};
 use crate::name::DnsName;
+use crate::pipeline::defect::{Defect, caught};
 use crate::pipeline::{Context, Mode, Occasion, Options, obtain};
 use crate::report::{DomainReport, Outcome, Report, SCHEMA_VERSION};
 use crate::store::Store;
@@ -18,8 +19,19 @@ use crate::time::Validity;
 /// One pass of `obtain` over these domains
 ///
 /// # Errors
-/// [`RunError::Busy`] when another certd works on the same state.
+/// [`RunError::Busy`] when another certd works on the same state; [`RunError::Defect`] where certd
+/// panics outside of the work for a domain, which ends that domain alone.
 pub async fn obtain(
+    context: &Context<'_>,
+    options: &Options,
+    domains: &[&Domain],
+) -> Result<Report, RunError> {
+    caught(pass(context, options, domains))
+        .await
+        .unwrap_or_else(|defect| Err(defect.into()))
+}
+
+async fn pass(
     context: &Context<'_>,
     options: &Options,
     domains: &[&Domain],
@@ -128,6 +140,9 @@ pub enum RunError {
     /// What an interrupted run left cannot be removed
     #[error("the store cannot be cleaned")]
     Sweep(#[from] FileError),
+    /// certd itself failed outside of the work for any domain
+    #[error(transparent)]
+    Defect(#[from] Defect),
 }
 
 impl Explain for RunError {
@@ -136,6 +151,7 @@ impl Explain for RunError {
             Self::Busy { .. } => "run.busy",
             Self::Lock(_) => "run.lock",
             Self::Sweep(_) => "run.sweep",
+            Self::Defect(defect) => defect.code(),
         }
     }
 
@@ -144,6 +160,7 @@ impl Explain for RunError {
             Self::Busy { .. } => Some("it ends by itself: try again in a moment".to_owned()),
             Self::Lock(error) => Some(error.cure()),
             Self::Sweep(error) => error.cure(),
+            Self::Defect(defect) => defect.cure(),
         }
     }
 }

@@ -21,7 +21,8 @@ use crate::config::{Config, ConfigError, Environment, Nginx};
 use crate::finding::chain_of_causes;
 use crate::name::DnsName;
 use crate::notify::Unkept;
-use crate::pipeline::{Patience, Retry, chance};
+use crate::pipeline::defect::{Defect, caught_now};
+use crate::pipeline::{ClockCheck, Patience, Retry, chance};
 use crate::report::{DomainReport, Outcome, Report};
 use crate::run::RunError;
 use crate::store::lock::{Attempt, Lock, LockError};
@@ -249,6 +250,10 @@ impl Daemon {
             domains: domains.clone(),
             heartbeat,
             retry,
+            clock: match is_sweep {
+                true => ClockCheck::Always,
+                false => ClockCheck::AlongTheWay,
+            },
             put_off: self.put_off,
             unkept: self.unkept.clone(),
             seen_served: Arc::clone(&self.seen_served),
@@ -356,7 +361,7 @@ impl Daemon {
     /// Reads domains.toml again; one with mistakes changes nothing
     async fn reload(&mut self) {
         systemd::reloading();
-        match self.read_again() {
+        match caught_now(|| self.read_again()).unwrap_or_else(|defect| Err(defect.into())) {
             Ok(settings) => {
                 self.standing = Standing::Current;
                 self.watch = Watch::start(&settings.config, Patience::USUAL.engine);
@@ -531,6 +536,9 @@ pub enum DaemonError {
     /// The directories that it names cannot be used
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// domains.toml meets a defect of certd
+    #[error(transparent)]
+    Defect(#[from] Defect),
     /// Another daemon works with the same state directory
     #[error("another certd runs already{}", holder.map(|id| format!(" (process {id})")).unwrap_or_default())]
     Busy {

@@ -45,7 +45,7 @@ mod command {
     pub(crate) mod support;
 }
 
-use command::support::{Host, Setting};
+use command::support::{Daemon, Host, Run, Setting, codes};
 
 /// What is to be reached, and from where
 struct Scenario {
@@ -132,6 +132,56 @@ fn a_renewal_that_is_killed_twice_is_gone_on_with() {
     let twice = twice.into_inner();
     tell(format_args!("{twice} of {PAIRS} killed twice"), begun);
     assert!(twice > PAIRS / 2);
+}
+
+#[test]
+fn a_panic_in_the_work_for_one_domain_ends_that_domain_alone() {
+    // Where its order begins, where that is kept, where the certificate is, and where it goes live.
+    for at in [
+        "orders/messenger",
+        "domains/messenger",
+        "archive/messenger",
+        "live/messenger",
+    ] {
+        let host = Host::new(&Setting::two_domains());
+        host.obtain(&[]).exits(0);
+        let again = ["obtain", "--all", "--force", "--format", "json"];
+        let run = panicking(&host, &again, at).exits(1);
+        let report = run.json();
+        let outcome = |position: usize| report["domains"][position]["outcome"].clone();
+        assert_eq!(outcome(0), "proven", "{at}: {run}");
+        assert_eq!(outcome(1), "failed", "{at}: {run}");
+        assert!(codes(&report).contains(&"run.defect"), "{at}: {run}");
+        host.obtain(&[]).exits(0);
+    }
+}
+
+#[test]
+fn a_panic_outside_of_any_domain_is_told_as_a_defect() {
+    let host = Host::new(&Setting::default());
+    let run = panicking(&host, &["renew"], "/state/lock").exits(1);
+    assert!(run.stderr.contains("error: certd has a defect"), "{run}");
+}
+
+#[test]
+fn a_daemon_outlives_panics() {
+    for at in ["orders/messenger", "/state/lock"] {
+        let host = Host::new(&Setting::two_domains());
+        let mut daemon = Daemon::start_with(&host, |command| {
+            command.env("CERTD_PANIC_AT", at);
+        });
+        daemon.wait_for("certd has a defect");
+        if at == "orders/messenger" {
+            let is_live = || host.live().contains_key("rare-books.test");
+            daemon.wait_until("the other one is live", is_live);
+        }
+        assert!(daemon.ends_by(Signal::SIGTERM).success(), "{at}");
+    }
+}
+
+/// A run that panics at each point that has these words in its name
+fn panicking(host: &Host, arguments: &[&str], at: &str) -> Run {
+    Run::of(host.place.certd(arguments).env("CERTD_PANIC_AT", at))
 }
 
 /// Kills a run at each of its points in turn, until one run has no more of them; a snapshot holds

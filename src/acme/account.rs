@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base64::Engine;
-use base64::prelude::{BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD};
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use instant_acme::{Account, AccountCredentials, ExternalAccountKey, Key, NewAccount};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
@@ -107,22 +107,41 @@ impl Session {
     /// [`AcmeError`] as of [`Session::account`].
     pub fn check_registration(&self, terms: Terms) -> Result<(), AcmeError> {
         self.check_terms(terms)?;
-        self.external_account().map(drop)
+        self.external_accounts().map(drop)
     }
 
-    fn external_account(&self) -> Result<Option<ExternalAccountKey>, AcmeError> {
+    /// The bindings to an external account that are tried in turn; one that is none where the CA
+    /// wants none
+    fn external_accounts(&self) -> Result<Vec<Option<ExternalAccountKey>>, AcmeError> {
         match &self.issuer.eab {
-            Some(eab) => external_key(eab).map(Some),
+            Some(eab) => Ok(external_keys(eab)?.into_iter().map(Some).collect()),
             None if self.directory.meta.external_account_required => Err(AcmeError::EabRequired {
                 issuer: self.name.clone(),
             }),
-            None => Ok(None),
+            None => Ok(vec![None]),
         }
     }
 
     async fn register(&self, registration: Registration<'_>) -> Result<StoredAccount, AcmeError> {
         self.check_terms(registration.terms)?;
-        let external = self.external_account()?;
+        let mut refused = None;
+        for external in self.external_accounts()? {
+            match self.register_with(external.as_ref(), registration).await {
+                // The key may be wrapped once more.
+                Err(error) if error.may_be_of_binding() => refused = refused.or(Some(error)),
+                outcome => return outcome,
+            }
+        }
+        Err(refused.unwrap_or_else(|| AcmeError::EabRequired {
+            issuer: self.name.clone(),
+        }))
+    }
+
+    async fn register_with(
+        &self,
+        external: Option<&ExternalAccountKey>,
+        registration: Registration<'_>,
+    ) -> Result<StoredAccount, AcmeError> {
         let contact = contact(registration.email);
         let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
         let new_account = NewAccount {
@@ -134,7 +153,7 @@ impl Session {
         let created = repeat(async || {
             let builder = Account::builder_with_http(Box::new(transport.clone()));
             let url = self.issuer.directory.clone();
-            builder.create(&new_account, url, external.as_ref()).await
+            builder.create(&new_account, url, external).await
         });
         let (_, credentials) = created
             .await
@@ -238,20 +257,63 @@ fn decode(key: &str) -> Result<Zeroizing<Vec<u8>>, instant_acme::Error> {
         .map_err(|_| instant_acme::Error::KeyRejected)
 }
 
-fn external_key(eab: &Eab) -> Result<ExternalAccountKey, AcmeError> {
+/// The keys that the file of an external account may stand for, the likeliest first
+fn external_keys(eab: &Eab) -> Result<Vec<ExternalAccountKey>, AcmeError> {
     let unusable = |reason: String| AcmeError::EabKey {
         path: eab.hmac_file.clone(),
         reason,
     };
     let text = files::read_secret(&eab.hmac_file).map_err(|error| unusable(error.to_string()))?;
-    let trimmed = text.trim();
-    let key = BASE64_URL_SAFE_NO_PAD
-        .decode(trimmed)
-        .or_else(|_| BASE64_URL_SAFE.decode(trimmed))
-        .map_err(|_| unusable("it is not base64url".to_owned()))?;
-    let key = Zeroizing::new(key);
+    let key = any_base64(text.as_bytes()).ok_or_else(|| unusable("it is no base64".to_owned()))?;
     if key.is_empty() {
         return Err(unusable("it is empty".to_owned()));
     }
-    Ok(ExternalAccountKey::new(eab.kid.clone(), &key))
+    // Some CAs wrap the key in base64 once more than RFC 8555 section 7.3.4 has it.
+    let inner = any_base64(&key).filter(|inner| inner.len() >= LEAST_INNER);
+    let keys = std::iter::once(key).chain(inner);
+    Ok(keys
+        .map(|key| ExternalAccountKey::new(eab.kid.clone(), &key))
+        .collect())
+}
+
+/// What a text holds in either alphabet of base64, with padding or without, on any number of lines
+fn any_base64(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let digits = text.iter().filter(|byte| !byte.is_ascii_whitespace());
+    let digits: Zeroizing<Vec<u8>> = Zeroizing::new(
+        digits
+            .map(|byte| match byte {
+                b'+' => b'-',
+                b'/' => b'_',
+                byte => *byte,
+            })
+            .collect(),
+    );
+    let end = digits.iter().rposition(|byte| *byte != b'=');
+    let key = BASE64_URL_SAFE_NO_PAD.decode(&digits[..end.map_or(0, |end| end + 1)]);
+    key.ok().map(Zeroizing::new)
+}
+
+/// Bytes of a key below which a text that happens to be base64 is not taken for one that is wrapped
+const LEAST_INNER: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_in_every_dialect_of_base64() {
+        let key = [0xfb, 0xef, 0xff, 0x00, 0x10];
+        for text in ["----ABA", "++__ABA", "+-_/ABA=", " --\n--ABA=\n"] {
+            let read = any_base64(text.replace("++__", "++//").as_bytes());
+            let first = read.expect(text)[0];
+            assert_eq!(first, 0xfb, "{text}");
+        }
+        assert_eq!(
+            any_base64(b"++//ABA=").unwrap().as_slice(),
+            &any_base64(b"--__ABA").unwrap()[..]
+        );
+        assert_eq!(any_base64(b"++//ABA=").unwrap().len(), key.len());
+        assert!(any_base64(b"s3cr*t").is_none());
+        assert!(any_base64(b" \n").unwrap().is_empty());
+    }
 }

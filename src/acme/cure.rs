@@ -1,9 +1,10 @@
 //! What an operator can do about an error of a CA, under a stable code.
 
 use super::problem::{
-    ACCOUNT, ALREADY_REPLACED, AcmeError, BAD_CSR, BAD_PUBLIC_KEY, CAA, COMPOUND, EAB_REQUIRED,
-    INVALID_CONTACT, INVALID_PROFILE, Invalid, NONCE_REFUSED, RATE_LIMITED, REJECTED,
-    SERVER_INTERNAL, UNAUTHORIZED, UNSUPPORTED, UNSUPPORTED_CONTACT, USER_ACTION, unpause_link,
+    ACCOUNT, ALREADY_REPLACED, AcmeError, BAD_CSR, BAD_PUBLIC_KEY, CAA, COMPOUND, CaaLookup,
+    EAB_REQUIRED, INVALID_CONTACT, INVALID_PROFILE, Invalid, NONCE_REFUSED, RATE_LIMITED, REJECTED,
+    SERVER_INTERNAL, UNAUTHORIZED, UNSUPPORTED, UNSUPPORTED_CONTACT, USER_ACTION, caa_lookup,
+    unpause_link,
 };
 use super::reply::Hints;
 use crate::facts::Problem;
@@ -18,6 +19,7 @@ impl Explain for AcmeError {
             Self::Registration(error) => error.code(),
             Self::NotTrusted { .. } => "acme.not_trusted",
             Self::Http(HttpError::NoRoots { .. }) => "acme.no_roots",
+            Self::Http(HttpError::OutOfTime { .. }) => "ca.clock",
             Self::Http(_) => "acme.unreachable",
             Self::Status { .. } => "acme.status",
             Self::Refused { problem, hints, .. } if unpause_link(problem, hints).is_some() => {
@@ -27,7 +29,7 @@ impl Explain for AcmeError {
             Self::Refused { .. } => "acme.refused",
             Self::Validation(_) => "acme.validation",
             Self::NoHttp01 { .. } => "acme.no_http01",
-            Self::Deadline { .. } => "acme.deadline",
+            Self::Deadline { .. } | Self::AtWork { .. } => "acme.deadline",
             Self::Directory { .. } => "acme.directory",
             Self::Trust(_) => "acme.trust",
             Self::Terms { .. } => "acme.terms",
@@ -59,6 +61,10 @@ impl Explain for AcmeError {
             Self::Refused { problem, hints, .. } => Some(refusal_cure(problem, hints)),
             Self::Validation(invalid) => Some(validation_cures(invalid)),
             Self::Deadline { .. } => Some(TROUBLE.to_owned()),
+            Self::AtWork { .. } => Some(
+                "the CA answers and takes its time: run certd again later, which goes on with the order"
+                    .to_owned(),
+            ),
             Self::Directory { .. } => Some(DOCUMENTED.to_owned()),
             Self::NoHttp01 { .. } => Some(
                 "this CA or name needs another challenge, which is not supported yet".to_owned(),
@@ -114,7 +120,7 @@ impl AcmeError {
             Self::EabRequired { issuer } => format!(
                 "set eab_kid and eab_hmac_file in [issuers.{issuer}] to what the CA gave you"
             ),
-            Self::EabKey { .. } => "the file holds the key in base64url, on one line".to_owned(),
+            Self::EabKey { .. } => "the file holds nothing but the key, in base64".to_owned(),
             Self::Profile { offered, .. } if offered.is_empty() => {
                 "remove `profile`: this CA has none".to_owned()
             }
@@ -128,6 +134,9 @@ fn http_cure(error: &HttpError) -> String {
     let cure = match error {
         HttpError::NoRoots { .. } => return roots::cure(),
         HttpError::Proxy { .. } => PROXY_CURE,
+        HttpError::OutOfTime { .. } => {
+            "is this host's clock right? `timedatectl` shows it, `timedatectl set-ntp true` sets it; if it is, the CA must renew its certificate"
+        }
         HttpError::Untrusted { .. } => {
             "the CA must mend its certificate, or `directory` names another host"
         }
@@ -152,7 +161,8 @@ fn is_of_dns(reason: &str) -> bool {
 
 fn status_cure(status: u16) -> String {
     match status {
-        429 | 500.. => TROUBLE.to_owned(),
+        429 => "it has had too many requests from here: run certd again later".to_owned(),
+        500.. => TROUBLE.to_owned(),
         _ => DOCUMENTED.to_owned(),
     }
 }
@@ -163,10 +173,14 @@ fn refusal_cure(problem: &Problem, hints: &Hints) -> String {
             "mend what made the orders fail, then open this page; waiting does not help\n{link}"
         );
     }
+    if let Some(lookup) = caa_lookup(&problem.kind, &problem.detail) {
+        return caa_lookup_cure("the name", &lookup);
+    }
     match (problem.kind.as_str(), hints.link.as_deref()) {
         (RATE_LIMITED, _) => limit_cure(&problem.detail).to_owned(),
         (SERVER_INTERNAL | NONCE_REFUSED, _) => TROUBLE.to_owned(),
         (CAA, _) => caa_cure("the name"),
+
         (INVALID_CONTACT | UNSUPPORTED_CONTACT, _) => "change `email`".to_owned(),
         (INVALID_PROFILE, _) => {
             "set `profile` to one that the CA documents, or remove it for the CA's default".to_owned()
@@ -231,6 +245,9 @@ fn validation_cures(invalid: &[Invalid]) -> String {
 }
 
 fn validation_cure(name: &str, kind: &str, detail: &str) -> String {
+    if let Some(lookup) = caa_lookup(kind, detail) {
+        return caa_lookup_cure(name, &lookup);
+    }
     match kind {
         "dns" => format!(
             "do the name servers of {name} answer, and with an A or AAAA record that points to this host?"
@@ -246,6 +263,22 @@ fn validation_cure(name: &str, kind: &str, detail: &str) -> String {
             "http://{name}/.well-known/acme-challenge/ must be served from `webroot`: check the location in nginx's server block for port 80"
         ),
     }
+}
+
+/// CAA records that could not be looked up are no permission, whether there are any or not
+fn caa_lookup_cure(name: &str, lookup: &CaaLookup) -> String {
+    let zone = match lookup {
+        CaaLookup::Tld(tld) => {
+            return format!(
+                "the name servers of `{tld}` failed the CA, and they are not yours: that passes by itself, run certd again later"
+            );
+        }
+        CaaLookup::Zone(zone) => zone,
+        CaaLookup::Somewhere => name,
+    };
+    format!(
+        "the CA could not look up CAA: all name servers of {zone} must answer that question, with no records if there are none, and DNSSEC must hold; `certd check` asks them"
+    )
 }
 
 fn caa_cure(name: &str) -> String {

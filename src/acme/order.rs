@@ -4,17 +4,19 @@
 
 use std::time::Duration;
 
-use instant_acme::{AuthorizationStatus, ChallengeType, Identifier, NewOrder, Order, OrderStatus};
+use instant_acme::{
+    AuthorizationStatus, Challenge, ChallengeStatus, ChallengeType, Identifier, NewOrder, Order,
+    OrderStatus,
+};
 use tokio::time::{Instant, sleep};
 
 use super::account::Registration;
 use super::problem::{self, AcmeError, Invalid, is_of_validation, problem_of};
 use super::renewal_info::identifier;
-use super::reply::{Hints, RetryAfter};
+use super::reply::{Hints, RetryAfter, words_of_ca};
 use super::transport::Transport;
 use super::{Session, repeat};
 use crate::facts::Problem;
-use crate::finding::one_line;
 use crate::name::DnsName;
 
 /// An order that was placed
@@ -293,7 +295,11 @@ impl Pending {
         let mut pace = Pace::new();
         let mut failures = 0;
         while self.order.state().status == status {
-            pace.wait(self.transport.hints().retry_after).await;
+            let asked = self.transport.hints().retry_after;
+            let Some(wait) = pace.wait(asked, self.deadline.until_last_look()) else {
+                return Err(self.at_work());
+            };
+            sleep(wait).await;
             match self.refresh().await {
                 Ok(()) => failures = 0,
                 Err(error) if self.is_worth_another_look(&error, failures) => failures += 1,
@@ -304,6 +310,17 @@ impl Pending {
             return Err(self.why_invalid().await);
         }
         Ok(())
+    }
+
+    /// What the CA was doing when the order's time was over
+    fn at_work(&mut self) -> AcmeError {
+        AcmeError::AtWork {
+            doing: match self.order.state().status {
+                OrderStatus::Pending => "validating",
+                _ => "issuing",
+            },
+            after: self.deadline.after,
+        }
     }
 
     /// Whether a look at the order that failed may be repeated before the order's time is over
@@ -425,7 +442,7 @@ fn kind_of(kind: &ChallengeType) -> String {
         ChallengeType::Http01 => "http-01".to_owned(),
         ChallengeType::Dns01 => "dns-01".to_owned(),
         ChallengeType::TlsAlpn01 => "tls-alpn-01".to_owned(),
-        ChallengeType::Unknown(name) => one_line(name),
+        ChallengeType::Unknown(name) => words_of_ca(name),
         other => format!("{other:?}"),
     }
 }
@@ -458,18 +475,28 @@ async fn challenge_problem(
         if index == position {
             let name = authorization.identifier().to_string();
             let state = authorization.refresh().await?;
-            let problem = state
-                .challenges
-                .iter()
-                .find_map(|challenge| challenge.error.as_ref());
-            return Ok(problem.map(|problem| (name, problem_of(problem))));
+            return Ok(why_invalid(&state.challenges).map(|problem| (name, problem_of(problem))));
         }
         index += 1;
     }
     Ok(None)
 }
 
-/// Waits between two looks at an order: as the CA says, else short and growing
+/// The problem of the challenge that failed
+///
+/// An empty one counts only where the challenge is invalid: ZeroSSL adds one to each.
+fn why_invalid(challenges: &[Challenge]) -> Option<&instant_acme::Problem> {
+    let told = |challenge: &&Challenge| {
+        let error = challenge.error.as_ref();
+        error.is_some_and(|error| !problem::is_empty(error))
+    };
+    let failed = |challenge: &&Challenge| challenge.status == ChallengeStatus::Invalid;
+    let challenge = challenges.iter().find(told);
+    let challenge = challenge.or_else(|| challenges.iter().find(failed));
+    challenge?.error.as_ref()
+}
+
+/// The time between two looks at an order: as the CA says, else short and growing
 struct Pace {
     next: Duration,
 }
@@ -479,14 +506,23 @@ impl Pace {
         Self { next: FIRST_WAIT }
     }
 
-    async fn wait(&mut self, asked: Option<RetryAfter>) {
-        match asked {
-            Some(RetryAfter(wait)) if !wait.is_zero() => sleep(wait).await,
-            _ => {
-                sleep(self.next).await;
-                self.next = (self.next * 3 / 2).min(LONGEST_WAIT);
-            }
+    /// How long to wait, when the last look is this far away; `None` after that one
+    ///
+    /// A CA that asks for a day may be done in a minute: whatever it asks for is waited for in
+    /// steps, and the order is looked at once more before its time is over.
+    fn wait(&mut self, asked: Option<RetryAfter>, until_last: Duration) -> Option<Duration> {
+        if until_last.is_zero() {
+            return None;
         }
+        let wait = match asked {
+            Some(RetryAfter(wait)) if !wait.is_zero() => wait.min(LONGEST_STEP),
+            _ => {
+                let wait = self.next;
+                self.next = (self.next * 3 / 2).min(LONGEST_WAIT);
+                wait
+            }
+        };
+        Some(wait.min(until_last))
     }
 }
 
@@ -504,6 +540,12 @@ impl Deadline {
             at: Instant::now() + after,
             after,
         }
+    }
+
+    /// Time until the order is looked at for the last time, which leaves some for the answer
+    fn until_last_look(self) -> Duration {
+        let last = self.at - self.after / PART_FOR_LAST_LOOK;
+        last.saturating_duration_since(Instant::now())
     }
 }
 
@@ -523,5 +565,62 @@ async fn bounded<T>(
 
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
+/// The longest time without a look at an order, whatever the CA asks for
+const LONGEST_STEP: Duration = Duration::from_secs(15);
+/// The part of an order's time that is left after the last look at it, to have what is ready then:
+/// 15 of 120 seconds
+const PART_FOR_LAST_LOOK: u32 = 8;
 /// Looks at an order that may fail in a row before the order is given up
 const TRANSIENT: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_of_a_day_is_taken_in_steps_that_end_with_a_last_look() {
+        let day = Some(RetryAfter(Duration::from_secs(86_400)));
+        let mut pace = Pace::new();
+        let mut left = Duration::from_secs(115);
+        let mut waits = Vec::new();
+        while let Some(wait) = pace.wait(day, left) {
+            waits.push(wait.as_secs());
+            left -= wait;
+        }
+        assert_eq!(waits, [15, 15, 15, 15, 15, 15, 15, 10]);
+    }
+
+    #[test]
+    fn a_ca_that_names_no_time_is_asked_with_growing_pauses() {
+        let mut pace = Pace::new();
+        let waits = [0; 20].map(|_| pace.wait(None, Duration::from_secs(60)));
+        assert_eq!(waits[0], Some(FIRST_WAIT));
+        assert!(waits.is_sorted());
+        assert_eq!(waits[19], Some(LONGEST_WAIT));
+    }
+
+    #[test]
+    fn an_empty_error_blames_only_a_challenge_that_failed() {
+        #[track_caller]
+        fn check(challenges: &str, expected: Option<&str>) {
+            let challenges: Vec<Challenge> = serde_json::from_str(challenges).unwrap();
+            let found = why_invalid(&challenges).map(problem_of);
+            let found = found.map(|problem| problem.to_string());
+            assert_eq!(found.as_deref(), expected);
+        }
+        let challenge = |status: &str, error: &str| {
+            format!(r#"{{"type": "http-01", "url": "", "status": "{status}", "error": {error}}}"#)
+        };
+        let told = r#"{"type": "urn:ietf:params:acme:error:dns", "detail": "no A"}"#;
+        let valid = challenge("valid", "{}");
+        let pending = challenge("pending", "{}");
+        let invalid = challenge("invalid", "{}");
+        let failed = challenge("invalid", told);
+        check(&format!("[{valid}, {pending}]"), None);
+        check(
+            &format!("[{pending}, {invalid}]"),
+            Some("the CA gave no reason"),
+        );
+        check(&format!("[{invalid}, {failed}]"), Some("dns: no A"));
+    }
+}

@@ -8,9 +8,8 @@ use instant_acme::Identifier;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::reply::{self, Hints, RetryAfter};
+use super::reply::{self, Hints, RetryAfter, words_of_ca};
 use crate::facts::{Problem, Subproblem};
-use crate::finding::one_line;
 use crate::net::http::HttpError;
 use crate::net::roots::TrustError;
 use crate::store::account::AccountError;
@@ -59,6 +58,14 @@ pub enum AcmeError {
     Deadline {
         /// What was waited for, as a noun
         waiting_for: &'static str,
+        /// The limit
+        after: Duration,
+    },
+    /// The CA answers, and is not done with the order
+    #[error("the CA is still {doing} after {} s", after.as_secs())]
+    AtWork {
+        /// What it is doing
+        doing: &'static str,
         /// The limit
         after: Duration,
     },
@@ -142,7 +149,7 @@ pub struct Invalid {
 fn in_words(invalid: &[Invalid]) -> String {
     let each = invalid.iter();
     let each = each.map(|Invalid { name, problem }| format!("{name}: {problem}"));
-    each.collect::<Vec<_>>().join("; nor ")
+    reply::cut(each.collect::<Vec<_>>().join("; nor "))
 }
 
 /// What an error means for the next attempt
@@ -185,9 +192,10 @@ impl AcmeError {
                 UNAUTHORIZED if self.is_of_account() => Consequence::Stop,
                 _ => Consequence::Spent,
             },
-            Self::Validation(_) | Self::Protocol { .. } | Self::Deadline { .. } => {
-                Consequence::Spent
-            }
+            Self::Validation(_)
+            | Self::Protocol { .. }
+            | Self::Deadline { .. }
+            | Self::AtWork { .. } => Consequence::Spent,
             _ => Consequence::Unspent,
         }
     }
@@ -244,14 +252,25 @@ impl AcmeError {
             .clone()
             .find(|part| part.name.as_deref() == Some(name));
         let whole = documents.iter().find(|(of, _)| *of == name);
-        part.map(|part| part.kind.as_str())
-            .or_else(|| whole.map(|(_, problem)| problem.kind.as_str()))
+        let (kind, detail) = part
+            .map(|part| (part.kind.as_str(), &part.detail))
+            .or_else(|| whole.map(|(_, problem)| (problem.kind.as_str(), &problem.detail)))?;
+        Some(match caa_lookup(kind, detail) {
+            Some(_) => CAA,
+            None => kind,
+        })
     }
 
     /// Whether the account itself may not order: a new order is refused, and for no name
     pub(super) fn is_of_account(&self) -> bool {
         matches!(self, Self::Refused { what, problem, .. }
             if *what == ORDER && problem.kind == UNAUTHORIZED && problem.subproblems.is_empty())
+    }
+
+    /// Whether the key of an external account may be why an account is refused
+    pub(super) fn may_be_of_binding(&self) -> bool {
+        matches!(self, Self::Refused { what, problem, .. }
+            if *what == ACCOUNT && OF_BINDING.contains(&problem.kind.as_str()))
     }
 
     /// Whether the CA does not know the account
@@ -313,6 +332,26 @@ impl AcmeError {
         )
     }
 
+    /// Whether the CA gave no answer, so that it will hardly give one to the next who asks
+    pub fn is_silence(&self) -> bool {
+        match self {
+            Self::Registration(error) => error.is_silence(),
+            Self::Http(error) => matches!(
+                error,
+                HttpError::TimedOut { .. }
+                    | HttpError::Unreachable { .. }
+                    | HttpError::Proxy { .. }
+            ),
+            Self::Deadline { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the CA's certificate is out of time by this host's clock, and nothing else is wrong
+    pub fn is_of_clock(&self) -> bool {
+        matches!(self, Self::Http(HttpError::OutOfTime { .. }))
+    }
+
     /// Whether asking again soon may help: a broken connection, a 5xx
     pub(super) fn is_transient(&self) -> bool {
         match self {
@@ -356,12 +395,12 @@ pub(crate) fn explain(what: &'static str, error: instant_acme::Error, hints: Hin
             Ok(error) => *error,
             Err(error) => AcmeError::Protocol {
                 what,
-                reason: error.to_string(),
+                reason: words_of_ca(&error.to_string()),
             },
         },
         other => AcmeError::Protocol {
             what,
-            reason: one_line(&other.to_string()),
+            reason: words_of_ca(&other.to_string()),
         },
     }
 }
@@ -391,6 +430,15 @@ pub(super) fn is_broken(error: &instant_acme::Error) -> bool {
     )
 }
 
+/// Whether a request ran into its timeout
+pub(super) fn is_timed_out(error: &instant_acme::Error) -> bool {
+    let instant_acme::Error::Other(carried) = error else {
+        return false;
+    };
+    let error = carried.downcast_ref();
+    matches!(error, Some(AcmeError::Http(HttpError::TimedOut { .. })))
+}
+
 /// Whether the CA refused a nonce (RFC 8555 section 6.5), in which case nothing was done
 pub(super) fn is_bad_nonce(error: &instant_acme::Error) -> bool {
     matches!(error, instant_acme::Error::Api(problem)
@@ -399,9 +447,13 @@ pub(super) fn is_bad_nonce(error: &instant_acme::Error) -> bool {
 
 /// The problem document as plain data
 pub(super) fn problem_of(problem: &instant_acme::Problem) -> Problem {
+    let detail = match is_empty(problem) {
+        true => "the CA gave no reason".to_owned(),
+        false => words_of_ca(problem.detail.as_deref().unwrap_or_default()),
+    };
     Problem {
         kind: kind(problem.r#type.as_deref()),
-        detail: one_line(problem.detail.as_deref().unwrap_or_default()),
+        detail,
         status: problem.status,
         subproblems: problem
             .subproblems
@@ -409,22 +461,64 @@ pub(super) fn problem_of(problem: &instant_acme::Problem) -> Problem {
             .map(|subproblem| Subproblem {
                 name: subproblem.identifier.as_ref().and_then(dns_name),
                 kind: kind(subproblem.r#type.as_deref()),
-                detail: one_line(subproblem.detail.as_deref().unwrap_or_default()),
+                detail: words_of_ca(subproblem.detail.as_deref().unwrap_or_default()),
             })
             .collect(),
     }
 }
 
+/// Whether a document says nothing: some CAs have an empty one where RFC 8555 wants none
+pub(super) fn is_empty(problem: &instant_acme::Problem) -> bool {
+    let says_nothing = |words: Option<&String>| words.is_none_or(|words| words.trim().is_empty());
+    says_nothing(problem.r#type.as_ref())
+        && says_nothing(problem.detail.as_ref())
+        && problem.subproblems.is_empty()
+}
+
 fn kind(urn: Option<&str>) -> String {
-    let urn = urn.unwrap_or("about:blank");
-    one_line(urn.strip_prefix(ERROR_URN).unwrap_or(urn))
+    let urn = urn.unwrap_or(Problem::BLANK);
+    words_of_ca(urn.strip_prefix(ERROR_URN).unwrap_or(urn))
 }
 
 fn dns_name(identifier: &Identifier) -> Option<String> {
     match identifier {
-        Identifier::Dns(name) => Some(one_line(name)),
+        Identifier::Dns(name) => Some(words_of_ca(name)),
         _ => None,
     }
+}
+
+/// What is missing where a CA says that DNS failed for CAA records; `None` where it says no such
+/// thing
+///
+/// Let's Encrypt names the domain at which it failed, which may be the TLD: CAA is looked for up
+/// the whole tree (RFC 8659 section 3).
+pub(super) fn caa_lookup(kind: &str, detail: &str) -> Option<CaaLookup> {
+    if kind != DNS || !detail.contains("CAA") {
+        return None;
+    }
+    // The last one is where it failed: "While processing CAA for" comes before it.
+    let of = detail.rsplit("CAA for ").next().unwrap_or_default();
+    let of = of.split_whitespace().next().unwrap_or_default();
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    let of = of.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+    if of.is_empty() || !of.chars().all(is_of_name) {
+        return Some(CaaLookup::Somewhere);
+    }
+    Some(match of.contains('.') {
+        true => CaaLookup::Zone(of.to_owned()),
+        false => CaaLookup::Tld(of.to_owned()),
+    })
+}
+
+/// Where a CA could not look CAA records up
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum CaaLookup {
+    /// At a domain that somebody runs
+    Zone(String),
+    /// At a top-level domain
+    Tld(String),
+    /// It does not say where
+    Somewhere,
 }
 
 /// Whether instant-acme makes no sense of an answer that was no refusal
@@ -437,11 +531,12 @@ const BAD_NONCE: &str = "urn:ietf:params:acme:error:badNonce";
 const VALIDATION: [&str; 6] = [
     CAA,
     "connection",
-    "dns",
+    DNS,
     "incorrectResponse",
     "tls",
     UNAUTHORIZED,
 ];
+const DNS: &str = "dns";
 pub(super) const NONCE_REFUSED: &str = "badNonce";
 pub(super) const RATE_LIMITED: &str = "rateLimited";
 pub(super) const SERVER_INTERNAL: &str = "serverInternal";
@@ -466,6 +561,8 @@ const OF_NO_REPLACEMENT: [&str; 13] = [
     BAD_CSR,
     BAD_PUBLIC_KEY,
 ];
+/// What CAs say of a binding whose signature is wrong
+const OF_BINDING: [&str; 3] = [UNAUTHORIZED, "malformed", EAB_REQUIRED];
 pub(super) const ALREADY_REPLACED: &str = "alreadyReplaced";
 pub(super) const UNAUTHORIZED: &str = "unauthorized";
 pub(super) const BAD_CSR: &str = "badCSR";
@@ -482,3 +579,68 @@ const ORDER_NOT_READY: &str = "orderNotReady";
 const ACCOUNT_UNKNOWN: &str = "accountDoesNotExist";
 /// Wait after a rate limit that names no time
 const UNNAMED_WAIT: Duration = Duration::from_secs(3_600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_of_any_size_is_told_in_two_kilobytes() {
+        let part = || instant_acme::Subproblem {
+            r#type: Some(format!("{ERROR_URN}dns")),
+            detail: Some("y".repeat(300)),
+            identifier: Some(Identifier::Dns("shop.test".to_owned())),
+        };
+        let document = instant_acme::Problem {
+            r#type: Some(format!("{ERROR_URN}malformed")),
+            detail: Some("x".repeat(1_000)),
+            status: None,
+            subproblems: (0..200).map(|_| part()).collect(),
+        };
+        let told = problem_of(&document);
+        let shown = told.to_string();
+        assert!(shown.len() <= 2_100, "{} bytes", shown.len());
+        assert!(shown.ends_with("; and 197 more"), "{shown}");
+        let long = instant_acme::Problem {
+            detail: Some("x".repeat(1_000_000)),
+            subproblems: Vec::new(),
+            ..document
+        };
+        assert!(problem_of(&long).detail.len() <= 2_048);
+        let invalid = vec![
+            Invalid {
+                name: "shop.test".to_owned(),
+                problem: told,
+            };
+            100
+        ];
+        assert!(AcmeError::Validation(invalid).to_string().len() <= 2_100);
+    }
+
+    #[test]
+    fn where_caa_could_not_be_looked_up_is_read_from_the_words() {
+        #[track_caller]
+        fn check(kind: &str, detail: &str, expected: Option<CaaLookup>) {
+            assert_eq!(caa_lookup(kind, detail), expected, "{detail}");
+        }
+        let zone = |zone: &str| Some(CaaLookup::Zone(zone.to_owned()));
+        check(
+            "dns",
+            "DNS problem: SERVFAIL looking up CAA for shop.test - the domain's nameservers may be malfunctioning",
+            zone("shop.test"),
+        );
+        check(
+            "dns",
+            "While processing CAA for shop.test: DNS problem: query timed out looking up CAA for test",
+            Some(CaaLookup::Tld("test".to_owned())),
+        );
+        check(
+            "dns",
+            "DNS problem: query timed out looking up CAA for com",
+            Some(CaaLookup::Tld("com".to_owned())),
+        );
+        check("dns", "CAA records: no answer", Some(CaaLookup::Somewhere));
+        check("dns", "DNS problem: NXDOMAIN looking up A for a.test", None);
+        check("caa", "CAA record for a.test prevents issuance", None);
+    }
+}

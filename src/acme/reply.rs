@@ -18,20 +18,48 @@ use crate::finding::one_line;
 pub struct RetryAfter(pub Duration);
 
 impl RetryAfter {
-    /// The header's value, whether it is a number of seconds or a date
+    /// The header's value: a number of seconds, or a date by the clock of whoever sent it
+    ///
+    /// [`LONGEST_WAIT`] at most; `None` where it is neither.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-        if let Ok(seconds) = value.parse() {
-            return Some(Self(Duration::from_secs(seconds)));
+        if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+            // Only a number that is too large cannot be read.
+            let seconds = value.parse().unwrap_or(u64::MAX);
+            return Some(Self::at_most_a_week(Duration::from_secs(seconds)));
         }
-        let date = httpdate::parse_http_date(value).ok()?;
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a date in a header is relative to the moment of its arrival"
-        )]
-        let wait = date.duration_since(SystemTime::now()).unwrap_or_default();
-        Some(Self(wait))
+        let until = httpdate::parse_http_date(value).ok()?;
+        let wait = until.duration_since(sent(headers)).unwrap_or_default();
+        Some(Self::at_most_a_week(wait))
     }
+
+    fn at_most_a_week(wait: Duration) -> Self {
+        Self(wait.min(LONGEST_WAIT))
+    }
+
+    /// Puts the wait, as it was understood, in the place of what the headers say of it
+    ///
+    /// instant-acme adds the header's number to the clock, and panics where the sum is no time.
+    pub(crate) fn replace_in(headers: &mut HeaderMap) {
+        match Self::from_headers(headers) {
+            Some(Self(wait)) => {
+                headers.insert(RETRY_AFTER, wait.as_secs().into());
+            }
+            None => {
+                headers.remove(RETRY_AFTER);
+            }
+        }
+    }
+}
+
+/// When an answer was sent, by the sender's clock; now, where it does not say
+fn sent(headers: &HeaderMap) -> SystemTime {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an answer without a date is as old as its arrival"
+    )]
+    let now = SystemTime::now;
+    date(headers).map_or_else(now, SystemTime::from)
 }
 
 /// How long a CA asks to wait in its words, as Let's Encrypt does: "retry after 2026-11-20 13:00:00
@@ -40,9 +68,8 @@ pub(super) fn retry_after_in(words: &str, now: Timestamp) -> Option<RetryAfter> 
     let (_, rest) = words.split_once("retry after ")?;
     let at = DateTime::strptime("%Y-%m-%d %H:%M:%S", rest.get(..19)?).ok()?;
     let at = at.to_zoned(TimeZone::UTC).ok()?.timestamp();
-    Some(RetryAfter(
-        at.duration_since(now).try_into().unwrap_or_default(),
-    ))
+    let wait = at.duration_since(now).try_into().unwrap_or_default();
+    Some(RetryAfter::at_most_a_week(wait))
 }
 
 /// The server's clock, in whole seconds
@@ -88,7 +115,21 @@ fn link_for_people(link: &str) -> Option<String> {
         .split(';')
         .find_map(|parameter| parameter.trim().strip_prefix("rel="))?;
     let relation = relation.trim_matches('"');
-    (!PROTOCOL_RELATIONS.contains(&relation)).then(|| one_line(url))
+    (!PROTOCOL_RELATIONS.contains(&relation)).then(|| words_of_ca(url))
+}
+
+/// Words of a CA on one line, cut off after [`MOST_WORDS`]
+pub(crate) fn words_of_ca(words: &str) -> String {
+    cut(one_line(words))
+}
+
+/// A text of which no more than [`MOST_WORDS`] is kept; an ellipsis shows that there was more
+pub(super) fn cut(mut text: String) -> String {
+    if text.len() > MOST_WORDS {
+        text.truncate(text.floor_char_boundary(MOST_WORDS - ELLIPSIS.len()));
+        text.push_str(ELLIPSIS);
+    }
+    text
 }
 
 /// Whether a body is a problem document, whatever its content type says
@@ -153,6 +194,11 @@ fn excerpt(body: &[u8]) -> String {
     }
 }
 
+/// The longest time that a CA is believed to ask for: after a week at the latest it is asked again
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// Bytes of a CA's words that are kept or shown
+pub(super) const MOST_WORDS: usize = 2048;
+const ELLIPSIS: &str = "…";
 /// Relations of RFC 8555 that lead to resources, not to pages
 const PROTOCOL_RELATIONS: [&str; 4] = ["index", "up", "next", "alternate"];
 /// Characters of a foreign reply that are shown
@@ -204,6 +250,51 @@ mod tests {
             RetryAfter::from_headers(&headers),
             Some(RetryAfter(Duration::ZERO))
         );
+    }
+
+    #[test]
+    fn a_date_to_wait_for_is_measured_by_the_senders_clock() {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            RETRY_AFTER,
+            "Fri, 31 Dec 1999 23:59:59 GMT".parse().unwrap(),
+        );
+        headers.insert(DATE, "Fri, 31 Dec 1999 23:58:59 GMT".parse().unwrap());
+        assert_eq!(
+            RetryAfter::from_headers(&headers),
+            Some(RetryAfter(Duration::from_secs(60)))
+        );
+    }
+
+    #[test]
+    fn no_wait_is_longer_than_a_week_and_none_reaches_instant_acme_unread() {
+        #[track_caller]
+        fn check(value: &str, expected: Option<&str>) {
+            let mut headers = HeaderMap::new();
+            headers.insert(DATE, "Fri, 31 Dec 1999 23:58:59 GMT".parse().unwrap());
+            headers.insert(RETRY_AFTER, value.parse().unwrap());
+            RetryAfter::replace_in(&mut headers);
+            let left = headers.get(RETRY_AFTER);
+            let left = left.map(|value| value.to_str().unwrap());
+            assert_eq!(left, expected, "{value}");
+        }
+        check("86400", Some("86400"));
+        check("9223372036854775807", Some("604800"));
+        check("18446744073709551616000", Some("604800"));
+        check("Fri, 31 Dec 9999 23:59:59 GMT", Some("604800"));
+        check("Sat, 01 Jan 2000 00:58:59 GMT", Some("3600"));
+        check("Thu, 01 Jan 1970 00:00:00 GMT", Some("0"));
+        check("+5", None);
+        check("-1", None);
+        check("soon", None);
+        check("", None);
+    }
+
+    #[test]
+    fn words_of_a_ca_are_cut_between_characters() {
+        assert_eq!(words_of_ca(" a\nb "), "a b");
+        let long = words_of_ca(&"é".repeat(MOST_WORDS));
+        assert!(long.len() <= MOST_WORDS && long.ends_with("é…"), "{long}");
     }
 
     #[test]

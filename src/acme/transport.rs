@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 
 use super::problem;
-use super::reply::{self, Hints};
+use super::reply::{self, Hints, RetryAfter};
 use crate::finding::excerpt;
 use crate::net::http::Client;
 
@@ -110,11 +110,12 @@ impl Transport {
             .collect()
             .await
             .map_or_else(|never| match never {}, |body| body.to_bytes());
-        let response = self
+        let mut response = self
             .client
             .send(Request::from_parts(parts, body))
             .await
             .map_err(problem::carried)?;
+        RetryAfter::replace_in(response.headers_mut());
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
             Hints::from_headers(response.headers());
         *self
@@ -149,4 +150,4 @@ impl HttpClient for Transport {
 
 const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
 /// Characters of an answer that are logged
-const MOST_DOCUMENT: usize = 16 * 1024;
+const MOST_DOCUMENT: usize = 2 * 1024;

@@ -13,7 +13,7 @@ use crate::config::{Config, Environment};
 use crate::finding::Finding;
 use crate::finding::words::{Escapes, Guarded};
 use crate::notify::{self, Look, Unkept};
-use crate::pipeline::{Context, Mode, Occasion, Options};
+use crate::pipeline::{ClockCheck, Context, Mode, Occasion, Options};
 use crate::report::Report;
 use crate::report::text::{self, Idle};
 use crate::run::{self, RunError};
@@ -77,7 +77,7 @@ fn is_trouble(context: &Context<'_>, error: &RunError) -> bool {
             let since = context.store.locked_since();
             since.is_some_and(|since| context.now().duration_since(since) > LONGEST_PASS)
         }
-        RunError::Lock(_) | RunError::Sweep(_) => true,
+        RunError::Lock(_) | RunError::Sweep(_) | RunError::Defect(_) => true,
     }
 }
 
@@ -108,6 +108,7 @@ fn options(args: &Renew, config: &Config, now: Timestamp) -> Options {
         occasion: Occasion::Timer,
         next: schedule.and_then(|schedule| sweeps::latest(schedule, config.jitter, now)),
         skip: skipped.map(SkippedCheck::check).collect(),
+        clock: ClockCheck::Always,
         ..Options::default()
     }
 }

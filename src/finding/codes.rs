@@ -189,6 +189,7 @@ pub const CODES: &[Code] = &[
     good("proof.proven", "the new certificate is served"),
     bad("proof.unknown_certificate", "a certificate unknown to certd is served", "change the lines shown, then run certd again"),
     bad("run.busy", "another certd is at work", "wait until it has ended"),
+    bad("run.defect", "certd itself has a defect: it stopped where it should not", "run again with `-v`, and report what it prints"),
     bad("run.lock", "the lock cannot be taken", "run certd as the owner of `state`, or as root"),
     bad("run.sweep", "what an interrupted run left cannot be removed", "run certd as the owner of `state`, or as root"),
     bad("served.ca_as_leaf", "a CA's own certificate is served", "name the domain's certificate in its server block"),

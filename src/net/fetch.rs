@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{ACCEPT, HOST, LOCATION, SERVER, STRICT_TRANSPORT_SECURITY, USER_AGENT};
+use http::header::{ACCEPT, DATE, HOST, LOCATION, SERVER, STRICT_TRANSPORT_SECURITY, USER_AGENT};
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, Request, Response, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use rustls::crypto::CryptoProvider;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -45,6 +47,8 @@ pub struct Reply {
     pub server: Option<String>,
     /// `Strict-Transport-Security` (RFC 6797), its first [`MOST_SERVER`] characters
     pub hsts: Option<String>,
+    /// `Date`: what the server takes for the time (RFC 9110 section 6.6.1)
+    pub date: Option<Timestamp>,
     /// `Location`; as the whole head it is at most [`MOST_HEAD`] bytes long
     pub location: Option<String>,
     /// The first [`MOST_BODY`] bytes
@@ -171,9 +175,14 @@ async fn reply(response: &mut Response<Incoming>, most: usize) -> Result<Reply, 
         status: response.status().as_u16(),
         server: short(SERVER),
         hsts: short(STRICT_TRANSPORT_SECURITY),
+        date: text(response.headers(), DATE).and_then(|value| instant(&value)),
         location: text(response.headers(), LOCATION),
         body,
     })
+}
+
+fn instant(date: &str) -> Option<Timestamp> {
+    Some(rfc2822::parse(date).ok()?.timestamp())
 }
 
 /// An answer that is there already

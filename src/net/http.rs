@@ -1,6 +1,7 @@
 //! An HTTPS client with timeouts, bounded bodies and connections that are reused.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,9 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use jiff::Timestamp;
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::UnixTime;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::time::timeout;
@@ -23,6 +26,7 @@ use super::roots::NO_ROOTS;
 use crate::crash;
 use crate::facts::Proxies;
 use crate::finding::root_cause;
+use crate::time::display;
 
 mod proxy;
 
@@ -170,6 +174,18 @@ impl Client {
         match distrust(source) {
             Some(CertificateError::UnknownIssuer) if !self.has_roots => HttpError::NoRoots { url },
             Some(CertificateError::UnknownIssuer) => HttpError::UnknownIssuer { url },
+            Some(CertificateError::ExpiredContext { time, not_after }) => HttpError::OutOfTime {
+                url,
+                bound: Bound::Ended(instant(*not_after)),
+                clock: instant(*time),
+            },
+            Some(CertificateError::NotValidYetContext { time, not_before }) => {
+                HttpError::OutOfTime {
+                    url,
+                    bound: Bound::Begins(instant(*not_before)),
+                    clock: instant(*time),
+                }
+            }
             Some(reason) => HttpError::Untrusted {
                 url,
                 reason: reason.to_string(),
@@ -193,6 +209,11 @@ impl Client {
             reason: root_cause(source.as_ref()),
         }
     }
+}
+
+fn instant(time: UnixTime) -> Timestamp {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
 }
 
 /// What is wrong with the server's certificate, if that is why there is no connection
@@ -263,6 +284,16 @@ pub enum HttpError {
         /// Why
         reason: String,
     },
+    /// The server's certificate is not valid by this host's clock, and nothing else is wrong with it
+    #[error("the certificate of {url} {bound}, and this host's clock says {}", display(*clock))]
+    OutOfTime {
+        /// What was asked for
+        url: String,
+        /// The end of its validity that `clock` is beyond
+        bound: Bound,
+        /// What this host took for the time
+        clock: Timestamp,
+    },
     /// No whole answer in time
     #[error("{url} did not answer within {} s", after.as_secs())]
     TimedOut {
@@ -292,6 +323,24 @@ pub enum HttpError {
     Tls(#[source] rustls::Error),
 }
 
+/// Where the validity of a certificate begins or ends
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// It begins then
+    Begins(Timestamp),
+    /// It ended then
+    Ended(Timestamp),
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Begins(at) => write!(f, "is valid from {}", display(*at)),
+            Self::Ended(at) => write!(f, "expired at {}", display(*at)),
+        }
+    }
+}
+
 impl HttpError {
     /// What went wrong, without the URL, which may hold a secret
     pub fn without_url(&self) -> String {
@@ -303,6 +352,10 @@ impl HttpError {
             Self::NoRoots { .. } => format!("its certificate cannot be checked: {NO_ROOTS}"),
             Self::UnknownIssuer { .. } => {
                 "its certificate is from a CA that is not trusted here".to_owned()
+            }
+            Self::OutOfTime { bound, clock, .. } => {
+                let clock = display(*clock);
+                format!("its certificate {bound}, and this host's clock says {clock}")
             }
             Self::Untrusted { reason, .. } => format!("its certificate is not trusted: {reason}"),
             Self::TimedOut { after, .. } => format!("no answer within {} s", after.as_secs()),

@@ -3,14 +3,16 @@
 //! Orders run `jobs` at a time and only fill the archive. Then each target is closed in one step:
 //! all its domains are made live, tested together, reloaded once, and proven name by name.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::thread;
 use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::defect::{caught, caught_now};
+use super::desk::Desk;
 use super::preflight::sweep_webroots;
-use super::{Context, End, Mode, Occasion, Options, Work, renewal_info};
+use super::{Context, End, Mode, Occasion, Options, Work, clock, renewal_info};
 use crate::chain::{Certificate, KeyType};
 use crate::config::Domain;
 use crate::finding::{Finding, chain_of_causes};
@@ -28,6 +30,7 @@ mod check;
 mod close;
 mod drift;
 mod failed;
+mod gate;
 mod look;
 mod mounts;
 mod order;
@@ -42,7 +45,7 @@ mod words;
 use check::Counting;
 pub(super) use look::{Host, look_at_targets};
 pub(super) use order::no_issuer;
-use order::{Desk, must_order};
+use order::{issuer_of, must_order};
 use stock::{make_plan, makes_live, plan_in_words, ready, renewal_time, stopped, take_stock};
 use target::Target;
 pub(super) use ways::{Way, way_to};
@@ -54,31 +57,41 @@ pub(super) use words::{Configured, block_to_add, lines_to_change, listens_elsewh
 /// live, and the next run goes on from there.
 pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain]) -> Report {
     let begun = Instant::now();
-    let asked = match (options.occasion, options.mode) {
+    let mut desk = Desk::default();
+    let clock = match (options.occasion, options.mode) {
         (Occasion::Timer | Occasion::Sweep, Mode::Deploy | Mode::NoDeploy) => {
-            renewal_info::ask(context, domains).await
+            ask_cas(context, options, &mut desk, domains).await
         }
-        _ => 0,
+        _ => clock::Standing::default(),
     };
-    let mut works = take_stock_of_all(context, options, domains);
+    let mut works = take_stock_of_all(context, options, &clock, domains);
     let mut targets = match options.mode {
         Mode::Deploy | Mode::Rehearse => target::find(context, &mut works).await,
         Mode::NoDeploy | Mode::DryRun | Mode::Check => Vec::new(),
     };
     for target in &mut targets {
-        target::make_ready(context, options, target, &mut works).await;
+        let begun = Instant::now();
+        let ready = target::make_ready(context, options, target, &mut works);
+        if let Err(defect) = caught(ready).await {
+            target::fail_members(target, &mut works, Stage::Target, begun, &defect);
+        }
     }
     check::check_budgets(context, options, Counting::Alone, &mut works);
     let ordering = works.iter().filter(|work| must_order(work));
-    sweep_webroots(ordering.map(|work| work.domain));
-    let desk = Desk::open(context, options, &works).await;
+    sweep_webroots(ordering.clone().map(|work| work.domain));
+    let issuers: BTreeSet<&str> = ordering.map(|work| issuer_of(options, work)).collect();
+    desk.open(context, issuers).await;
     check::check_names(context, options, &desk, &targets, &mut works).await;
     check::check_budgets(context, options, Counting::InTurn(&desk), &mut works);
-    let ca_requests = order::place_all(context, options, &desk, &mut works).await;
+    order::place_all(context, options, &desk, &mut works).await;
     match options.mode {
         Mode::Deploy => {
             for target in &mut targets {
-                close::close(context, target, &mut works).await;
+                let begun = Instant::now();
+                let closed = close::close(context, target, &mut works);
+                if let Err(defect) = caught(closed).await {
+                    target::fail_members(target, &mut works, Stage::Proof, begun, &defect);
+                }
             }
             let without_target = works.iter_mut().filter(|work| makes_live(options, work));
             without_target.for_each(|work| make_live(context, work));
@@ -90,14 +103,14 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
     if options.mode != Mode::DryRun {
         works
             .iter_mut()
-            .for_each(|work| keep_result(context, options, work));
+            .for_each(|work| conclude(context, options, work));
     }
     Report {
         schema_version: SCHEMA_VERSION,
         command: options.occasion.command(),
         started: context.started.0,
         elapsed: begun.elapsed(),
-        ca_requests: asked + ca_requests,
+        ca_requests: desk.requests(),
         targets: targets
             .into_iter()
             .filter_map(|target| report_of(target, &works))
@@ -113,11 +126,32 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
     }
 }
 
+/// Asks CAs for what they say without an order: when they would have certificates renewed, and what
+/// time it is
+///
+/// By a clock that is wrong it cannot be told what to ask.
+async fn ask_cas(
+    context: &Context<'_>,
+    options: &Options,
+    desk: &mut Desk,
+    domains: &[&Domain],
+) -> clock::Standing {
+    let questions = renewal_info::questions(context, domains);
+    desk.open(context, renewal_info::issuers(&questions)).await;
+    clock::ask(context, options, desk).await;
+    let standing = clock::Standing::by(desk);
+    if standing.failure().is_none() {
+        renewal_info::ask(context, desk, questions).await;
+    }
+    standing
+}
+
 /// What there is of each domain, in their order: read by as many threads as there are processors,
 /// where that is worth it and somebody waits
 fn take_stock_of_all<'c>(
     context: &Context<'c>,
     options: &Options,
+    clock: &clock::Standing,
     domains: &[&'c Domain],
 ) -> Vec<Work<'c>> {
     let threads = match options.occasion {
@@ -131,7 +165,7 @@ fn take_stock_of_all<'c>(
     let take = |share: &[&'c Domain]| -> Vec<Work<'c>> {
         let share = share.iter();
         share
-            .map(|domain| take_stock(context, options, domain))
+            .map(|domain| take_stock(context, options, clock, domain))
             .collect()
     };
     if domains.len() <= share {
@@ -213,6 +247,14 @@ fn make_live(context: &Context<'_>, work: &mut Work<'_>) {
             work.end(Outcome::Live, summary);
         }
         Err(error) => work.fail(Stage::Switch, begun, &LineageError::from(error)),
+    }
+}
+
+/// Keeps how the run ended, whatever goes wrong with that
+fn conclude(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
+    if let Err(defect) = caught_now(|| keep_result(context, options, work)) {
+        work.findings.push(Finding::from_error(&defect));
+        work.end(Outcome::Failed, defect.to_string());
     }
 }
 

@@ -1,62 +1,60 @@
 //! Asking CAs when they would have certificates renewed (RFC 9773), and keeping what they say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::join_all;
 use futures_util::stream;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::Context;
+use super::defect::caught_now;
+use super::desk::Desk;
 use crate::acme::Session;
 use crate::config::Domain;
 use crate::facts::{NoSuggestion, Suggestion};
-use crate::net::http::Meter;
 use crate::plan::renewal;
 use crate::store::lineage::Lineage;
 use crate::store::record::Renewal;
 
 /// A certificate whose CA is to be asked
-struct Question {
+pub(super) struct Question {
     lineage: Lineage,
     number: u32,
     issuer: String,
     leaf: Vec<u8>,
 }
 
-/// Asks the CAs of these domains where it is time to ask, and keeps the answers
-///
-/// Gives the number of HTTP requests; none where nothing is to be asked.
-pub(super) async fn ask(context: &Context<'_>, domains: &[&Domain]) -> u64 {
-    let questions: Vec<Question> = domains
-        .iter()
-        .filter_map(|domain| question(context, domain))
-        .collect();
-    let meter = Meter::default();
-    let issuers: BTreeSet<&str> = questions.iter().map(|one| one.issuer.as_str()).collect();
-    let opening = issuers.into_iter().map(async |name| {
-        let issuer = context.config.issuers.get(name)?;
-        let (provider, proxies) = (context.provider.clone(), context.config.proxies);
-        let patience = context.patience.ca;
-        let session = Session::open(name, issuer, provider, proxies, meter.clone(), patience).await;
-        Some((name.to_owned(), session.ok()?))
-    });
-    let sessions: BTreeMap<String, Session> =
-        join_all(opening).await.into_iter().flatten().collect();
+/// What is to be asked of these domains, where it is time to ask
+pub(super) fn questions(context: &Context<'_>, domains: &[&Domain]) -> Vec<Question> {
+    let domains = domains.iter();
+    let questions = domains.map(|domain| caught_now(|| question(context, domain)));
+    // Whatever is wrong with a domain is told when its turn comes.
+    questions.filter_map(|question| question.ok()?).collect()
+}
+
+/// The issuers that are asked
+pub(super) fn issuers(questions: &[Question]) -> BTreeSet<&str> {
+    questions.iter().map(|one| one.issuer.as_str()).collect()
+}
+
+/// Asks the CAs, and keeps their answers
+pub(super) async fn ask(context: &Context<'_>, desk: &Desk, questions: Vec<Question>) {
     stream::iter(questions)
         .map(|question| async {
-            let answer = match sessions.get(&question.issuer) {
+            let answer = match desk.session(&question.issuer) {
                 Some(session) => suggestion(session, &question.leaf).await,
                 None => Err(NoSuggestion::ForNow),
             };
-            keep(context, question, answer);
+            let name = question.lineage.name.clone();
+            if let Err(defect) = caught_now(|| keep(context, question, answer)) {
+                tracing::warn!(domain = %name, %defect, "what the CA suggests is not kept");
+            }
         })
         .buffer_unordered(AT_ONCE)
         .collect::<Vec<()>>()
         .await;
-    meter.requests()
 }
 
 /// The certificate of a domain that its CA is to be asked about now; never one that is over
@@ -86,9 +84,23 @@ fn question(context: &Context<'_>, domain: &Domain) -> Option<Question> {
 }
 
 /// What a CA says of a certificate, without much patience: another run asks again
+///
+/// One that let so many questions in a row go unanswered is not asked again in this run: each would
+/// cost as much.
 pub(super) async fn suggestion(session: &Session, leaf: &[u8]) -> Result<Suggestion, NoSuggestion> {
-    let answer = timeout(PATIENCE, session.suggestion(leaf)).await;
-    answer.unwrap_or(Err(NoSuggestion::ForNow))
+    if session.silence().length() >= AT_ONCE {
+        return Err(NoSuggestion::ForNow);
+    }
+    match timeout(PATIENCE, session.suggestion(leaf)).await {
+        Ok(answer) => {
+            session.silence().end();
+            answer
+        }
+        Err(_) => {
+            session.silence().go_on();
+            Err(NoSuggestion::ForNow)
+        }
+    }
 }
 
 fn keep(context: &Context<'_>, question: Question, answer: Result<Suggestion, NoSuggestion>) {

@@ -376,14 +376,18 @@ async fn look(means: &Means, place: Place<'_>, now: Timestamp) -> EndpointReport
             "; `certd why {place}` tells which block nginx takes"
         ));
     }
-    findings.extend(page.as_ref().and_then(|page| pages::trouble(subject, page)));
+    let (page, date) = page.unwrap_or_default();
+    if let Some(date) = date {
+        pages::doubt_the_clock(&mut findings, date, now);
+    }
+    findings.extend(pages::trouble(subject, &page));
     if place.source == Source::HostsFile {
         findings.push(dns_judge::by_hosts_file(&subject.host, &[address.ip()]));
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let http = HttpReport {
         redirects_to_https,
-        ..page.unwrap_or_default()
+        ..page
     };
     EndpointReport {
         certificate: served(&handshake, chain.as_ref(), now),

@@ -7,9 +7,11 @@ use jiff::Timestamp;
 
 use super::{Settings, Setup, log};
 use crate::config::Domain;
+use crate::finding::Finding;
 use crate::name::DnsName;
 use crate::notify::{self, Look, Unkept};
-use crate::pipeline::{Context, Occasion, Options, Retry};
+use crate::pipeline::defect::caught;
+use crate::pipeline::{ClockCheck, Context, Occasion, Options, Retry};
 use crate::report::Report;
 use crate::run::{self, RunError};
 
@@ -26,6 +28,7 @@ pub(super) struct Task {
     pub(super) domains: BTreeSet<DnsName>,
     pub(super) heartbeat: Heartbeat,
     pub(super) retry: Retry,
+    pub(super) clock: ClockCheck,
     /// Passes in a row, right before it, that did not come about
     pub(super) put_off: u32,
     pub(super) unkept: Unkept,
@@ -45,6 +48,7 @@ pub(super) async fn look(
         occasion: Occasion::Sweep,
         retry: task.retry,
         seen_served: task.seen_served,
+        clock: task.clock,
         ..Options::default()
     };
     let domains: Vec<&Domain> = config
@@ -62,10 +66,16 @@ pub(super) async fn look(
             &run::reason_of_run(error),
         ),
     };
-    let mut troubles = notify::after(&context, report, Look::AtWhatIsServed, &task.unkept).await;
-    if pass.is_ok() && task.heartbeat == Heartbeat::IfWell {
-        troubles.extend(notify::heartbeat(&context, report).await);
-    }
+    let telling = async {
+        let served = Look::AtWhatIsServed;
+        let mut troubles = notify::after(&context, report, served, &task.unkept).await;
+        if pass.is_ok() && task.heartbeat == Heartbeat::IfWell {
+            troubles.extend(notify::heartbeat(&context, report).await);
+        }
+        troubles
+    };
+    let troubles = caught(telling).await;
+    let troubles = troubles.unwrap_or_else(|defect| vec![Finding::from_error(&defect)]);
     troubles.iter().for_each(log::tell_trouble);
     pass
 }
@@ -77,7 +87,7 @@ pub(super) async fn look(
 const fn is_trouble(error: &RunError, put_off: u32) -> bool {
     match error {
         RunError::Busy { .. } => put_off >= 2,
-        RunError::Lock(_) | RunError::Sweep(_) => put_off >= 1,
+        RunError::Lock(_) | RunError::Sweep(_) | RunError::Defect(_) => put_off >= 1,
     }
 }
 

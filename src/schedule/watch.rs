@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::config::{Config, Nginx, Reload};
+use crate::pipeline::defect::caught;
 use crate::target::container::{DockerError, Engine, Event, Happening};
 
 /// Watches the containers of each `[nginx]` until it is dropped
@@ -32,7 +33,13 @@ impl Watch {
                 patience,
                 started: started.clone(),
             };
-            tasks.spawn(listener.listen());
+            tasks.spawn(async move {
+                // An engine that certd stumbles over is listened to again, with a pause.
+                while let Err(defect) = caught(listener.listen()).await {
+                    tracing::error!(docker = listener.docker, %defect, "listened to again");
+                    sleep(LONGEST_PAUSE).await;
+                }
+            });
         }
         Self {
             _tasks: tasks,
@@ -69,7 +76,7 @@ struct Listener {
 }
 
 impl Listener {
-    async fn listen(self) {
+    async fn listen(&self) {
         let docker = &self.docker;
         let mut pause = SHORTEST_PAUSE;
         loop {

@@ -18,6 +18,7 @@ use crate::finding::{Finding, Severity};
 use crate::name::DnsName;
 
 mod certificate;
+pub(crate) use certificate::IS_THE_CLOCK_RIGHT;
 pub use certificate::WRONG_NAME;
 mod links;
 mod origin;

@@ -473,6 +473,29 @@ fn what_the_directory_asks_for_is_checked_before_an_account_is_made() {
 }
 
 #[test]
+fn a_key_of_an_external_account_may_be_wrapped_once_more() {
+    let place = Place::new();
+    let tries = AtomicUsize::new(0);
+    let ca = Ca::start(&place, move |request| {
+        let refused = json!({
+            "type": "urn:ietf:params:acme:error:unauthorized",
+            "detail": "the binding's signature is wrong",
+        });
+        let is_first = || tries.fetch_add(1, Ordering::SeqCst) == 0;
+        (request.line() == "POST /account" && is_first()).then(|| Reply::json(403, &refused))
+    });
+    let eab = "eab_kid = \"kid-1\"\neab_hmac_file = \"hmac\"";
+    place.write("domains.toml", config(&ca.directory(), eab));
+    // `sixteen bytes! ok` in base64, twice, with padding, on two lines.
+    place.write("hmac", "YzJsNGRHVmxiaUJp\nZVhSbGN5RWdiMnM9\n");
+    place.run(&OBTAIN).exits(1);
+    let requests = ca.requests();
+    let registered = requests.iter().filter(|line| *line == "POST /account");
+    assert_eq!(registered.count(), 2, "{requests:?}");
+    assert!(requests.contains(&"POST /order".to_owned()), "{requests:?}");
+}
+
+#[test]
 fn a_profile_that_the_ca_does_not_have_costs_no_order() {
     for (meta, evidence) in [
         (

@@ -14,6 +14,7 @@ mod support;
 
 mod acme;
 mod check;
+mod clock;
 mod config;
 mod costs;
 mod daemon;

@@ -137,6 +137,7 @@ async fn the_request_names_the_host_and_not_the_address() {
             status: 200,
             server: Some("nginx".to_owned()),
             hsts: None,
+            date: None,
             location: None,
             body: b"token\n".to_vec(),
         })

@@ -7,7 +7,7 @@ use std::time::Instant;
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 
-use super::order::{Desk, account_url, issuance, issuer_of, must_order};
+use super::order::{account_url, issuance, issuer_of, must_order};
 use super::target::Target;
 use crate::acme::AcmeError;
 use crate::config::{Check, Domain};
@@ -15,6 +15,8 @@ use crate::finding::{Finding, Severity};
 use crate::name::DnsName;
 use crate::pipeline::budget::{self, Planned};
 use crate::pipeline::check::directories;
+use crate::pipeline::defect::caught;
+use crate::pipeline::desk::Desk;
 use crate::pipeline::preflight::{Known, Scout, required};
 use crate::pipeline::{Context, Options, Work};
 use crate::plan::budget::{Balance, blocking};
@@ -36,13 +38,19 @@ pub(super) async fn check_names(
 ) {
     let scout = &Scout::new(context);
     let ordered = works.iter_mut().enumerate();
-    let ordered = ordered.filter(|(_, work)| must_order(work) && desk.is_open(options, work));
+    let is_open = |work: &Work<'_>| desk.session(issuer_of(options, work)).is_some();
+    let ordered = ordered.filter(|(_, work)| must_order(work) && is_open(work));
     let checking = ordered.map(|(position, work)| {
         let known = known(context, options, desk, targets, position, work);
         work.known = Some(known);
-        let ahead = desk.date(options, work);
-        let ahead = ahead.map(|date| context.now().duration_since(date));
-        check_domain(context, options, scout, ahead, work)
+        let ahead = desk.ahead(issuer_of(options, work));
+        async move {
+            let begun = Instant::now();
+            let checked = check_domain(context, options, scout, ahead, work);
+            if let Err(defect) = caught(checked).await {
+                work.fail(Stage::Check, begun, &defect);
+            }
+        }
     });
     join_all(checking).await;
 }
@@ -57,7 +65,7 @@ fn known(
     work: &Work<'_>,
 ) -> Known {
     let target = targets.iter().find(|target| target.serves(position));
-    let identities = desk.caa_identities(options, work);
+    let identities = desk.caa_identities(issuer_of(options, work));
     let account = account_url(context, options, work);
     let place = where_served(target, work);
     Known::new(
@@ -105,6 +113,7 @@ async fn check_domain(
         match finding.severity {
             Severity::Failure if failures.contains(&finding) => {}
             Severity::Failure => failures.push(finding),
+            Severity::Warning if work.findings.contains(&finding) => {}
             Severity::Warning => work.findings.push(finding),
             Severity::Ok | Severity::Note => {}
         }
@@ -198,7 +207,7 @@ pub(super) fn check_budgets(
             }
             _ => {
                 if let Counting::InTurn(desk) = counting
-                    && desk.is_open(options, work)
+                    && desk.session(issuer_of(options, work)).is_some()
                 {
                     planned.spend(balance, now);
                     registering.insert(directory);

@@ -9,6 +9,7 @@ use super::target::{Target, Untested, is_file_of, open, test};
 use super::{prove, words};
 use crate::config::ConfigTest;
 use crate::finding::Finding;
+use crate::pipeline::defect::caught_now;
 use crate::pipeline::{Context, Work};
 use crate::report::{Stage, StageResult};
 use crate::store::lineage::LineageError;
@@ -18,7 +19,12 @@ use crate::verify::proof::{self, Proof, Verdict, Wanted};
 pub(super) async fn close(context: &Context<'_>, target: &mut Target, works: &mut [Work<'_>]) {
     open(target, works)
         .filter(|work| work.ready.is_some())
-        .for_each(|work| switch(context, work));
+        .for_each(|work| {
+            let begun = Instant::now();
+            if let Err(defect) = caught_now(|| switch(context, work)) {
+                work.fail(Stage::Switch, begun, &defect);
+            }
+        });
     if open(target, works).next().is_none() {
         return;
     }

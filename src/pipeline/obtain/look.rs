@@ -9,7 +9,7 @@ use crate::config::Domain;
 use crate::facts::{Container, Handshake};
 use crate::finding::Finding;
 use crate::name::DnsName;
-use crate::pipeline::{Context, Mode, Options, Work};
+use crate::pipeline::{Context, Mode, Options, Work, clock};
 use crate::plan::{By, Plan};
 use crate::preflight::probe::Doors;
 use crate::report::check::BACKS_OFF;
@@ -26,7 +26,7 @@ pub(in crate::pipeline) async fn look_at_targets(
     };
     let mut works: Vec<Work<'_>> = domains
         .iter()
-        .map(|domain| take_stock(context, &options, domain))
+        .map(|domain| take_stock(context, &options, &clock::Standing::default(), domain))
         .collect();
     let mut targets = target::find(context, &mut works).await;
     for target in &mut targets {
@@ -67,7 +67,13 @@ fn obstacle(context: &Context<'_>, work: &Work<'_>) -> Option<Finding> {
     }
     let newest = work.lineage.newest();
     let newest = newest.map(|number| context.store.generation(work.name(), number));
-    let plan = make_plan(context, &Options::default(), work, newest.as_ref());
+    let plan = make_plan(
+        context,
+        &Options::default(),
+        work,
+        newest.as_ref(),
+        context.now(),
+    );
     match plan {
         Plan::Stop { .. } => Some(stopped(failures, &plan_in_words(&plan))),
         Plan::Wait { until, by, .. } => {

@@ -1,15 +1,15 @@
 //! Orders, `jobs` at a time: each fills the archive and touches nothing that is live.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use futures_util::StreamExt;
-use futures_util::stream::{self, FuturesUnordered};
-use jiff::Timestamp;
+use futures_util::stream;
 use tokio::task::spawn_blocking;
 use tracing::Instrument;
 
 use super::failed::{fail_order, fail_spent};
+use super::gate::{Admission, Gate};
 use super::resume::{Patience, Resumed};
 use super::{certificate_in_words, check, ready, resume};
 use crate::acme::account::Registration;
@@ -20,73 +20,18 @@ use crate::acme::{AcmeError, Session};
 use crate::chain::Fingerprint;
 use crate::challenge::{ChallengeError, OWN, Published};
 use crate::config::defaults;
-use crate::finding::{Finding, chain_of_causes};
+use crate::finding::{Finding, Severity, chain_of_causes};
 use crate::install;
-use crate::net::http::Meter;
+use crate::pipeline::defect::{caught, joined};
+use crate::pipeline::desk::Desk;
 use crate::pipeline::{Context, Mode, Options, Work, renewal_info};
 use crate::plan::budget::Issuance;
 use crate::plan::{self, Plan};
-use crate::report::{Outcome, Stage};
+use crate::report::{Outcome, Stage, StageResult};
 use crate::store::files::FileError;
 use crate::store::ledger::{Entry, Spent};
 use crate::store::lineage::{Issued, LineageError};
 use crate::store::record::{Asked, GenerationRecord, RecordError};
-
-/// The CAs of a run, each with one session; a failure is kept for its domains
-pub(super) struct Desk {
-    sessions: BTreeMap<String, Result<Session, AcmeError>>,
-    meter: Meter,
-}
-
-impl Desk {
-    /// Opens a session for each issuer that is needed
-    pub(super) async fn open(context: &Context<'_>, options: &Options, works: &[Work<'_>]) -> Self {
-        let meter = Meter::default();
-        let needed: BTreeSet<&str> = works
-            .iter()
-            .filter(|work| must_order(work))
-            .map(|work| issuer_of(options, work))
-            .collect();
-        let sessions = needed
-            .into_iter()
-            .filter_map(|name| Some((name, context.config.issuers.get(name)?)))
-            .map(|(name, issuer)| {
-                let meter = meter.clone();
-                async move {
-                    let (provider, proxies) = (context.provider.clone(), context.config.proxies);
-                    let patience = context.patience.ca;
-                    let session = Session::open(name, issuer, provider, proxies, meter, patience);
-                    (name.to_owned(), session.await)
-                }
-            })
-            .collect::<FuturesUnordered<_>>()
-            .collect()
-            .await;
-        Self { sessions, meter }
-    }
-
-    fn session(&self, options: &Options, work: &Work<'_>) -> Option<&Session> {
-        self.sessions.get(issuer_of(options, work))?.as_ref().ok()
-    }
-
-    /// Whether the domain's CA answers
-    pub(super) fn is_open(&self, options: &Options, work: &Work<'_>) -> bool {
-        self.session(options, work).is_some()
-    }
-
-    /// What the domain's CA takes for the time
-    pub(super) fn date(&self, options: &Options, work: &Work<'_>) -> Option<Timestamp> {
-        self.session(options, work)?.date()
-    }
-
-    /// Domains that stand for the domain's CA in CAA records
-    pub(super) fn caa_identities(&self, options: &Options, work: &Work<'_>) -> Vec<String> {
-        let session = self.session(options, work);
-        session
-            .map(|session| session.caa_identities().to_vec())
-            .unwrap_or_default()
-    }
-}
 
 /// The account that would order, if there is one
 pub(super) fn account_url(
@@ -109,31 +54,108 @@ pub(super) fn asked(context: &Context<'_>, options: &Options, work: &Work<'_>) -
     )
 }
 
-/// Places the orders that are planned; gives the number of HTTP requests of the whole run
+/// Places the orders that are planned
 pub(super) async fn place_all(
     context: &Context<'_>,
     options: &Options,
     desk: &Desk,
     works: &mut [Work<'_>],
-) -> u64 {
+) {
+    let gates: BTreeMap<&String, Gate> = context
+        .config
+        .issuers
+        .keys()
+        .map(|issuer| (issuer, Gate::default()))
+        .collect();
     let ordering = works.iter_mut().filter(|work| must_order(work));
-    stream::iter(ordering)
+    let turned_away: Vec<Option<TurnedAway<'_, '_>>> = stream::iter(ordering)
         .map(|work| async {
             let issuer = issuer_of(options, work).to_owned();
             let begun = work.begin(Stage::Order);
-            match desk.sessions.get(&issuer) {
-                Some(Ok(session)) => place(context, options, session, work).await,
-                Some(Err(error)) => {
-                    let consequence = error.consequence(context.now());
-                    fail_order(context, options, work, begun, error, consequence);
+            let gate = gates.get(&issuer);
+            match caught(place_at(context, options, desk, gate, work)).await {
+                Ok(None) => None,
+                Ok(Some(reason)) => Some(TurnedAway {
+                    work,
+                    begun,
+                    issuer,
+                    reason,
+                }),
+                Err(defect) => {
+                    work.fail(Stage::Order, begun, &defect);
+                    None
                 }
-                None => work.fail_with(Stage::Order, begun, no_issuer(&issuer)),
             }
         })
         .buffer_unordered(context.config.jobs)
-        .collect::<Vec<()>>()
+        .collect()
         .await;
-    desk.meter.requests()
+    put_off(turned_away.into_iter().flatten().collect());
+}
+
+/// A domain whose CA had stopped answering when its turn came
+struct TurnedAway<'w, 'c> {
+    work: &'w mut Work<'c>,
+    begun: Instant,
+    issuer: String,
+    reason: Finding,
+}
+
+/// Ends domains that were turned away, each with the same words: it is one cause
+fn put_off(turned_away: Vec<TurnedAway<'_, '_>>) {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for one in &turned_away {
+        *counts.entry(one.issuer.clone()).or_default() += 1;
+    }
+    for one in turned_away {
+        let TurnedAway {
+            work,
+            begun,
+            issuer,
+            reason,
+        } = one;
+        let waiting = match counts.get(&issuer) {
+            None | Some(1) => "1 domain waits".to_owned(),
+            Some(count) => format!("{count} domains wait"),
+        };
+        let evidence = format!(
+            "the CA {issuer} does not answer, and {waiting} for it: {}",
+            reason.evidence
+        );
+        let code = reason.code.to_owned();
+        work.note(Stage::Order, begun, StageResult::Failed, code);
+        work.findings.push(Finding {
+            evidence,
+            ..reason.at_most(Severity::Warning)
+        });
+        work.is_waiting = true;
+        let summary = "the CA was not asked again, nothing was spent: the next run tries it";
+        work.end(Outcome::Later, summary);
+    }
+}
+
+/// Places the order of a domain; gives the reason where its CA is asked for nothing more in this run
+async fn place_at(
+    context: &Context<'_>,
+    options: &Options,
+    desk: &Desk,
+    gate: Option<&Gate>,
+    work: &mut Work<'_>,
+) -> Option<Finding> {
+    let begun = Instant::now();
+    let issuer = issuer_of(options, work).to_owned();
+    match (desk.outcome(&issuer), gate) {
+        (Some(Ok(session)), Some(gate)) => match gate.enter().await {
+            Ok(admission) => place(context, options, session, admission, work).await,
+            Err(reason) => return Some(reason),
+        },
+        (Some(Err(error)), _) => {
+            let consequence = error.consequence(context.now());
+            fail_order(context, options, work, begun, error, consequence);
+        }
+        _ => work.fail_with(Stage::Order, begun, no_issuer(&issuer)),
+    }
+    None
 }
 
 pub(in crate::pipeline) fn no_issuer(name: &str) -> Finding {
@@ -161,13 +183,20 @@ pub(super) fn issuance(options: &Options, work: &Work<'_>) -> Issuance {
 }
 
 /// One order from its first request to a generation in the archive
-async fn place(context: &Context<'_>, options: &Options, session: &Session, work: &mut Work<'_>) {
+async fn place(
+    context: &Context<'_>,
+    options: &Options,
+    session: &Session,
+    admission: Admission<'_>,
+    work: &mut Work<'_>,
+) {
     let begun = Instant::now();
     let span = tracing::info_span!("order", domain = %work.name());
-    match issue(context, options, session, work)
+    let issued = issue(context, options, session, work)
         .instrument(span)
-        .await
-    {
+        .await;
+    tell(admission, issued.as_ref().err());
+    match issued {
         Ok(issued) => {
             let detail = format!(
                 "{} by {}, {}",
@@ -209,6 +238,20 @@ async fn place(context: &Context<'_>, options: &Options, session: &Session, work
             let finding = Finding::failure("order.interrupted", error.to_string());
             work.fail_with(Stage::Order, begun, finding);
         }
+    }
+}
+
+/// Tells those who wait what an order says of the CA; what failed on this host says nothing
+fn tell(admission: Admission<'_>, error: Option<&OrderError>) {
+    let error = match error {
+        None => return admission.answered(),
+        Some(OrderError::Acme(error)) => error,
+        Some(OrderError::Unfinished(unfinished)) => &unfinished.error,
+        Some(_) => return drop(admission),
+    };
+    match error.is_silence() {
+        true => admission.unanswered(Finding::from_error(error)),
+        false => admission.answered(),
     }
 }
 
@@ -328,7 +371,7 @@ async fn place_anew(
     let names = work.names.clone();
     let key_type = work.domain.key_type;
     let key = spawn_blocking(move || csr::generate(&names, key_type)).await;
-    let key = key.map_err(|_| OrderError::Interrupted)?;
+    let key = joined(key).ok_or(OrderError::Interrupted)?;
     let key = key.map_err(AcmeError::from)?;
     resume::get_ready(context, options, work, &key).map_err(OrderError::Unready)?;
     let account = context.store.account(session.issuer(), session.directory());
@@ -494,9 +537,9 @@ async fn archive(
         lineage.record.order = order;
         Ok::<_, LineageError>((number, lineage))
     });
-    let (number, lineage) = match written.await {
-        Ok(outcome) => outcome?,
-        Err(_) => return Err(interrupted()),
+    let (number, lineage) = match joined(written.await) {
+        Some(outcome) => outcome?,
+        None => return Err(interrupted()),
     };
     work.lineage = lineage;
     resume::forget(context, options, work);

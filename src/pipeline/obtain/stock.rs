@@ -9,7 +9,8 @@ use super::{order, resume};
 use crate::config::Domain;
 use crate::finding::{Finding, Severity, chain_of_causes};
 use crate::name::DnsName;
-use crate::pipeline::{Context, Mode, Occasion, Options, Previous, Ready, Retry, Work};
+use crate::pipeline::defect::caught_now;
+use crate::pipeline::{Context, Mode, Occasion, Options, Previous, Ready, Retry, Work, clock};
 use crate::plan::{self, Demand, Due, Goal, Newest, Plan, Subject, backoff, due};
 use crate::report::{Outcome, Stage};
 use crate::store::lineage::{Generation, GenerationError, Lineage, LineageError};
@@ -20,10 +21,22 @@ use crate::time::{display, display_date};
 pub(super) fn take_stock<'c>(
     context: &Context<'c>,
     options: &Options,
+    clock: &clock::Standing,
     domain: &'c Domain,
 ) -> Work<'c> {
-    let (lineage, set_aside) = lineage(context, options, &domain.name);
-    let mut work = Work {
+    let mut work = unknown(context, domain);
+    let begun = work.begin(Stage::Plan);
+    if let Err(defect) = caught_now(|| look_up(context, options, clock, &mut work, begun)) {
+        // What was read of it may be half of it, and is not written back.
+        work.is_known = false;
+        work.fail(Stage::Plan, begun, &defect);
+    }
+    work
+}
+
+/// A domain of which nothing is known yet
+fn unknown<'c>(context: &Context<'c>, domain: &'c Domain) -> Work<'c> {
+    Work {
         domain,
         names: domain.names().cloned().collect(),
         lineage: Lineage {
@@ -36,30 +49,41 @@ pub(super) fn take_stock<'c>(
         ready: None,
         end: None,
         stages: Vec::new(),
-        findings: set_aside.into_iter().collect(),
+        findings: Vec::new(),
         is_known: false,
         is_waiting: false,
         confirmed: None,
         known: None,
         newest: None,
         progress: context.progress.clone(),
-    };
-    let begun = work.begin(Stage::Plan);
+    }
+}
+
+/// Reads what there is, makes the plan, and ends the work where there is nothing to do
+fn look_up(
+    context: &Context<'_>,
+    options: &Options,
+    clock: &clock::Standing,
+    work: &mut Work<'_>,
+    begun: Instant,
+) {
+    let domain = work.domain;
+    let (lineage, set_aside) = lineage(context, options, &domain.name);
+    work.findings.extend(set_aside);
     match lineage {
         Ok(lineage) => {
             work.lineage = lineage;
             work.is_known = true;
-            resume::settle(context, options, &mut work);
+            resume::settle(context, options, work);
         }
-        Err(error) => {
-            work.fail(Stage::Plan, begun, &error);
-            return work;
-        }
+        Err(error) => return work.fail(Stage::Plan, begun, &error),
     }
     let newest = work
         .lineage
         .newest()
         .map(|number| context.store.generation(&domain.name, number));
+    work.findings
+        .extend(clock.doubt().map(|(_, finding)| finding.clone()));
     if let Some(Ok(newest)) = &newest
         && matches!(options.mode, Mode::Deploy | Mode::NoDeploy)
     {
@@ -73,11 +97,14 @@ pub(super) fn take_stock<'c>(
         Mode::Rehearse | Mode::Check => Plan::Order {
             reason: Due::Rehearsal,
         },
-        _ => make_plan(context, options, &work, newest.as_ref()),
+        _ => make_plan(context, options, work, newest.as_ref(), context.now()),
     };
-    forget_failures(context, options, &mut work);
-    apply_plan(context, options, &mut work, begun, newest);
-    work
+    if let Some(finding) = misled(context, options, clock, work, newest.as_ref()) {
+        work.is_waiting = true;
+        return work.fail_with(Stage::Plan, begun, finding);
+    }
+    forget_failures(context, options, work);
+    apply_plan(context, options, work, begun, newest);
 }
 
 /// Writes files of a generation again that are missing or damaged, where its chain tells what
@@ -145,11 +172,46 @@ fn forget_failures(context: &Context<'_>, options: &Options, work: &mut Work<'_>
     }
 }
 
+/// What is wrong with the clock, where it decides what is done for the domain
+fn misled(
+    context: &Context<'_>,
+    options: &Options,
+    clock: &clock::Standing,
+    work: &mut Work<'_>,
+    newest: Option<&Result<Generation, GenerationError>>,
+) -> Option<Finding> {
+    let finding = match (clock.failure(), clock.doubt()) {
+        (Some(finding), _) => finding.clone(),
+        (None, Some((ahead, finding))) => {
+            let by_ca = context.now().checked_sub(ahead).ok()?;
+            let is_due = |plan: &Plan| !matches!(plan, Plan::Confirm { .. } | Plan::Deploy { .. });
+            let plan = make_plan(context, options, work, newest, by_ca);
+            if is_due(&plan) == is_due(&work.plan) {
+                return None;
+            }
+            let due = match is_due(&plan) {
+                true => "by the CA's the domain is due",
+                false => "by the CA's the domain is not due yet",
+            };
+            let evidence = format!("{}: {due}", finding.evidence);
+            Finding {
+                evidence,
+                ..finding.clone().at_least(Severity::Failure)
+            }
+        }
+        (None, None) => return None,
+    };
+    // It is told once.
+    work.findings.retain(|known| known.code != finding.code);
+    Some(finding)
+}
+
 pub(super) fn make_plan(
     context: &Context<'_>,
     options: &Options,
     work: &Work<'_>,
     newest: Option<&Result<Generation, GenerationError>>,
+    now: Timestamp,
 ) -> Plan {
     let is_refused = work.lineage.record.order_failures.refused.is_some();
     let asks = is_refused.then(|| order::asked(context, options, work));
@@ -170,7 +232,7 @@ pub(super) fn make_plan(
         fraction: context.config.renewal_fraction,
         next: options.next,
     };
-    plan::plan(subject, demand, context.now())
+    plan::plan(subject, demand, now)
 }
 
 /// Notes the plan, and ends the work where the plan is to do nothing

@@ -16,6 +16,7 @@ use crate::config::{ConfigTest, Nginx};
 use crate::facts::{ConnectFailure, Container, Handshake};
 use crate::finding::{Finding, one_line, words};
 use crate::name::DnsName;
+use crate::pipeline::defect::Defect;
 use crate::pipeline::installed;
 use crate::pipeline::{Context, Mode, Occasion, Options, Ready, Work};
 use crate::plan::Plan;
@@ -263,6 +264,17 @@ pub(super) fn open<'w, 'c>(
         .enumerate()
         .filter(|(position, work)| target.serves(*position) && work.is_open())
         .map(|(_, work)| work)
+}
+
+/// Ends the open domains of a target in whose work certd itself failed
+pub(super) fn fail_members(
+    target: &Target,
+    works: &mut [Work<'_>],
+    stage: Stage,
+    begun: Instant,
+    defect: &Defect,
+) {
+    open(target, works).for_each(|work| work.fail(stage, begun, defect));
 }
 
 /// Where nothing is due, the baseline is the proof; what is not served is deployed again, unless

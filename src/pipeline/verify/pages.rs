@@ -2,19 +2,22 @@
 //! domain's probe.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use http::Uri;
+use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::{Http, Means, Subject};
 use crate::config::{Probe, defaults};
 use crate::facts::Opening;
 use crate::facts::fetch::FetchFailure;
-use crate::finding::{Finding, excerpt};
+use crate::finding::{Finding, Severity, excerpt};
 use crate::net::fetch::page::page;
 use crate::net::fetch::{Fetcher, Reply};
 use crate::net::tls::Connection;
 use crate::report::verify::HttpReport;
+use crate::time::display;
 
 /// Whether pages are asked for at all: not of what begins in the clear, which is mail
 pub(super) fn are_asked(means: &Means, subject: &Subject) -> bool {
@@ -24,12 +27,12 @@ pub(super) fn are_asked(means: &Means, subject: &Subject) -> bool {
 /// What `/` is answered with over a connection whose both sides agreed to HTTP
 ///
 /// `None` where that is not wanted, or there is no answer: a server that has a certificate need
-/// not be a web server.
+/// not be a web server. The time is what the server takes for it.
 pub(super) async fn over_tls(
     means: &Means,
     subject: &Subject,
     connection: Option<Connection>,
-) -> Option<HttpReport> {
+) -> Option<(HttpReport, Option<Timestamp>)> {
     let connection = connection.filter(|connection| connection.protocol().is_some())?;
     if !are_asked(means, subject) {
         return None;
@@ -37,12 +40,37 @@ pub(super) async fn over_tls(
     let url = url("https", &subject.name, "/")?;
     let reply = timeout(means.timeout, page(&url, connection)).await;
     let reply = reply.ok()?.ok()?;
-    Some(HttpReport {
+    let report = HttpReport {
         status: Some(reply.status),
         hsts: reply.hsts,
         redirects_to_https: None,
-    })
+    };
+    Some((report, reply.date))
 }
+
+/// Asks for the clocks where a certificate is out of time, all else is well, and the server's clock
+/// differs from this host's
+pub(super) fn doubt_the_clock(findings: &mut [Finding], date: Timestamp, now: Timestamp) {
+    let ahead = now.duration_since(date);
+    let mut failures = findings
+        .iter_mut()
+        .filter(|finding| finding.severity == Severity::Failure);
+    if let (Some(finding), None) = (failures.next(), failures.next())
+        && OUT_OF_TIME.contains(&finding.code)
+        && ahead.unsigned_abs() > CLOCKS_DIFFER
+    {
+        finding.cure = Some(format!(
+            "the server's clock says {}, and this host's {}: set the one that is wrong (`timedatectl set-ntp true`) before anything else",
+            display(date),
+            display(now)
+        ));
+    }
+}
+
+/// Verdicts that depend on the clock of whoever looks
+const OUT_OF_TIME: [&str; 2] = ["served.expired", "served.not_yet_valid"];
+/// Clocks that differ by more are not both right
+const CLOCKS_DIFFER: Duration = Duration::from_secs(3_600);
 
 /// Whether http:// at this address redirects to https://; `None` where it does not answer
 ///
@@ -165,9 +193,32 @@ mod tests {
             status,
             server: None,
             hsts: None,
+            date: None,
             location: None,
             body: body.as_bytes().to_vec(),
         }
+    }
+
+    #[test]
+    fn a_certificate_is_not_blamed_where_the_clocks_differ() {
+        #[track_caller]
+        fn check(date: &str, beside: Option<Finding>, is_asked: bool) {
+            let expired = Finding::failure("served.expired", "expired").with_cure("renew it");
+            let mut findings = vec![expired];
+            findings.extend(beside);
+            let now = "2039-10-01T12:00:00Z".parse().unwrap();
+            doubt_the_clock(&mut findings, date.parse().unwrap(), now);
+            let cure = findings[0].cure.as_deref().unwrap_or_default();
+            let asks = cure.starts_with(
+                "the server's clock says 2026-11-28 12:00 UTC, and this host's 2039-10-01 12:00 UTC",
+            );
+            assert_eq!(asks, is_asked, "{cure}");
+        }
+        let then = "2026-11-28T12:00:00Z";
+        check(then, None, true);
+        check(then, Some(Finding::note("served.needless", "")), true);
+        check(then, Some(Finding::failure("served.wrong_name", "")), false);
+        check("2039-10-01T12:59:00Z", None, false);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::finding::Finding;
 use crate::name::DnsName;
 use crate::pipeline::obtain::{block_to_add, lines_to_change};
 use crate::target::dump::{CertificateLine, ServerBlock};
+use crate::verify::judge;
 
 /// Where a server block begins
 pub(super) fn place(block: &ServerBlock) -> String {
@@ -101,6 +102,11 @@ fn instead_of_a_pattern(seen: &Seen<'_>) -> Option<String> {
     ))
 }
 
+fn asks_for_the_clock(finding: &Finding) -> bool {
+    let cure = finding.cure.as_deref();
+    cure.is_some_and(|cure| cure.starts_with(judge::IS_THE_CLOCK_RIGHT))
+}
+
 /// The same with a cure for this domain: a command to be copied, a path to be written
 pub(super) fn in_particular(seen: &Seen<'_>, look: &Look, finding: &Finding) -> Finding {
     // What certd would do here, it does on its own host alone.
@@ -121,6 +127,8 @@ pub(super) fn in_particular(seen: &Seen<'_>, look: &Look, finding: &Finding) -> 
         ("served.other_generation", _) => {
             format!("nginx was not reloaded since: `certd obtain {name}` does it, without an order")
         }
+        // A year ago: the clock is asked for first.
+        ("served.expired", _) if asks_for_the_clock(finding) => return finding.clone(),
         ("served.expired", _) => {
             format!("`certd obtain {name}` renews it; `certd status` says why that did not happen")
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::facts::{Container, DirectoryFacts, FileSystem};
-use crate::finding::Finding;
+use crate::finding::{Finding, Severity};
 use crate::time::in_words;
 
 /// What a directory is for
@@ -121,11 +121,30 @@ pub fn clock(ahead: SignedDuration) -> Option<Finding> {
         "this host's clock is {} {direction} the CA's",
         in_words(ahead)
     );
-    let finding = match ahead.is_negative() && off >= HARMFUL {
+    let harmful = match ahead.is_negative() {
+        true => HARMFUL_BEHIND,
+        false => DECISIVE,
+    };
+    let finding = match off >= harmful {
         true => Finding::failure("ca.clock", evidence),
         false => Finding::warning("ca.clock", evidence),
     };
     Some(finding.with_cure("let the clock be set by NTP: `timedatectl set-ntp true`"))
+}
+
+/// The same for a run that decides what is due: a failure from the point on at which all that it
+/// decides is wrong, not only an order
+pub fn clock_of_run(ahead: SignedDuration) -> Option<Finding> {
+    let off = ahead.unsigned_abs();
+    let severity = match () {
+        () if off < DOUBTFUL => return None,
+        () if off < DECISIVE => Severity::Warning,
+        () => Severity::Failure,
+    };
+    clock(ahead).map(|finding| Finding {
+        severity,
+        ..finding
+    })
 }
 
 /// Room for a few generations
@@ -133,12 +152,15 @@ const ENOUGH_BYTES: u64 = 1024 * 1024;
 /// A clock that is off by this much is not set by anyone
 const NOTICEABLE: Duration = Duration::from_secs(60);
 /// New certificates are backdated by an hour: to a clock behind that they seem not valid yet
-const HARMFUL: Duration = Duration::from_secs(50 * 60);
+const HARMFUL_BEHIND: Duration = Duration::from_secs(50 * 60);
+/// Beyond that a decision may depend on the clock: whether it does is looked at
+const DOUBTFUL: Duration = Duration::from_secs(3_600);
+/// A day is a seventh of the shortest life of a certificate: nothing can be decided by such a clock
+const DECISIVE: Duration = Duration::from_secs(24 * 3_600);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finding::Severity;
 
     fn found(findings: &[Finding]) -> Vec<(&'static str, Severity)> {
         findings

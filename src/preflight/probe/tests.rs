@@ -26,6 +26,7 @@ fn reply(status: u16, location: Option<&str>) -> Reply {
         status,
         server: None,
         hsts: None,
+        date: None,
         location: location.map(ToOwned::to_owned),
         body: b"token".to_vec(),
     }

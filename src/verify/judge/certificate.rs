@@ -100,8 +100,10 @@ pub(super) fn time(leaf: &Certificate, expected: &Expectation<'_>, now: Timestam
     let left = validity.remaining(now);
     if now < validity.not_before {
         let evidence = format!("not valid before {}", display(validity.not_before));
-        return Finding::failure("served.not_yet_valid", evidence)
-            .with_cure("is a clock wrong, here or where it was issued?");
+        let clock = display(now);
+        return Finding::failure("served.not_yet_valid", evidence).with_cure(format!(
+            "is a clock wrong, here or where it was issued? This host's says {clock}"
+        ));
     }
     if left < SignedDuration::ZERO {
         let evidence = format!(
@@ -109,8 +111,15 @@ pub(super) fn time(leaf: &Certificate, expected: &Expectation<'_>, now: Timestam
             in_words(left),
             display(validity.not_after)
         );
-        return Finding::failure("served.expired", evidence)
-            .with_cure("renew it, and see that nginx is reloaded");
+        // One that nobody has missed for a year is more likely judged by a wrong clock.
+        let cure = match left.abs() > A_YEAR {
+            true => format!(
+                "{IS_THE_CLOCK_RIGHT} It says {}. If it is: {RENEW}",
+                display(now)
+            ),
+            false => RENEW.to_owned(),
+        };
+        return Finding::failure("served.expired", evidence).with_cure(cure);
     }
     let percent = (validity.remaining_fraction(now) * 100.0).round();
     let evidence = format!(
@@ -254,6 +263,10 @@ fn weak_signature(way: &Way<'_>) -> Option<Finding> {
 /// Code of a certificate that is for other names
 pub const WRONG_NAME: &str = "served.wrong_name";
 /// Names of a wrong certificate that are listed
+/// How the cure begins where a clock is more likely wrong than a certificate
+pub(crate) const IS_THE_CLOCK_RIGHT: &str = "is this host's clock right?";
+const RENEW: &str = "renew it, and see that nginx is reloaded";
+const A_YEAR: SignedDuration = SignedDuration::from_hours(365 * 24);
 const SHOWN_NAMES: usize = 4;
 
 /// Days that a certificate may live at most if it is issued on this day or later, in seconds since

@@ -115,6 +115,72 @@ fn a_ca_that_takes_too_long_is_given_up() {
 }
 
 #[test]
+fn a_ca_that_asks_for_ages_is_looked_at_again_before_the_orders_time_is_over() {
+    let host = Host::new(&Setting {
+        // More than a clock can hold.
+        poll_pause: Some(Duration::from_secs(i64::MAX.unsigned_abs())),
+        ..Setting::default()
+    });
+    let report = renew(&host, enough(), |_| {});
+    assert_eq!(report.verdict(), Verdict::Well, "{}", in_words(&report));
+    assert_eq!(host.ca.orders(), 1);
+}
+
+/// Names of domains that are all due at once
+const MANY: [&str; 12] = [
+    "a.rare-books.test",
+    "b.rare-books.test",
+    "c.rare-books.test",
+    "d.rare-books.test",
+    "e.rare-books.test",
+    "f.rare-books.test",
+    "g.rare-books.test",
+    "h.rare-books.test",
+    "i.rare-books.test",
+    "j.rare-books.test",
+    "k.rare-books.test",
+    "l.rare-books.test",
+];
+
+#[test]
+fn a_ca_that_lets_orders_hang_costs_one_more_time_out_after_the_first() {
+    let host = Host::new(&Setting {
+        domains: MANY.map(|name| vec![name]).to_vec(),
+        ..Setting::default()
+    });
+    ca(&host, Call::NewOrder, Fault::Silent);
+    let report = renew(&host, patience(), |_| {});
+    let requests = host.ca.requests();
+    let tried = requests.iter().filter(|line| *line == "POST /new-order");
+    // Four at once, then the probe.
+    assert_eq!(tried.count(), 5);
+    let later: Vec<_> = report
+        .domains
+        .iter()
+        .filter(|domain| domain.outcome.verdict() == Verdict::Later)
+        .collect();
+    assert_eq!(later.len(), 7);
+    for domain in later {
+        let finding = domain.findings.last().expect("a reason");
+        assert_eq!(finding.code, "acme.unreachable");
+        let words = "the CA test does not answer, and 7 domains wait for it: ";
+        assert!(finding.evidence.starts_with(words), "{finding:?}");
+    }
+    host.behave();
+    let report = renew(&host, Patience::USUAL, |_| {});
+    assert_eq!(report.verdict(), Verdict::Well, "{}", in_words(&report));
+}
+
+#[test]
+fn a_directory_that_is_lost_once_is_asked_for_again_within_the_run() {
+    let host = Host::new(&Setting::default());
+    host.ca
+        .fault(Call::Directory, Times::Next(1), Fault::Silent);
+    let report = renew(&host, patience(), |_| {});
+    assert_eq!(report.verdict(), Verdict::Well, "{}", in_words(&report));
+}
+
+#[test]
 fn an_engine_that_takes_too_long_is_given_up() {
     let delay = |title, code, begin| Delay {
         title,

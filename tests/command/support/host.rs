@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use certd::sandbox::acme::{self, Ca, Reuse};
 use certd::sandbox::dns::{self, Record, Zone};
@@ -32,6 +33,8 @@ pub(crate) struct Setting {
     pub(crate) reuse: Reuse,
     /// Lifetime of certificates; `None` for 90 days
     pub(crate) lifetime: Option<SignedDuration>,
+    /// How long the CA asks to wait between two looks at an order
+    pub(crate) poll_pause: Option<Duration>,
     /// Checks that stop a domain before an order, as in `[preflight]`
     pub(crate) require: &'static [&'static str],
 }
@@ -44,6 +47,7 @@ impl Default for Setting {
             clock: Clock::new(Timestamp::now),
             reuse: Reuse::WhileValid,
             lifetime: None,
+            poll_pause: None,
             // What the CA says is to be seen.
             require: &[],
         }
@@ -204,6 +208,7 @@ async fn parts(setting: &Setting) -> Result<Parts, SandboxError> {
     let mut options = acme::Options::new(setting.clock.clone(), dns.address(), web.http().port());
     options.reuse = setting.reuse;
     options.lifetime = setting.lifetime;
+    options.poll_pause = setting.poll_pause;
     options.https_port = web.https().port();
     let ca = Ca::start(options).await?;
     Ok((place, zone, dns, web, engine, ca))

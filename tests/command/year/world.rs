@@ -168,6 +168,7 @@ impl World {
 
     fn set_now(&self, now: Timestamp) {
         *self.now.lock().expect("nobody panicked") = now;
+        self.host.ca.tell_time(Some(now));
     }
 
     /// The next sweep, or run of the timer
