@@ -29,6 +29,7 @@ mod demo;
 mod error;
 mod notify;
 mod obtain;
+mod optional;
 mod process;
 mod progress;
 mod renew;

@@ -76,6 +76,15 @@ pub struct Config {
     pub heartbeat: Option<SecretUrl>,
 }
 
+/// What a command wants of the file
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// At least one domain
+    Domains,
+    /// Whatever it holds
+    Nothing,
+}
+
 impl Config {
     /// The configuration in a file
     ///
@@ -85,6 +94,18 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] when the file cannot be read or holds mistakes; the caller shows it as is.
     pub fn read(path: &Path, environment: &Environment) -> Result<Self, ConfigError> {
+        Self::read_for(path, environment, Demand::Domains)
+    }
+
+    /// The same for a command that can do without domains
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn read_for(
+        path: &Path,
+        environment: &Environment,
+        demand: Demand,
+    ) -> Result<Self, ConfigError> {
         environment.believed.admit(path)?;
         let unreadable = |source| ConfigError::read(path, source);
         let mut bytes = Vec::new();
@@ -100,7 +121,7 @@ impl Config {
             path: path.to_owned(),
             line: line_of(error.as_bytes(), error.utf8_error().valid_up_to()),
         })?;
-        Self::parse(&text, path, environment)
+        Self::parse_for(&text, path, environment, demand)
     }
 
     /// The configuration in a text that stands in the file `path`
@@ -108,7 +129,16 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Mistakes`] with every mistake in it.
     pub fn parse(text: &str, path: &Path, environment: &Environment) -> Result<Self, ConfigError> {
-        check::config(text, path, environment).map_err(|mistakes| ConfigError::Mistakes {
+        Self::parse_for(text, path, environment, Demand::Domains)
+    }
+
+    fn parse_for(
+        text: &str,
+        path: &Path,
+        environment: &Environment,
+        demand: Demand,
+    ) -> Result<Self, ConfigError> {
+        check::config(text, path, environment, demand).map_err(|mistakes| ConfigError::Mistakes {
             path: path.to_owned(),
             mistakes,
         })

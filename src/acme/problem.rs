@@ -497,7 +497,8 @@ pub(super) fn caa_lookup(kind: &str, detail: &str) -> Option<CaaLookup> {
         return None;
     }
     // The last one is where it failed: "While processing CAA for" comes before it.
-    let of = detail.rsplit("CAA for ").next().unwrap_or_default();
+    let of = detail.rsplit_once("CAA for ").map(|(_, of)| of);
+    let of = of.unwrap_or_default();
     let of = of.split_whitespace().next().unwrap_or_default();
     let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     let of = of.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());

@@ -11,9 +11,9 @@ use tokio::time::{Instant, sleep};
 use super::args::{Global, StartTls, Verify};
 use super::error::CliError;
 use super::process::descriptors;
-use super::{Ended, crypto_provider, now};
+use super::{Ended, crypto_provider, now, optional};
 use crate::chain::{Chain, public_key_of};
-use crate::config::{Config, ConfigError, Domain, Environment, MinRemaining, defaults};
+use crate::config::{Config, Domain, Environment, MinRemaining, defaults};
 use crate::facts::Opening;
 use crate::finding::Severity;
 use crate::name::DnsName;
@@ -163,17 +163,12 @@ fn config(
     args: &Verify,
     environment: &Environment,
 ) -> Result<Option<Config>, CliError> {
-    let is_named = global.config.is_some() || environment.config.is_some();
     let is_needed = args.targets.is_empty() && args.list.is_none() && args.offline.chain.is_none();
-    let path = match Config::locate(global.config.as_deref(), environment) {
-        Err(ConfigError::NotFound { .. }) if !is_needed => return Ok(None),
-        located => located?,
-    };
-    match Config::read(&path, environment) {
-        // A plain user who asks for a host needs no file that root keeps for itself.
-        Err(error) if error.is_forbidden() && !is_named && !is_needed => Ok(None),
-        read => Ok(Some(read?)),
+    if !is_needed {
+        return optional::config(global, environment);
     }
+    let path = Config::locate(global.config.as_deref(), environment)?;
+    Ok(Some(Config::read(&path, environment)?))
 }
 
 fn means(config: Option<&Config>, args: &Verify) -> Result<Means, CliError> {

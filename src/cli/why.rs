@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::args::{Global, Why};
 use super::error::CliError;
-use super::{Ended, crypto_provider, now, print_report};
-use crate::config::{Config, ConfigError, Environment, MinRemaining, defaults};
+use super::{Ended, crypto_provider, now, optional, print_report};
+use crate::config::{Config, Environment, MinRemaining, defaults};
 use crate::finding::Severity;
 use crate::name::DnsName;
 use crate::net::dns::Resolver;
@@ -42,22 +42,9 @@ async fn report(
     now: Timestamp,
 ) -> Result<WhyReport, CliError> {
     let question = question(&args.url)?;
-    let config = config(global, environment)?;
+    let config = optional::config(global, environment)?;
     let means = means(config.as_ref(), args, environment)?;
     Ok(why(&means, &question, now).await)
-}
-
-/// The configuration; `None` where none was found, or one that was not named may not be read
-fn config(global: &Global, environment: &Environment) -> Result<Option<Config>, CliError> {
-    let is_named = global.config.is_some() || environment.config.is_some();
-    let path = match Config::locate(global.config.as_deref(), environment) {
-        Err(ConfigError::NotFound { .. }) => return Ok(None),
-        located => located?,
-    };
-    match Config::read(&path, environment) {
-        Err(error) if error.is_forbidden() && !is_named => Ok(None),
-        read => Ok(Some(read?)),
-    }
 }
 
 fn means<'c>(

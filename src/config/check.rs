@@ -10,7 +10,7 @@ use toml::de::DeTable;
 
 use super::raw::{Source, Table, Value, closest};
 use super::{
-    Check, Config, ConfigTest, Dns, Eab, Environment, Issuer, MinRemaining, Mistake, Nginx,
+    Check, Config, ConfigTest, Demand, Dns, Eab, Environment, Issuer, MinRemaining, Mistake, Nginx,
     Preflight, Reload, Selector, Terms, Verify, defaults,
 };
 use jiff::tz::TimeZone;
@@ -28,6 +28,7 @@ pub(super) fn config(
     text: &str,
     path: &Path,
     environment: &Environment,
+    demand: Demand,
 ) -> Result<Config, Vec<Mistake>> {
     let source = Source::new(text);
     let (document, errors) = DeTable::parse_recoverable(text);
@@ -43,6 +44,7 @@ pub(super) fn config(
         source: &source,
         base: path_here.parent().unwrap_or_else(|| Path::new("/")),
         environment,
+        demand,
     }
     .config(Table::root(&source, &document), path);
     let mistakes = source.into_mistakes();
@@ -57,6 +59,7 @@ struct Checker<'s, 't> {
     source: &'s Source<'t>,
     base: &'s Path,
     environment: &'s Environment,
+    demand: Demand,
 }
 
 /// What a domain takes from the top level where it is silent itself

@@ -6,7 +6,7 @@ use http::Uri;
 use http::uri::Scheme;
 
 use super::super::raw::{Table, Value};
-use super::super::{Connect, Domain, Issuer, Probe, Sharing, defaults};
+use super::super::{Connect, Demand, Domain, Issuer, Probe, Sharing, defaults};
 use super::{Checker, Inherited};
 use crate::name::{DnsName, NameError};
 
@@ -20,7 +20,8 @@ impl<'t> Checker<'_, 't> {
     ) -> Vec<Domain> {
         let tables = root.tables("domain");
         // A misspelt one is told as that.
-        if tables.is_empty() && !root.has("domain") && !root.has("domains") {
+        let is_missing = tables.is_empty() && self.demand == Demand::Domains;
+        if is_missing && !root.has("domain") && !root.has("domains") {
             let hint = "[[domain]]\nname = \"example.com\"".to_owned();
             let message = "there is no domain; add at least one";
             self.source.report(&(0..0), "domain", message, Some(hint));
