@@ -435,19 +435,15 @@ fn elsewhere(
         let evidence = match family.is_empty() {
             true => format!("the {kind} record of {name} is {others}, and this host has none"),
             false => format!(
-                "the {kind} record of {name} is {others}, this host is {}",
+                "the {kind} record of {name} is {others}, this host is {} by `addresses`",
                 list(&family)
             ),
         };
         let cure = match family.is_empty() {
             true => format!("remove the {kind} record, or add the address to `addresses`"),
+            // Which of the two is out of date nobody here knows: providers give other addresses.
             false => format!(
-                "let the {kind} record be {}; after a change wait for its TTL{}",
-                family
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join(" or "),
+                "if this host has {others} now, correct `addresses` in domains.toml; else correct the {kind} record, and wait for its TTL{}",
                 ttl_of(lookup)
             ),
         };
@@ -466,7 +462,7 @@ fn elsewhere(
     );
     Some(
         Finding::failure("dns.one_of_several", evidence).with_cure(format!(
-            "remove {others}: a CA takes any of them, and so do visitors"
+            "remove {others}, or add it to `addresses` if it is this host's: a CA takes any of them, and so do visitors"
         )),
     )
 }

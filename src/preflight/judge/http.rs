@@ -198,7 +198,7 @@ fn outside(site: Site<'_>, fetch: &Fetch, finding: Finding) -> Finding {
             "nginx answers right inside, so something else has port 80 of {ip}: is that port forwarded to nginx? A router that answers so to this host alone is passed over by leaving `http` out of `[preflight] require`"
         )),
         (false, true) if site.own.is_empty() => finding.with_cure(format!(
-            "correct the record of {name} if {ip} is not this host; if it is, behind a router that turns nothing back, set `addresses` in domains.toml"
+            "correct the record of {name} if {ip} is not this host; if it is, behind a router that turns nothing back, leave `http` out of `[preflight] require`: this host cannot see there what the CA sees"
         )),
         (false, _) => finding,
     }

@@ -383,7 +383,7 @@ fn silence_is_the_routers_only_where_the_address_is_known_to_be_ours() {
         assert_eq!((finding.code, finding.severity), (code, severity));
         let asks = finding
             .cure
-            .is_some_and(|cure| cure.contains("`addresses`"));
+            .is_some_and(|cure| cure.contains("leave `http` out of `[preflight] require`"));
         assert_eq!(asks, is_asked);
     }
     let ours: &[&str] = &["192.0.2.1"];
