@@ -232,9 +232,12 @@ mod tests {
         Finding::failure("dns.timeout", format!("no answer for {name}")).with_cure("name others")
     }
 
+    /// Code, domains and consequences of a cause
+    type Told = (String, usize, Vec<&'static str>);
+
     /// What is told of domains with these findings: code, domains, consequences of each cause, and
     /// how many findings are left to the domains
-    fn told(domains: &[(&str, Vec<Finding>)]) -> (Vec<(String, usize, Vec<&'static str>)>, usize) {
+    fn told(domains: &[(&str, Vec<Finding>)]) -> (Vec<Told>, usize) {
         let names: Vec<Vec<String>> = domains
             .iter()
             .map(|(name, _)| vec![(*name).to_owned(), format!("www.{name}")])

@@ -120,7 +120,10 @@ mod tests {
 
     fn enter(gate: &Gate) -> Admission<'_> {
         let entered = gate.enter().now_or_never();
-        entered.expect("nobody is waited for").ok().expect("open")
+        match entered.expect("nobody is waited for") {
+            Ok(admission) => admission,
+            Err(_) => panic!("it is closed"),
+        }
     }
 
     #[test]

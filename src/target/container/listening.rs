@@ -28,7 +28,7 @@ impl Engine {
             let borrowing = listed.iter().filter(|one| borrows_from(one, &found));
             let borrowers = self.inspect_all(borrowing).await?.into_iter();
             // What publishes a port for another is no nginx: a VPN, or a container that waits.
-            let serving = borrowers.filter(|one| runs_nginx(one));
+            let serving = borrowers.filter(runs_nginx);
             let serving: Vec<Container> = serving.filter(|one| one.state == RUNNING).collect();
             return Ok(if serving.is_empty() { found } else { serving });
         }
