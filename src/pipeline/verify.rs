@@ -20,7 +20,7 @@ use crate::preflight::judge::dns as dns_judge;
 use crate::report::SCHEMA_VERSION;
 use crate::report::verify::{EndpointReport, HttpReport, Origin, ServedCertificate, VerifyReport};
 use crate::verify::judge::{
-    Expectation, INSTALLED, Installed, NO_ROUTE, WRONG_NAME, differs, judge_chain, judge_parsed,
+    Expectation, Installed, Known, NO_ROUTE, WRONG_NAME, differs, judge_chain, judge_parsed,
     pairing, parse,
 };
 use crate::verify::path::Trust;
@@ -208,7 +208,11 @@ pub async fn verify(means: &Means, subjects: &[Subject], now: Timestamp) -> Veri
     looks.sort_unstable_by_key(|(number, _)| *number);
     for of_subject in looks.chunk_by_mut(|(one, _), (other, _)| one.subject == other.subject) {
         excuse_missing_routes(of_subject);
-        compare_addresses(of_subject);
+        let subject = of_subject
+            .first()
+            .and_then(|(number, _)| subjects.get(number.subject));
+        let installed = subject.and_then(|subject| subject.installed.as_ref()?.live.as_ref());
+        compare_addresses(of_subject, installed);
     }
     let endpoints = looks.into_iter().map(|(_, endpoint)| endpoint).collect();
     VerifyReport {
@@ -425,13 +429,15 @@ fn excuse_missing_routes(endpoints: &mut [(Number, EndpointReport)]) {
 /// Where one shows what is installed, the others are to blame. Else none is: the order in which DNS
 /// gives addresses says nothing. Of a host that is in no configuration it is a note, as two good
 /// certificates are what many a large site has.
-fn compare_addresses(endpoints: &mut [(Number, EndpointReport)]) {
+fn compare_addresses(endpoints: &mut [(Number, EndpointReport)], installed: Option<&Known>) {
+    let installed = installed.map(|known| known.fingerprint.to_string());
+    let installed = installed.as_deref();
     let shown: Vec<Shown> = endpoints
         .iter()
-        .filter_map(|(_, endpoint)| Shown::of(endpoint))
+        .filter_map(|(_, endpoint)| Shown::of(endpoint, installed))
         .collect();
     for (_, endpoint) in endpoints {
-        let Some(own) = Shown::of(endpoint) else {
+        let Some(own) = Shown::of(endpoint, installed) else {
             continue;
         };
         let mut others = shown.iter().filter(|other| {
@@ -466,13 +472,13 @@ struct Shown {
 }
 
 impl Shown {
-    fn of(endpoint: &EndpointReport) -> Option<Self> {
-        let mut findings = endpoint.findings.iter();
+    fn of(endpoint: &EndpointReport, installed: Option<&str>) -> Option<Self> {
+        let fingerprint = endpoint.certificate.as_ref()?.fingerprint.clone();
         Some(Self {
             port: endpoint.port,
             address: endpoint.address.clone(),
-            fingerprint: endpoint.certificate.as_ref()?.fingerprint.clone(),
-            is_installed: findings.any(|finding| finding.code == INSTALLED),
+            is_installed: installed == Some(&fingerprint),
+            fingerprint,
         })
     }
 }

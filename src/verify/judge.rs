@@ -22,7 +22,6 @@ pub(crate) use certificate::IS_THE_CLOCK_RIGHT;
 pub use certificate::WRONG_NAME;
 mod links;
 mod origin;
-pub use origin::INSTALLED;
 
 /// What a certificate is held against
 #[derive(Clone, Debug)]

@@ -41,7 +41,7 @@ pub(super) fn installed(leaf: &Certificate, expected: &Expectation<'_>) -> Optio
     let live = installed.live.as_ref()?;
     if leaf.fingerprint == live.fingerprint {
         let evidence = format!("generation {} is served", live.generation);
-        return Some(Finding::ok(INSTALLED, evidence));
+        return Some(Finding::ok("served.installed", evidence));
     }
     let known = installed
         .all
@@ -113,6 +113,3 @@ pub(super) fn wanted(leaf: &Certificate, expected: &Expectation<'_>) -> Vec<Find
         .flatten()
         .collect()
 }
-
-/// Code of the installed certificate, served
-pub const INSTALLED: &str = "served.installed";
