@@ -270,7 +270,7 @@ pub const CODES: &[Code] = &[
     bad("target.other_directory", "the container sees another directory than this host", "mount the same directory, readable and not covered"),
     bad("target.pinned_mount", "a mount pins one generation until a restart", "mount the storage whole, or set `reload = \"restart\"`"),
     bad("target.reload", "nginx could not be reloaded", "see the container's log, then run certd again"),
-    bad("target.restart_forgotten", "Docker does not restart a container that got a signal through its API", "remove `reload = \"signal\"` from `[nginx]`"),
+    bad("target.restart_forgotten", "a signal through Docker's API undoes the restart policy", "remove `reload = \"signal\"` from `[nginx]`"),
     bad("target.state_mounted", "the container sees the state directory", "set `state` to a directory that is not mounted"),
     bad("target.test_failed", "`nginx -t` fails with the new certificate", "mend it, then run certd again: it deploys without an order"),
     bad("why.commas", "`server_name` separates names by commas", "separate them by blanks"),
