@@ -1,6 +1,7 @@
 //! DNS as a CA sees it: nothing from the hosts file, from search domains or from a cache.
 
 use std::error::Error;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,7 +63,10 @@ impl Resolver {
     /// # Errors
     /// [`DnsError::Configuration`] where the system names no server.
     pub fn new(servers: &[SocketAddr], timeout: Duration) -> Result<Self, DnsError> {
-        let unusable = |error: &dyn Error| DnsError::Configuration(error.to_string());
+        let unusable = |error: &(dyn Error + 'static)| match is_out_of_descriptors(error) {
+            true => DnsError::NoDescriptor,
+            false => DnsError::Configuration(error.to_string()),
+        };
         let servers = match servers {
             [] => system::servers().map_err(|error| unusable(&error))?,
             servers => servers.to_vec(),
@@ -378,13 +382,18 @@ impl From<LookupFailure> for DnsError {
     }
 }
 
-/// Whether no socket can be had at this moment
+/// Whether there are too few descriptors for what is asked at a time
 ///
-/// hickory says that it has no connection, whatever kept it from one.
+/// hickory says that it has no connection, whatever kept it from one, and the question beside this
+/// one may have ended since.
 fn has_no_descriptor() -> bool {
-    let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
-    socket.is_err_and(|error| is_out_of_descriptors(&error))
+    let bind = |_| std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
+    let sockets: io::Result<Vec<_>> = (0..AT_A_TIME).map(bind).collect();
+    sockets.is_err_and(|error| is_out_of_descriptors(&error))
 }
+
+/// Sockets of one name: two families, by UDP and then by TCP
+const AT_A_TIME: usize = 4;
 
 /// What name servers of zones are asked for
 const KINDS: [RecordKind; 3] = [RecordKind::A, RecordKind::Aaaa, RecordKind::Caa];

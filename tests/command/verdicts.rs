@@ -935,7 +935,7 @@ fn targets_come_from_a_list_too() {
     for list in ["empty", "missing"] {
         place.run(&["verify", "--targets", list]).exits(2);
     }
-    place.write("broken", "\u{feff}a.test\nhttps://b.test\n\n*.c.test\n");
+    place.write("broken", "\u{feff}a.test\nhttp://b.test\n\n*.c.test\n");
     let run = place.run(&["verify", "--targets", "broken"]).exits(2);
     snapshot!(place, "broken_list", run.stderr);
 }
@@ -1441,7 +1441,9 @@ fn a_hostile_server_costs_its_timeout_and_nothing_else() {
 #[test]
 fn a_process_that_may_open_no_more_files_blames_no_name_server() {
     let certd = env!("CARGO_BIN_EXE_certd");
-    let place = place("[dns]\nservers = [\"127.0.0.1:9\"]\ntimeout = \"1s\"\n");
+    let place = place(
+        "[dns]\nservers = [\"127.0.0.1:9\"]\ntimeout = \"1s\"\n[[domain]]\nname = \"other.test\"\n",
+    );
     // What the process needs for itself differs from system to system, so the limit goes up to
     // where a question to the name server finds room.
     let told = (8..24).filter(|limit| {
