@@ -42,13 +42,16 @@ impl Explain for Defect {
 
 /// What a future gives, unless it panics
 ///
-/// The caller ends what the future worked on: its state is that of the moment of the panic.
+/// The caller ends what the future worked on: its state is that of the moment of the panic. The
+/// future is put on the heap, so that one inside of another does not grow the stack.
 ///
 /// # Errors
 /// [`Defect`] with the words of the panic.
-pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Defect> {
-    let outcome = AssertUnwindSafe(work).catch_unwind().await;
-    outcome.map_err(|panic| Defect::of(&*panic))
+pub fn caught<'w, T: 'w>(
+    work: impl Future<Output = T> + 'w,
+) -> impl Future<Output = Result<T, Defect>> + 'w {
+    let outcome = AssertUnwindSafe(Box::pin(work)).catch_unwind();
+    outcome.map(|outcome| outcome.map_err(|panic| Defect::of(&*panic)))
 }
 
 /// The same of a function
