@@ -109,7 +109,7 @@ fn an_address_of_another_host_costs_no_order(ca: Kind) {
     scene.write_config(scene.config().key(OWN), &[(SHOP, &[WWW])]);
     scene.dns.set_a(WWW, &["127.0.0.9"]);
     let finding = stopped(&scene, "dns.elsewhere");
-    assert_says(&finding, &[WWW, "127.0.0.9", "A record be 127.0.0.1"]);
+    assert_says(&finding, &[WWW, "127.0.0.9", "correct the A record"]);
 }
 
 fn one_of_several_addresses_that_is_not_ours_costs_no_order() {
@@ -240,7 +240,7 @@ fn the_messenger_that_dns_does_not_lead_to_is_told_how(ca: Kind) {
     let scene = shop_and_messenger(ca);
     scene.dns.set_a(MESSENGER, &["127.0.0.9"]);
     let finding = stopped_at(&scene, MESSENGER, "dns.elsewhere");
-    let cure = "A record be 127.0.0.1; after a change wait for its TTL";
+    let cure = "correct the A record, and wait for its TTL";
     assert_says(&finding, &[MESSENGER, "127.0.0.9", cure]);
 
     // The server of the other tests knows every name.

@@ -376,7 +376,7 @@ fn a_page_instead_of_a_directory_is_named() {
 }
 
 /// Longest time that a run may take whose CA has stopped answering
-const BOUND: Duration = Duration::from_secs(45);
+const BOUND: Duration = Duration::from_secs(80);
 
 fn a_ca_that_never_speaks_tls_is_given_up() {
     let ca = FakeCa::mute();
@@ -394,7 +394,8 @@ fn a_ca_that_never_answers_is_given_up() {
     let finding = report.finding(SHOP, "acme.unreachable");
     assert!(finding.evidence.contains("did not answer"), "{finding:?}");
     assert!(report.elapsed() < BOUND, "{report}");
-    assert_eq!(ca.requests(), ["GET /dir"]);
+    // A directory that does not come in time is asked for once more.
+    assert_eq!(ca.requests(), ["GET /dir", "GET /dir"]);
 }
 
 fn a_ca_that_hangs_in_one_order_costs_no_other_domain(ca: Kind) {
