@@ -157,6 +157,8 @@ connect = "127.0.0.1:$https"
 TOML
 say 'domains.toml'
 cat domains.toml
+# root takes no domains.toml from the directory that it happens to be in.
+export CERTD_CONFIG=$PWD/domains.toml
 
 # From now on `nginx -t` fails, because these name certificates that are still
 # to come; the running nginx does not know about them.
@@ -184,6 +186,7 @@ if [ -n "$keep" ]; then
     say 'It stays up until Ctrl-C'
     cat <<KEEP
     cd $work
+    export CERTD_CONFIG=$work/domains.toml
     ${certd[*]} status
     curl --cacert root.pem --resolve rare-books.test:$https:127.0.0.1 https://rare-books.test:$https/
     docker exec $container nginx -T

@@ -292,6 +292,8 @@ impl Scene {
             "  cd {}",
             quoted(&self.directory().display().to_string())
         )?;
+        // root takes none from the directory that it happens to be in.
+        writeln!(out, "  export CERTD_CONFIG=domains.toml")?;
         let certd = std::env::current_exe();
         let certd = certd.map_or_else(|_| "certd".to_owned(), |path| path.display().to_string());
         let certd = quoted(&certd);
