@@ -2,7 +2,7 @@
 //!
 //! A file is complete and on disk before it has its name. New files take owner and group of the
 //! directory that they are made in, so that a storage owned by a service stays its own, and root
-//! works there with its owner's rights ([`acting`]). Whatever lies below one of certd's
+//! works there with its owner's rights (`acting`). Whatever lies below one of certd's
 //! directories is reached from its descriptor, and no symlink on the way is followed.
 
 use std::ffi::OsStr;
