@@ -257,6 +257,7 @@ pub const CODES: &[Code] = &[
     bad("store.storage_not_writable", "the storage is not writable", "run certd as its owner, or as root"),
     bad("store.unreadable", "an installed certificate cannot be read", "run certd as the owner of `storage`, or as root"),
     bad("target.config_broken", "`nginx -t` fails, and certd has changed nothing", "mend the configuration until it passes"),
+    bad("target.config_unjudged", "nginx's configuration is too long or too deep to be judged", "see it with `nginx -T`: all else goes on"),
     bad("target.ended", "the container has ended since the reload", "start it, then run certd again: it deploys without an order"),
     bad("target.no_cat", "the container has no `cat` to prove mounts with", "use an image that has, or set `test = false`"),
     bad("target.no_endpoint", "there is no address to verify at", "publish the TLS port, or set `connect`"),

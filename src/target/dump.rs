@@ -58,10 +58,78 @@ pub struct CertificateLine {
     pub path: PathBuf,
 }
 
+/// Whether a dump is short and flat enough to be parsed
+///
+/// nginx reads thousands of nested blocks, and the parser goes down into each on the stack; it keeps
+/// several hundred bytes for each directive. Braces are counted with and without those in comments
+/// and quotes, so that no way of reading them goes deeper.
+pub fn is_judged(dump: &str) -> bool {
+    let (mut all, mut own, mut directives) = (0_usize, 0_usize, 0_usize);
+    let mut place = Place::Between;
+    for c in dump.chars() {
+        let is_own = matches!(place, Place::Between | Place::Word);
+        match c {
+            '{' => {
+                all += 1;
+                own += usize::from(is_own);
+                directives += 1;
+            }
+            '}' => {
+                all = all.saturating_sub(1);
+                own = own.saturating_sub(usize::from(is_own));
+            }
+            ';' => directives += 1,
+            _ => {}
+        }
+        if all.max(own) > MOST_NESTED || directives > MOST_DIRECTIVES {
+            return false;
+        }
+        place = place.after(c);
+    }
+    dump.len() <= MOST_BYTES
+}
+
+/// Where in a configuration a character stands
+#[derive(Clone, Copy)]
+enum Place {
+    /// Between two words
+    Between,
+    /// In a word without quotes
+    Word,
+    /// In a comment
+    Comment,
+    /// In a word with this quote
+    Quoted(char),
+    /// After a backslash in a word with this quote
+    Escaped(char),
+}
+
+impl Place {
+    fn after(self, c: char) -> Self {
+        match (self, c) {
+            (Self::Escaped(quote), _) => Self::Quoted(quote),
+            (Self::Quoted(quote), '\\') => Self::Escaped(quote),
+            (Self::Quoted(quote), c) if c == quote => Self::Between,
+            (Self::Quoted(_), _) => self,
+            (Self::Comment, '\n') => Self::Between,
+            (Self::Comment, _) => self,
+            (Self::Between, '#') => Self::Comment,
+            (Self::Between, '"' | '\'') => Self::Quoted(c),
+            (_, '{' | '}' | ';') => Self::Between,
+            (_, c) if c.is_whitespace() => Self::Between,
+            _ => Self::Word,
+        }
+    }
+}
+
 /// All server blocks of a dump, in the order in which nginx reads them
 ///
-/// A file that does not parse whole gives the blocks that can be read.
+/// A file that does not parse whole gives the blocks that can be read, and a dump that is not
+/// judged gives none.
 pub fn server_blocks(dump: &str) -> Vec<ServerBlock> {
+    if !is_judged(dump) {
+        return Vec::new();
+    }
     order::read(&Files::parse(dump))
 }
 
@@ -229,6 +297,13 @@ fn certificate_line(file: &str, directive: &Directive) -> Option<CertificateLine
 const MOST_INCLUDES: usize = 64;
 const HEADER: &str = "# configuration file ";
 
+/// Blocks in each other that are followed
+const MOST_NESTED: usize = 100;
+/// A thousand sites have a few dozen directives each
+const MOST_DIRECTIVES: usize = 150_000;
+/// Bytes of a dump that are read
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -370,6 +445,23 @@ ssl_certificate_key beside;
         check("/etc/nginx/*", "/etc/nginx/a", true);
         check("/etc/nginx/?", "/etc/nginx/ab", false);
         check(&"*a".repeat(30), &"a".repeat(29), false);
+    }
+
+    #[test]
+    fn what_nests_without_end_or_is_too_long_is_not_parsed() {
+        let within = |inside: &str| format!("{HEADER}/etc/nginx/nginx.conf:\n{inside}");
+        let deep = |open: &str| within(&format!("http {{ {} ", open.repeat(8000)));
+        for open in ["a {", "a { # }\n", "a { b '}';", "# {\n", "a {'"] {
+            assert!(!is_judged(&deep(open)), "{open}");
+            assert_eq!(server_blocks(&deep(open)), [], "{open}");
+        }
+        assert!(!is_judged(&within(&"a;".repeat(MOST_DIRECTIVES + 1))));
+        assert!(!is_judged(&within(&"a".repeat(MOST_BYTES))));
+
+        let site = "server { listen 443 ssl; server_name a.test; location / { return 200; } }\n";
+        let sites = within(&format!("http {{ {} }}", site.repeat(1000)));
+        assert!(is_judged(&sites));
+        assert_eq!(server_blocks(&sites).len(), 1000);
     }
 
     #[test]

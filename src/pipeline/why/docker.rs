@@ -13,7 +13,7 @@ use crate::finding::{Finding, Severity, one_line, words};
 use crate::pipeline::obtain::{Configured, live_in_use};
 use crate::target::choice::{self, Choice, Inlet, Serving};
 use crate::target::container::{DockerError, Engine};
-use crate::target::dump::{ServerBlock, Tls, server_blocks};
+use crate::target::dump::{ServerBlock, Tls, is_judged, server_blocks};
 use crate::target::mount;
 use crate::target::process::nginx_command;
 use crate::target::words::{Reason, Stumble, complaints, stumble};
@@ -137,6 +137,7 @@ impl Search<'_> {
         let executed = self.engine.exec(self.container, &command).await;
         let executed = executed.map_err(|error| absent(&error))?;
         match executed.status {
+            0 if !is_judged(&executed.stdout) => Err(unjudged(name)),
             0 => Ok(server_blocks(&executed.stdout)),
             126 | 127 => {
                 let evidence = format!("{name} has no nginx: how it chooses cannot be seen");
@@ -263,6 +264,15 @@ impl Search<'_> {
         };
         (live.to_owned(), if is_own { Own::Seen } else { Own::None })
     }
+}
+
+/// What is not parsed says nothing of a name
+fn unjudged(container: &str) -> Finding {
+    let evidence = format!(
+        "the configuration of nginx in {container} is too long, or its blocks too deep in each other, to be judged"
+    );
+    Finding::note("target.config_unjudged", evidence)
+        .with_cure(format!("see it with: docker exec {container} nginx -T"))
 }
 
 /// nginx shows no configuration that it cannot use; it goes on with the one that it read before
