@@ -9,126 +9,24 @@ use futures_util::stream;
 use jiff::Timestamp;
 
 use crate::chain::{Chain, ChainError};
-use crate::config::{Connect, Domain, MinRemaining, Probe, Sharing, defaults};
-use crate::facts::{Handshake, Opening};
+use crate::config::MinRemaining;
+use crate::facts::Handshake;
 use crate::finding::{Finding, Severity};
-use crate::name::DnsName;
 use crate::net::dns::{DnsError, Resolver};
 use crate::net::hosts::Hosts;
 use crate::net::tls::Observer;
 use crate::preflight::judge::dns as dns_judge;
 use crate::report::SCHEMA_VERSION;
-use crate::report::verify::{EndpointReport, HttpReport, Origin, ServedCertificate, VerifyReport};
-use crate::verify::judge::{
-    Expectation, Installed, Known, NO_ROUTE, WRONG_NAME, differs, judge_chain, judge_parsed,
-    pairing, parse,
-};
+use crate::report::verify::{EndpointReport, HttpReport, ServedCertificate, VerifyReport};
+use crate::verify::judge::{Expectation, WRONG_NAME, judge_chain, judge_parsed, pairing, parse};
 use crate::verify::path::Trust;
 
+mod addresses;
 mod pages;
+mod subject;
 
-/// One name to be looked at
-#[derive(Clone, Debug)]
-pub struct Subject {
-    /// Name or IP address that is asked for
-    pub name: String,
-    /// Name or IP address whose addresses are connected to
-    pub host: String,
-    /// Ports
-    pub ports: Vec<u16>,
-    /// Where to connect instead of the addresses that DNS gives
-    pub connect: Option<Connect>,
-    /// What is said before TLS begins
-    pub opening: Opening,
-    /// The domain's own names; empty for a host that is in no configuration
-    pub own_names: Vec<DnsName>,
-    /// Primary name of the domain
-    pub domain: Option<String>,
-    /// Whether another lineage's certificate is accepted
-    pub sharing: Sharing,
-    /// What the storage holds, where it can be read
-    pub installed: Option<Installed>,
-    /// What the application must answer
-    pub probe: Option<Probe>,
-    /// Where it was asked for
-    pub origin: Option<Origin>,
-}
-
-impl Subject {
-    /// A host that is in no configuration
-    pub fn host(name: String, port: u16) -> Self {
-        Self {
-            host: name.clone(),
-            name,
-            ports: vec![port],
-            connect: None,
-            opening: Opening::Direct,
-            own_names: Vec::new(),
-            domain: None,
-            sharing: Sharing::Separate,
-            installed: None,
-            probe: None,
-            origin: None,
-        }
-    }
-
-    /// One name of a domain
-    ///
-    /// The domain's probe goes with the name that its URL has.
-    pub fn of_domain(domain: &Domain, name: &DnsName, installed: Option<Installed>) -> Self {
-        let probe = domain.probe.clone().filter(|probe| {
-            let host = probe.url.host().unwrap_or_default();
-            name.as_str().eq_ignore_ascii_case(host)
-        });
-        Self {
-            name: name.to_string(),
-            host: name.to_string(),
-            ports: domain.ports.clone(),
-            connect: domain.connect,
-            opening: Opening::Direct,
-            own_names: domain.names().cloned().collect(),
-            domain: Some(domain.name.to_string()),
-            sharing: domain.sharing,
-            installed,
-            probe,
-            origin: None,
-        }
-    }
-}
-
-impl Subject {
-    /// Has one port alone looked at
-    ///
-    /// `connect` goes on to say where, and its port too where that stands for this one.
-    pub fn ask_at(&mut self, port: u16) {
-        if !self.ports.contains(&port) {
-            self.connect = self.connect.map(|connect| Connect {
-                port: None,
-                ..connect
-            });
-        }
-        self.ports = vec![port];
-    }
-
-    /// As it is asked for: its first port where that is not the usual one
-    fn in_words(&self) -> String {
-        match self.ports.first() {
-            None | Some(&defaults::PORT) => self.name.clone(),
-            Some(port) => format!("{}:{port}", self.name),
-        }
-    }
-
-    /// What makes two subjects the same
-    pub fn place(&self) -> (String, String, Vec<u16>, Vec<SocketAddr>) {
-        let connect = self.connect.map(|connect| connect.endpoints(&self.ports));
-        (
-            self.name.clone(),
-            self.host.clone(),
-            self.ports.clone(),
-            connect.unwrap_or_default(),
-        )
-    }
-}
+use addresses::{compare_addresses, excuse_missing_routes};
+pub use subject::Subject;
 
 /// What is asked for beside the certificate
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -398,88 +296,6 @@ async fn look(means: &Means, place: Place<'_>, now: Timestamp) -> EndpointReport
         http: Some(http).filter(|http| *http != HttpReport::default()),
         elapsed: handshake.elapsed,
         ..report(subject, address.to_string(), Some(address.port()), findings)
-    }
-}
-
-/// A host without IPv6 cannot judge an IPv6 address: no failure, if the name was reached at the
-/// same port by another
-fn excuse_missing_routes(endpoints: &mut [(Number, EndpointReport)]) {
-    let reached: Vec<_> = endpoints
-        .iter()
-        .filter(|(_, endpoint)| endpoint.certificate.is_some())
-        .map(|(_, endpoint)| endpoint.port)
-        .collect();
-    for (_, endpoint) in endpoints {
-        if !endpoint.address.starts_with('[') {
-            continue;
-        }
-        let mut findings = endpoint.findings.iter_mut();
-        if let Some(finding) = findings.find(|finding| finding.code == NO_ROUTE)
-            && reached.contains(&endpoint.port)
-        {
-            finding.severity = Severity::Note;
-            finding.evidence = format!("not looked at: {}", finding.evidence);
-            endpoint.severity = Severity::Note;
-        }
-    }
-}
-
-/// Addresses of one name that show different certificates: visitors get the one or the other
-///
-/// Where one shows what is installed, the others are to blame. Else none is: the order in which DNS
-/// gives addresses says nothing. Of a host that is in no configuration it is a note, as two good
-/// certificates are what many a large site has.
-fn compare_addresses(endpoints: &mut [(Number, EndpointReport)], installed: Option<&Known>) {
-    let installed = installed.map(|known| known.fingerprint.to_string());
-    let installed = installed.as_deref();
-    let shown: Vec<Shown> = endpoints
-        .iter()
-        .filter_map(|(_, endpoint)| Shown::of(endpoint, installed))
-        .collect();
-    for (_, endpoint) in endpoints {
-        let Some(own) = Shown::of(endpoint, installed) else {
-            continue;
-        };
-        let mut others = shown.iter().filter(|other| {
-            (other.port, own.is_installed) == (own.port, false)
-                && other.fingerprint != own.fingerprint
-        });
-        let Some(other) = others
-            .clone()
-            .find(|other| other.is_installed)
-            .or_else(|| others.next())
-        else {
-            continue;
-        };
-        let mut finding = differs("it", &own.fingerprint, &other.fingerprint, &other.address);
-        if endpoint.domain.is_none() {
-            finding.severity = Severity::Note;
-        }
-        endpoint.severity = endpoint.severity.max(finding.severity);
-        endpoint.findings.push(finding);
-        endpoint
-            .findings
-            .sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    }
-}
-
-/// What an endpoint shows
-struct Shown {
-    port: Option<u16>,
-    address: String,
-    fingerprint: String,
-    is_installed: bool,
-}
-
-impl Shown {
-    fn of(endpoint: &EndpointReport, installed: Option<&str>) -> Option<Self> {
-        let fingerprint = endpoint.certificate.as_ref()?.fingerprint.clone();
-        Some(Self {
-            port: endpoint.port,
-            address: endpoint.address.clone(),
-            is_installed: installed == Some(&fingerprint),
-            fingerprint,
-        })
     }
 }
 
