@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::header::{DATE, LINK, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, Uri};
 use jiff::Timestamp;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::Runtime;
 
@@ -23,7 +24,7 @@ use crate::config::{Config, Environment, MinRemaining};
 use crate::facts::dns::{Answer, Lookup, RecordKind};
 use crate::facts::{ConnectFailure, Handshake, KeyProof, Opening, Served};
 use crate::finding::{Finding, Severity};
-use crate::name::DnsName;
+use crate::name::{DnsName, HostName};
 use crate::net::tls::{hello, opening};
 use crate::net::{dns, fetch};
 use crate::plan::alert::{self, Channels};
@@ -74,6 +75,10 @@ pub fn config(bytes: &[u8]) {
 
 /// A name as it is written in domains.toml, in a certificate or on the command line
 pub fn name(bytes: &[u8]) {
+    if let Ok(host) = HostName::parse(&text(bytes)) {
+        assert_eq!(HostName::parse(host.as_str()).as_ref(), Ok(&host));
+        assert!(ServerName::try_from(host.as_str()).is_ok(), "{host}");
+    }
     let Ok(name) = DnsName::parse(&text(bytes)) else {
         return;
     };

@@ -15,7 +15,7 @@
 //! | word | meaning |
 //! |---|---|
 //! | domain | one `[[domain]]` of domains.toml: a primary name and its aliases; it gets one certificate of its own |
-//! | name | one DNS name, an A-label |
+//! | name | one DNS name, an A-label; one with underscores can be looked at, and not ordered |
 //! | issuer | an ACME CA, known by its directory URL |
 //! | lineage | all certificates ever installed for one domain |
 //! | generation | one certificate and its key in a lineage, numbered from 1 |
@@ -163,7 +163,9 @@
 //! nothing of that fails, but for a domain's `probe`. As in a browser, a name that stands in the hosts
 //! file leads where that says, and the report names it. An address to which this host has no way is
 //! not looked at, which is no failure for IPv6 beside an address that answers. Files are judged by the same functions. Without
-//! a target and without `--chain` it needs domains.toml, and nothing else.
+//! a target and without `--chain` it needs domains.toml, and nothing else. What is asked for and cannot
+//! be used is a failed endpoint without an address, and keeps no other from being looked at; alone on
+//! the command line it is a mistake in the usage.
 //!
 //! **Renewal.** A CA that suggests windows (RFC 9773) is asked right after issuance and then when it
 //! says; one instant of a window is chosen at random and kept. A certificate is due when that

@@ -1,7 +1,8 @@
 //! DNS names as certd uses them everywhere: A-labels, lower case, no trailing dot.
 //!
-//! An IDN is accepted at the edge and converted once. A [`DnsName`] is safe as a file name: it
-//! holds letters, digits, hyphens and dots only, and no empty label.
+//! An IDN is accepted at the edge and converted once. A [`HostName`] is what a server can be asked
+//! for; a [`DnsName`] is one for which a certificate can be ordered. The latter is safe as a file
+//! name: it holds letters, digits, hyphens and dots only, and no empty label.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,11 +10,14 @@ use std::net::IpAddr;
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
-/// One DNS name in A-label form (RFC 5890)
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DnsName(String);
+/// A name by which browsers reach a server, in A-label form (RFC 5890)
+///
+/// It may hold underscores, which DNS and TLS take although RFC 1123 gives host names none:
+/// `a_b.example.com` is served well below a wildcard.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HostName(String);
 
-impl DnsName {
+impl HostName {
     /// The name that `text` spells, converted to A-labels
     ///
     /// # Errors
@@ -48,7 +52,52 @@ impl DnsName {
                 length: ascii.len(),
             });
         }
+        let last = ascii.rsplit('.').next().unwrap_or_default();
+        if last.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(NameError::Number);
+        }
         Ok(Self(ascii))
+    }
+
+    /// The name as text
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<DnsName> for HostName {
+    fn from(name: DnsName) -> Self {
+        Self(name.0)
+    }
+}
+
+/// A name for which a certificate can be ordered, in A-label form (RFC 5890)
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DnsName(String);
+
+impl DnsName {
+    /// The name that `text` spells, converted to A-labels
+    ///
+    /// # Errors
+    /// As [`HostName::parse`], and [`NameError::Underscore`].
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let HostName(name) = HostName::parse(text)?;
+        match name.contains('_') {
+            true => Err(NameError::Underscore),
+            false => Ok(Self(name)),
+        }
     }
 
     /// The name as text
@@ -61,7 +110,7 @@ impl DnsName {
 fn is_foreign(c: char) -> bool {
     c.is_whitespace()
         || c.is_control()
-        || (c.is_ascii() && !matches!(c, '.' | '-') && !c.is_ascii_alphanumeric())
+        || (c.is_ascii() && !matches!(c, '.' | '-' | '_') && !c.is_ascii_alphanumeric())
 }
 
 fn check_label(label: &str) -> Result<(), NameError> {
@@ -105,7 +154,7 @@ impl Serialize for DnsName {
     }
 }
 
-/// Why a text is no DNS name that a certificate can be ordered for
+/// Why a text is no name, or none that a certificate can be ordered for
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum NameError {
     /// The text is empty
@@ -141,8 +190,15 @@ pub enum NameError {
     /// RFC 5891: no valid A-label form exists
     #[error("the name has no valid IDNA form")]
     Idna,
-    /// A wildcard can be validated through DNS only (RFC 8555 section 7.1.3)
-    #[error("wildcards need dns-01, which is not supported yet")]
+    /// A number at the end: an address with a slip in it, and for browsers never a name (WHATWG
+    /// URL, "ends in a number")
+    #[error("it ends in a number, and is no IP address either")]
+    Number,
+    /// No public CA issues for one: RFC 5280 wants the syntax of RFC 1034 section 3.5
+    #[error("no public CA issues for a name with `_`")]
+    Underscore,
+    /// It stands for many hosts, and can be validated through DNS only (RFC 8555 section 7.1.3)
+    #[error("a wildcard is not the name of one host")]
     Wildcard,
     /// An IP address is another kind of identifier (RFC 8738)
     #[error("an IP address is not a DNS name")]
@@ -206,11 +262,39 @@ mod tests {
             Err(NameError::Character { found: '/' }),
         );
         check("\u{ff11}92.0.2.1", Err(NameError::IpAddress));
-        check("a_b.example", Err(NameError::Character { found: '_' }));
+        check("a_b.example", Err(NameError::Underscore));
+        check("a\u{ff3f}b.example", Err(NameError::Underscore));
+        check("192.0.2.256", Err(NameError::Number));
+        check("10.0.0", Err(NameError::Number));
+        check("1.example", Ok("1.example"));
         check(
             "-a.example",
             Err(NameError::Hyphen {
                 label: "-a".to_owned(),
+            }),
+        );
+    }
+
+    #[test]
+    fn a_host_may_have_underscores_and_else_what_a_domain_may() {
+        #[track_caller]
+        fn check(text: &str, expected: Result<&str, NameError>) {
+            let found = HostName::parse(text);
+            let found = found.as_ref().map(HostName::as_str);
+            assert_eq!(found, expected.as_ref().copied(), "{text}");
+        }
+        check("A_b.Example.", Ok("a_b.example"));
+        check("_sip._tcp.example", Ok("_sip._tcp.example"));
+        check("a\u{ff3f}b.example", Ok("a_b.example"));
+        check("книга_1.рф", Ok("xn--_1-6kclylv.xn--p1ai"));
+        check("_", Ok("_"));
+        check("_.1", Err(NameError::Number));
+        check("*.a_b.example", Err(NameError::Wildcard));
+        check("a_b,c.example", Err(NameError::Character { found: ',' }));
+        check(
+            "a_-.example",
+            Err(NameError::Hyphen {
+                label: "a_-".to_owned(),
             }),
         );
     }

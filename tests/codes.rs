@@ -72,7 +72,7 @@ fn read_all(directory: &Path, text: &mut String) {
 }
 
 /// First words of what `certd check`, `certd verify` and `certd why` find
-const AREAS_OF_LOOKS: [&str; 14] = [
+const AREAS_OF_LOOKS: [&str; 15] = [
     "budget",
     "ca",
     "caa",
@@ -86,6 +86,7 @@ const AREAS_OF_LOOKS: [&str; 14] = [
     "probe",
     "served",
     "site",
+    "verify",
     "why",
 ];
 

@@ -328,7 +328,8 @@ pub(super) struct Verify {
     pub(super) targets: Vec<String>,
     /// Take DOMAINs and HOST:PORTs from this file too, one a line; `-` is stdin
     ///
-    /// Empty lines and what follows a `#` do not count.
+    /// Empty lines and what follows a `#` do not count. A line that cannot be used fails by itself; the
+    /// others are looked at.
     #[arg(long = "targets", value_name = "FILE")]
     pub(super) list: Option<PathBuf>,
     /// Ask every target for this name, instead of its own

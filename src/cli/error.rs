@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::Ended;
 use crate::chain::{ChainError, KeyError};
-use crate::config::{ConfigError, defaults};
+use crate::config::ConfigError;
 use crate::finding::{Explain, without_numbers};
 use crate::name::{DnsName, NameError};
 use crate::net::roots::TrustError;
@@ -48,10 +48,10 @@ pub(super) enum CliError {
     NoChannel { file: String },
     #[error("`{text}` is neither a domain nor HOST:PORT")]
     Target { text: String },
+    #[error("it is no UTF-8")]
+    NoText,
     #[error("no target is in {}", path.display())]
     EmptyList { path: PathBuf },
-    #[error("{} holds what is no target\n  {}", path.display(), shown(wrong))]
-    List { path: PathBuf, wrong: Vec<String> },
     #[error("{} cannot be read", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{} is no chain", path.display())]
@@ -81,19 +81,6 @@ pub(super) enum CliError {
     Output(#[source] io::Error),
 }
 
-/// Some lines of many
-fn shown(lines: &[String]) -> String {
-    let mut text = lines[..lines.len().min(SHOWN)].join("\n  ");
-    let more = lines.len().saturating_sub(SHOWN);
-    if more > 0 {
-        text.push_str(&format!("\n  and {more} more"));
-    }
-    text
-}
-
-/// Wrong lines that are shown
-const SHOWN: usize = 10;
-
 impl CliError {
     pub(super) const fn ended(&self) -> Ended {
         match self {
@@ -108,8 +95,8 @@ impl CliError {
             | Self::NoSchedule
             | Self::NoChannel { .. }
             | Self::Target { .. }
+            | Self::NoText
             | Self::EmptyList { .. }
-            | Self::List { .. }
             | Self::Unreadable { .. }
             | Self::NoChain { .. }
             | Self::NoKey { .. }
@@ -150,7 +137,8 @@ impl CliError {
         out.flush()
     }
 
-    fn hint(&self) -> Option<String> {
+    /// What to type instead
+    pub(super) fn hint(&self) -> Option<String> {
         match self {
             Self::Config(error) => error.cure(),
             Self::Alias { domain, .. } => Some(format!(
@@ -164,6 +152,18 @@ impl CliError {
                 source: NameError::Character { found: ':' | '/' },
                 ..
             } => Some("a name alone, without https://, port and path".to_owned()),
+            Self::Name {
+                source: NameError::Wildcard,
+                ..
+            } => {
+                Some("name each host; wildcards need dns-01, which is not supported yet".to_owned())
+            }
+            Self::Name {
+                text,
+                source: NameError::Underscore,
+            } => Some(format!(
+                "`certd verify {text}` looks at it; order one with `-` instead of `_`"
+            )),
             Self::UnknownDomain { name, file, close } => {
                 let meant = close
                     .as_ref()
@@ -182,10 +182,8 @@ impl CliError {
             Self::NoChannel { .. } => Some(
                 "for example\n[[notify]]\nkind = \"webhook\"\nurl = \"https://...\"".to_owned(),
             ),
-            Self::Target { .. } => Some(format!(
-                "for example example.com, example.com:{} or [2001:db8::1]:443",
-                defaults::PORT
-            )),
+            Self::Target { .. } => Some(TARGETS.to_owned()),
+            Self::NoText => Some("save it as UTF-8".to_owned()),
             Self::Url { .. } => {
                 Some("for example https://example.com/, example.com or example.com:8443".to_owned())
             }
@@ -206,5 +204,7 @@ impl CliError {
     }
 }
 
+/// Targets of `verify` that can be used
+pub(super) const TARGETS: &str = "for example example.com, example.com:443 or [2001:db8::1]:443";
 const RED: Style = AnsiColor::Red.on_default().bold();
 const CYAN: Style = AnsiColor::Cyan.on_default();

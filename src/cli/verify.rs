@@ -22,7 +22,7 @@ use crate::net::hosts::Hosts;
 use crate::net::tls::Observer;
 use crate::pipeline::installed::{expected_of, known_certificates};
 use crate::pipeline::verify::{
-    Demand, FILES_EACH, Http, Means, OnDisk, Subject, judge_file, verify,
+    Demand, FILES_EACH, Http, Means, OnDisk, Subject, Unusable, judge_file, verify,
 };
 use crate::report::SCHEMA_VERSION;
 use crate::report::verify::{Origin, VerifyReport};
@@ -66,18 +66,21 @@ pub(super) async fn report(
     // A certificate that is served now can be judged by another day too.
     let now = args.offline.at.unwrap_or(now);
     let targets = targets::targets(&args.targets, args.list.as_deref())?;
-    let mut subjects = subjects(config.as_ref(), args, &targets)?;
-    if subjects.is_empty() {
+    let mut asked = asked(config.as_ref(), args, targets);
+    if asked.is_empty() {
         return Err(CliError::NoDomain);
     }
-    for subject in &mut subjects {
+    for subject in asked.iter_mut().flatten() {
         direct(subject, args)?;
     }
     let mut seen = HashSet::new();
-    subjects.retain(|subject| seen.insert(subject.place()));
+    asked.retain(|asked| match asked {
+        Ok(subject) => seen.insert(subject.place()),
+        Err(_) => true,
+    });
     match args.wait {
-        None => Ok(verify(&means, &subjects, now).await),
-        Some(patience) => Ok(wait_until_good(&means, args, &subjects, patience).await),
+        None => Ok(verify(&means, &asked, now).await),
+        Some(patience) => Ok(wait_until_good(&means, args, &asked, patience).await),
     }
 }
 
@@ -89,18 +92,20 @@ const fn fails_from(args: &Verify) -> Severity {
     }
 }
 
-/// Looks again and again until all is good, or until this time is over
+/// Looks again and again until all is good that can become so, or until this time is over
 async fn wait_until_good(
     means: &Means,
     args: &Verify,
-    subjects: &[Subject],
+    asked: &[Result<Subject, Unusable>],
     patience: Duration,
 ) -> VerifyReport {
     let begun = Instant::now();
     loop {
-        let report = verify(means, subjects, now()).await;
+        let report = verify(means, asked, now()).await;
         let elapsed = begun.elapsed();
-        if report.severity() < fails_from(args) || elapsed + BETWEEN_LOOKS >= patience {
+        let mut reached = report.endpoints.iter().filter(|one| !one.is_unusable());
+        let is_good = reached.all(|endpoint| endpoint.severity < fails_from(args));
+        if is_good || elapsed + BETWEEN_LOOKS >= patience {
             return VerifyReport { elapsed, ..report };
         }
         tracing::info!(severity = ?report.severity(), "looking again in a second");
@@ -230,30 +235,38 @@ fn room_for(endpoints: usize) -> usize {
     endpoints.min(room / FILES_EACH).max(1)
 }
 
-fn subjects(
+/// The subjects that the targets stand for, all of domains.toml without any
+fn asked(
     config: Option<&Config>,
     args: &Verify,
-    targets: &[Target],
-) -> Result<Vec<Subject>, CliError> {
+    targets: Vec<Result<Target, Unusable>>,
+) -> Vec<Result<Subject, Unusable>> {
     let Some(config) = config else {
-        return Ok(targets.iter().map(|target| host(args, target)).collect());
+        let targets = targets.into_iter();
+        return targets.map(|target| Ok(host(args, &target?))).collect();
     };
     let store = Store::for_reading(&config.storage, &config.state);
     let known = known_certificates(&store);
     if targets.is_empty() {
-        return Ok(config
-            .enabled()
+        let all = config.enabled();
+        return all
             .flat_map(|domain| of_domain(config, &store, &known, domain))
-            .collect());
+            .map(Ok)
+            .collect();
     }
-    let mut subjects = Vec::new();
+    let mut all = Vec::new();
     for target in targets {
-        match configured(config, &target.host, target.port) {
-            Some(asked) => subjects.extend(asked.subjects(config, &store, &known)),
-            None => subjects.push(host(args, target)),
+        match target {
+            Err(unusable) => all.push(Err(unusable)),
+            Ok(target) => match configured(config, &target.host, target.port) {
+                Some(asked) => {
+                    all.extend(asked.subjects(config, &store, &known).into_iter().map(Ok))
+                }
+                None => all.push(Ok(host(args, &target))),
+            },
         }
     }
-    Ok(subjects)
+    all
 }
 
 /// A domain of domains.toml, as it was asked for

@@ -9,7 +9,7 @@ use super::error::CliError;
 use super::{Ended, crypto_provider, now, optional, print_report};
 use crate::config::{Config, Environment, MinRemaining, defaults};
 use crate::finding::Severity;
-use crate::name::DnsName;
+use crate::name::HostName;
 use crate::net::dns::Resolver;
 use crate::net::hosts::Hosts;
 use crate::net::tls::Observer;
@@ -105,7 +105,7 @@ fn question(text: &str) -> Result<Question, CliError> {
     }
     let name = match host.parse::<IpAddr>() {
         Ok(address) => address.to_string(),
-        Err(_) => DnsName::parse(host)
+        Err(_) => HostName::parse(host)
             .map_err(|source| CliError::Name {
                 text: host.to_owned(),
                 source,
@@ -120,7 +120,7 @@ fn question(text: &str) -> Result<Question, CliError> {
 }
 
 /// The text as it may be shown
-fn without_credentials(text: &str) -> String {
+pub(super) fn without_credentials(text: &str) -> String {
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
         None => (String::new(), text),

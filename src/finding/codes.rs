@@ -274,6 +274,7 @@ pub const CODES: &[Code] = &[
     bad("target.restart_forgotten", "a signal through Docker's API undoes the restart policy", "remove `reload = \"signal\"` from `[nginx]`"),
     bad("target.state_mounted", "the container sees the state directory", "set `state` to a directory that is not mounted"),
     bad("target.test_failed", "`nginx -t` fails with the new certificate", "mend it, then run certd again: it deploys without an order"),
+    bad("verify.no_target", "what was asked for is neither a name nor HOST:PORT", "correct the line or argument shown; the others were looked at"),
     bad("why.commas", "`server_name` separates names by commas", "separate them by blanks"),
     bad("why.elsewhere", "the name leads to another host than nginx's", "correct the record, or open the firewall"),
     bad("why.first_block", "an earlier server block lists the name too", "remove the name from it"),

@@ -146,8 +146,10 @@ impl Resolver {
     }
 
     async fn ask(&self, name: &str, kind: RecordKind) -> Result<Answer, LookupFailure> {
-        let found = self.inner.lookup(format!("{name}."), kind.into()).await;
-        match found {
+        // From a text the resolver would take host names alone, without underscores.
+        let asked = Name::from_ascii(format!("{name}."));
+        let asked = asked.map_err(|error| LookupFailure::Failed(error.to_string()))?;
+        match self.inner.lookup(asked, kind.into()).await {
             Ok(found) => Ok(answer(found.answers(), kind)),
             Err(NetError::Timeout) => Err(LookupFailure::TimedOut),
             Err(NetError::Dns(Answered::NoRecordsFound(none))) => match none.response_code {

@@ -127,7 +127,7 @@ impl Scout {
             climb(resolver, name),
         );
         let facts = NameFacts {
-            name: name.clone(),
+            name: name.clone().into(),
             asked: resolver.servers().to_vec(),
             a,
             aaaa,

@@ -26,7 +26,7 @@ mod pages;
 mod subject;
 
 use addresses::{compare_addresses, excuse_missing_routes};
-pub use subject::Subject;
+pub use subject::{Subject, Unusable};
 
 /// What is asked for beside the certificate
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,10 +92,17 @@ impl Means {
 
 /// Looks at all subjects and judges them at `now`
 ///
-/// One slow host delays nobody: each endpoint has its own timeout.
-pub async fn verify(means: &Means, subjects: &[Subject], now: Timestamp) -> VerifyReport {
+/// One slow host delays nobody: each endpoint has its own timeout. What cannot be looked at has a
+/// place of its own among the others.
+pub async fn verify(
+    means: &Means,
+    asked: &[Result<Subject, Unusable>],
+    now: Timestamp,
+) -> VerifyReport {
     let begun = Instant::now();
-    let mut looks: Vec<(Number, EndpointReport)> = stream::iter(subjects.iter().enumerate())
+    let numbered = || asked.iter().enumerate();
+    let subjects = numbered().filter_map(|(number, asked)| Some((number, asked.as_ref().ok()?)));
+    let mut looks: Vec<(Number, EndpointReport)> = stream::iter(subjects)
         .map(async |(number, subject)| locate(means, number, subject).await)
         .buffer_unordered(means.concurrency)
         .flat_map(stream::iter)
@@ -103,13 +110,20 @@ pub async fn verify(means: &Means, subjects: &[Subject], now: Timestamp) -> Veri
         .buffer_unordered(means.concurrency)
         .collect()
         .await;
+    looks.extend(numbered().filter_map(|(subject, asked)| {
+        let number = Number {
+            subject,
+            address: 0,
+        };
+        Some((number, asked.as_ref().err()?.report()))
+    }));
     looks.sort_unstable_by_key(|(number, _)| *number);
     for of_subject in looks.chunk_by_mut(|(one, _), (other, _)| one.subject == other.subject) {
         excuse_missing_routes(of_subject);
-        let subject = of_subject
+        let asked = of_subject
             .first()
-            .and_then(|(number, _)| subjects.get(number.subject));
-        let installed = subject.and_then(|subject| subject.installed.as_ref()?.live.as_ref());
+            .and_then(|(number, _)| asked.get(number.subject)?.as_ref().ok());
+        let installed = asked.and_then(|subject| subject.installed.as_ref()?.live.as_ref());
         compare_addresses(of_subject, installed);
     }
     let endpoints = looks.into_iter().map(|(_, endpoint)| endpoint).collect();

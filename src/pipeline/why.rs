@@ -14,7 +14,7 @@ use crate::config::{self, Config, Connect, Domain, MinRemaining};
 use crate::facts::dns::RecordKind;
 use crate::facts::{ConnectFailure, Container, Network, Opening, Published};
 use crate::finding::{Finding, Severity};
-use crate::name::DnsName;
+use crate::name::{DnsName, HostName};
 use crate::net::dns::{DnsError, Resolver};
 use crate::net::hosts::Hosts;
 use crate::net::tls::Observer;
@@ -280,7 +280,7 @@ impl View<'_> {
         if self.name == "localhost" {
             return (Dns::Unasked, vec![Ipv4Addr::LOCALHOST.into()]);
         }
-        let Ok(name) = DnsName::parse(self.name) else {
+        let Ok(name) = HostName::parse(self.name) else {
             return (Dns::Unasked, Vec::new());
         };
         // A browser on this host looks there first.

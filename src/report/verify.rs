@@ -64,14 +64,15 @@ impl VerifyReport {
 /// One name at one address
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct EndpointReport {
-    /// Name that was asked for
+    /// Name that was asked for, or the words that are none
     pub name: String,
     /// Primary name of the domain in the configuration, if it is one
     #[serde(skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
-    /// Address and port, the port alone where the name has no address, or the file that was judged
+    /// Address and port, the port alone where the name has no address, or the file that was
+    /// judged; empty where what was asked for names nothing that could be looked at
     pub address: String,
-    /// Port; absent for a file
+    /// Port; absent for a file, and where the address is empty
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     /// Where it was asked for; absent for what stood on the command line
@@ -94,6 +95,11 @@ pub struct EndpointReport {
 }
 
 impl EndpointReport {
+    /// Whether what was asked for names nothing that could be looked at, now or later
+    pub fn is_unusable(&self) -> bool {
+        self.address.is_empty()
+    }
+
     /// What tells it from others: `name address`
     pub fn label(&self) -> String {
         one_line(&format!("{} {}", self.name, self.address))

@@ -54,7 +54,8 @@ fn every_command_refuses_a_bad_configuration_in_the_same_words() {
         assert_eq!(
             run.stderr,
             "error: domains.toml has a mistake\n  line 2: `domain[0].name`: \"*.example.com\": \
-             wildcards need dns-01, which is not supported yet\n"
+             a wildcard is not the name of one host\n    \
+             name each host: wildcards need dns-01, which is not supported yet\n"
         );
     }
 }

@@ -33,6 +33,7 @@ mod resume;
 mod sights;
 mod simulate;
 mod status;
+mod targets;
 mod usage;
 mod verdicts;
 mod verify;

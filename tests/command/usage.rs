@@ -115,7 +115,7 @@ fn unusable_arguments_are_refused_with_what_to_write() {
 #[test]
 fn unusable_targets_of_verify_are_refused() {
     let place = Place::new();
-    let runs: [&[&str]; 12] = [
+    let runs: [&[&str]; 13] = [
         &["verify", ""],
         &["verify", "example.com:"],
         &["verify", "example.com:0"],
@@ -123,7 +123,8 @@ fn unusable_targets_of_verify_are_refused() {
         &["verify", "example.com:https"],
         &["verify", "http://example.com/"],
         &["verify", "/etc/passwd"],
-        &["verify", "exa_mple.com:443"],
+        &["verify", "exa,mple.com:443"],
+        &["verify", "192.0.2.256"],
         &["verify", "*.example.com"],
         &["verify", "[::1]443"],
         &["verify", "[::1"],

@@ -431,7 +431,7 @@ fn what_is_no_https_url_is_refused() {
         &["why", "ftp://shop.example.com/"],
         &["why", "https://"],
         &["why", "shop.example.com:https"],
-        &["why", "https://shop_example.com/"],
+        &["why", "https://shop,example.com/"],
     ];
     for run in runs {
         place.run(run).exits(2);

@@ -15,16 +15,16 @@ pub(super) fn file(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
 }
 
 /// What a list holds; `-` is stdin
-pub(super) fn list(path: &Path) -> Result<String, CliError> {
+pub(super) fn list(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
     let read = match is_stdin(path) {
         true => whole(stdin().lock()),
         false => File::open(path).and_then(whole),
     };
-    let text = read.and_then(|bytes| {
-        let text = String::from_utf8(bytes.to_vec());
-        text.map_err(|_| io::Error::other("it is no UTF-8"))
-    });
-    text.map_err(|source| unreadable(path, source))
+    let bytes = read.map_err(|source| unreadable(path, source))?;
+    match bytes.starts_with(UTF_16_LE) || bytes.starts_with(UTF_16_BE) {
+        true => Err(unreadable(path, io::Error::other(UTF_16))),
+        false => Ok(bytes),
+    }
 }
 
 /// Whether a path stands for stdin
@@ -50,3 +50,7 @@ fn unreadable(path: &Path, source: io::Error) -> CliError {
 
 /// Room for a list of a hundred thousand long lines, and for more than any chain
 const MOST_READ: u64 = 16 * 1024 * 1024;
+/// How a text in UTF-16 begins, as PowerShell writes it by `>`
+const UTF_16_LE: &[u8] = &[0xff, 0xfe];
+const UTF_16_BE: &[u8] = &[0xfe, 0xff];
+const UTF_16: &str = "it is UTF-16: save it as UTF-8";

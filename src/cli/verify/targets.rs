@@ -1,13 +1,17 @@
 //! What `certd verify` is to look at: words of the command line, lines of a list.
 
 use std::error::Error;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 
 use super::input;
-use crate::cli::error::CliError;
+use crate::cli::error::{CliError, TARGETS};
+use crate::cli::why::without_credentials;
 use crate::config::defaults;
-use crate::name::DnsName;
+use crate::finding::{excerpt, words};
+use crate::name::{HostName, NameError};
+use crate::pipeline::verify::Unusable;
 use crate::report::verify::Origin;
 
 /// A host to look at, and where that was asked for
@@ -28,48 +32,121 @@ impl Target {
 }
 
 /// The targets of the command line, then those of the list
-pub(super) fn targets(words: &[String], list: Option<&Path>) -> Result<Vec<Target>, CliError> {
-    let parsed = words.iter().map(|word| Target::parse(word, None));
-    let mut targets = parsed.collect::<Result<Vec<_>, _>>()?;
+///
+/// What cannot be used keeps no other from being looked at. Alone on the command line it is a slip
+/// of the fingers, and an error.
+pub(super) fn targets(
+    words: &[String],
+    list: Option<&Path>,
+) -> Result<Vec<Result<Target, Unusable>>, CliError> {
+    if let ([word], None) = (words, list) {
+        return Ok(vec![Ok(Target::parse(word, None)?)]);
+    }
+    let words = words.iter().enumerate().map(|(index, word)| {
+        let place = Place::Argument(index + 1);
+        Target::parse(word, None).map_err(|error| unusable(word, place, &error))
+    });
+    let mut targets: Vec<_> = words.collect();
     if let Some(path) = list {
-        targets.extend(listed(&input::list(path)?, path)?);
+        let listed = listed(&input::list(path)?, path);
+        if listed.is_empty() {
+            let path = path.to_owned();
+            return Err(CliError::EmptyList { path });
+        }
+        targets.extend(listed);
     }
     Ok(targets)
 }
 
-/// The targets of a list, or every line that is none
-fn listed(text: &str, path: &Path) -> Result<Vec<Target>, CliError> {
+/// What each line of a list asks for
+fn listed(bytes: &[u8], path: &Path) -> Vec<Result<Target, Unusable>> {
     // Nobody can open stdin at a line.
     let file = Some(path).filter(|path| !input::is_stdin(path));
-    let mut targets = Vec::new();
-    let mut wrong = Vec::new();
-    for (line, word) in words(text) {
-        let file = file.map(Path::to_owned);
-        match Target::parse(word, file.map(|file| Origin { file, line })) {
-            Ok(target) => targets.push(target),
-            Err(error) => wrong.push(refusal(line, &error)),
+    let targets = lines(bytes).map(|(line, text)| {
+        let place = Place::Line(line, file);
+        match text {
+            Ok(text) => {
+                Target::parse(text, place.origin()).map_err(|error| unusable(text, place, &error))
+            }
+            Err(bytes) => {
+                let text = String::from_utf8_lossy(bytes);
+                Err(unusable(&text, place, &CliError::NoText))
+            }
+        }
+    });
+    targets.collect()
+}
+
+/// The lines that hold something, with their numbers, and as bytes where they are no UTF-8
+fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, Result<&str, &[u8]>)> {
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    let lines = bytes.split(|byte| *byte == b'\n').enumerate();
+    let texts = lines.map(|(index, line)| {
+        // What follows may be in any encoding.
+        let line = line.split(|byte| *byte == b'#').next().unwrap_or_default();
+        let text = std::str::from_utf8(line).map(str::trim);
+        (index + 1, text.map_err(|_| line.trim_ascii()))
+    });
+    texts.filter(|(_, text)| !matches!(text, Ok("")))
+}
+
+/// Where a target was asked for
+#[derive(Clone, Copy)]
+enum Place<'p> {
+    /// A word of the command line, counted from 1
+    Argument(usize),
+    /// A line of this list, or of stdin
+    Line(usize, Option<&'p Path>),
+}
+
+impl Place<'_> {
+    fn origin(self) -> Option<Origin> {
+        match self {
+            Self::Line(line, Some(file)) => Some(Origin {
+                file: file.to_owned(),
+                line,
+            }),
+            Self::Line(_, None) | Self::Argument(_) => None,
         }
     }
-    let path = path.to_owned();
-    match (targets.is_empty(), wrong.is_empty()) {
-        (_, false) => Err(CliError::List { path, wrong }),
-        (true, true) => Err(CliError::EmptyList { path }),
-        (false, true) => Ok(targets),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Argument(number) => write!(f, "argument {number}"),
+            Self::Line(line, Some(file)) => write!(f, "line {line} of {}", words::path(file)),
+            Self::Line(line, None) => write!(f, "line {line} of stdin"),
+        }
     }
 }
 
-fn refusal(line: usize, error: &CliError) -> String {
+/// What stands there and cannot be looked at, with why and what to write instead
+fn unusable(text: &str, place: Place<'_>, error: &CliError) -> Unusable {
     let cause = error.source().map(|cause| format!(" ({cause})"));
-    format!("line {line}: {error}{}", cause.unwrap_or_default())
+    let cause = cause.unwrap_or_default();
+    let cure = match (error, place) {
+        (CliError::Name { source, .. }, Place::Line(..)) if separates(source) => {
+            Some("write each target on a line of its own".to_owned())
+        }
+        _ => error.hint(),
+    };
+    Unusable {
+        text: excerpt(&without_credentials(text), MOST_SHOWN),
+        evidence: format!("{place} is not looked at: {error}{cause}"),
+        cure: cure.unwrap_or_else(|| TARGETS.to_owned()),
+        origin: place.origin(),
+    }
 }
 
-/// The lines that hold something, with their numbers
-fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    text.lines().enumerate().filter_map(|(index, line)| {
-        let word = line.split('#').next().unwrap_or_default().trim();
-        (!word.is_empty()).then_some((index + 1, word))
-    })
+/// Whether several names were written as one
+fn separates(error: &NameError) -> bool {
+    matches!(
+        error,
+        NameError::Character {
+            found: ',' | ' ' | ';'
+        }
+    )
 }
 
 /// A host that is in no configuration: `HOST`, `HOST:PORT`, `[v6]:PORT`, or an https URL, of which
@@ -78,7 +155,7 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
 /// The port is `None` where it is not given.
 fn host(text: &str) -> Result<(String, Option<u16>), CliError> {
     let refused = || CliError::Target {
-        text: text.to_owned(),
+        text: without_credentials(text),
     };
     if Path::new(text).is_absolute() {
         return Err(refused());
@@ -88,6 +165,11 @@ fn host(text: &str) -> Result<(String, Option<u16>), CliError> {
             let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
             // A password has no business here, and is not repeated.
             authority.rsplit('@').next().unwrap_or_default()
+        }
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("http") => {
+            return Err(CliError::PlainHttp {
+                text: without_credentials(text),
+            });
         }
         _ => text,
     };
@@ -121,8 +203,8 @@ pub(super) fn name_or_address(text: &str) -> Result<String, CliError> {
     }
 }
 
-fn name(text: &str) -> Result<DnsName, CliError> {
-    DnsName::parse(text).map_err(|source| CliError::Name {
+fn name(text: &str) -> Result<HostName, CliError> {
+    HostName::parse(text).map_err(|source| CliError::Name {
         text: text.to_owned(),
         source,
     })
@@ -139,6 +221,10 @@ pub(super) const fn usual_port(starttls: Option<crate::cli::args::StartTls>) -> 
     }
 }
 
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+/// Characters of an unusable target that are repeated
+const MOST_SHOWN: usize = 100;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,8 +232,9 @@ mod tests {
     #[test]
     fn a_list_has_a_target_a_line() {
         let text = "a.test\n\n# none\n  b.test:8443  # the bot\n[::1]:443";
-        let listed = listed(text, Path::new("list")).unwrap().into_iter();
+        let listed = listed(text.as_bytes(), Path::new("list")).into_iter();
         let found: Vec<_> = listed
+            .filter_map(Result::ok)
             .map(|target| (target.host, target.port, target.origin.unwrap().line))
             .collect();
         let expected = [

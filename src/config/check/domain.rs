@@ -117,6 +117,12 @@ impl<'t> Checker<'_, 't> {
                     NameError::Character { found: ':' | '/' } => {
                         Some("a name alone, without https://, port and path")
                     }
+                    NameError::Wildcard => {
+                        Some("name each host: wildcards need dns-01, which is not supported yet")
+                    }
+                    NameError::Underscore => Some(
+                        "take a name with `-`; `certd verify` looks at the other without a [[domain]]",
+                    ),
                     _ => None,
                 };
                 let hint = hint.map(ToOwned::to_owned);

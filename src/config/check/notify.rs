@@ -13,7 +13,7 @@ use crate::config::notify::{
     Webhook, WebhookFormat,
 };
 use crate::config::raw::{Table, Value, closest};
-use crate::name::DnsName;
+use crate::name::{DnsName, HostName};
 
 impl<'t> Checker<'_, 't> {
     pub(super) fn heartbeat(&self, root: &Table<'_, 't>) -> Option<SecretUrl> {
@@ -194,9 +194,8 @@ impl<'t> Checker<'_, 't> {
         let parsed = authority.filter(|authority| !authority.as_str().contains('@'));
         let parsed = parsed.and_then(|authority| {
             let host = authority.host().trim_matches(['[', ']']).to_owned();
-            let is_host = host.parse::<IpAddr>().is_ok()
-                || host == "localhost"
-                || DnsName::parse(&host).is_ok();
+            // A service of compose may have an underscore in its name.
+            let is_host = host.parse::<IpAddr>().is_ok() || HostName::parse(&host).is_ok();
             let port = authority.port_u16().filter(|port| *port > 0);
             let names_port = authority.as_str().len() > authority.host().len();
             (is_host && names_port == port.is_some()).then_some((host, port))

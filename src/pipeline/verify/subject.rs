@@ -1,11 +1,13 @@
-//! What is asked for.
+//! What is asked for, and what cannot be.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::config::{Connect, Domain, Probe, Sharing, defaults};
 use crate::facts::Opening;
+use crate::finding::Finding;
 use crate::name::DnsName;
-use crate::report::verify::Origin;
+use crate::report::verify::{EndpointReport, Origin};
 use crate::verify::judge::Installed;
 
 /// One name to be looked at
@@ -106,5 +108,37 @@ impl Subject {
             self.ports.clone(),
             connect.unwrap_or_default(),
         )
+    }
+}
+
+/// What was asked for, and names nothing that could be looked at
+#[derive(Clone, Debug)]
+pub struct Unusable {
+    /// The words
+    pub text: String,
+    /// Where they stand, and what is wrong with them
+    pub evidence: String,
+    /// What to write instead
+    pub cure: String,
+    /// The line that they stand in
+    pub origin: Option<Origin>,
+}
+
+impl Unusable {
+    /// A failed endpoint without an address
+    pub(super) fn report(&self) -> EndpointReport {
+        let finding = Finding::failure("verify.no_target", self.evidence.as_str());
+        EndpointReport {
+            name: self.text.clone(),
+            domain: None,
+            address: String::new(),
+            port: None,
+            origin: self.origin.clone(),
+            severity: finding.severity,
+            certificate: None,
+            http: None,
+            findings: vec![finding.with_cure(self.cure.as_str())],
+            elapsed: Duration::ZERO,
+        }
     }
 }

@@ -8,14 +8,14 @@ use jiff::SignedDuration;
 
 use crate::facts::dns::{Answer, Authority, Dnssec, Lookup, LookupFailure, RecordKind};
 use crate::finding::{Finding, excerpt};
-use crate::name::DnsName;
+use crate::name::HostName;
 use crate::time::in_words;
 
 /// What DNS said of one name
 #[derive(Clone, Debug)]
 pub struct NameFacts {
     /// The name
-    pub name: DnsName,
+    pub name: HostName,
     /// The servers that were asked for it
     pub asked: Vec<SocketAddr>,
     /// Its IPv4 addresses
@@ -298,14 +298,14 @@ fn half_an_answer(facts: &NameFacts, kind: RecordKind, failure: &LookupFailure) 
     ))
 }
 
-fn no_address(name: &DnsName) -> Finding {
+fn no_address(name: &HostName) -> Finding {
     let evidence = format!("{name} has neither an A nor an AAAA record");
     Finding::failure("dns.no_address", evidence).with_cure(format!(
         "add an A record for {name} that points to this host"
     ))
 }
 
-fn aliases(name: &DnsName, answers: &[(&Lookup, &Answer)]) -> Option<Finding> {
+fn aliases(name: &HostName, answers: &[(&Lookup, &Answer)]) -> Option<Finding> {
     let aliases = &answers
         .iter()
         .find(|(_, answer)| !answer.aliases.is_empty())?
@@ -328,7 +328,7 @@ fn aliases(name: &DnsName, answers: &[(&Lookup, &Answer)]) -> Option<Finding> {
 }
 
 /// Addresses that nobody on the internet can reach
-fn reserved(name: &DnsName, addresses: &[IpAddr], issuer: IssuerKind) -> Option<Finding> {
+fn reserved(name: &HostName, addresses: &[IpAddr], issuer: IssuerKind) -> Option<Finding> {
     let unreachable: Vec<String> = addresses
         .iter()
         .filter_map(|address| Some(format!("{address} ({})", scope(*address)?)))

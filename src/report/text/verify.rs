@@ -164,10 +164,11 @@ fn facts(endpoint: &EndpointReport, served: &ServedCertificate) -> Vec<String> {
 fn write_bad(endpoint: &EndpointReport, out: &mut impl Write) -> io::Result<()> {
     let (sign, style) = sign(endpoint.severity);
     let (name, address) = place(endpoint);
-    writeln!(
-        out,
-        "{style}{sign}{style:#} {BOLD}{name}{BOLD:#}  {DIM}{address}{DIM:#}"
-    )?;
+    write!(out, "{style}{sign}{style:#} {BOLD}{name}{BOLD:#}")?;
+    match endpoint.is_unusable() {
+        true => writeln!(out)?,
+        false => writeln!(out, "  {DIM}{address}{DIM:#}")?,
+    }
     let findings = endpoint.findings.iter();
     for finding in findings.filter(|finding| finding.severity != Severity::Ok) {
         write_finding(finding, INDENT, out)?;

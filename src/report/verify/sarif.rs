@@ -125,10 +125,10 @@ fn physical_location(endpoint: &EndpointReport, checkout: &Checkout) -> Value {
             "artifactLocation": { "uri": checkout.uri(&origin.file) },
             "region": { "startLine": origin.line.max(1) },
         }),
-        (None, None) => json!({
+        (None, None) if !endpoint.is_unusable() => json!({
             "artifactLocation": { "uri": checkout.uri(Path::new(&endpoint.address)) },
         }),
-        (None, Some(_)) => json!({
+        (None, _) => json!({
             "artifactLocation": { "uri": encoded(&endpoint.name) },
         }),
     }

@@ -35,7 +35,7 @@ fn lookup(kind: RecordKind, outcome: Outcome) -> Lookup {
 
 fn facts(a: Outcome, aaaa: Outcome) -> NameFacts {
     NameFacts {
-        name: DnsName::parse("shop.test").expect("a name"),
+        name: HostName::parse("shop.test").expect("a name"),
         asked: vec![SocketAddr::new(ip("127.0.0.53"), 53)],
         a: lookup(RecordKind::A, a),
         aaaa: lookup(RecordKind::Aaaa, aaaa),
