@@ -36,7 +36,7 @@ use crate::store::alerts::Alerts;
 use crate::store::ledger::Ledger;
 use crate::store::record::Record;
 use crate::target::choice::{self, Inlet};
-use crate::target::{container, dump, endpoint, mount, words};
+use crate::target::{container, dump, endpoint, mount, variables, words};
 use crate::time::Window;
 use crate::verify::judge::{Expectation, judge, judge_chain, pairing};
 use crate::verify::path::Trust;
@@ -320,16 +320,25 @@ fn expectation() -> Expectation<'static> {
 
 /// What `nginx -T` printed
 pub fn nginx_dump(bytes: &[u8]) {
-    let blocks = dump::server_blocks(&text(bytes));
+    let Ok(configuration) = dump::read(&text(bytes)) else {
+        return;
+    };
     if let Ok(name) = DnsName::parse("shop.test") {
         let inlet = Inlet {
             addresses: Vec::new(),
             port: 443,
         };
-        let _ = choice::choose(&blocks, name.as_str(), &inlet);
-        let _ = choice::serving(&blocks, name.as_str(), Some(&inlet));
-        let _ = choice::serving(&blocks, name.as_str(), None);
-        let _ = choice::with_commas(&blocks, name.as_str());
+        let name = name.as_str();
+        let _ = choice::choose(&configuration, name, &inlet);
+        let _ = choice::serving(&configuration, name, Some(&inlet));
+        let _ = choice::serving(&configuration, name, None);
+        let _ = choice::with_commas(&configuration.servers, name);
+        for block in &configuration.servers {
+            for line in block.certificate_lines() {
+                let naming = variables::naming(&configuration, block, line, name);
+                assert!(variables::is_reckoned(line) || naming.path() == Some(&line.path));
+            }
+        }
     }
 }
 

@@ -97,13 +97,19 @@
 //! witness of what a public CA sees; where DNSSEC is broken nobody else's word counts. A public
 //! address that does not answer this host at all, while its container answers right, is a note
 //! (`http.hairpin`) where `addresses` names it: a router may not turn packets back. Without
-//! `addresses` it may as well be another host, and fails. For a CA that is not built in, a private
+//! `addresses` it may as well be another host, and fails; where it is not, `http` is left out of
+//! `require`. No record is advised to an address that only `addresses` claims: it may be old. For a CA that is not built in, a private
 //! address is a note: it may look from inside.
 //!
 //! **Why.** `certd why` looks at one name as a browser comes to it: DNS, address, listener, server
 //! block, file, what is installed, what is served. The server block is the one that nginx chooses
 //! ([`target::choice`]) by its own dump of its configuration, in the order in which it reads that,
-//! and the file is read in the container, by exec; keys are read nowhere. Facts come first and are
+//! and the file is read in the container, by exec; keys are read nowhere. Stream servers are followed
+//! to the block behind them, and paths with variables through literal maps
+//! ([`target::variables`]); what cannot be followed is a note. What is proposed takes nothing from
+//! another name: a block that serves others keeps its lines. A configuration beyond the bounds of
+//! [`target::dump`] is not judged. Without `[nginx]` the container is the one that publishes the port,
+//! or whose process the kernel names ([`target::owner`]). Facts come first and are
 //! judged afterwards: where a browser gets what it should, an odd link above is a warning, and of
 //! several failures the first from the top is the one to mend. Connections that come to nothing
 //! because nginx has nothing to take them with are the server block's failure. What cannot be seen

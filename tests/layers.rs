@@ -58,7 +58,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tower_service", &["net"]),
     ("tokio_rustls", &["net"]),
     ("bollard", &["target"]),
-    ("nginx_lint_parser", &["target"]),
+    ("nginx_lint_parser", &[]),
     ("x509_parser", &["chain"]),
     ("clap", &["cli", "telemetry"]),
     ("indicatif", &["cli"]),

@@ -37,7 +37,11 @@ install_missing() {
     need ip iproute2
     need openssl openssl
     need pebble pebble
-    [ -n "${CERTD_TEST_NGINX_IMAGE:-}" ] || need nginx nginx-light
+    if [ -z "${CERTD_TEST_NGINX_IMAGE:-}" ]; then
+        need nginx nginx-light
+        [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] ||
+            missing+=(libnginx-mod-stream)
+    fi
     [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
     # The client may be here while the engine is not, or the engine elsewhere.
     need docker docker.io

@@ -278,6 +278,7 @@ pub const CODES: &[Code] = &[
     bad("why.commas", "`server_name` separates names by commas", "separate them by blanks"),
     bad("why.elsewhere", "the name leads to another host than nginx's", "correct the record, or open the firewall"),
     bad("why.first_block", "an earlier server block lists the name too", "remove the name from it"),
+    bad("why.hidden_listener", "whose socket listens at the port, root alone sees", "nothing, if it is served right; else run `certd why` as root"),
     bad("why.missing_file", "the certificate file of a server block is not there", "obtain it, or correct the path"),
     bad("why.no_block", "no server block lists the name: nginx takes its default", "add the server block shown"),
     bad("why.no_listen", "the block that lists the name lacks a `listen` of others", "add the `listen` shown, then reload nginx"),
@@ -292,6 +293,7 @@ pub const CODES: &[Code] = &[
     bad("why.old_file", "the container sees an old generation of the domain", "mount the storage whole, and create the container anew"),
     bad("why.other_file", "the server block names another certificate than the domain's", "change the lines shown, then reload nginx"),
     bad("why.pattern", "a regular expression may choose the server block", "nothing, if it is served right; else list the name itself"),
+    bad("why.stream", "a stream server takes the connections, and leads elsewhere", "nothing, if it is served right; else look at where it passes them"),
     bad("why.unread_file", "the certificate file cannot be judged", "nothing: what is served says enough"),
 ];
 

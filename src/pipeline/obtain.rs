@@ -28,6 +28,7 @@ use crate::time::{display_date, in_words};
 mod changes;
 mod check;
 mod close;
+mod configured;
 mod drift;
 mod failed;
 mod gate;
@@ -43,13 +44,14 @@ mod ways;
 mod words;
 
 use check::Counting;
+pub(super) use configured::{Configured, live_in_use, unjudged};
 pub(super) use look::{Host, look_at_targets};
 pub(super) use order::no_issuer;
 use order::{issuer_of, must_order};
 use stock::{make_plan, makes_live, plan_in_words, ready, renewal_time, stopped, take_stock};
 use target::Target;
 pub(super) use ways::{Way, way_to};
-pub(super) use words::{Configured, block_to_add, lines_to_change, listens_elsewhere, live_in_use};
+pub(super) use words::listens_elsewhere;
 
 /// Brings each of these domains to a proven certificate, or says why not
 ///

@@ -10,6 +10,7 @@ use std::time::Instant;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 
+use crate::chain::Certificate;
 use crate::config::{self, Config, Connect, Domain, MinRemaining};
 use crate::facts::dns::RecordKind;
 use crate::facts::{ConnectFailure, Container, Network, Opening, Published};
@@ -25,9 +26,11 @@ use crate::preflight::probe::is_local;
 use crate::report::SCHEMA_VERSION;
 use crate::report::why::WhyReport;
 use crate::store::Store;
+use crate::store::lineage::LineageError;
 use crate::target::choice::Inlet;
 use crate::target::container::Engine;
 use crate::target::endpoint::{Claim, Endpoint, container_port, endpoints, entrances};
+use crate::time::Fraction;
 use crate::verify::judge::{Expectation, NO_ROUTE, judge};
 use crate::verify::path::Trust;
 
@@ -40,7 +43,9 @@ mod seen;
 mod served;
 
 use docker::Search;
-use seen::{ConfigFile, Dns, Look, Nginx, Presence, Seen, Stored, Whereabouts};
+use seen::{
+    Chosen, ConfigFile, Dns, Listener, Look, Next, Nginx, Presence, Seen, Stored, Whereabouts,
+};
 
 /// What is asked about
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +118,7 @@ async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> 
     let port = question.port.unwrap_or(usual);
     let connect = domain.and_then(|domain| domain.connect);
     let connect = connect.filter(|_| ports.contains(&port));
-    let stored = domain.map(|domain| means.stored(domain));
+    let stored = domain.map(|domain| means.stored(domain, now));
     let stored = stored.unwrap_or_default();
     let view = View {
         means,
@@ -139,6 +144,15 @@ async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> 
     let (mut looks, inside, beside) = view
         .as_balancer(nginx.as_ref(), looks, inside, beside)
         .await;
+    // A container that has nothing at the port is not the one that listens there.
+    let is_none = matches!(&nginx, Some(Ok(nginx)) if matches!(nginx.chosen, Chosen::Nobody(_)));
+    let is_none = is_none || matches!(&nginx, Some(Err(_)));
+    let (listener, inside, nginx) = match listener {
+        Listener::Perhaps(container) if is_none => {
+            (Listener::Hidden(vec![container.name]), None, None)
+        }
+        listener => (listener, inside, nginx),
+    };
     judge::allow_for_proxies(&mut looks, inside.as_ref());
     judge::excuse(&mut looks, NO_ROUTE);
     if listener.container().is_some_and(is_open) {
@@ -222,16 +236,28 @@ impl<'c> Means<'c> {
     }
 
     /// What the storage holds for a domain
-    fn stored(&self, domain: &Domain) -> Stored {
+    fn stored(&self, domain: &Domain, now: Timestamp) -> Stored {
         let Some(config) = self.config else {
             return Stored::default();
         };
         let store = Store::for_reading(&config.storage, &config.state);
         let problem = store.lineage_names().err();
         let known = known_certificates(&store);
-        let live = store.live(&domain.name).ok().flatten();
+        let (live, foreign) = match store.live(&domain.name) {
+            Ok(live) => (live, None),
+            Err(error @ LineageError::Foreign { .. }) => (None, Some(Finding::from_error(&error))),
+            Err(_) => (None, None),
+        };
         let live = live.and_then(|live| store.certificate(&domain.name, live).ok());
+        let live = live.map(|live| live.chain.leaf().clone());
         let generations = store.generations(&domain.name).unwrap_or_default();
+        let newest = generations.last().copied();
+        let next = match (&live, newest) {
+            (Some(live), _) if live.validity.not_after <= now => Next::Order,
+            (Some(live), _) if is_near(live, config.renewal_fraction, now) => Next::Either,
+            (None, None) => Next::Order,
+            _ => Next::Deploy,
+        };
         Stored {
             storage: config.storage.clone(),
             presence: match config.storage.is_dir() {
@@ -239,12 +265,26 @@ impl<'c> Means<'c> {
                 false => Presence::Absent,
             },
             installed: expected_of(&store, &known, &domain.name),
-            live: live.map(|live| live.chain.leaf().clone()),
-            newest: generations.last().copied(),
+            live,
+            newest,
+            next,
+            foreign,
             known,
             problem: problem.map(|error| Finding::from_error(&error)),
         }
     }
+}
+
+/// Whether a certificate may be renewed by a run of now
+///
+/// A CA may suggest a time that comes before the one that its life gives.
+fn is_near(live: &Certificate, fraction: Fraction, now: Timestamp) -> bool {
+    let life = live
+        .validity
+        .not_after
+        .duration_since(live.validity.not_before);
+    let left = live.validity.not_after.duration_since(now);
+    left.as_secs_f64() < life.as_secs_f64() * (fraction.as_f64().max(0.5) + 0.1)
 }
 
 /// What looks are made with and judged by

@@ -365,13 +365,15 @@ impl Explain for LineageError {
     fn cure(&self) -> Option<String> {
         match self {
             Self::Foreign { name, .. } => Some(format!(
-                "it is left untouched. Give certd a storage of its own in domains.toml:\n\
+                "it is left untouched, and nginx goes on with it meanwhile. In this order:\n\
+                 1. in domains.toml, a storage that is owned by the user who runs certd:\n\
                  \x20   storage = \"{OFFERED}\"\n\
-                 mount it into the nginx container:\n\
+                 2. mount it into the nginx container too, and create that anew:\n\
                  \x20   {OFFERED}:{OFFERED}:ro\n\
-                 and name it in the server block of {name}:\n\
-                 \x20   ssl_certificate     {OFFERED}/live/{name}/fullchain.pem;\n\
-                 \x20   ssl_certificate_key {OFFERED}/live/{name}/privkey.pem;"
+                 3. order the certificate, which shows what to write in nginx's files:\n\
+                 \x20   certd obtain {name}\n\
+                 4. write that, not before: nginx cannot start without the files; again\n\
+                 \x20   certd obtain {name}"
             )),
             Self::Record(error) if error.is_forbidden() => {
                 Some("run certd as the owner of the state directory, or as root".to_owned())

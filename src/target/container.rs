@@ -22,6 +22,7 @@ use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
+use super::dump::MOST_BYTES;
 use crate::config::{Reload, Selector};
 use crate::crash;
 use crate::facts::{Container, Mount, Network, Published, Restart};
@@ -35,6 +36,7 @@ mod network;
 
 pub use error::DockerError;
 pub use event::{Event, Happening};
+pub use listening::AtPort;
 
 /// A Docker engine
 #[derive(Clone, Debug)]
@@ -653,5 +655,5 @@ const RUNNING: &str = "running";
 const LOG_LINES: &str = "200";
 /// Seconds that a container has to stop before it is killed, at a restart
 const STOP_SECONDS: i32 = 10;
-/// `nginx -T` of a large host has a few hundred kilobytes.
-const MAX_OUTPUT: usize = 8 * 1024 * 1024;
+/// What is cut off is longer than any dump that is judged.
+const MAX_OUTPUT: usize = MOST_BYTES + 1;

@@ -1,14 +1,53 @@
-//! nginx's whole configuration as it stands in the container (`nginx -T`), read for its server
-//! blocks, and the certificates that they name.
+//! nginx's whole configuration as it stands in the container (`nginx -T`), read for what decides
+//! which certificate a name gets: server blocks, the maps and stream servers that lead to them, and
+//! the certificates that they name.
+//!
+//! Whoever may write a site's file decides what stands in it, so what is read is bounded: beyond
+//! that the configuration is not judged.
 
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use nginx_lint_parser::ast::{Block, Config, Directive};
-use nginx_lint_parser::parse_string_with_errors;
+use thiserror::Error;
 
-use super::listen::{Listen, PORT};
+use super::listen::{Listen, PORT, Rank};
+use text::{Item, Items, Texts};
 
 mod order;
+mod text;
+
+/// What a dump holds, in the order in which nginx reads it
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configuration {
+    /// The server blocks of the http module
+    pub servers: Vec<ServerBlock>,
+    /// The server blocks of the stream module
+    pub streams: Vec<StreamServer>,
+    /// The maps of both
+    pub maps: Vec<Map>,
+    /// The upstreams of the stream module
+    pub upstreams: Vec<Upstream>,
+}
+
+/// Why a configuration is not judged
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum Excess {
+    /// It is longer than [`MOST_BYTES`]
+    #[error("it is longer than {} MiB", MOST_BYTES >> 20)]
+    Bytes,
+    /// It has more words than are read
+    #[error("it has more than a million words")]
+    Words,
+    /// Its blocks nest deeper than [`MOST_DEPTH`]
+    #[error("its blocks and includes nest deeper than {MOST_DEPTH}")]
+    Depth,
+    /// What it includes again and again is more than is followed
+    #[error("its includes come to more than is followed")]
+    Includes,
+}
 
 /// A `server` block of the http module
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +62,8 @@ pub struct ServerBlock {
     pub tls: Tls,
     /// Where it takes TCP connections
     pub listens: Vec<Listen>,
+    /// The Unix sockets at which it takes connections
+    pub sockets: Vec<Socket>,
     /// `ssl_certificate` and `ssl_certificate_key` lines: its own, and those that it includes
     pub certificates: Vec<CertificateLine>,
     /// Such lines beside the server blocks, where it has none of its own
@@ -36,6 +77,17 @@ impl ServerBlock {
     }
 }
 
+/// A Unix socket at which a server block takes connections
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// Its path
+    pub path: String,
+    /// Whether it has `ssl`
+    pub tls: Tls,
+    /// Whether it takes what no server block lists
+    pub rank: Rank,
+}
+
 /// Whether a server block listens with TLS
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tls {
@@ -43,6 +95,67 @@ pub enum Tls {
     On,
     /// Plain HTTP only
     Off,
+}
+
+/// A `server` block of the stream module, which takes connections before HTTP is spoken
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamServer {
+    /// Configuration file, as nginx sees it
+    pub file: String,
+    /// Line on which the block begins, from 1
+    pub line: usize,
+    /// Where it takes TCP connections
+    pub listens: Vec<Listen>,
+    /// Argument of `proxy_pass`; empty where it has none
+    pub pass: String,
+}
+
+/// A `map` block
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Map {
+    /// Configuration file, as nginx sees it
+    pub file: String,
+    /// Line on which the block begins, from 1
+    pub line: usize,
+    /// Whose variable it makes
+    pub module: Module,
+    /// What it looks up, such as `$ssl_server_name`
+    pub key: String,
+    /// Name of the variable that it makes, without the dollar
+    pub variable: String,
+    /// Its rows
+    pub rows: Vec<Row>,
+}
+
+/// A row of a map
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Configuration file, as nginx sees it
+    pub file: String,
+    /// Line in the file, from 1
+    pub line: usize,
+    /// What is looked up, lower case
+    pub pattern: String,
+    /// What it gives
+    pub value: String,
+}
+
+/// A module with variables of its own
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Module {
+    /// `http`
+    Http,
+    /// `stream`
+    Stream,
+}
+
+/// An `upstream` of the stream module
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Its name
+    pub name: String,
+    /// Where it passes connections
+    pub servers: Vec<String>,
 }
 
 /// A line that names a certificate or its key
@@ -54,124 +167,115 @@ pub struct CertificateLine {
     pub line: usize,
     /// `ssl_certificate` or `ssl_certificate_key`
     pub directive: String,
-    /// The file that it names
+    /// The file that it names, with the variables in it
     pub path: PathBuf,
 }
 
-/// Whether a dump is short and flat enough to be parsed
+/// Reads a dump
 ///
-/// nginx reads thousands of nested blocks, and the parser goes down into each on the stack; it keeps
-/// several hundred bytes for each directive. Braces are counted with and without those in comments
-/// and quotes, so that no way of reading them goes deeper.
-pub fn is_judged(dump: &str) -> bool {
-    let (mut all, mut own, mut directives) = (0_usize, 0_usize, 0_usize);
-    let mut place = Place::Between;
-    for c in dump.chars() {
-        let is_own = matches!(place, Place::Between | Place::Word);
-        match c {
-            '{' => {
-                all += 1;
-                own += usize::from(is_own);
-                directives += 1;
-            }
-            '}' => {
-                all = all.saturating_sub(1);
-                own = own.saturating_sub(usize::from(is_own));
-            }
-            ';' => directives += 1,
-            _ => {}
-        }
-        if all.max(own) > MOST_NESTED || directives > MOST_DIRECTIVES {
-            return false;
-        }
-        place = place.after(c);
-    }
-    dump.len() <= MOST_BYTES
-}
-
-/// Where in a configuration a character stands
-#[derive(Clone, Copy)]
-enum Place {
-    /// Between two words
-    Between,
-    /// In a word without quotes
-    Word,
-    /// In a comment
-    Comment,
-    /// In a word with this quote
-    Quoted(char),
-    /// After a backslash in a word with this quote
-    Escaped(char),
-}
-
-impl Place {
-    fn after(self, c: char) -> Self {
-        match (self, c) {
-            (Self::Escaped(quote), _) => Self::Quoted(quote),
-            (Self::Quoted(quote), '\\') => Self::Escaped(quote),
-            (Self::Quoted(quote), c) if c == quote => Self::Between,
-            (Self::Quoted(_), _) => self,
-            (Self::Comment, '\n') => Self::Between,
-            (Self::Comment, _) => self,
-            (Self::Between, '#') => Self::Comment,
-            (Self::Between, '"' | '\'') => Self::Quoted(c),
-            (_, '{' | '}' | ';') => Self::Between,
-            (_, c) if c.is_whitespace() => Self::Between,
-            _ => Self::Word,
-        }
-    }
-}
-
-/// All server blocks of a dump, in the order in which nginx reads them
+/// A file that does not parse whole gives what can be read of it.
 ///
-/// A file that does not parse whole gives the blocks that can be read, and a dump that is not
-/// judged gives none.
-pub fn server_blocks(dump: &str) -> Vec<ServerBlock> {
-    if !is_judged(dump) {
-        return Vec::new();
+/// # Errors
+/// [`Excess`] for one that goes beyond what is judged: nothing is known of it then.
+pub fn read(dump: &str) -> Result<Configuration, Excess> {
+    if dump.len() > MOST_BYTES {
+        return Err(Excess::Bytes);
     }
-    order::read(&Files::parse(dump))
+    order::read(&Files::parse(dump)?)
 }
 
-/// The files of a dump, each with its name
-struct Files(Vec<(String, Config)>);
+/// The files of a dump
+struct Files<'d> {
+    texts: Texts<'d>,
+    /// Each with its name
+    all: Vec<(&'d str, Range<usize>)>,
+    /// Their numbers by name
+    by_name: HashMap<&'d str, Vec<usize>>,
+    /// What patterns of `include` were seen to mean
+    meant: RefCell<HashMap<String, Rc<[usize]>>>,
+    /// What may still be spent on includes
+    budget: Cell<usize>,
+}
 
-impl Files {
-    fn parse(dump: &str) -> Self {
-        let mut files: Vec<(String, String)> = Vec::new();
-        for line in dump.lines() {
-            match line.strip_prefix(HEADER) {
-                Some(path) => files.push((path.trim_end_matches(':').to_owned(), String::new())),
-                None => {
-                    if let Some((_, text)) = files.last_mut() {
-                        text.push_str(line);
-                        text.push('\n');
-                    }
-                }
+impl<'d> Files<'d> {
+    fn parse(dump: &'d str) -> Result<Self, Excess> {
+        let mut files = Self {
+            texts: Texts::default(),
+            all: Vec::new(),
+            by_name: HashMap::new(),
+            meant: RefCell::default(),
+            budget: Cell::new(BUDGET),
+        };
+        let (mut name, mut begin, mut at) = (None, 0, 0);
+        for line in dump.split_inclusive('\n') {
+            if let Some(path) = line.strip_prefix(HEADER) {
+                files.add(name, &dump[begin..at])?;
+                name = Some(path.trim_end().trim_end_matches(':'));
+                begin = at + line.len();
             }
+            at += line.len();
         }
-        let parsed = files
-            .into_iter()
-            .map(|(file, text)| (file, parse_string_with_errors(&text).0));
-        Self(parsed.collect())
+        files.add(name, &dump[begin..])?;
+        Ok(files)
     }
 
-    /// The files that `include` means, each with its number, in nginx's order; a relative path is
-    /// taken from the main file's directory
-    fn included(&self, pattern: &str) -> Vec<(usize, &str, &Config)> {
-        let main = self.0.first().map(|(file, _)| Path::new(file));
+    /// Adds a file; what stands before the first header is of none
+    fn add(&mut self, name: Option<&'d str>, text: &'d str) -> Result<(), Excess> {
+        let Some(name) = name else {
+            return Ok(());
+        };
+        let directives = self.texts.add(text)?;
+        self.by_name.entry(name).or_default().push(self.all.len());
+        self.all.push((name, directives));
+        Ok(())
+    }
+
+    /// The name of a file, and its directives
+    fn file(&self, number: usize) -> (&'d str, Items<'_, 'd>) {
+        let (name, directives) = &self.all[number];
+        (name, self.texts.items(directives.clone()))
+    }
+
+    /// Takes what a step costs: what includes each other can come to more than it takes to write
+    fn spend(&self, cost: usize) -> Result<(), Excess> {
+        let left = self.budget.get().checked_sub(cost);
+        self.budget.set(left.ok_or(Excess::Includes)?);
+        Ok(())
+    }
+
+    /// The numbers of the files that `include` means, in nginx's order; a relative path is taken
+    /// from the main file's directory
+    fn included(&self, pattern: &str) -> Result<Rc<[usize]>, Excess> {
+        if let Some(known) = self.meant.borrow().get(pattern) {
+            return Ok(Rc::clone(known));
+        }
+        let main = self.all.first().map(|(file, _)| Path::new(*file));
         let base = main
             .and_then(Path::parent)
             .unwrap_or_else(|| Path::new("/"));
-        let pattern = base.join(pattern).to_string_lossy().into_owned();
-        let all = self.0.iter().enumerate();
-        let mut meant: Vec<(usize, &str, &Config)> = all
-            .filter(|(_, (file, _))| matches_glob(&pattern, file))
-            .map(|(number, (file, config))| (number, file.as_str(), config))
-            .collect();
+        let path = base.join(pattern).to_string_lossy().into_owned();
+        let mut meant = match path.contains(['*', '?', '[']) {
+            false => self.by_name.get(path.as_str()).cloned().unwrap_or_default(),
+            true if path.len() > LONGEST_PATTERN => Vec::new(),
+            true => self.matching(&path)?,
+        };
         // One that was included before stands where that was.
-        meant.sort_by_key(|(_, file, _)| *file);
-        meant
+        meant.sort_by_key(|number| self.all[*number].0);
+        let meant: Rc<[usize]> = meant.into();
+        let mut known = self.meant.borrow_mut();
+        known.insert(pattern.to_owned(), Rc::clone(&meant));
+        Ok(meant)
+    }
+
+    fn matching(&self, pattern: &str) -> Result<Vec<usize>, Excess> {
+        let mut meant = Vec::new();
+        for (number, (file, _)) in self.all.iter().enumerate() {
+            self.spend(1 + pattern.len() * file.len() / 512)?;
+            if matches_glob(pattern, file) {
+                meant.push(number);
+            }
+        }
+        Ok(meant)
     }
 }
 
@@ -209,27 +313,71 @@ fn matches_part(pattern: &[u8], text: &[u8]) -> bool {
     pattern[wanted..].iter().all(|byte| *byte == b'*')
 }
 
-fn server_block(file: &str, directive: &Directive, block: &Block, files: &Files) -> ServerBlock {
-    let (mut directives, mut room) = (Vec::new(), MOST_INCLUDES);
-    for inner in block.directives() {
-        add(&mut directives, file, inner, files, &mut room);
+/// Adds the directives of a block, each with its file, and those of the files that it includes
+fn gather<'t, 'd>(
+    found: &mut Vec<(&'d str, Item<'t, 'd>)>,
+    (file, items): (&'d str, Items<'t, 'd>),
+    files: &'t Files<'d>,
+    depth: usize,
+) -> Result<(), Excess> {
+    for item in items {
+        files.spend(1)?;
+        match item.first() {
+            Some(pattern) if item.name() == "include" => {
+                if depth == MOST_DEPTH {
+                    return Err(Excess::Depth);
+                }
+                for number in files.included(pattern)?.iter() {
+                    gather(found, files.file(*number), files, depth + 1)?;
+                }
+            }
+            _ => found.push((file, item)),
+        }
     }
-    let own = |name: &'static str| {
-        let all = directives.iter();
-        all.filter(move |(_, inner)| inner.is(name))
-            .map(|(_, inner)| *inner)
-    };
-    let is_on = own("ssl").any(|ssl| ssl.first_arg_is("on"));
-    let listens_secure = own("listen")
-        .flat_map(|listen| &listen.args)
-        .any(|argument| matches!(argument.as_str(), "ssl" | "quic"));
+    Ok(())
+}
+
+/// What a server block holds, whichever module it is of
+struct Contents<'t, 'd>(Vec<(&'d str, Item<'t, 'd>)>);
+
+impl<'t, 'd> Contents<'t, 'd> {
+    fn of(
+        file: &'d str,
+        items: Items<'t, 'd>,
+        files: &'t Files<'d>,
+        depth: usize,
+    ) -> Result<Self, Excess> {
+        let mut found = Vec::new();
+        gather(&mut found, (file, items), files, depth)?;
+        Ok(Self(found))
+    }
+
+    fn named(&self, name: &'static str) -> impl Iterator<Item = Item<'t, 'd>> {
+        let all = self.0.iter();
+        all.filter(move |(_, item)| item.name() == name)
+            .map(|(_, item)| *item)
+    }
+
+    fn listens(&self) -> Vec<Listen> {
+        self.named("listen").filter_map(listen).collect()
+    }
+}
+
+fn server_block(file: &str, line: usize, contents: &Contents<'_, '_>) -> ServerBlock {
+    let is_on = contents
+        .named("ssl")
+        .any(|ssl| ssl.first().is_some_and(|state| state == "on"));
+    let listens_secure = contents
+        .named("listen")
+        .flat_map(Item::arguments)
+        .any(|argument| matches!(argument.as_ref(), "ssl" | "quic"));
     let tls = if listens_secure || is_on {
         Tls::On
     } else {
         Tls::Off
     };
-    let mut listens: Vec<Listen> = own("listen").filter_map(listen).collect();
-    if own("listen").next().is_none() {
+    let mut listens = contents.listens();
+    if contents.named("listen").next().is_none() {
         listens.extend(Listen::parse(&[&PORT.to_string()]));
     }
     if is_on {
@@ -237,76 +385,84 @@ fn server_block(file: &str, directive: &Directive, block: &Block, files: &Files)
     }
     ServerBlock {
         file: file.to_owned(),
-        line: directive.span.start.line,
-        names: own("server_name")
-            .flat_map(|names| &names.args)
-            .map(|name| name.as_str().to_ascii_lowercase())
+        line,
+        names: contents
+            .named("server_name")
+            .flat_map(Item::arguments)
+            .map(|name| name.to_ascii_lowercase())
             .collect(),
         tls,
         listens,
-        certificates: directives
+        sockets: contents.named("listen").filter_map(socket).collect(),
+        certificates: contents
+            .0
             .iter()
-            .filter_map(|(file, inner)| certificate_line(file, inner))
+            .filter_map(|(file, item)| certificate_line(file, *item))
             .collect(),
         inherited: Vec::new(),
     }
 }
 
-/// Adds a directive of a server block with its file, or those of the files that it includes
-fn add<'f>(
-    found: &mut Vec<(&'f str, &'f Directive)>,
-    file: &'f str,
-    directive: &'f Directive,
-    files: &'f Files,
-    room: &mut usize,
-) {
-    match directive.first_arg() {
-        Some(pattern) if directive.is("include") => {
-            for (_, file, config) in files.included(pattern) {
-                let Some(left) = room.checked_sub(1) else {
-                    return;
-                };
-                *room = left;
-                for inner in config.directives() {
-                    add(found, file, inner, files, room);
-                }
-            }
-        }
-        _ => found.push((file, directive)),
+fn stream_server(file: &str, line: usize, contents: &Contents<'_, '_>) -> StreamServer {
+    let pass = contents.named("proxy_pass").find_map(Item::first);
+    StreamServer {
+        file: file.to_owned(),
+        line,
+        listens: contents.listens(),
+        pass: pass.unwrap_or_default().to_owned(),
     }
 }
 
-fn listen(directive: &Directive) -> Option<Listen> {
-    let arguments = directive.args.iter().map(|argument| argument.as_str());
+fn listen(item: Item<'_, '_>) -> Option<Listen> {
+    let arguments = item.arguments().iter().map(AsRef::as_ref);
     Listen::parse(&arguments.collect::<Vec<_>>())
 }
 
-fn certificate_line(file: &str, directive: &Directive) -> Option<CertificateLine> {
-    if !directive.is("ssl_certificate") && !directive.is("ssl_certificate_key") {
+fn socket(item: Item<'_, '_>) -> Option<Socket> {
+    let (place, parameters) = item.arguments().split_first()?;
+    let has = |word: &str| parameters.iter().any(|parameter| parameter == word);
+    Some(Socket {
+        path: place.strip_prefix("unix:")?.to_owned(),
+        tls: if has("ssl") { Tls::On } else { Tls::Off },
+        rank: match has("default_server") || has("default") {
+            true => Rank::Default,
+            false => Rank::Ordinary,
+        },
+    })
+}
+
+fn certificate_line(file: &str, item: Item<'_, '_>) -> Option<CertificateLine> {
+    if !matches!(item.name(), "ssl_certificate" | "ssl_certificate_key") {
         return None;
     }
     Some(CertificateLine {
         file: file.to_owned(),
-        line: directive.span.start.line,
-        directive: directive.name.clone(),
-        path: PathBuf::from(directive.first_arg()?),
+        line: item.line(),
+        directive: item.name().to_owned(),
+        path: PathBuf::from(item.first()?),
     })
 }
 
-/// Files that one block includes: nginx refuses a circle, and a dump that is none may hold one
-const MOST_INCLUDES: usize = 64;
+/// Bytes of a dump that are judged: a thousand sites of sixty directives are 2.5 MiB
+pub const MOST_BYTES: usize = 8 << 20;
+/// Blocks and includes within each other: what people write ends at ten
+pub const MOST_DEPTH: usize = 100;
+/// Steps that reading may take beyond the words: a thousand sites with ten includes take 100,000
+const BUDGET: usize = 10_000_000;
+/// What is kept of a directive costs as many steps as it takes memory
+const KEPT: usize = 50;
+/// A pattern of `include` that is longer means no file
+const LONGEST_PATTERN: usize = 512;
 const HEADER: &str = "# configuration file ";
-
-/// Blocks in each other that are followed
-const MOST_NESTED: usize = 100;
-/// A thousand sites have a few dozen directives each
-const MOST_DIRECTIVES: usize = 150_000;
-/// Bytes of a dump that are read
-const MOST_BYTES: usize = 4 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[track_caller]
+    fn servers(dump: &str) -> Vec<ServerBlock> {
+        read(dump).expect("it is judged").servers
+    }
 
     const DUMP: &str = r#"nginx: the configuration file /etc/nginx/nginx.conf syntax is ok
 # configuration file /etc/nginx/nginx.conf:
@@ -341,7 +497,7 @@ server { listen 443 ssl; server_name *.wild.test; }
 
     #[test]
     fn blocks_are_read_with_their_certificate_lines() {
-        let blocks = server_blocks(DUMP);
+        let blocks = servers(DUMP);
         assert_eq!(blocks.len(), 4);
         let messenger = &blocks[0];
         assert_eq!(messenger.file, "/etc/nginx/conf.d/messenger.conf");
@@ -359,12 +515,11 @@ server { listen 443 ssl; server_name a.test; include snippets/*.conf; }
 # configuration file /etc/nginx/snippets/tls.conf:
 # what all share
 ssl_certificate /etc/letsencrypt/live/b.test/fullchain.pem;
-include snippets/tls.conf;
 
 # configuration file /etc/nginx/snippets/deep/other.conf:
 ssl_certificate /etc/letsencrypt/live/c.test/fullchain.pem;
 ";
-        let blocks = server_blocks(dump);
+        let blocks = servers(dump);
         let lines = blocks[0].certificates.iter();
         let lines: Vec<_> = lines.map(|line| (line.file.as_str(), line.line)).collect();
         assert_eq!(lines[0], ("/etc/nginx/snippets/tls.conf", 2));
@@ -394,7 +549,7 @@ server { listen 1; server_name second; }
 # configuration file /etc/nginx/odd/[a]:
 server { listen 1; server_name unknown; }
 ";
-        let blocks = server_blocks(dump);
+        let blocks = servers(dump);
         let names: Vec<_> = blocks.iter().flat_map(|block| &block.names).collect();
         assert_eq!(names, ["first", "second", "third", "last", "unknown"]);
     }
@@ -414,7 +569,7 @@ mail { ssl_certificate mail; server { listen 993 ssl; } }
 ssl_certificate beside;
 ssl_certificate_key beside;
 ";
-        let blocks = server_blocks(dump);
+        let blocks = servers(dump);
         let paths = |block: &ServerBlock| -> Vec<String> {
             let lines = block.certificate_lines();
             lines
@@ -448,25 +603,144 @@ ssl_certificate_key beside;
     }
 
     #[test]
-    fn what_nests_without_end_or_is_too_long_is_not_parsed() {
-        let within = |inside: &str| format!("{HEADER}/etc/nginx/nginx.conf:\n{inside}");
-        let deep = |open: &str| within(&format!("http {{ {} ", open.repeat(8000)));
-        for open in ["a {", "a { # }\n", "a { b '}';", "# {\n", "a {'"] {
-            assert!(!is_judged(&deep(open)), "{open}");
-            assert_eq!(server_blocks(&deep(open)), [], "{open}");
-        }
-        assert!(!is_judged(&within(&"a;".repeat(MOST_DIRECTIVES + 1))));
-        assert!(!is_judged(&within(&"a".repeat(MOST_BYTES))));
-
-        let site = "server { listen 443 ssl; server_name a.test; location / { return 200; } }\n";
-        let sites = within(&format!("http {{ {} }}", site.repeat(1000)));
-        assert!(is_judged(&sites));
-        assert_eq!(server_blocks(&sites).len(), 1000);
+    fn a_dump_that_is_none_has_no_blocks() {
+        assert_eq!(servers(""), []);
+        assert_eq!(servers("nginx: [emerg] unexpected end of file"), []);
     }
 
     #[test]
-    fn a_dump_that_is_none_has_no_blocks() {
-        assert_eq!(server_blocks(""), []);
-        assert_eq!(server_blocks("nginx: [emerg] unexpected end of file"), []);
+    fn a_word_is_read_to_its_end_as_nginx_reads_it() {
+        let dump = r#"# configuration file /etc/nginx/nginx.conf:
+server {
+    listen 443 ssl;
+    server_name "~^(?<sub>\w{2,3})\.a\.test$" 'b.test' c\ d.test; # } not a brace
+    ssl_certificate /live/$lineage/full"chain".pem;
+    ssl_certificate_key /live/${lineage}/privkey.pem;
+}
+"#;
+        let blocks = servers(dump);
+        let names = [r"~^(?<sub>\w{2,3})\.a\.test$", "b.test", r"c\ d.test"];
+        assert_eq!(blocks[0].names, names);
+        let paths = blocks[0].certificates.iter();
+        let paths: Vec<String> = paths.map(|line| line.path.display().to_string()).collect();
+        let expected = [
+            "/live/$lineage/full\"chain\".pem",
+            "/live/${lineage}/privkey.pem",
+        ];
+        assert_eq!(paths, expected);
+    }
+
+    #[test]
+    fn what_stands_in_lua_is_no_configuration() {
+        let dump = "# configuration file /etc/nginx/nginx.conf:
+server {
+    content_by_lua_block {
+        -- it's } here
+        local text = \"} server {\" --[[ } ]] .. [=[ } ]=]
+        if text then return { 1 } end
+    }
+    server_name a.test;
+}
+";
+        assert_eq!(servers(dump)[0].names, ["a.test"]);
+    }
+
+    fn excess(dump: &str) -> Option<Excess> {
+        let header = "# configuration file /etc/nginx/nginx.conf:\n";
+        read(&format!("{header}{dump}")).err()
+    }
+
+    #[test]
+    fn blocks_that_nest_without_end_are_not_followed() {
+        let nested = |depth: usize| format!("{}{}", "a {\n".repeat(depth), "}".repeat(depth));
+        assert_eq!(excess(&nested(MOST_DEPTH)), None);
+        assert_eq!(excess(&nested(MOST_DEPTH + 1)), Some(Excess::Depth));
+        assert_eq!(excess(&nested(8000)), Some(Excess::Depth));
+        assert_eq!(excess(&"a {".repeat(1_000_000)), Some(Excess::Depth));
+        // Files that include each other nest as blocks do.
+        let files = (0..8000).map(|number| {
+            format!(
+                "include f{};\n# configuration file /etc/nginx/f{number}:\n",
+                number
+            )
+        });
+        let files: String = files.collect();
+        assert_eq!(excess(&files), Some(Excess::Depth));
+        let in_a_block = files
+            .replace("include", "server { include")
+            .replace(";\n", ";}\n");
+        assert_eq!(excess(&in_a_block), None);
+    }
+
+    #[test]
+    fn what_is_longer_than_any_configuration_is_not_read() {
+        assert_eq!(excess(&"a;".repeat(4 << 20)), Some(Excess::Bytes));
+        assert_eq!(excess(&"a;".repeat(2 << 20)), Some(Excess::Words));
+        assert_eq!(excess(&"#".repeat(7 << 20)), None);
+        // One large file that many blocks include comes to more than it takes to write.
+        let blocks = "server { include /x; }\n".repeat(20_000);
+        let included = "a;".repeat(10_000);
+        let dump = format!("{blocks}# configuration file /x:\n{included}");
+        assert_eq!(excess(&dump), Some(Excess::Includes));
+    }
+
+    #[test]
+    fn a_thousand_sites_are_read() {
+        let site = |number: usize| {
+            let locations = "    location /static/ { root /srv/www; expires 30d; add_header Cache-Control public; }\n";
+            format!(
+                "\n# configuration file /etc/nginx/sites/{number}.conf:
+server {{ listen 80; listen [::]:80; server_name shop-{number}.test; return 301 https://$host$request_uri; }}
+server {{
+    listen 443 ssl; listen [::]:443 ssl; server_name shop-{number}.test www.shop-{number}.test;
+    ssl_certificate /etc/letsencrypt/live/shop-{number}.test/fullchain.pem;
+    ssl_certificate_key /etc/letsencrypt/live/shop-{number}.test/privkey.pem;
+    include snippets/tls.conf;
+    include /etc/nginx/vhost.d/shop-{number}.test*;
+{}}}
+",
+                locations.repeat(12)
+            )
+        };
+        let sites: String = (0..1000).map(site).collect();
+        let dump = format!(
+            "# configuration file /etc/nginx/nginx.conf:\nhttp {{ include sites/*; }}\n{sites}# configuration file /etc/nginx/snippets/tls.conf:\nssl_protocols TLSv1.2 TLSv1.3;\n"
+        );
+        let blocks = servers(&dump);
+        assert_eq!(blocks.len(), 2000);
+        assert_eq!(blocks[1].certificates.len(), 2);
+        assert!(dump.len() > 1 << 20);
+    }
+
+    #[test]
+    fn maps_and_stream_servers_are_read_with_their_places() {
+        let dump = "# configuration file /etc/nginx/nginx.conf:
+stream {
+    map $ssl_preread_server_name $to { A.test 127.0.0.1:8443; include rows; }
+    upstream far { server 192.0.2.7:443; }
+    server { listen 443; proxy_pass $to; }
+}
+http { map $ssl_server_name $lineage { default b.test; } }
+
+# configuration file /etc/nginx/rows:
+c.test far;
+";
+        let configuration = read(dump).unwrap();
+        let rows = configuration.maps.iter().flat_map(|map| &map.rows);
+        let rows: Vec<String> = rows
+            .map(|row| format!("{}:{} {} {}", row.file, row.line, row.pattern, row.value))
+            .collect();
+        let expected = [
+            "/etc/nginx/nginx.conf:2 a.test 127.0.0.1:8443",
+            "/etc/nginx/rows:1 c.test far",
+            "/etc/nginx/nginx.conf:6 default b.test",
+        ];
+        assert_eq!(rows, expected);
+        let modules: Vec<Module> = configuration.maps.iter().map(|map| map.module).collect();
+        assert_eq!(modules, [Module::Stream, Module::Http]);
+        assert_eq!(configuration.upstreams[0].servers, ["192.0.2.7:443"]);
+        let server = &configuration.streams[0];
+        assert_eq!((server.line, server.pass.as_str()), (4, "$to"));
+        assert_eq!(configuration.servers, []);
     }
 }

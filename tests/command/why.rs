@@ -352,15 +352,46 @@ fn without_a_configuration_the_container_is_found_by_its_port() {
     let report = without_configuration(&host, 1).unwrap_or_default();
     assert_eq!(report["change"]["code"], "target.not_running", "{report:#}");
 
-    // What is down publishes nothing any more, and says what it would.
+    // What is down publishes nothing any more: who has the port now is named, not the container.
     host.engine
         .change(|container| container.state = State::Exited);
     host.web.stop();
     let report = without_configuration(&host, 1).unwrap_or_default();
-    assert_eq!(report["change"]["code"], "target.not_running", "{report:#}");
-    let evidence = "the container web is exited, not running";
-    assert_eq!(report["change"]["evidence"], evidence);
+    let seen = step(&report, "listener")["seen"].as_str();
+    let own = format!("(process {}) listens at port", std::process::id());
+    assert!(seen.is_some_and(|seen| seen.contains(&own)), "{report:#}");
     assert_eq!(report["verdict"]["answer"], "unreached");
+}
+
+#[test]
+fn a_file_that_says_nothing_of_the_name_is_in_nobodys_way() {
+    let host = host();
+    let elsewhere = Place::new();
+    let target = format!("localhost:{}", host.web.https().port());
+    let ask = |command: &str| {
+        let mut certd = elsewhere.certd(&[command, &target, "--format", "json"]);
+        certd.env("SSL_CERT_FILE", host.place.path("root.pem"));
+        certd.env("DOCKER_HOST", host.engine.socket());
+        let run = Run::of(&mut certd).exits(1);
+        let report = run.json();
+        assert_eq!(report["command"], command, "{run}");
+        run
+    };
+    // What it says otherwise counts, without a single domain.
+    elsewhere.write("domains.toml", "[verify]\ntimeout = \"5s\"\n");
+    ask("why");
+    let run = ask("verify");
+    assert!(!run.stderr.contains("left aside"), "{run}");
+    // Another program's.
+    elsewhere.write("domains.toml", "[registrar]\nlogin = \"me\"\n");
+    ask("why");
+    let run = ask("verify");
+    assert!(run.stderr.contains("left aside"), "{run}");
+    // One that is named is meant.
+    for command in ["why", "verify"] {
+        let mut certd = elsewhere.certd(&[command, &target, "--config", "domains.toml"]);
+        Run::of(&mut certd).exits(2);
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use libtest_mimic::{Arguments, Trial};
 
 mod support;
 
+mod advice;
 mod authority;
 mod check;
 mod complaints;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(THREADS);
     let live = std::env::var_os("CERTD_LIVE").is_some();
     let trials: Vec<Trial> = [
+        advice::trials(),
         authority::trials(),
         check::trials(),
         complaints::trials(),

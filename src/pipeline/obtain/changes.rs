@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use super::configured::{Configured, configured};
 use super::target::Target;
-use super::words::{
-    AFTER_A_CHANGE, Configured, block_to_add, configured, lines_to_change, listens_elsewhere,
-};
+use super::words::{AFTER_A_CHANGE, listens_elsewhere};
 use crate::chain::Fingerprint;
 use crate::config::Sharing;
 use crate::finding::words;
 use crate::name::DnsName;
 use crate::pipeline::{Context, Work};
 use crate::target::choice::Serving;
-use crate::target::dump::{CertificateLine, ServerBlock};
+use crate::target::dump::CertificateLine;
 
 /// What to change for each name that is served with another certificate than its domain's live one
 ///
@@ -77,41 +76,32 @@ fn to_change(
         }
         Serving::Nobody => {
             return Some(format!(
-                "no server block of {container} serves {name}: add this one, then run `certd obtain {domain}`; it deploys without an order\n{}",
-                block_to_add(work.domain, configured)
+                "no server block of {container} serves {name}: {}\n{AFTER_A_CHANGE}",
+                configured.to_serve(
+                    work.domain,
+                    name.as_str(),
+                    configured.inlet(address).as_ref()
+                )
             ));
         }
     };
     let place = format!("{}:{}", block.file, block.line);
-    let own = configured.live.join(domain.as_str());
-    let wrong = |line: &&CertificateLine| !line.path.starts_with(&own);
-    let named = block.certificate_lines().find(wrong);
+    let site = configured.site(work.domain, name.as_str(), block);
+    let wrong = |line: &CertificateLine| !site.is_own(line);
+    let named = block.certificate_lines().find(|line| wrong(line));
     let named = named.map(|line| words::path(&line.path));
-    // What stands beside the blocks is for others too, and stays.
-    let wrong: Vec<&CertificateLine> = block.certificates.iter().filter(wrong).collect();
+    let change = || Some(format!("{}\n{AFTER_A_CHANGE}", site.to_change(wrong)));
     Some(match (is_first, named) {
         (true, Some(named)) => format!(
-            "the server block at {place} of {container} names {named}: `certd obtain {domain}` orders a certificate of its own, and shows the lines to change"
+            "the server block at {place} of {container} names {named}: `certd obtain {domain}` orders a certificate of its own, and shows what to change"
         ),
         (true, None) => format!(
             "`certd obtain {domain}` orders its certificate and lets nginx load it: the server block at {place} of {container} waits for it"
         ),
-        (false, None) if block.certificate_lines().next().is_none() => {
-            change(work, block, configured, &[])
-        }
+        (false, None) if block.certificate_lines().next().is_none() => return change(),
         (false, None) => format!(
             "the server block at {place} of {container} names the right files: `certd obtain {domain}` lets nginx load them, without an order"
         ),
-        (false, Some(_)) => change(work, block, configured, &wrong),
+        (false, Some(_)) => return change(),
     })
-}
-
-fn change(
-    work: &Work<'_>,
-    block: &ServerBlock,
-    configured: &Configured,
-    wrong: &[&CertificateLine],
-) -> String {
-    let change = lines_to_change(work.name(), block, configured, wrong);
-    format!("{change}\n{AFTER_A_CHANGE}")
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use futures_util::future::join_all;
 
 use super::target::{Target, nothing_to_do};
-use super::words;
+use super::{configured, words};
 use crate::finding::Finding;
 use crate::pipeline::installed;
 use crate::pipeline::{Context, Work};
@@ -23,7 +23,7 @@ pub(super) async fn look(context: &Context<'_>, target: &Target, works: &mut [Wo
     let begun = Instant::now();
     let seen = look_again(context, target, works).await;
     let configured = match seen.iter().find_map(|(_, proofs)| unproven(proofs)) {
-        Some(first) => words::configured(context, target, works, first.address).await,
+        Some(first) => configured::configured(context, target, works, first.address).await,
         None => None,
     };
     for (member, proofs) in &seen {

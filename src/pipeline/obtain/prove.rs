@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
+use super::configured::{self, Configured};
 use super::reload::{self, Trouble};
 use super::target::{Target, names_in_words, open};
-use super::words::{self, Configured};
+use super::words;
 use crate::config::Sharing;
 use crate::facts::{ConnectFailure, Handshake, KeyProof};
 use crate::name::DnsName;
@@ -55,7 +56,7 @@ pub(super) async fn prove(
     }
     let (mut configured, mut ended) = (None, Vec::new());
     if let Some((place, _)) = seen.iter().find(|(_, proof)| !proof.is_proven()) {
-        configured = words::configured(context, target, works, place.address).await;
+        configured = configured::configured(context, target, works, place.address).await;
         let settled = |place: &Place, proof: &Proof| {
             // A server that shows nothing at all may be starting, and of several containers one
             // alone was asked.
@@ -242,7 +243,9 @@ fn is_settled(
     }
     let domain = works[place.member].domain;
     // One that shares may have to wait until nginx shows the shared certificate.
-    domain.sharing == Sharing::Separate && configured.names_another_lineage(block, &domain.name)
+    let name = place.name.as_str();
+    domain.sharing == Sharing::Separate
+        && configured.site(domain, name, block).names_another_lineage()
 }
 
 /// Reloads once more where another generation of the same lineage is still served

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::configured;
 use super::target::Target;
-use super::words;
 use crate::config::{ConfigTest, Domain};
 use crate::facts::{ConnectFailure, Container, Network};
 use crate::finding::Finding;
@@ -142,7 +142,7 @@ impl Target {
             if self.balanced.contains(&address) {
                 continue;
             }
-            let configured = words::configured(context, self, works, address).await;
+            let configured = configured::configured(context, self, works, address).await;
             if configured.is_some_and(|configured| configured.awaits_header(address)) {
                 self.balanced.insert(address);
             }

@@ -1,23 +1,19 @@
 //! What is said when a certificate is not proven: what is served instead, and what to change.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::target::Target;
+use super::configured::Configured;
 use crate::chain::{Chain, Fingerprint};
-use crate::config::{Domain, defaults};
-use crate::facts::{ConnectFailure, Container};
+use crate::facts::ConnectFailure;
 use crate::finding::{Finding, words};
 use crate::name::DnsName;
 use crate::pipeline::installed::known_certificates;
 use crate::pipeline::{Context, Work};
 use crate::report::Outcome;
-use crate::target::choice::{self, Serving};
-use crate::target::dump::{CertificateLine, ServerBlock, server_blocks};
-use crate::target::endpoint;
-use crate::target::process::nginx_command;
+use crate::target::choice::Serving;
+use crate::target::dump::{CertificateLine, ServerBlock};
 use crate::target::words::{Reason, Stumble};
 use crate::time::display_date;
 use crate::verify::judge::Known;
@@ -102,58 +98,6 @@ pub(super) fn not_rolled_back(proof: &Proof) -> Finding {
     .with_cure("see nginx's log, and that the storage can be written")
 }
 
-/// What nginx's configuration says of a name
-pub(in crate::pipeline) struct Configured {
-    container: Container,
-    /// Where the container's engine is
-    engine: IpAddr,
-    /// The live directory as the container sees it
-    pub(in crate::pipeline) live: PathBuf,
-    blocks: Vec<ServerBlock>,
-}
-
-impl Configured {
-    /// The configuration of a container that sees the live directory there
-    pub(in crate::pipeline) fn new(
-        container: &Container,
-        engine: IpAddr,
-        live: PathBuf,
-        blocks: Vec<ServerBlock>,
-    ) -> Self {
-        Self {
-            container: container.clone(),
-            engine,
-            live,
-            blocks,
-        }
-    }
-
-    /// Name of the container
-    pub(in crate::pipeline) fn container(&self) -> &str {
-        &self.container.name
-    }
-
-    /// What serves a name at an address
-    pub(super) fn serving(&self, name: &str, address: SocketAddr) -> Serving<'_> {
-        let inlet = endpoint::inlet(&self.container, address, self.engine);
-        choice::serving(&self.blocks, name, inlet.as_ref())
-    }
-
-    /// Whether nginx awaits a balancer at an address, and closes what comes without its header
-    pub(in crate::pipeline) fn awaits_header(&self, address: SocketAddr) -> bool {
-        let inlet = endpoint::inlet(&self.container, address, self.engine);
-        inlet.is_some_and(|inlet| choice::awaits_header(&self.blocks, &inlet))
-    }
-
-    /// Whether a server block names files of another lineage, and none of this one
-    pub(super) fn names_another_lineage(&self, block: &ServerBlock, name: &DnsName) -> bool {
-        let own = self.live.join(name.as_str());
-        let is_anothers = |path: &Path| path.starts_with(&self.live) && !path.starts_with(&own);
-        let mut lines = block.certificate_lines().peekable();
-        lines.peek().is_some() && lines.all(|line| is_anothers(&line.path))
-    }
-}
-
 /// Why a name is not served with its certificate, and what to change
 pub(super) fn not_proven(
     context: &Context<'_>,
@@ -164,12 +108,13 @@ pub(super) fn not_proven(
     let Some(configured) = configured else {
         return (outcome(work), served_instead(context, work, proof));
     };
+    if let Some(finding) = configured.unjudged() {
+        let served = served_instead(context, work, proof);
+        return (outcome(work), served.with_cure(finding.evidence));
+    }
     match configured.serving(&proof.name, proof.address) {
         Serving::Unknown => (outcome(work), served_instead(context, work, proof)),
-        Serving::Nobody => (
-            outcome(work),
-            no_server_block(work, &proof.name, configured),
-        ),
+        Serving::Nobody => (outcome(work), no_server_block(work, proof, configured)),
         Serving::Elsewhere { block, at } => {
             let finding = served_instead(context, work, proof);
             let cure = listens_elsewhere(&proof.name, block, at);
@@ -242,70 +187,8 @@ fn outcome(work: &Work<'_>) -> Outcome {
     }
 }
 
-/// Reads nginx's configuration in the container that answers at an address
-///
-/// `None` where it cannot be asked or has no server block.
-pub(super) async fn configured(
-    context: &Context<'_>,
-    target: &Target,
-    works: &[Work<'_>],
-    address: SocketAddr,
-) -> Option<Configured> {
-    let answers = |container: &&Container| {
-        let engine = target.engine.address();
-        target.members.iter().any(|member| {
-            let ports = &works[*member].domain.ports;
-            let mut own = ports
-                .iter()
-                .flat_map(|port| endpoint::endpoints(container, *port, engine));
-            own.any(|own| own.address == address)
-        })
-    };
-    let containers = &target.containers;
-    let container = containers
-        .iter()
-        .find(answers)
-        .or_else(|| containers.first())?;
-    let command = nginx_command(container, &["-T"]);
-    let executed = target.engine.exec(container, &command).await.ok()?;
-    let blocks = server_blocks(&executed.stdout);
-    if blocks.is_empty() {
-        return None;
-    }
-    let live = live_in_use(
-        &context.config.storage.join("live"),
-        &target.lives_in(context, container),
-        &blocks,
-    )?;
-    let engine = target.engine.address();
-    Some(Configured::new(container, engine, live, blocks))
-}
-
-/// The path of `live/` that the configuration uses, where the storage is mounted twice
-///
-/// Where it uses none yet, the one that is the same as on this host.
-pub(in crate::pipeline) fn live_in_use(
-    host: &Path,
-    lives: &[PathBuf],
-    blocks: &[ServerBlock],
-) -> Option<PathBuf> {
-    let used = |live: &&PathBuf| {
-        blocks
-            .iter()
-            .flat_map(ServerBlock::certificate_lines)
-            .any(|line| line.path.starts_with(live))
-    };
-    let usual = Path::new(defaults::STORAGE).join("live");
-    lives
-        .iter()
-        .find(used)
-        .or_else(|| lives.iter().find(|live| *live == host))
-        .or_else(|| lives.iter().find(|live| **live == usual))
-        .or_else(|| lives.first())
-        .cloned()
-}
-
-fn no_server_block(work: &Work<'_>, name: &str, configured: &Configured) -> Finding {
+fn no_server_block(work: &Work<'_>, proof: &Proof, configured: &Configured) -> Finding {
+    let name = &proof.name;
     Finding::failure(
         "proof.not_served_yet",
         format!(
@@ -314,35 +197,9 @@ fn no_server_block(work: &Work<'_>, name: &str, configured: &Configured) -> Find
         ),
     )
     .with_cure(format!(
-        "add a server block, then run certd again; it deploys without an order:\n{}",
-        block_to_add(work.domain, configured)
+        "{}\n{AFTER_A_CHANGE}",
+        configured.to_serve(work.domain, name, configured.inlet(proof.address).as_ref())
     ))
-}
-
-/// The server block that a domain lacks
-pub(in crate::pipeline) fn block_to_add(domain: &Domain, configured: &Configured) -> String {
-    let names: Vec<&str> = domain.names().map(DnsName::as_str).collect();
-    let port = domain.ports.first().copied().unwrap_or(defaults::PORT);
-    // nginx listens in the container, and the port may be another one on the host.
-    let container = &configured.container;
-    let mut published = container.published.iter();
-    let port = match published.any(|published| published.container_port == port) {
-        true => port,
-        false => endpoint::container_port(container, port),
-    };
-    let lines = certificate_lines(&configured.live, &domain.name, "    ");
-    format!(
-        "server {{\n    listen {port} ssl;\n    server_name {};\n{lines}\n    # locations of the site\n}}",
-        names.join(" ")
-    )
-}
-
-fn certificate_lines(live: &Path, name: &DnsName, indent: &str) -> String {
-    let live = live.join(name.as_str());
-    format!(
-        "{indent}ssl_certificate     {0}/fullchain.pem;\n{indent}ssl_certificate_key {0}/privkey.pem;",
-        words::path(&live)
-    )
 }
 
 /// Whether a line names the file that holds the leaf alone
@@ -358,15 +215,14 @@ fn with_lines(
     block: &ServerBlock,
     configured: &Configured,
 ) -> Finding {
-    let own = configured.live.join(work.name().as_str());
-    let is_wrong = |line: &&CertificateLine| match proof.verdict {
+    let site = configured.site(work.domain, &proof.name, block);
+    let is_wrong = |line: &CertificateLine| match proof.verdict {
         Verdict::Incomplete { .. } => names_no_intermediates(line),
-        _ => !line.path.starts_with(&own),
+        _ => !site.is_own(line),
     };
     let place = format!("{}:{}", block.file, block.line);
-    let is_right = |line| !is_wrong(&line);
     let mut lines = block.certificate_lines().peekable();
-    if lines.peek().is_some() && lines.all(is_right) {
+    if lines.peek().is_some() && lines.all(|line| !is_wrong(line)) {
         let own = match proof.verdict {
             Verdict::Other { .. } => finding.cure.as_deref(),
             _ => None,
@@ -377,52 +233,7 @@ fn with_lines(
             configured.container()
         ));
     }
-    // What stands beside the blocks is for others too, and stays.
-    let wrong: Vec<_> = block.certificates.iter().filter(is_wrong).collect();
-    finding.with_cure(format!(
-        "{}\n{AFTER_A_CHANGE}",
-        lines_to_change(work.name(), block, configured, &wrong)
-    ))
-}
-
-/// The lines of a server block that must be others; without any the right ones are missing
-pub(in crate::pipeline) fn lines_to_change(
-    name: &DnsName,
-    block: &ServerBlock,
-    configured: &Configured,
-    wrong: &[&CertificateLine],
-) -> String {
-    use std::fmt::Write as _;
-    let mut cure = format!(
-        "in the server block at {}:{} of {}",
-        block.file,
-        block.line,
-        configured.container()
-    );
-    if wrong.is_empty() {
-        cure.push_str(" add");
-    } else {
-        cure.push_str(" change");
-        for line in wrong {
-            let place = match line.file == block.file {
-                true => format!("line {}", line.line),
-                false => format!("{}:{}", line.file, line.line),
-            };
-            let _ = write!(
-                cure,
-                "\n    {place}: {} {};",
-                line.directive,
-                words::path(&line.path)
-            );
-        }
-        cure.push_str("\nto");
-    }
-    let _ = write!(
-        cure,
-        "\n{}",
-        certificate_lines(&configured.live, name, "    ")
-    );
-    cure
+    finding.with_cure(format!("{}\n{AFTER_A_CHANGE}", site.to_change(is_wrong)))
 }
 
 /// What a name is served with, where it is not its own certificate

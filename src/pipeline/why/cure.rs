@@ -1,10 +1,9 @@
 //! What to do about a link: lines to write, commands to run.
 
-use super::seen::{Chosen, Look, Nginx, Own, Seen};
+use super::seen::{Chosen, Look, Next, Nginx, Own, Seen};
 use crate::finding::Finding;
 use crate::name::DnsName;
-use crate::pipeline::obtain::{block_to_add, lines_to_change};
-use crate::target::dump::{CertificateLine, ServerBlock};
+use crate::target::dump::ServerBlock;
 use crate::verify::judge;
 
 /// Where a server block begins
@@ -15,25 +14,46 @@ pub(super) fn place(block: &ServerBlock) -> String {
 /// How nginx comes to read its files again
 pub(super) fn after_a_change(seen: &Seen<'_>, container: &str) -> String {
     match seen.domain {
-        Some(domain) if domain.nginx.is_some() => format!(
-            "run `certd obtain {}`: it reloads nginx, without an order",
-            domain.name
-        ),
+        Some(domain) if domain.nginx.is_some() => {
+            format!("run `certd obtain {}`: it {}", domain.name, reloads(seen))
+        }
         _ => format!("reload nginx: docker exec {container} nginx -s reload"),
     }
+}
+
+/// What `certd obtain` does beside a reload
+pub(super) fn reloads(seen: &Seen<'_>) -> &'static str {
+    match seen.stored.next {
+        Next::Deploy => "reloads nginx, without an order",
+        Next::Either => "reloads nginx, and renews the certificate if it is due",
+        Next::Order => "orders the certificate, and reloads nginx",
+    }
+}
+
+/// What is to be done where the domain has no certificate yet: this, unless another program's
+/// lineage is in its way
+pub(super) fn order_first(seen: &Seen<'_>, cure: &str) -> String {
+    let foreign = seen.stored.foreign.as_ref();
+    let steps = foreign.and_then(|foreign| foreign.cure.clone());
+    steps.unwrap_or_else(|| cure.to_owned())
 }
 
 /// What makes nginx serve a name that no block lists
 pub(super) fn to_add(seen: &Seen<'_>, nginx: &Nginx, container: &str) -> String {
     let name = seen.name;
     match seen.domain {
-        Some(domain) if nginx.own == Own::None => format!(
-            "`certd obtain {}` orders its certificate, and shows the server block to add",
-            domain.name
+        Some(domain) if nginx.own == Own::None => order_first(
+            seen,
+            &format!(
+                "`certd obtain {}` orders its certificate, and shows what to add",
+                domain.name
+            ),
         ),
         Some(domain) => format!(
-            "add this server block:\n{}\nthen {}",
-            block_to_add(domain, &nginx.configured),
+            "{}\nthen {}",
+            nginx
+                .configured
+                .to_serve(domain, name, nginx.inlet.as_ref()),
             after_a_change(seen, container)
         ),
         None => format!(
@@ -48,18 +68,19 @@ pub(super) fn lines(seen: &Seen<'_>, nginx: &Nginx, block: &ServerBlock) -> Stri
     let (name, container) = (seen.name, nginx.configured.container());
     let lineage = match (seen.domain, nginx.own) {
         (Some(domain), Own::None) => {
-            return format!(
-                "`certd obtain {}` orders a certificate of its own, and shows the lines to write at {}",
+            let cure = format!(
+                "`certd obtain {}` orders a certificate of its own, and shows what to write at {}",
                 domain.name,
                 place(block)
             );
+            return order_first(seen, &cure);
         }
         (Some(_), Own::NotMounted) => return mount_whole(seen, container),
         (Some(domain), Own::Seen) => Ok(domain.name.clone()),
         (None, Own::Seen) => DnsName::parse(name),
         (None, _) => {
             return format!(
-                "obtain a certificate for {name} (add it to domains.toml, then `certd obtain {name}`), and name it at {}",
+                "add {name} to domains.toml, then run `certd obtain {name}`: it orders a certificate, and shows what to write at {}",
                 place(block)
             );
         }
@@ -67,17 +88,12 @@ pub(super) fn lines(seen: &Seen<'_>, nginx: &Nginx, block: &ServerBlock) -> Stri
     let Ok(lineage) = lineage else {
         return format!("name the certificate of {name} at {}", place(block));
     };
-    let own = nginx.configured.live.join(lineage.as_str());
-    let other: Vec<&CertificateLine> = block
-        .certificates
-        .iter()
-        .filter(|line| !line.path.starts_with(&own))
-        .collect();
-    format!(
-        "{}\nthen {}",
-        lines_to_change(&lineage, block, &nginx.configured, &other),
-        after_a_change(seen, container)
-    )
+    let site = match seen.domain {
+        Some(domain) => nginx.configured.site(domain, name, block),
+        None => nginx.configured.site_of(&lineage, block),
+    };
+    let change = site.to_change(|line| !site.is_own(line));
+    format!("{change}\nthen {}", after_a_change(seen, container))
 }
 
 /// What shows a container the generations that come
@@ -123,9 +139,18 @@ pub(super) fn in_particular(seen: &Seen<'_>, look: &Look, finding: &Finding) -> 
         let known = seen.stored.known(leaf.fingerprint)?;
         (known.lineage != name.as_str()).then(|| known.lineage.clone())
     });
+    if finding.code == "served.wrong_name"
+        && let Some(Ok(nginx)) = &seen.nginx
+        && let Chosen::Listed(block, _) = &nginx.chosen
+    {
+        return finding.clone().with_cure(lines(seen, nginx, block));
+    }
     let cure = match (finding.code, other) {
         ("served.other_generation", _) => {
-            format!("nginx was not reloaded since: `certd obtain {name}` does it, without an order")
+            format!(
+                "nginx was not reloaded since: `certd obtain {name}` {}",
+                reloads(seen)
+            )
         }
         // A year ago: the clock is asked for first.
         ("served.expired", _) if asks_for_the_clock(finding) => return finding.clone(),
@@ -133,7 +158,7 @@ pub(super) fn in_particular(seen: &Seen<'_>, look: &Look, finding: &Finding) -> 
             format!("`certd obtain {name}` renews it; `certd status` says why that did not happen")
         }
         ("served.wrong_name", Some(other)) if seen.stored.live.is_some() => format!(
-            "the server block of {} names live/{other}/: let it name live/{name}/, then run\n    certd obtain {name}",
+            "it is the certificate of {other}: give {0} a server block that names live/{name}/ (or that one, if it serves {0} alone), then run\n    certd obtain {name}",
             seen.name
         ),
         ("served.wrong_name", Some(_)) => {

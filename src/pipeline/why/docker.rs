@@ -10,12 +10,13 @@ use crate::chain::Chain;
 use crate::config::{self, ConfigTest, Domain};
 use crate::facts::Container;
 use crate::finding::{Finding, Severity, one_line, words};
-use crate::pipeline::obtain::{Configured, live_in_use};
+use crate::pipeline::obtain::{Configured, live_in_use, unjudged};
 use crate::target::choice::{self, Choice, Inlet, Serving};
-use crate::target::container::{DockerError, Engine};
-use crate::target::dump::{ServerBlock, Tls, is_judged, server_blocks};
+use crate::target::container::{AtPort, DockerError, Engine};
+use crate::target::dump::{self, Configuration, ServerBlock, StreamServer, Tls};
 use crate::target::mount;
 use crate::target::process::nginx_command;
+use crate::target::variables::naming;
 use crate::target::words::{Reason, Stumble, complaints, stumble};
 use crate::verify::proof::covers;
 
@@ -31,7 +32,7 @@ pub(super) async fn find(
         Err(error) => return (None, Listener::NoDocker(absent(&error))),
     };
     let found = match nginx {
-        Some(nginx) => engine.find(&nginx.selector).await,
+        Some(nginx) => engine.find(&nginx.selector).await.map(AtPort::Containers),
         // Many containers are looked at one by one.
         None => match timeout(PATIENCE, engine.at_port(port)).await {
             Ok(found) => found,
@@ -42,7 +43,12 @@ pub(super) async fn find(
         },
     };
     let listener = match found {
-        Ok(containers) => pick(containers, port),
+        Ok(AtPort::Containers(containers)) => pick(containers, port),
+        Ok(AtPort::Process { name, pid }) => Listener::Process { name, pid },
+        Ok(AtPort::Perhaps(mut containers)) => match containers.len() {
+            1 => Listener::Perhaps(containers.remove(0)),
+            _ => Listener::Hidden(containers.into_iter().map(|one| one.name).collect()),
+        },
         Err(error @ DockerError::NotFound { .. }) => Listener::Lost(Finding::from_error(&error)),
         Err(DockerError::NotRunning { name, state }) => Listener::Stopped(stopped(&name, &state)),
         Err(error) => Listener::NoDocker(absent(&error)),
@@ -114,31 +120,38 @@ impl Search<'_> {
             let evidence = "nginx is not asked for its configuration (test = false)";
             return Err(Finding::note("why.not_asked", evidence));
         }
-        let blocks = self.blocks().await?;
-        let chosen = self.choose(&blocks);
+        let configuration = self.configuration().await?;
+        let chosen = self.choose(&configuration);
         let named = match chosen.block() {
-            Some(block) => self.named(block).await,
+            Some(block) => self.named(&configuration, block).await,
             None => None,
         };
-        let (live, own) = self.own(&blocks, named.as_ref()).await;
+        let (live, own) = self.own(&configuration.servers, named.as_ref()).await;
+        let inlet = self.inlets.first().cloned();
+        let way = inlet
+            .as_ref()
+            .map(|inlet| choice::way(&configuration, self.name, inlet));
+        let through = way.map(|way| way.through).unwrap_or_default();
+        let through: Vec<StreamServer> = through.into_iter().cloned().collect();
         Ok(Nginx {
-            astray: self.astray(&blocks),
-            commas: choice::with_commas(&blocks, self.name).cloned(),
-            configured: Configured::new(self.container, self.engine.address(), live, blocks),
+            astray: self.astray(&configuration),
+            commas: choice::with_commas(&configuration.servers, self.name).cloned(),
+            configured: Configured::new(self.container, self.engine.address(), live, configuration),
             chosen,
+            through,
+            inlet,
             named,
             own,
         })
     }
 
-    async fn blocks(&self) -> Result<Vec<ServerBlock>, Finding> {
+    async fn configuration(&self) -> Result<Configuration, Finding> {
         let name = &self.container.name;
         let command = nginx_command(self.container, &["-T"]);
         let executed = self.engine.exec(self.container, &command).await;
         let executed = executed.map_err(|error| absent(&error))?;
         match executed.status {
-            0 if !is_judged(&executed.stdout) => Err(unjudged(name)),
-            0 => Ok(server_blocks(&executed.stdout)),
+            0 => dump::read(&executed.stdout).map_err(|excess| unjudged(name, excess)),
             126 | 127 => {
                 let evidence = format!("{name} has no nginx: how it chooses cannot be seen");
                 Err(Finding::note("target.no_nginx", evidence))
@@ -172,19 +185,20 @@ impl Search<'_> {
         })
     }
 
-    fn choose(&self, blocks: &[ServerBlock]) -> Chosen {
+    fn choose(&self, configuration: &Configuration) -> Chosen {
         let Some(inlet) = self.inlets.first() else {
             return Chosen::Nobody(None);
         };
-        match choice::choose(blocks, self.name, inlet) {
+        match choice::choose(configuration, self.name, inlet) {
             Choice::Listed { block, ignored } => {
                 Chosen::Listed(block.clone(), ignored.into_iter().cloned().collect())
             }
             Choice::Default(block) => Chosen::Default(block.clone()),
             Choice::Pattern(block) => Chosen::Pattern(block.clone()),
+            Choice::Stream(server) => Chosen::Stream(server.clone()),
             Choice::Nobody => {
                 let lists = |block: &&ServerBlock| block.names.iter().any(|own| own == self.name);
-                let mut listing = blocks.iter().filter(lists);
+                let mut listing = configuration.servers.iter().filter(lists);
                 // One with TLS at another port is meant rather than one that redirects.
                 let secure = listing.clone().find(|block| block.tls == Tls::On);
                 Chosen::Nobody(secure.or_else(|| listing.next()).cloned())
@@ -193,10 +207,10 @@ impl Search<'_> {
     }
 
     /// The first way in at which the default takes what another block lists
-    fn astray(&self, blocks: &[ServerBlock]) -> Option<Astray> {
+    fn astray(&self, configuration: &Configuration) -> Option<Astray> {
         let mut inlets = self.inlets.iter();
         inlets.find_map(
-            |inlet| match choice::serving(blocks, self.name, Some(inlet)) {
+            |inlet| match choice::serving(configuration, self.name, Some(inlet)) {
                 Serving::Elsewhere { block, at } => Some(Astray {
                     block: block.clone(),
                     at,
@@ -206,15 +220,19 @@ impl Search<'_> {
         )
     }
 
-    async fn named(&self, block: &ServerBlock) -> Option<Named> {
+    async fn named(&self, configuration: &Configuration, block: &ServerBlock) -> Option<Named> {
         let mut lines = block.certificate_lines();
         let line = lines.find(|line| line.directive == "ssl_certificate")?;
-        let text = line.path.to_string_lossy();
-        let content = match text.contains('$') || text.starts_with("data:") {
-            true => Content::Unknown("nginx reckons it for each connection".to_owned()),
-            false => self.read(&Path::new(CONFIGURATION).join(&line.path)).await,
+        let naming = naming(configuration, block, line, self.name);
+        let content = match naming.path() {
+            Some(path) if path.to_string_lossy().starts_with("data:") => {
+                Content::Unknown("it stands in a variable, not in a file".to_owned())
+            }
+            Some(path) => self.read(&Path::new(CONFIGURATION).join(path)).await,
+            None => Content::Unknown("nginx takes it from a variable".to_owned()),
         };
         Some(Named {
+            path: naming.path().map(Path::to_owned),
             line: line.clone(),
             content,
         })
@@ -253,7 +271,7 @@ impl Search<'_> {
             };
         }
         // Another program's lineages lie side by side, too.
-        let beside = named.and_then(|named| named.line.path.parent()?.parent());
+        let beside = named.and_then(|named| named.path.as_deref()?.parent()?.parent());
         let Some(live) = beside else {
             return (storage.join("live"), Own::None);
         };
@@ -264,15 +282,6 @@ impl Search<'_> {
         };
         (live.to_owned(), if is_own { Own::Seen } else { Own::None })
     }
-}
-
-/// What is not parsed says nothing of a name
-fn unjudged(container: &str) -> Finding {
-    let evidence = format!(
-        "the configuration of nginx in {container} is too long, or its blocks too deep in each other, to be judged"
-    );
-    Finding::note("target.config_unjudged", evidence)
-        .with_cure(format!("see it with: docker exec {container} nginx -T"))
 }
 
 /// nginx shows no configuration that it cannot use; it goes on with the one that it read before

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::cure::{after_a_change, lines, mount_whole, place, to_add};
+use super::cure::{after_a_change, lines, mount_whole, order_first, place, to_add};
 use super::seen::{Astray, Chosen, Content, Look, Named, Nginx, Own, Seen, Whereabouts};
 use crate::chain::Certificate;
 use crate::config::Sharing;
@@ -10,7 +10,7 @@ use crate::facts::{Container, Network};
 use crate::finding::{Finding, Severity, words};
 use crate::pipeline::obtain::listens_elsewhere;
 use crate::report::why::{Link, Step};
-use crate::target::dump::{ServerBlock, Tls};
+use crate::target::dump::{ServerBlock, StreamServer, Tls};
 use crate::time::display_date;
 use crate::verify::proof::covers;
 
@@ -23,8 +23,12 @@ pub(super) fn block(seen: &Seen<'_>) -> Option<Step> {
         Err(finding) => return step(one_line_of(finding), vec![finding.clone()]),
     };
     match &nginx.chosen {
+        Chosen::Stream(server) => {
+            let finding = stream(seen, server);
+            step(finding.evidence.clone(), vec![finding])
+        }
         Chosen::Listed(block, ignored) => {
-            let words = format!("{} lists the name", place(block));
+            let words = format!("{} lists the name{}", place(block), behind(nginx));
             let first = first_block(seen, nginx, block, ignored);
             let astray = nginx.astray.as_ref();
             let astray = astray.map(|astray| not_listening(seen, container, astray));
@@ -37,7 +41,11 @@ pub(super) fn block(seen: &Seen<'_>) -> Option<Step> {
                     not_listening(seen, container, astray),
                 ),
                 None => (
-                    format!("{}, the default: none lists the name", place(block)),
+                    format!(
+                        "{}, the default{}: none lists the name",
+                        place(block),
+                        behind(nginx)
+                    ),
                     no_block(seen, nginx, container, block),
                 ),
             };
@@ -60,6 +68,31 @@ pub(super) fn block(seen: &Seen<'_>) -> Option<Step> {
     }
 }
 
+/// What connections came through to a block
+fn behind(nginx: &Nginx) -> String {
+    let places = nginx.through.iter();
+    let places: Vec<String> = places
+        .map(|server| format!("{}:{}", server.file, server.line))
+        .collect();
+    match places.is_empty() {
+        true => String::new(),
+        false => format!(", behind the stream server at {}", places.join(" and ")),
+    }
+}
+
+/// What a stream server serves cannot be told from the configuration, so nothing is proposed
+fn stream(seen: &Seen<'_>, server: &StreamServer) -> Finding {
+    let passes = match server.pass.as_str() {
+        "" => String::new(),
+        pass => format!(" and passes them to {pass}"),
+    };
+    let evidence = format!(
+        "the stream server at {}:{} takes connections at port {}{passes}",
+        server.file, server.line, seen.inlet
+    );
+    Finding::note("why.stream", evidence)
+}
+
 /// Only the first line: nginx's own words stand below the verdict
 fn one_line_of(finding: &Finding) -> String {
     let first = finding.evidence.lines().next().unwrap_or_default();
@@ -74,10 +107,9 @@ fn first_block(
     ignored: &[ServerBlock],
 ) -> Option<Finding> {
     let domain = seen.domain?;
-    let own = nginx.configured.live.join(domain.name.as_str());
     let names_own = |block: &&ServerBlock| {
-        let mut lines = block.certificate_lines();
-        lines.any(|line| line.path.starts_with(&own))
+        let site = nginx.configured.site(domain, seen.name, block);
+        block.certificate_lines().any(|line| site.is_own(line))
     };
     let meant = ignored.iter().find(names_own)?;
     if names_own(&block) {
@@ -189,7 +221,7 @@ pub(super) fn file(seen: &Seen<'_>, now: Timestamp) -> Option<Step> {
         let evidence = format!("the server block at {} names no certificate", place(block));
         return step(evidence.clone(), vec![wrong(seen, nginx, block, evidence)]);
     };
-    let path = words::path(&named.line.path);
+    let path = words::path(named.path.as_ref().unwrap_or(&named.line.path));
     match &named.content {
         Content::Chain(chain) => {
             let leaf = chain.leaf();
@@ -269,7 +301,9 @@ fn old_file(
     named: &Named,
     generation: u32,
 ) -> Finding {
-    let (path, container) = (words::path(&named.line.path), nginx.configured.container());
+    let container = nginx.configured.container();
+    let file = named.path.as_ref().unwrap_or(&named.line.path);
+    let path = words::path(file);
     let live = seen.stored.installed.as_ref();
     let live = live.and_then(|installed| installed.live.as_ref());
     let live = live.map_or(0, |live| live.generation);
@@ -281,9 +315,7 @@ fn old_file(
         .domain
         .map(|domain| nginx.configured.live.join(domain.name.as_str()));
     match own {
-        Some(own) if !named.line.path.starts_with(&own) => {
-            finding.with_cure(lines(seen, nginx, block))
-        }
+        Some(own) if !file.starts_with(&own) => finding.with_cure(lines(seen, nginx, block)),
         _ => finding.with_cure(mount_whole(seen, container)),
     }
 }
@@ -291,9 +323,12 @@ fn old_file(
 fn missing(seen: &Seen<'_>, nginx: &Nginx, block: &ServerBlock, evidence: String) -> Finding {
     let finding = Finding::failure("why.missing_file", evidence);
     match seen.domain {
-        Some(domain) if nginx.own == Own::None => finding.with_cure(format!(
-            "`certd obtain {}` orders the certificate, and lets nginx load it",
-            domain.name
+        Some(domain) if nginx.own == Own::None => finding.with_cure(order_first(
+            seen,
+            &format!(
+                "`certd obtain {}` orders the certificate, and lets nginx load it",
+                domain.name
+            ),
         )),
         _ => finding.with_cure(lines(seen, nginx, block)),
     }
@@ -317,6 +352,10 @@ pub(super) fn installed(seen: &Seen<'_>, now: Timestamp) -> Option<Step> {
         let evidence = format!("not on this host: there is no {storage} here");
         let note = Finding::note("why.not_here", evidence.clone());
         return step(evidence, vec![note]);
+    }
+    if let Some(foreign) = &seen.stored.foreign {
+        let words = foreign.evidence.clone();
+        return step(words, vec![foreign.clone()]);
     }
     let obtain = format!("`certd obtain {}`", domain.name);
     let Some(live) = &seen.stored.live else {

@@ -162,7 +162,16 @@ pub(super) fn listener(seen: &Seen<'_>) -> Option<Step> {
             let finding = finding.unwrap_or_else(|| unpublished(&words));
             (words, vec![finding])
         }
-        Listener::Found(container) => {
+        Listener::Process { name, pid } => {
+            let (port, name) = (seen.port, one_line(name));
+            let words = format!("{name} (process {pid}) listens at port {port}, and no container");
+            (words, Vec::new())
+        }
+        Listener::Hidden(names) => {
+            let finding = hidden(seen, names);
+            (finding.evidence.clone(), vec![finding])
+        }
+        Listener::Found(container) | Listener::Perhaps(container) => {
             let words = published(seen, container);
             let finding = not_published(seen, container, is_reached);
             let is_hidden = container.network != Network::Host
@@ -195,6 +204,17 @@ fn is_explained_below(seen: &Seen<'_>) -> bool {
         None => false,
     };
     has_nothing && seen.looks.iter().all(comes_to_nothing)
+}
+
+/// Only root sees whose socket it is
+fn hidden(seen: &Seen<'_>, names: &[String]) -> Finding {
+    let port = seen.port;
+    let beside = match names {
+        [] => "no container publishes it".to_owned(),
+        names => format!("{} may, in the network of this host", names.join(" or ")),
+    };
+    let evidence = format!("who listens at port {port} is not known: {beside}");
+    Finding::note("why.hidden_listener", evidence).with_cure("run it as root, who sees it")
 }
 
 fn no_docker(seen: &Seen<'_>, is_reached: bool, finding: &Finding) -> String {

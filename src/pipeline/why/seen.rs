@@ -9,7 +9,8 @@ use crate::config::{Connect, Domain, Sharing};
 use crate::facts::{Container, Handshake};
 use crate::finding::{Finding, Severity};
 use crate::pipeline::obtain::Configured;
-use crate::target::dump::{CertificateLine, ServerBlock};
+use crate::target::choice::Inlet;
+use crate::target::dump::{CertificateLine, ServerBlock, StreamServer};
 use crate::verify::judge::{Installed, Known};
 
 /// All that was seen
@@ -120,12 +121,18 @@ pub(super) enum Listener {
     Nobody,
     /// This container
     Found(Container),
+    /// Nobody knows whether it is this container, which is in the network of the host
+    Perhaps(Container),
+    /// A process of the host
+    Process { name: String, pid: u32 },
+    /// Somebody who cannot be seen; these containers are in the network of the host
+    Hidden(Vec<String>),
 }
 
 impl Listener {
     pub(super) fn container(&self) -> Option<&Container> {
         match self {
-            Self::Found(container) => Some(container),
+            Self::Found(container) | Self::Perhaps(container) => Some(container),
             _ => None,
         }
     }
@@ -135,6 +142,10 @@ impl Listener {
 pub(super) struct Nginx {
     pub(super) configured: Configured,
     pub(super) chosen: Chosen,
+    /// Where connections come in
+    pub(super) inlet: Option<Inlet>,
+    /// The stream servers that led there
+    pub(super) through: Vec<StreamServer>,
     /// The certificate file of the chosen block
     pub(super) named: Option<Named>,
     /// Where the name's block does not listen and others do
@@ -161,6 +172,8 @@ pub(super) enum Chosen {
     Default(ServerBlock),
     /// None lists the name, and a regular expression of this one may match it
     Pattern(ServerBlock),
+    /// A stream server takes connections, and leads to no block that is known
+    Stream(StreamServer),
     /// None speaks TLS there; the one that lists the name elsewhere
     Nobody(Option<ServerBlock>),
 }
@@ -169,7 +182,7 @@ impl Chosen {
     pub(super) fn block(&self) -> Option<&ServerBlock> {
         match self {
             Self::Listed(block, _) | Self::Default(block) => Some(block),
-            Self::Pattern(_) | Self::Nobody(_) => None,
+            Self::Pattern(_) | Self::Stream(_) | Self::Nobody(_) => None,
         }
     }
 }
@@ -177,6 +190,8 @@ impl Chosen {
 /// The certificate file that a server block names first
 pub(super) struct Named {
     pub(super) line: CertificateLine,
+    /// The file for this name; `None` where it depends on what cannot be told
+    pub(super) path: Option<PathBuf>,
     pub(super) content: Content,
 }
 
@@ -213,8 +228,24 @@ pub(super) struct Stored {
     pub(super) live: Option<Certificate>,
     /// Its newest generation in the archive
     pub(super) newest: Option<u32>,
+    /// What `certd obtain` does about it
+    pub(super) next: Next,
+    /// Another program's lineage stands where the domain's should
+    pub(super) foreign: Option<Finding>,
     /// Why the storage cannot be read
     pub(super) problem: Option<Finding>,
+}
+
+/// What `certd obtain` does about a domain
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It deploys what is there
+    Deploy,
+    /// It may order: the certificate's time is near
+    Either,
+    /// It orders
+    #[default]
+    Order,
 }
 
 /// Whether there is a storage on this host
@@ -247,7 +278,11 @@ impl Seen<'_> {
             Listener::Lost(_) | Listener::Nobody => {
                 !self.looks.is_empty() && !self.looks.iter().any(is_here)
             }
-            Listener::Stopped(_) | Listener::Found(_) => false,
+            Listener::Stopped(_)
+            | Listener::Found(_)
+            | Listener::Perhaps(_)
+            | Listener::Process { .. }
+            | Listener::Hidden(_) => false,
         };
         self.domain.is_some() && self.stored.presence == Presence::Absent && is_containers_elsewhere
     }

@@ -1,6 +1,6 @@
 //! The last link: what handshakes show.
 
-use super::cure::in_particular;
+use super::cure::{in_particular, reloads};
 use super::judge::ranked;
 use super::seen::{Content, Look, Seen};
 use crate::chain::Certificate;
@@ -172,8 +172,9 @@ fn not_loaded(seen: &Seen<'_>) -> Option<Finding> {
     };
     let cure = match seen.domain {
         Some(domain) if domain.nginx.is_some() => format!(
-            "nginx was not reloaded since: `certd obtain {}` does it, without an order",
-            domain.name
+            "nginx was not reloaded since: `certd obtain {}` {}",
+            domain.name,
+            reloads(seen)
         ),
         _ => format!("reload nginx:\n    docker exec {container} nginx -s reload"),
     };

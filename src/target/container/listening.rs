@@ -2,20 +2,38 @@
 
 use bollard::models::ContainerSummary;
 use bollard::query_parameters::ListContainersOptionsBuilder;
+use tokio::task::spawn_blocking;
 
+use super::super::owner::{Owner, owner};
 use super::{DockerError, Engine, RUNNING, published};
 use crate::facts::{Container, Network};
 use crate::target::process::runs_nginx;
 
+/// Who takes connections at a port of the host
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AtPort {
+    /// These containers; empty where none does
+    Containers(Vec<Container>),
+    /// A process of the host, and no container
+    Process {
+        /// What it is called
+        name: String,
+        /// Its number
+        pid: u32,
+    },
+    /// Somebody who cannot be seen; these run nginx in the network of the host
+    Perhaps(Vec<Container>),
+}
+
 impl Engine {
     /// The containers that take connections at a TCP port of the host, published or not
     ///
-    /// Those that publish it; else those that run nginx in the host's own network; else those that
-    /// would publish it, if they ran, each with its ports as configured. Empty where there is none.
+    /// Those that publish it; else that whose process listens there, as far as the kernel tells;
+    /// else those that would publish it, if they ran, each with its ports as configured.
     ///
     /// # Errors
     /// [`DockerError`] where the engine cannot be asked.
-    pub async fn at_port(&self, port: u16) -> Result<Vec<Container>, DockerError> {
+    pub async fn at_port(&self, port: u16) -> Result<AtPort, DockerError> {
         let options = ListContainersOptionsBuilder::new().all(true).build();
         let listed = self
             .docker
@@ -30,7 +48,8 @@ impl Engine {
             // What publishes a port for another is no nginx: a VPN, or a container that waits.
             let serving = borrowers.filter(runs_nginx);
             let serving: Vec<Container> = serving.filter(|one| one.state == RUNNING).collect();
-            return Ok(if serving.is_empty() { found } else { serving });
+            let are_meant = if serving.is_empty() { found } else { serving };
+            return Ok(AtPort::Containers(are_meant));
         }
         let is_of_host = |container: &Container| {
             container.state == RUNNING
@@ -42,10 +61,30 @@ impl Engine {
             container.state != RUNNING && ports.any(|published| published.host.port() == port)
         };
         let all = self.inspect_all(listed.iter().take(MOST)).await?;
-        let of_host: Vec<Container> = all.iter().filter(|one| is_of_host(one)).cloned().collect();
-        Ok(match of_host.is_empty() {
-            true => all.into_iter().filter(would).collect(),
-            false => of_host,
+        // What is paused holds its ports, and publishes none.
+        let is_paused = |one: &&Container| would(one) && one.state == PAUSED;
+        if let Some(paused) = all.iter().find(is_paused) {
+            return Ok(AtPort::Containers(vec![paused.clone()]));
+        }
+        // What listens where another engine is, this host's kernel does not know.
+        let owner = match self.address.is_loopback() {
+            true => spawn_blocking(move || owner(port))
+                .await
+                .unwrap_or(Owner::Hidden),
+            false => Owner::Hidden,
+        };
+        let of_host = || all.iter().filter(|one| is_of_host(one)).cloned().collect();
+        Ok(match owner {
+            Owner::Process {
+                name,
+                pid,
+                container,
+            } => match all.iter().find(|one| Some(&one.id) == container.as_ref()) {
+                Some(found) => AtPort::Containers(vec![found.clone()]),
+                None => AtPort::Process { name, pid },
+            },
+            Owner::Hidden => AtPort::Perhaps(of_host()),
+            Owner::Nobody => AtPort::Containers(all.into_iter().filter(would).collect()),
         })
     }
 
@@ -84,5 +123,6 @@ fn borrows_from(summary: &ContainerSummary, lenders: &[Container]) -> bool {
     lender.is_some_and(|lender| lenders.iter().any(|one| one.id == lender))
 }
 
+const PAUSED: &str = "paused";
 /// Containers that are looked at one by one
 const MOST: usize = 64;

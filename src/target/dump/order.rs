@@ -3,42 +3,47 @@
 //!
 //! Of server blocks that are equal otherwise nginx takes the first that it has read.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
-use nginx_lint_parser::ast::Directive;
+use super::text::{Item, Items};
+use super::{
+    CertificateLine, Configuration, Contents, Excess, Files, KEPT, MOST_DEPTH, Map, Module, Row,
+    Upstream, certificate_line, server_block, stream_server,
+};
 
-use super::{CertificateLine, Files, ServerBlock, certificate_line, server_block};
-
-/// All server blocks of the http module, in the order in which nginx reads them
+/// What the files hold, in the order in which nginx reads it
 ///
 /// Files that no `include` was seen to name come last: better out of order than not at all.
-pub(super) fn read(files: &Files) -> Vec<ServerBlock> {
+pub(super) fn read(files: &Files<'_>) -> Result<Configuration, Excess> {
     let mut reading = Reading {
         files,
-        seen: BTreeSet::new(),
-        room: MOST_INCLUDES,
-        blocks: Vec::new(),
+        seen: HashSet::new(),
+        found: Configuration::default(),
         http: Vec::new(),
     };
-    for (number, (file, _)) in files.0.iter().enumerate() {
-        if !reading.seen.iter().any(|(seen, _)| *seen == number) {
-            reading.file(number, file, Place::Unknown);
+    for number in 0..files.all.len() {
+        let is_seen = Place::ALL
+            .iter()
+            .any(|place| reading.seen.contains(&(number, *place)));
+        if !is_seen {
+            reading.file(number, Place::Unknown, 0)?;
         }
     }
     let Reading {
-        mut blocks, http, ..
+        mut found, http, ..
     } = reading;
-    for block in &mut blocks {
-        block.inherited = inherited(block, &http);
+    for block in &mut found.servers {
+        files.spend(http.len() * KEPT)?;
+        block.inherited = inherited(&block.certificates, &http);
     }
-    blocks
+    Ok(found)
 }
 
 /// What holds for a block of what stands beside the blocks: the certificate and the key apart, each
 /// where it names none of its own
-fn inherited(block: &ServerBlock, http: &[CertificateLine]) -> Vec<CertificateLine> {
+fn inherited(certificates: &[CertificateLine], http: &[CertificateLine]) -> Vec<CertificateLine> {
     let has_own = |line: &&CertificateLine| {
-        let mut own = block.certificates.iter();
+        let mut own = certificates.iter();
         own.any(|own| own.directive == line.directive)
     };
     let lines = http.iter().filter(|line| !has_own(line));
@@ -46,81 +51,147 @@ fn inherited(block: &ServerBlock, http: &[CertificateLine]) -> Vec<CertificateLi
 }
 
 /// In which module a directive stands
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Place {
     /// At the top of a file: the main one, or one of which nobody knows where it is included
     Unknown,
     Http,
-    /// `stream` and `mail` have server blocks of another kind
+    Stream,
+    /// `mail` has server blocks of another kind
     Other,
 }
 
 impl Place {
+    const ALL: [Self; 4] = [Self::Unknown, Self::Http, Self::Stream, Self::Other];
+
     fn within(self, block: &str) -> Self {
         match block {
             "http" => Self::Http,
-            "stream" | "mail" => Self::Other,
+            "stream" => Self::Stream,
+            "mail" => Self::Other,
             _ => self,
         }
     }
 }
 
-struct Reading<'f> {
-    files: &'f Files,
+struct Reading<'f, 'd> {
+    files: &'f Files<'d>,
     /// Files by their number, each with where it was included
-    seen: BTreeSet<(usize, Place)>,
-    /// How many more directives are followed that include
-    room: usize,
-    blocks: Vec<ServerBlock>,
+    seen: HashSet<(usize, Place)>,
+    found: Configuration,
     /// Lines beside the server blocks
     http: Vec<CertificateLine>,
 }
 
-impl<'f> Reading<'f> {
-    fn file(&mut self, number: usize, file: &'f str, place: Place) {
+impl<'f, 'd> Reading<'f, 'd> {
+    fn file(&mut self, number: usize, place: Place, depth: usize) -> Result<(), Excess> {
         // Read twice, it would say the same again.
         if self.seen.insert((number, place)) {
-            let (_, config) = &self.files.0[number];
-            self.directives(file, config.directives(), place);
+            let (file, items) = self.files.file(number);
+            self.directives(file, items, place, depth)?;
         }
+        Ok(())
     }
 
     fn directives(
         &mut self,
-        file: &'f str,
-        directives: impl Iterator<Item = &'f Directive>,
+        file: &'d str,
+        items: Items<'f, 'd>,
         place: Place,
-    ) {
-        for directive in directives {
-            match (&directive.block, directive.first_arg()) {
-                (None, Some(pattern)) if directive.is("include") => self.include(pattern, place),
-                (None, _) if place == Place::Http => {
-                    self.http.extend(certificate_line(file, directive));
+        depth: usize,
+    ) -> Result<(), Excess> {
+        if depth > MOST_DEPTH {
+            return Err(Excess::Depth);
+        }
+        for item in items {
+            self.files.spend(1)?;
+            match (item.block(), item.first(), item.name()) {
+                (None, Some(pattern), "include") => {
+                    for number in self.files.included(pattern)?.iter() {
+                        self.files.spend(1)?;
+                        self.file(*number, place, depth + 1)?;
+                    }
                 }
-                (None, _) => {}
-                (Some(_), _) if directive.is("server") && place == Place::Other => {}
-                (Some(block), _) if directive.is("server") => {
-                    let block = server_block(file, directive, block, self.files);
-                    self.blocks.push(block);
+                (None, _, _) if place == Place::Http => {
+                    self.http.extend(certificate_line(file, item));
                 }
-                (Some(block), _) => {
-                    let place = place.within(&directive.name);
-                    self.directives(file, block.directives(), place);
+                (None, _, _) => {}
+                (Some(block), _, "server") => self.server(file, item, block, place, depth)?,
+                (Some(block), _, "map") => self.map(file, item, block, place, depth)?,
+                (Some(block), Some(name), "upstream") if place == Place::Stream => {
+                    let contents = Contents::of(file, block, self.files, depth)?;
+                    self.files.spend(KEPT * contents.0.len())?;
+                    let servers = contents.named("server").filter_map(Item::first);
+                    self.found.upstreams.push(Upstream {
+                        name: name.to_owned(),
+                        servers: servers.map(str::to_owned).collect(),
+                    });
+                }
+                (Some(block), _, name) => {
+                    self.directives(file, block, place.within(name), depth + 1)?;
                 }
             }
         }
+        Ok(())
     }
 
-    fn include(&mut self, pattern: &str, place: Place) {
-        let Some(left) = self.room.checked_sub(1) else {
-            return;
-        };
-        self.room = left;
-        for (number, file, _) in self.files.included(pattern) {
-            self.file(number, file, place);
+    fn server(
+        &mut self,
+        file: &'d str,
+        item: Item<'f, 'd>,
+        block: Items<'f, 'd>,
+        place: Place,
+        depth: usize,
+    ) -> Result<(), Excess> {
+        if place == Place::Other {
+            return Ok(());
         }
+        let contents = Contents::of(file, block, self.files, depth + 1)?;
+        let servers = &mut self.found;
+        if place == Place::Stream {
+            self.files
+                .spend(KEPT * (1 + contents.named("listen").count()))?;
+            let server = stream_server(file, item.line(), &contents);
+            servers.streams.push(server);
+            return Ok(());
+        }
+        let block = server_block(file, item.line(), &contents);
+        let kept = block.names.len() + block.listens.len() + block.certificates.len();
+        self.files.spend(KEPT * (1 + kept))?;
+        servers.servers.push(block);
+        Ok(())
+    }
+
+    fn map(
+        &mut self,
+        file: &'d str,
+        item: Item<'f, 'd>,
+        block: Items<'f, 'd>,
+        place: Place,
+        depth: usize,
+    ) -> Result<(), Excess> {
+        let [key, variable] = item.arguments() else {
+            return Ok(());
+        };
+        let contents = Contents::of(file, block, self.files, depth + 1)?;
+        self.files.spend(KEPT * (1 + contents.0.len()))?;
+        let row = |(file, row): &(&'d str, Item<'f, 'd>)| Row {
+            file: (*file).to_owned(),
+            line: row.line(),
+            pattern: row.name().to_ascii_lowercase(),
+            value: row.first().unwrap_or_default().to_owned(),
+        };
+        self.found.maps.push(Map {
+            file: file.to_owned(),
+            line: item.line(),
+            module: match place {
+                Place::Stream => Module::Stream,
+                _ => Module::Http,
+            },
+            key: key.as_ref().to_owned(),
+            variable: variable.trim_start_matches('$').to_owned(),
+            rows: contents.0.iter().map(row).collect(),
+        });
+        Ok(())
     }
 }
-
-/// Directives that include files: nginx refuses a circle, and a dump that is none may hold one
-const MOST_INCLUDES: usize = 1024;

@@ -140,3 +140,97 @@ fn certificates_that_stand_beside_the_server_blocks() {
     // The lines of all blocks stay: the block is given its own.
     shows!(host, "inherited", why(&host, MESSENGER, 1));
 }
+
+/// `nginx -T` that prints this in place of the container's own configuration
+fn dumps(host: &Host, text: &str) {
+    let stdout = format!("# configuration file /etc/nginx/nginx.conf:\n{text}");
+    let executed = Executed {
+        stdout,
+        ..Executed::default()
+    };
+    host.engine.exec_instead(&["nginx", "-T"], executed);
+}
+
+#[test]
+fn a_configuration_without_end_is_not_judged_and_costs_little() {
+    let host = host();
+    let deep = format!("{}{}", "a {\n".repeat(8000), "}".repeat(8000));
+    let wide = "a;".repeat(4_000_000);
+    for text in [deep, wide] {
+        dumps(&host, &text);
+        // A tree of it would take gigabytes.
+        let certd = env!("CARGO_BIN_EXE_certd");
+        let script = format!("ulimit -v 700000; exec {certd} why {MESSENGER} --format json");
+        let mut command = std::process::Command::new("bash");
+        command
+            .args(["-c", &script])
+            .current_dir(host.place.path(""))
+            .env("MALLOC_ARENA_MAX", "1");
+        let report = Run::of(&mut command).exits(0).json();
+        let block = step(&report, "block");
+        assert_eq!(block["findings"][0]["code"], "target.config_unjudged");
+        assert_eq!(step(&report, "served")["severity"], "ok", "{report:#}");
+    }
+    // A name that is served wrong is told so all the same, and nothing is proposed blindly.
+    configure(&host, &[(&[SHOP, WWW], SHOP), (&[MESSENGER], SHOP)]);
+    host.web.reload().expect("nginx accepts it");
+    let (code, _) = change(&host, &[MESSENGER], 1);
+    assert_eq!(code, "served.wrong_name");
+    let report = host.certd(&["obtain", MESSENGER, "--format", "json"]);
+    let report = report.exits(1).json();
+    let cure = report["domains"][0]["findings"][0]["cure"].as_str();
+    let cure = cure.expect("a cure");
+    assert!(cure.contains("cannot be judged"), "{cure}");
+}
+
+#[test]
+fn an_alias_that_no_block_lists_goes_to_the_block_of_its_domain() {
+    let host = host();
+    let sites: &[(&[&str], &str)] = &[(&[MESSENGER], MESSENGER), (&[SHOP], SHOP)];
+    configure(&host, sites);
+    host.web.reload().expect("nginx accepts it");
+    let (code, report) = change(&host, &[WWW], 1);
+    assert_eq!(code, "why.no_block", "{report:#}");
+    let cure = report["change"]["cure"].as_str().expect("a cure");
+    let told = format!("add {WWW} to `server_name` of the server block at /etc/nginx/");
+    assert!(cure.starts_with(&told), "{cure}");
+    assert!(!cure.contains("ssl_certificate"), "{cure}");
+    // `obtain` says the same.
+    let report = host.obtain(&["--force", "--format", "json"]).exits(1);
+    assert!(report.stdout.contains(&told), "{report}");
+    // What it says is what mends it.
+    configure(&host, &[(&[MESSENGER], MESSENGER), (&[SHOP, WWW], SHOP)]);
+    host.obtain(&[]).exits(0);
+    why(&host, WWW, 0);
+}
+
+#[test]
+fn a_stream_server_in_front_of_the_blocks() {
+    let host = host();
+    let dump = |pass: &str| {
+        let lines = lines(MESSENGER);
+        format!(
+            "stream {{ server {{ listen 443; ssl_preread on; proxy_pass {pass}; }} }}
+http {{ server {{ listen 127.0.0.1:8443 ssl; server_name {MESSENGER}; {lines} }} }}
+"
+        )
+    };
+    dumps(&host, &dump("127.0.0.1:8443"));
+    let (_, report) = change(&host, &[MESSENGER], 0);
+    assert_eq!(report["change"], Value::Null, "{report:#}");
+    let seen = "/etc/nginx/nginx.conf:2 lists the name, behind the stream server at /etc/nginx/nginx.conf:1";
+    assert_eq!(step(&report, "block")["seen"], seen);
+    // A name that is missing behind it gets a block that listens where that one does.
+    let (_, report) = change(&host, &[SHOP], 1);
+    let finding = &step(&report, "block")["findings"][0];
+    assert_eq!(finding["code"], "why.no_block", "{report:#}");
+    let cure = finding["cure"].as_str().expect("a cure");
+    assert!(cure.contains("    listen 127.0.0.1:8443 ssl;\n"), "{cure}");
+    assert!(!cure.contains("listen 443"), "{cure}");
+    // Where it leads elsewhere nothing is proposed.
+    dumps(&host, &dump("192.0.2.7:443"));
+    let (_, report) = change(&host, &[MESSENGER], 0);
+    let block = step(&report, "block");
+    assert_eq!(block["findings"][0]["code"], "why.stream", "{report:#}");
+    assert_eq!(report["change"], Value::Null, "{report:#}");
+}

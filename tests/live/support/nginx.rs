@@ -101,6 +101,31 @@ impl Nginx {
         nginx
     }
 
+    /// nginx in the network of this host, with this nginx.conf beside what lies there
+    pub(crate) fn start_in_network_of_host(world: &World, conf: &str) -> Self {
+        let options = NginxOptions {
+            conf: conf.to_owned(),
+            ..NginxOptions::new(world, Flavour::Root)
+        };
+        let nginx = Self {
+            id: String::new(),
+            name: format!("certd-test-{}", random()),
+            options,
+        };
+        nginx.write_conf(conf);
+        let mount = Mount::read_only(world.conf(), "/etc/nginx");
+        let mut command = docker("run");
+        command
+            .args(["--detach", "--network", "host", "--name", &nginx.name])
+            .args(["--label", &format!("certd.test.run={}", run_id())])
+            .args(["--volume", &mount.0])
+            .arg(image());
+        let id = process::stdout_of(&mut command);
+        let mut nginx = nginx;
+        nginx.id = id;
+        nginx
+    }
+
     /// The container's name
     pub(crate) fn name(&self) -> &str {
         &self.name

@@ -1,0 +1,319 @@
+//! What certd advises, followed to the letter on a real nginx that is restarted after each step:
+//! every step leaves a host whose nginx starts, and takes nothing from another name.
+
+use std::net::TcpListener;
+
+use libtest_mimic::Trial;
+
+use crate::support::ca::Kind;
+use crate::support::conf::{Flavour, Site};
+use crate::support::nginx::{Mount, Nginx, NginxOptions};
+use crate::support::report::Report;
+use crate::support::scene::{MESSENGER, SHOP, Scene, WWW, site};
+use crate::support::served;
+use crate::support::world::{Config, Directories, World};
+use crate::support::{ports, process};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    crate::trials![
+        a_map_gets_a_row_and_other_names_keep_theirs,
+        a_block_for_several_domains_keeps_its_certificate,
+        an_alias_is_added_to_the_block_that_is_there,
+        a_stream_server_in_front_is_followed,
+        coming_from_certbot_nginx_can_restart_at_any_step,
+        a_container_of_the_hosts_network_is_named_for_its_own_ports_alone,
+    ]
+}
+
+/// nginx.conf that serves challenges, with this beside it in `http`, and this before `http`
+fn conf(before: &str, http: &str) -> String {
+    format!(
+        "user root;\npid /run/nginx.pid;\nworker_processes 1;\nerror_log stderr notice;\n{before}\nevents {{}}\nhttp {{\naccess_log off;\nserver_names_hash_bucket_size 128;\nserver {{ listen 80 default_server; location /.well-known/acme-challenge/ {{ root /var/www/certbot; }} }}\n{http}\n}}\n"
+    )
+}
+
+/// Two lines that name the files of a directory
+fn lines(directory: &str) -> String {
+    let live = format!("/etc/letsencrypt/live/{directory}");
+    format!("ssl_certificate {live}/fullchain.pem;\nssl_certificate_key {live}/privkey.pem;")
+}
+
+/// Both domains; DNS of the test says nothing of where they are
+fn two_domains(scene: &Scene) {
+    let connect = format!("connect = {:?}", scene.nginx.https_address());
+    let config = scene.config().domain(SHOP, &[WWW]).lines(&connect);
+    let config = config.domain(MESSENGER, &[]).lines(&connect);
+    scene.world.write_config(&config);
+}
+
+/// Writes nginx.conf, and starts nginx anew, which must come up
+#[track_caller]
+fn restart_with(scene: &Scene, text: &str) {
+    scene.nginx.write_conf(text);
+    scene.nginx.restart();
+    let (status, said) = scene.nginx.exec(&["nginx", "-t"]);
+    assert_eq!(status, 0, "{said}\n{text}");
+    scene
+        .nginx
+        .wait_for_challenges(|reply| reply.contains("404"));
+}
+
+/// The one cure of `certd why`
+#[track_caller]
+fn why(scene: &Scene, name: &str, status: i32) -> (Option<String>, Report) {
+    let output = scene.world.certd(&["why", name, "--format", "json"]);
+    let report = Report::of(output).expect_status(status);
+    let change = report.json()["change"]["cure"].as_str().map(str::to_owned);
+    (change, report)
+}
+
+/// The server block that a cure shows
+#[track_caller]
+fn block_in(cure: &str) -> &str {
+    let begin = cure.find("server {").expect(cure);
+    let end = cure[begin..].find("\n}").expect(cure);
+    &cure[begin..begin + end + 2]
+}
+
+fn a_map_gets_a_row_and_other_names_keep_theirs() {
+    let scene = Scene::new(Kind::Pebble);
+    two_domains(&scene);
+    let text = |rows: &str| {
+        conf(
+            "",
+            &format!(
+                "map $ssl_server_name $lineage {{\n{rows}default {SHOP};\n}}\nserver {{ listen 443 ssl; server_name {SHOP} {WWW} {MESSENGER};\n{} }}",
+                lines("$lineage")
+            ),
+        )
+    };
+    restart_with(&scene, &text(""));
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    let report = scene.obtain(&[MESSENGER]).expect(1, MESSENGER, "failed");
+    let told = report.finding(MESSENGER, "proof.other_lineage").cure;
+    let row = format!("\n    {MESSENGER} {MESSENGER};\n");
+    assert!(told.contains(&row), "{told}");
+    let (cure, report) = why(&scene, MESSENGER, 1);
+    let cure = cure.unwrap_or_else(|| panic!("{report}"));
+    assert!(
+        cure.contains(&row) && !cure.contains("ssl_certificate "),
+        "{cure}"
+    );
+
+    restart_with(&scene, &text(&row));
+    scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "proven");
+    scene.assert_serves(SHOP, &[SHOP, WWW]);
+    scene.assert_serves(MESSENGER, &[MESSENGER]);
+    for name in [SHOP, WWW, MESSENGER] {
+        assert_eq!(why(&scene, name, 0).0, None);
+    }
+}
+
+fn a_block_for_several_domains_keeps_its_certificate() {
+    let scene = Scene::new(Kind::Pebble);
+    two_domains(&scene);
+    let text = |names: &str, added: &str| {
+        let lines = lines(SHOP);
+        conf(
+            "",
+            &format!("server {{ listen 443 ssl; server_name {names};\n{lines} }}\n{added}"),
+        )
+    };
+    scene.write_sites(&[]);
+    scene.nginx.reload();
+    scene.obtain(&[SHOP]).expect(1, SHOP, "not_served");
+    restart_with(&scene, &text(&format!("{SHOP} {WWW} {MESSENGER}"), ""));
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    scene.obtain(&[MESSENGER]).expect(1, MESSENGER, "failed");
+    let (cure, report) = why(&scene, MESSENGER, 1);
+    let cure = cure.unwrap_or_else(|| panic!("{report}"));
+    assert!(cure.contains(&format!("take {MESSENGER} out of")), "{cure}");
+
+    // The steps one by one; between them nginx starts, too.
+    restart_with(&scene, &text(&format!("{SHOP} {WWW}"), ""));
+    scene.assert_serves(SHOP, &[SHOP, WWW]);
+    restart_with(&scene, &text(&format!("{SHOP} {WWW}"), block_in(&cure)));
+    scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "proven");
+    scene.assert_serves(SHOP, &[SHOP, WWW]);
+    scene.assert_serves(MESSENGER, &[MESSENGER]);
+}
+
+fn an_alias_is_added_to_the_block_that_is_there() {
+    let scene = Scene::new(Kind::Pebble);
+    two_domains(&scene);
+    scene.write_sites(&[]);
+    scene.nginx.reload();
+    scene.obtain(&[SHOP]).expect(1, SHOP, "not_served");
+    scene
+        .obtain(&[MESSENGER])
+        .expect(1, MESSENGER, "not_served");
+    scene.write_sites(&[site(&[MESSENGER]), site(&[SHOP])]);
+    scene.nginx.restart();
+    let report = scene.obtain(&[SHOP]).expect_status(1);
+    let told = report.finding(SHOP, "proof.not_served_yet").cure;
+    let (cure, _) = why(&scene, WWW, 1);
+    for cure in [told, cure.unwrap_or_default()] {
+        let begin =
+            format!("add {WWW} to `server_name` of the server block at /etc/nginx/nginx.conf:");
+        assert!(cure.starts_with(&begin), "{cure}");
+        assert!(!cure.contains("server {"), "{cure}");
+    }
+    scene.write_sites(&[site(&[MESSENGER]), site(&[SHOP, WWW])]);
+    scene.nginx.restart();
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    assert_eq!(why(&scene, WWW, 0).0, None);
+}
+
+fn a_stream_server_in_front_is_followed() {
+    let modules = "/usr/lib/nginx/modules";
+    let module = format!("{modules}/ngx_stream_module.so");
+    let is_apart = std::path::Path::new(&module).exists();
+    let scene = Scene::with(Kind::Pebble, |nginx, _| {
+        if is_apart {
+            nginx.mounts.push(Mount::read_only(modules, modules));
+        }
+    });
+    two_domains(&scene);
+    let text = |sites: &str| {
+        let load = match is_apart {
+            true => format!("load_module {module};"),
+            false => String::new(),
+        };
+        let stream = "stream {\nmap $ssl_preread_server_name $to { default tls; }\nupstream tls { server 127.0.0.1:8443; }\nserver { listen 443; ssl_preread on; proxy_pass $to; }\n}";
+        conf(&format!("{load}\n{stream}"), sites)
+    };
+    let shop = format!(
+        "server {{ listen 127.0.0.1:8443 ssl; server_name {SHOP} {WWW};\n{} }}",
+        lines(SHOP)
+    );
+    scene.write_sites(&[]);
+    scene.nginx.reload();
+    scene.obtain(&[SHOP]).expect(1, SHOP, "not_served");
+    scene
+        .obtain(&[MESSENGER])
+        .expect(1, MESSENGER, "not_served");
+    restart_with(&scene, &text(&shop));
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    // All is well, and nothing is proposed.
+    let (cure, report) = why(&scene, SHOP, 0);
+    assert_eq!(cure, None, "{report}");
+
+    let told = scene.obtain(&[MESSENGER]).expect_status(1);
+    let told = told.finding(MESSENGER, "proof.not_served_yet").cure;
+    let (cure, report) = why(&scene, MESSENGER, 1);
+    let cure = cure.unwrap_or_else(|| panic!("{report}"));
+    assert_eq!(block_in(&told), block_in(&cure));
+    restart_with(&scene, &text(&format!("{shop}\n{}", block_in(&cure))));
+    scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "proven");
+    scene.assert_serves(SHOP, &[SHOP, WWW]);
+}
+
+fn coming_from_certbot_nginx_can_restart_at_any_step() {
+    let world = World::new();
+    // What certbot left behind, as far as certd and nginx see it.
+    let certbot = world.path().join("certbot");
+    let lineage = certbot.join("live").join(SHOP);
+    std::fs::create_dir_all(&lineage).expect("directory can be made");
+    std::fs::create_dir_all(certbot.join("renewal")).expect("directory can be made");
+    let renewal = certbot.join("renewal").join(format!("{SHOP}.conf"));
+    std::fs::write(renewal, "version = 2.1.0\n").expect("it can be written");
+    served::write_self_signed(&lineage, &[SHOP]);
+    let offered = "/etc/certd/certificates";
+    let text = |directory: &str| {
+        let sites = [Site {
+            names: &[SHOP, WWW],
+            lineage: Some(SHOP),
+            directory,
+        }];
+        crate::support::conf::site(Flavour::Root, &sites)
+    };
+    let storage = world.storage();
+    let scene = Scene::in_world(
+        Kind::Pebble,
+        world,
+        Flavour::Root,
+        |nginx: &mut NginxOptions, _| {
+            nginx.conf = text("/etc/letsencrypt/live");
+            // Step 2 beside what was there: Docker cannot add a mount to a container that runs.
+            nginx.mounts[0] = Mount::read_only(&certbot, "/etc/letsencrypt");
+            nginx.mounts.push(Mount::read_only(&storage, offered));
+        },
+    );
+    let config = |storage: std::path::PathBuf| {
+        let directories = Directories {
+            storage,
+            ..Directories::of(&scene.world)
+        };
+        let config = Config::in_directories(&directories, &scene.dns, &scene.ca);
+        let config = config.http_port(&scene.nginx).agreed().nginx(&scene.nginx);
+        let connect = format!("connect = {:?}", scene.nginx.https_address());
+        config.domain(SHOP, &[WWW]).lines(&connect)
+    };
+    scene.world.write_config(&config(certbot.clone()));
+    let report = scene.obtain(&[SHOP]).expect_status(1);
+    let told = report.finding(SHOP, "store.foreign_lineage").cure;
+    let (_, why) = why(&scene, SHOP, 1);
+    assert!(why.json().to_string().contains("In this order"), "{why}");
+    let at = |words: &str| {
+        told.find(words)
+            .unwrap_or_else(|| panic!("{words}: {told}"))
+    };
+    let order = [
+        at("storage = "),
+        at("mount it"),
+        at("3. order"),
+        at("4. write that"),
+    ];
+    assert!(order.is_sorted(), "{told}");
+    scene.nginx.restart();
+
+    scene.world.write_config(&config(scene.world.storage()));
+    scene.nginx.restart();
+    let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
+    let cure = report.finding(SHOP, "proof.unknown_certificate").cure;
+    assert!(
+        cure.contains(&format!("{offered}/live/{SHOP}/fullchain.pem")),
+        "{cure}"
+    );
+    scene.nginx.restart();
+    scene.nginx.write_conf(&text(&format!("{offered}/live")));
+    scene.nginx.restart();
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    scene.nginx.restart();
+    scene.assert_serves(SHOP, &[SHOP, WWW]);
+}
+
+fn a_container_of_the_hosts_network_is_named_for_its_own_ports_alone() {
+    let world = World::new();
+    let port = ports::free();
+    served::write_self_signed(&world.conf().join("own"), &["localhost"]);
+    let text = format!(
+        "pid /tmp/nginx.pid;\nevents {{}}\nhttp {{ access_log off; server {{ listen 127.0.0.1:{port} ssl; server_name localhost; ssl_certificate own/fullchain.pem; ssl_certificate_key own/privkey.pem; }} }}\n"
+    );
+    let nginx = Nginx::start_in_network_of_host(&world, &text);
+    process::wait_for("nginx", || {
+        served::served(&format!("127.0.0.1:{port}"), "localhost").ok()
+    });
+    let listener = |port: u16| {
+        let target = format!("localhost:{port}");
+        let output = world.certd(&["why", &target, "--format", "json"]);
+        let report = Report::of(output).expect_status(1);
+        let steps = report.json()["steps"].as_array().cloned();
+        let mut steps = steps.into_iter().flatten();
+        let found = steps.find(|step| step["link"] == "listener");
+        found
+            .map(|step| step["seen"].to_string())
+            .unwrap_or_default()
+    };
+    let seen = listener(port);
+    assert!(
+        seen.contains(&format!("{}, in the network of this host", nginx.name())),
+        "{seen}"
+    );
+    // Another process has another port.
+    let other = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let seen = listener(other.local_addr().expect("an address").port());
+    let own = format!("(process {}) listens at port", std::process::id());
+    assert!(seen.contains(&own), "{seen}");
+    assert!(!seen.contains(nginx.name()), "{seen}");
+}
