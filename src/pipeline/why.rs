@@ -147,11 +147,11 @@ async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> 
     // A container that has nothing at the port is not the one that listens there.
     let is_none = matches!(&nginx, Some(Ok(nginx)) if matches!(nginx.chosen, Chosen::Nobody(_)));
     let is_none = is_none || matches!(&nginx, Some(Err(_)));
-    let (listener, inside, nginx) = match listener {
+    let (listener, inside, barred, nginx) = match listener {
         Listener::Perhaps(container) if is_none => {
-            (Listener::Hidden(vec![container.name]), None, None)
+            (Listener::Hidden(vec![container.name]), None, None, None)
         }
-        listener => (listener, inside, nginx),
+        listener => (listener, inside, barred, nginx),
     };
     judge::allow_for_proxies(&mut looks, inside.as_ref());
     judge::excuse(&mut looks, NO_ROUTE);

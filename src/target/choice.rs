@@ -307,12 +307,15 @@ fn at_socket<'b>(blocks: &'b [ServerBlock], path: &str) -> Vec<Candidate<'b>> {
     candidates.collect()
 }
 
+/// Whether a `listen` is of one kind
+type Kind<'i> = Box<dyn Fn(&Listen) -> bool + 'i>;
+
 /// Which `listen` takes a connection, the most particular first: one for its address, one for all
 /// of its family, one for all
-fn kinds(inlet: &Inlet) -> Vec<Box<dyn Fn(&Listen) -> bool + '_>> {
+fn kinds(inlet: &Inlet) -> Vec<Kind<'_>> {
     let is_v6 = inlet.is_v6();
     let any = |listen: &Listen| listen.at.ip().is_unspecified();
-    let mut kinds: Vec<Box<dyn Fn(&Listen) -> bool + '_>> = vec![
+    let mut kinds: Vec<Kind<'_>> = vec![
         Box::new(|listen| inlet.addresses.contains(&listen.at.ip())),
         Box::new(move |listen| any(listen) && listen.at.is_ipv6() == is_v6),
     ];

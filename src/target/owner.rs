@@ -82,7 +82,7 @@ fn listening(table: &str, port: u16) -> impl Iterator<Item = &str> {
 /// hexadecimal digits.
 fn container_of(cgroup: &str) -> Option<&str> {
     let words = cgroup.split(|letter: char| !letter.is_ascii_hexdigit());
-    words.filter(|word| word.len() == ID).last()
+    words.filter(|word| word.len() == ID).next_back()
 }
 
 /// TCP_LISTEN, as the kernel writes it

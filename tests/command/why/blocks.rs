@@ -221,7 +221,7 @@ http {{ server {{ listen 127.0.0.1:8443 ssl; server_name {MESSENGER}; {lines} }}
     let seen = "/etc/nginx/nginx.conf:2 lists the name, behind the stream server at /etc/nginx/nginx.conf:1";
     assert_eq!(step(&report, "block")["seen"], seen);
     // A name that is missing behind it gets a block that listens where that one does.
-    let (_, report) = change(&host, &[SHOP], 1);
+    let (_, report) = change(&host, &[SHOP], 0);
     let finding = &step(&report, "block")["findings"][0];
     assert_eq!(finding["code"], "why.no_block", "{report:#}");
     let cure = finding["cure"].as_str().expect("a cure");
