@@ -336,7 +336,7 @@ pub fn nginx_dump(bytes: &[u8]) {
         for block in &configuration.servers {
             for line in block.certificate_lines() {
                 let naming = variables::naming(&configuration, block, line, name);
-                assert!(variables::is_reckoned(line) || naming.path() == Some(&line.path));
+                assert!(variables::is_computed(line) || naming.path() == Some(&line.path));
             }
         }
     }

@@ -101,7 +101,7 @@ pub fn blocking(usages: &[Usage]) -> Option<(&Usage, Timestamp)> {
 
 /// What is used of the limits of one CA: a token bucket for each thing that it counts
 ///
-/// Reckoned once from a ledger and kept up from there, so that many orders cost one look at it.
+/// Computed once from a ledger and kept up from there, so that many orders cost one look at it.
 #[derive(Clone, Debug)]
 pub struct Balance {
     limits: Limits,
@@ -229,7 +229,7 @@ impl Balance {
 
 /// A token bucket: the instant at which all its tokens are back; `None` where none was ever taken
 ///
-/// Reckoned in whole nanoseconds, so that a bucket that is full again is exactly full.
+/// Computed in whole nanoseconds, so that a bucket that is full again is exactly full.
 #[derive(Clone, Copy, Debug, Default)]
 struct Bucket {
     full: Option<i128>,

@@ -14,7 +14,7 @@ use crate::time::schedule::Schedule;
 
 /// Tells when it is time for a sweep
 ///
-/// Each sweep is a job of its own, at an instant that [`Schedule`] reckons: the scheduler's own cron
+/// Each sweep is a job of its own, at an instant that [`Schedule`] computes: the scheduler's own cron
 /// jobs keep the offset from UTC that held when they were added, and come an hour off after the
 /// clocks change. The scheduler holds its jobs against the wall clock twice a second. It is started
 /// when a sweep is [`NEAR`], so that an idle daemon is not woken so often for twelve hours.

@@ -11,7 +11,7 @@ pub enum Naming<'c> {
     /// The same file for every name
     Fixed(&'c Path),
     /// A file that depends on the name
-    Reckoned {
+    Computed {
         /// The file for this name
         path: PathBuf,
         /// The map that it comes from, with the row; `None` for the name itself
@@ -29,14 +29,14 @@ impl Naming<'_> {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Fixed(path) => Some(path),
-            Self::Reckoned { path, .. } => Some(path),
+            Self::Computed { path, .. } => Some(path),
             Self::Unknown { .. } => None,
         }
     }
 }
 
-/// Whether nginx reckons a line's file for each connection
-pub fn is_reckoned(line: &CertificateLine) -> bool {
+/// Whether nginx computes a line's file for each connection
+pub fn is_computed(line: &CertificateLine) -> bool {
     line.path.to_string_lossy().contains('$')
 }
 
@@ -47,7 +47,7 @@ pub fn naming<'c>(
     line: &'c CertificateLine,
     name: &str,
 ) -> Naming<'c> {
-    if !is_reckoned(line) {
+    if !is_computed(line) {
         return Naming::Fixed(&line.path);
     }
     let mut reading = Reading {
@@ -60,7 +60,7 @@ pub fn naming<'c>(
         room: MOST_STEPS,
     };
     match reading.value(&line.path.to_string_lossy()) {
-        Ok(path) => Naming::Reckoned {
+        Ok(path) => Naming::Computed {
             path: path.into(),
             by: reading.by,
         },
@@ -178,7 +178,7 @@ fn variable(text: &str) -> (&str, &str) {
     text.split_at(end.unwrap_or(text.len()))
 }
 
-/// Rows of a map that are none
+/// Words of a map that are parameters, not rows
 const PARAMETERS: [&str; 3] = ["default", "hostnames", "volatile"];
 /// Variables that one text is followed through
 const MOST_STEPS: usize = 32;
@@ -236,7 +236,7 @@ ssl_certificate /live/fixed/f.pem;
         check(5, "b.test", Err("round"));
         check(6, "b.test", Err("http_x"));
         check(7, "b.test", Ok("/live/fixed/f.pem"));
-        let Naming::Reckoned {
+        let Naming::Computed {
             by: Some((map, Some(row))),
             ..
         } = naming(&configuration, block, &block.certificates[1], "b.test")

@@ -15,7 +15,7 @@ use crate::target::choice::{self, Choice, Inlet, Serving};
 use crate::target::dump::{self, Configuration, Excess, ServerBlock, Tls};
 use crate::target::endpoint;
 use crate::target::process::nginx_command;
-use crate::target::variables::is_reckoned;
+use crate::target::variables::is_computed;
 
 mod site;
 

@@ -66,7 +66,7 @@ fn begin(day: Date) -> Timestamp {
     zoned.map_or(Timestamp::MIN, |zoned| zoned.timestamp())
 }
 
-/// The window of Let's Encrypt, as its server boulder reckons it
+/// The window of Let's Encrypt, as its server boulder counts it
 ///
 /// Two hundredths of the life wide, around two thirds of it, or half of one under ten days.
 fn window(validity: &Validity) -> Window {

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Configured, DIRECTIVES, certificate_lines, file_of, is_reckoned};
+use super::{Configured, DIRECTIVES, certificate_lines, file_of, is_computed};
 use crate::finding::words;
 use crate::name::DnsName;
 use crate::target::dump::{CertificateLine, Map, Row, ServerBlock};
@@ -68,7 +68,7 @@ impl<'s> Site<'s> {
         is_wrong: impl Fn(&CertificateLine) -> bool,
     ) -> String {
         let block = self.block;
-        if block.certificate_lines().any(is_reckoned) {
+        if block.certificate_lines().any(is_computed) {
             return self.by_variables();
         }
         // What stands beside the blocks is for others too, and stays.
@@ -144,7 +144,7 @@ impl<'s> Site<'s> {
         format!("{before}, and add this server block:\n{added}")
     }
 
-    /// nginx reckons the files from variables: what they come to is what is to be changed
+    /// nginx computes the files from variables: what they come to is what is to be changed
     fn by_variables(&self) -> String {
         let block = self.block;
         let mut cure = format!(
@@ -152,8 +152,8 @@ impl<'s> Site<'s> {
             block.file, block.line
         );
         let mut told: Vec<String> = Vec::new();
-        let reckoned = block.certificate_lines().filter(|line| is_reckoned(line));
-        for line in reckoned.filter(|line| !self.is_own(line)) {
+        let computed = block.certificate_lines().filter(|line| is_computed(line));
+        for line in computed.filter(|line| !self.is_own(line)) {
             let change = self.change_of_variable(line);
             if !told.contains(&change) {
                 let _ = write!(cure, "\n{change}");
@@ -181,14 +181,14 @@ impl<'s> Site<'s> {
         let text = words::path(&line.path);
         let place = format!("{}:{}", line.file, line.line);
         let what = match self.naming(line) {
-            Naming::Reckoned {
+            Naming::Computed {
                 by: Some((map, row)),
                 ..
             } => match (self.key(map), part_of(&text, &map.variable, &wanted)) {
                 (Some(key), Some(value)) => return row_of(map, row, key, value),
                 _ => format!("${}, a map at {}:{}", map.variable, map.file, map.line),
             },
-            Naming::Reckoned { by: None, .. } => match part_of(&text, "ssl_server_name", &wanted) {
+            Naming::Computed { by: None, .. } => match part_of(&text, "ssl_server_name", &wanted) {
                 Some(value) => return self.map_to_add(value),
                 None => text.clone(),
             },
