@@ -81,8 +81,8 @@ fn listening(table: &str, port: u16) -> impl Iterator<Item = &str> {
 /// `docker-ID.scope`, `/docker/ID` and what other engines make of it: the last word of 64
 /// hexadecimal digits.
 fn container_of(cgroup: &str) -> Option<&str> {
-    let words = cgroup.split(|letter: char| !letter.is_ascii_hexdigit());
-    words.filter(|word| word.len() == ID).next_back()
+    let mut words = cgroup.split(|letter: char| !letter.is_ascii_hexdigit());
+    words.rfind(|word| word.len() == ID)
 }
 
 /// TCP_LISTEN, as the kernel writes it
