@@ -1,7 +1,13 @@
 //! What certd advises, followed to the letter on a real nginx that is restarted after each step:
 //! every step leaves a host whose nginx starts, and takes nothing from another name.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test writes what certbot left behind"
+)]
+
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
 
 use libtest_mimic::Trial;
 
@@ -13,6 +19,7 @@ use crate::support::scene::{MESSENGER, SHOP, Scene, WWW, site};
 use crate::support::served;
 use crate::support::world::{Config, Directories, World};
 use crate::support::{ports, process};
+use crate::verify::as_nobody;
 
 pub(crate) fn trials() -> Vec<Trial> {
     crate::trials![
@@ -316,4 +323,17 @@ fn a_container_of_the_hosts_network_is_named_for_its_own_ports_alone() {
     let own = format!("(process {}) listens at port", std::process::id());
     assert!(seen.contains(&own), "{seen}");
     assert!(!seen.contains(nginx.name()), "{seen}");
+    // Whose socket that is, the kernel tells its owner and root alone.
+    let docker = std::fs::metadata(DOCKER).expect("the engine's socket");
+    let target = format!(
+        "localhost:{}",
+        other.local_addr().expect("an address").port()
+    );
+    let output = as_nobody(&world, docker.gid(), &["why", &target, "--format", "json"]);
+    let report = Report::of(output).expect_status(1);
+    let seen = report.json().to_string();
+    assert!(seen.contains("why.hidden_listener"), "{seen}");
 }
+
+/// Where the engine listens
+const DOCKER: &str = "/run/docker.sock";

@@ -34,8 +34,11 @@ fn served() -> Scene {
     scene
 }
 
-/// Runs certd as `nobody` in `world`, which it lets everyone enter
-fn as_nobody(world: &World, arguments: &[&str]) -> Output {
+/// The group of `nobody`
+const NOGROUP: u32 = 65534;
+
+/// Runs certd as `nobody`, with this group, in `world`, which it lets everyone enter
+pub(crate) fn as_nobody(world: &World, group: u32, arguments: &[&str]) -> Output {
     use std::os::unix::fs::PermissionsExt;
     let open = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(world.path(), open).expect("as the owner");
@@ -47,7 +50,7 @@ fn as_nobody(world: &World, arguments: &[&str]) -> Output {
     let wrapper = [
         "setpriv",
         "--reuid=65534",
-        "--regid=65534",
+        &format!("--regid={group}"),
         "--clear-groups",
         "sh",
         "-c",
@@ -70,7 +73,7 @@ fn verify_needs_no_root_no_docker_and_no_state() {
          [[domain]]\nname = {SHOP:?}\naliases = [{WWW:?}]\n{connect}\n\
          [[domain]]\nname = {MESSENGER:?}\n{connect}\n"
     ));
-    let output = as_nobody(&scene.world, &["verify"]).expect_status(0);
+    let output = as_nobody(&scene.world, NOGROUP, &["verify"]).expect_status(0);
     for name in [SHOP, WWW, MESSENGER] {
         assert!(output.stdout.contains(name), "{}", output.stdout);
     }
@@ -78,7 +81,7 @@ fn verify_needs_no_root_no_docker_and_no_state() {
     assert!(!scene.world.state().exists());
 
     // It is held against what is installed all the same, as chains may be read.
-    let output = as_nobody(&scene.world, &["verify", "--format", "json"]).expect_status(0);
+    let output = as_nobody(&scene.world, NOGROUP, &["verify", "--format", "json"]).expect_status(0);
     assert!(
         output.stdout.contains("served.installed"),
         "{}",
