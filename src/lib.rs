@@ -136,11 +136,11 @@
 //! **Defects.** A panic ends the work for the domain in which it happens, as `run.defect`, and no
 //! other; outside of any domain it ends the run, and the daemon makes another.
 //!
-//! **Ledger.** `ledger.json` in the state directory holds each account, order, certificate and
-//! failed validation of the last [`store::ledger::MEMORY`]. [`plan::budget`] reckons from it how
-//! much of each limit of Let's Encrypt is used; of other CAs no limits are known. It knows only
-//! what this certd did: another client's orders are not in it. One that cannot be read or written
-//! stops no order.
+//! **Ledger.** `ledger.json` and `ledger.log` in the state directory hold each account, order,
+//! certificate and failed validation of the last [`store::ledger::MEMORY`]. [`plan::budget`] reckons
+//! from them how much of each limit of Let's Encrypt is used; of other CAs no limits are known. They
+//! tell only what this certd did: another client's orders are not in them. Ledgers that cannot be
+//! read or written stop no order, and a power cut may take the last entries.
 //!
 //! **After it.** One closing step for each target: all its domains are made live and tested at
 //! once, and domain by domain only when that fails, so that a failure takes back only the guilty

@@ -4,7 +4,7 @@
 //! ```text
 //! <storage>/archive/<name>/<generation>/{cert,chain,fullchain,privkey}.pem
 //! <storage>/live/<name> -> ../archive/<name>/<generation>
-//! <state>/accounts/<issuer>.json  domains/<name>.json  ledger.json  alerts.json  lock
+//! <state>/accounts/<issuer>.json  domains/<name>.json  ledger.{json,log}  alerts.json  lock
 //! ```
 //!
 //! The switch from one generation to the next is one rename of one symlink, made after the new
@@ -165,6 +165,10 @@ impl Store {
 
     fn ledger_file(&self) -> PathBuf {
         self.state().join("ledger.json")
+    }
+
+    fn ledger_log(&self) -> PathBuf {
+        self.state().join("ledger.log")
     }
 
     /// The directory of the records

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use crate::crash::step;
 
 mod acting;
+mod appended;
 mod beneath;
 mod directory;
 mod error;
@@ -297,16 +298,13 @@ impl Root {
     /// Those of the system, and an obstacle where a symlink or no file is in its place.
     pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        let below = self.below(path)?;
-        let mut file = Directory::root(&self.path)?.read(below)?;
-        file.read_to_end(&mut bytes)?;
+        self.open(path)?.read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
     /// When a file was last written to; `None` where that cannot be told
     pub fn modified(&self, path: &Path) -> Option<std::time::SystemTime> {
-        let file = Directory::root(&self.path).and_then(|root| root.read(self.below(path)?));
-        file.ok()?.metadata().ok()?.modified().ok()
+        self.open(path).ok()?.metadata().ok()?.modified().ok()
     }
 
     /// A file that is made for the lock, or opened if it is there
@@ -329,7 +327,7 @@ impl Root {
             }
             Err(error) => return Err(failed(error)),
         };
-        check_lock(&directory, name, &file).map_err(failed)?;
+        check_own(&directory, name, &file).map_err(failed)?;
         step("opened", path).map_err(failed)?;
         Ok(file)
     }
@@ -341,7 +339,7 @@ impl Root {
     pub fn try_lock_file(&self, path: &Path) -> Result<(), FileError> {
         let tried = self.holder(path).and_then(|(directory, name)| {
             let file = directory.open(name, OFlag::O_RDWR)?;
-            check_lock(&directory, name, &file)
+            check_own(&directory, name, &file)
         });
         match tried {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -392,8 +390,8 @@ impl Root {
     }
 }
 
-/// Refuses a file that may be more than the lock to somebody
-fn check_lock(directory: &Directory, name: &OsStr, file: &File) -> io::Result<()> {
+/// Refuses a file that may be somebody else's too: it must not lose what it holds, nor grow
+fn check_own(directory: &Directory, name: &OsStr, file: &File) -> io::Result<()> {
     let found = file.metadata()?;
     let users = [directory.owner().user, geteuid()];
     let is_own = users.iter().any(|user| user.as_raw() == found.uid());

@@ -1,6 +1,11 @@
 //! What certd has spent at each CA: the memory from which rate limits are foretold.
+//!
+//! Each entry is added to `ledger.log`, a line of JSON each, so that an order costs the same however
+//! many there were before. Now and then the log is folded into `ledger.json`. An entry is no more than
+//! a hint, and is not synced: where a power cut takes the last ones, limits are foretold less well.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::io;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -9,7 +14,7 @@ use super::Store;
 use super::record::{self, RecordError};
 use crate::name::DnsName;
 
-/// Everything spent in the last [`MEMORY`], oldest first; `ledger.json`
+/// Everything spent in the last [`MEMORY`], oldest first
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// Format of the file
@@ -21,7 +26,7 @@ pub struct Ledger {
 }
 
 /// One thing that a CA counts
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Entry {
     /// When
     pub at: Timestamp,
@@ -35,7 +40,7 @@ pub struct Entry {
 }
 
 /// What was spent
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Spent {
     /// An account was registered
@@ -81,43 +86,84 @@ impl Store {
     /// # Errors
     /// [`RecordError`] for a file that is there and cannot be understood.
     pub fn ledger(&self) -> Result<Ledger, RecordError> {
-        let path: PathBuf = self.ledger_file();
-        let ledger: Ledger = record::read(&self.state, &path)?.unwrap_or_default();
-        match ledger.version {
-            ..=VERSION => Ok(ledger),
-            version => Err(RecordError::Newer { path, version }),
+        // The log first: whoever folds it meanwhile removes it only once its entries are elsewhere.
+        let logged = self.logged()?;
+        let path = self.ledger_file();
+        let mut ledger: Ledger = record::read(&self.state, &path)?.unwrap_or_default();
+        if ledger.version > VERSION {
+            let version = ledger.version;
+            return Err(RecordError::Newer { path, version });
+        }
+        // One that was killed while it folded the log has left entries in both.
+        let folded: HashSet<&Entry> = ledger.entries.iter().collect();
+        let mut new = logged;
+        new.retain(|entry| !folded.contains(entry));
+        ledger.entries.extend(new);
+        // However many orders found out that an account is new, it was registered once.
+        let mut accounts: HashSet<String> = HashSet::new();
+        ledger.entries.retain(|entry| {
+            entry.spent != Spent::Account || accounts.insert(entry.account.clone())
+        });
+        Ok(ledger)
+    }
+
+    /// The entries of the log; a line that a power cut has cut short is none
+    fn logged(&self) -> Result<Vec<Entry>, RecordError> {
+        let path = self.ledger_log();
+        let log = match self.state.read_at_most(&path, MOST_LOGGED) {
+            Ok(log) => log,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(RecordError::Unreadable { path, source }),
+        };
+        let lines = log.split(|byte| *byte == b'\n');
+        Ok(lines
+            .filter_map(|line| serde_json::from_slice(line).ok())
+            .collect())
+    }
+
+    /// Adds an entry; now and then forgets what no limit counts any more
+    ///
+    /// Needs the lock, and is not to be called by two threads at once.
+    ///
+    /// # Errors
+    /// [`RecordError`]; what was known before stays known.
+    pub fn spend(&self, entry: &Entry, now: Timestamp) -> Result<(), RecordError> {
+        let path = self.ledger_log();
+        let line = serde_json::to_vec(entry);
+        let line = line.map_err(|source| record::damaged(&path, source))?;
+        let length = self.state.append(&path, &line)?;
+        match length > LEAST_FOLDED && length > self.state.length(&self.ledger_file()) {
+            true => self.fold(now),
+            false => Ok(()),
         }
     }
 
-    /// Adds entries, and forgets what no limit counts any more
-    ///
-    /// An account is counted once, however many orders found out that it is new. Needs the lock: it reads and writes.
-    ///
-    /// # Errors
-    /// [`RecordError`]; the old ledger stays.
-    pub fn spend(&self, entries: &[Entry], now: Timestamp) -> Result<(), RecordError> {
+    /// Puts the entries of the log beside the others that a limit still counts
+    fn fold(&self, now: Timestamp) -> Result<(), RecordError> {
         let mut ledger = self.ledger()?;
         ledger.version = VERSION;
         ledger
             .entries
             .retain(|entry| now.duration_since(entry.at).abs() <= MEMORY);
-        for entry in entries {
-            let is_same =
-                |known: &Entry| known.spent == entry.spent && known.account == entry.account;
-            if entry.spent != Spent::Account || !ledger.entries.iter().any(is_same) {
-                ledger.entries.push(entry.clone());
-            }
-        }
-        record::keep(&self.state, &self.ledger_file(), &ledger)
+        record::keep(&self.state, &self.ledger_file(), &ledger)?;
+        Ok(self.state.remove(&self.ledger_log())?)
     }
 }
 
 const VERSION: u32 = 1;
+/// Bytes of the log beyond which it is folded: some three hundred entries, and at least as many as
+/// were folded before, so that the work grows with the entries alone
+const LEAST_FOLDED: u64 = 64 * 1024;
+/// Bytes of a log that are read: more than a CA's limits let one account spend in [`MEMORY`]
+const MOST_LOGGED: u64 = 64 * 1024 * 1024;
 /// A little more than the longest period of a limit, a week
 pub const MEMORY: SignedDuration = SignedDuration::from_hours(8 * 24);
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
 
     fn entry(at: &str, spent: Spent) -> Entry {
@@ -129,7 +175,7 @@ mod tests {
         }
     }
 
-    fn store(home: &std::path::Path) -> Store {
+    fn store(home: &Path) -> Store {
         Store::open(home, &home.join("state"), None).expect("a store")
     }
 
@@ -162,13 +208,104 @@ mod tests {
             ),
         ];
         for entry in &all {
-            store.spend(std::slice::from_ref(entry), entry.at).unwrap();
+            store.spend(entry, entry.at).unwrap();
         }
         assert_eq!(store.ledger().unwrap().entries, all);
         let later = all[2].at + MEMORY;
-        store.spend(&[], later).unwrap();
+        store.fold(later).unwrap();
         assert_eq!(store.ledger().unwrap().entries, all[2..]);
     }
+
+    #[test]
+    fn what_is_spent_costs_the_same_however_much_was_spent_before() {
+        let home = tempfile::tempdir().unwrap();
+        let store = store(home.path());
+        let (json, log) = (store.ledger_file(), store.ledger_log());
+        let mut written = 0;
+        for number in 0..ORDERS {
+            let order = Spent::Order(vec![format!("d{number}.test")]);
+            let entry = entry("2027-03-01T12:00:00Z", order);
+            let before = store.state.length(&json);
+            let logged = store.state.length(&log);
+            store.spend(&entry, entry.at).unwrap();
+            written += match store.state.length(&json) {
+                json if json == before => store.state.length(&log) - logged,
+                json => json,
+            };
+        }
+        let ledger = store.ledger().unwrap();
+        assert_eq!(ledger.entries.len(), ORDERS);
+        let whole = serde_json::to_vec_pretty(&ledger).unwrap().len();
+        assert!(written < 3 * whole as u64, "{written} of {whole} bytes");
+    }
+
+    #[test]
+    fn a_kill_between_the_two_steps_of_folding_counts_nothing_twice() {
+        let home = tempfile::tempdir().unwrap();
+        let store = store(home.path());
+        let at = "2027-03-01T12:00:00Z";
+        let all = [
+            entry(at, Spent::Account),
+            entry(at, Spent::Order(vec!["shop.test".to_owned()])),
+        ];
+        for entry in [&all[0], &all[0], &all[1]] {
+            store.spend(entry, entry.at).unwrap();
+        }
+        let log = fs::read(store.ledger_log()).unwrap();
+        store.fold(all[0].at).unwrap();
+        store.state.append(&store.ledger_log(), &log).unwrap();
+        assert_eq!(store.ledger().unwrap().entries, all);
+    }
+
+    #[test]
+    fn a_line_that_a_power_cut_has_cut_short_spoils_no_other() {
+        for torn in [&b"{\"at\":\"20"[..], b"\0\0\0\0", b"\xff{", b""] {
+            let home = tempfile::tempdir().unwrap();
+            let store = store(home.path());
+            let order = |name: &str| Spent::Order(vec![name.to_owned()]);
+            let before = entry("2027-03-01T12:00:00Z", order("a.test"));
+            let after = entry("2027-03-01T12:00:01Z", order("b.test"));
+            store.spend(&before, before.at).unwrap();
+            store.state.append(&store.ledger_log(), torn).unwrap();
+            store.spend(&after, after.at).unwrap();
+            assert_eq!(store.ledger().unwrap().entries, [before, after]);
+        }
+    }
+
+    #[test]
+    fn a_log_that_is_no_file_of_certds_alone_is_not_added_to() {
+        #[track_caller]
+        fn check(make: impl Fn(&Path, &Path)) {
+            let home = tempfile::tempdir().unwrap();
+            let store = store(home.path());
+            let victim = home.path().join("victim");
+            fs::copy("/etc/hostname", &victim).unwrap();
+            let precious = fs::read(&victim).unwrap();
+            make(&victim, &store.ledger_log());
+            let entry = entry("2027-03-01T12:00:00Z", Spent::Account);
+            assert!(store.spend(&entry, entry.at).is_err());
+            assert_eq!(fs::read(&victim).unwrap(), precious);
+        }
+        check(|victim, log| std::os::unix::fs::symlink(victim, log).unwrap());
+        check(|victim, log| fs::hard_link(victim, log).unwrap());
+        check(|_, log| fs::create_dir(log).unwrap());
+    }
+
+    #[test]
+    fn a_log_without_end_is_not_read_to_its_end() {
+        let home = tempfile::tempdir().unwrap();
+        let store = store(home.path());
+        store.state.append(&store.ledger_log(), b"").unwrap();
+        let log = fs::File::options().append(true).open(store.ledger_log());
+        // Its holes take no room on the disk.
+        log.unwrap().set_len(MOST_LOGGED + 1).unwrap();
+        assert!(matches!(
+            store.ledger(),
+            Err(RecordError::Unreadable { .. })
+        ));
+    }
+
+    const ORDERS: usize = 2_000;
 
     #[test]
     fn a_ledger_of_a_newer_program_is_left_alone() {
@@ -181,6 +318,7 @@ mod tests {
         record::keep(&store.state, &store.ledger_file(), &newer).unwrap();
         assert!(matches!(store.ledger(), Err(RecordError::Newer { .. })));
         let now = "2027-03-01T12:00:00Z".parse().unwrap();
-        assert!(store.spend(&[], now).is_err());
+        assert!(store.fold(now).is_err());
+        assert!(matches!(store.ledger(), Err(RecordError::Newer { .. })));
     }
 }

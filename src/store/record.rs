@@ -316,7 +316,7 @@ pub(super) fn keep<T: Serialize>(state: &Root, path: &Path, value: &T) -> Result
     Ok(state.write(path, &json, Access::Owner)?)
 }
 
-fn damaged(path: &Path, source: serde_json::Error) -> RecordError {
+pub(super) fn damaged(path: &Path, source: serde_json::Error) -> RecordError {
     RecordError::Damaged {
         path: path.to_owned(),
         source,

@@ -437,7 +437,7 @@ fn spend(context: &Context<'_>, session: &Session, account_url: &str, spent: Spe
         account: account_url.to_owned(),
         spent,
     };
-    if let Err(error) = context.store.spend(&[entry], context.now()) {
+    if let Err(error) = context.store.spend(&entry, context.now()) {
         tracing::warn!(error = chain_of_causes(&error), "the ledger cannot be kept");
     }
 }
