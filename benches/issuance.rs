@@ -96,7 +96,8 @@ fn obtain(world: &World) -> Figures {
     let cpu_before = children_cpu();
     let begun = Instant::now();
     let mut child = Command::new(env!("CARGO_BIN_EXE_certd"))
-        .args(["obtain", "--all", "--no-deploy", "--format", "json"])
+        .args(["--config", "domains.toml", "obtain", "--all"])
+        .args(["--no-deploy", "--format", "json"])
         .current_dir(world.path())
         .env_clear()
         .stdout(Stdio::from(

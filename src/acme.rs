@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::{Request, StatusCode};
 use jiff::Timestamp;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use serde::Deserialize;
 use tokio::sync::Mutex;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::config::Issuer;
 use crate::facts::Proxies;
@@ -34,7 +35,7 @@ mod transport;
 
 pub use problem::AcmeError;
 use reply::Hints;
-use transport::{Nonces, Transport};
+use transport::{Nonces, REPLAY_NONCE, Transport};
 
 /// A CA during one run: its directory is fetched once, its connections are shared
 pub struct Session {
@@ -168,6 +169,20 @@ impl Session {
         })
     }
 
+    /// Fetches nonces for so many orders, all at once, while there is something else to do
+    ///
+    /// Where the CA gives none in time each order asks for its own, and says why that fails.
+    pub async fn fetch_nonces(&self, orders: usize) {
+        let asking = (0..orders).map(|_| async {
+            let request = Request::head(&self.directory.new_nonce).body(Bytes::new());
+            let answer = self.client.send(request.ok()?).await.ok()?;
+            answer.headers().get(REPLAY_NONCE).cloned()
+        });
+        if let Ok(nonces) = timeout(FOR_NONCES, join_all(asking)).await {
+            self.nonces.leave(nonces.into_iter().flatten());
+        }
+    }
+
     fn transport(&self) -> Transport {
         Transport::new(
             self.client.clone(),
@@ -294,6 +309,8 @@ async fn repeat<T>(
 }
 
 const NONCE_TRIES: u32 = 10;
+/// Time for nonces that nobody waits for yet
+const FOR_NONCES: Duration = Duration::from_secs(3);
 /// Pauses before a call whose connection broke is made again
 const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
 /// A directory, an order or a chain of a real CA has a few kilobytes; [`Patience`] gives the time.

@@ -3,7 +3,7 @@
 //! Results go to stdout, everything else to stderr.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -315,13 +315,13 @@ fn write_text(
     out: &mut Out,
     text: impl FnOnce(&mut TextOut<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut out = Guarded::new(out, Escapes::Text);
+    let mut out = Guarded::new(BufWriter::new(out), Escapes::Text);
     text(&mut out)?;
     out.flush()
 }
 
 fn write_json<S: Serialize>(value: &S, out: &mut impl Write) -> io::Result<()> {
-    let mut out = Guarded::new(out, Escapes::Json);
+    let mut out = Guarded::new(BufWriter::new(out), Escapes::Json);
     serde_json::to_writer_pretty(&mut out, value)?;
     writeln!(out)?;
     out.flush()
@@ -340,7 +340,7 @@ fn print(color: Color, write: impl FnOnce(&mut Out) -> io::Result<()>) -> Result
 /// stdout, with colours where they are wanted
 type Out = AutoStream<io::StdoutLock<'static>>;
 /// The same for text
-type TextOut<'o> = Guarded<&'o mut Out>;
+type TextOut<'o> = Guarded<BufWriter<&'o mut Out>>;
 
 /// The wall clock, read once for a command
 fn now() -> Timestamp {

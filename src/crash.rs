@@ -1,6 +1,6 @@
-//! Points at which a test ends a run: before and after an exchange with a CA, after each change in
-//! the file system and each command in a container. Before a change all is as at the last point,
-//! and a sync makes no difference to what a killed process leaves.
+//! Points at which a test ends a run: before and after a request that may change something at a CA,
+//! after each change in the file system and each command in a container. Before a change all is as at the last point,
+//! and a sync makes no difference to what a killed process leaves: it is noted, and no point.
 //!
 //! Without the feature `failpoints`, which is for tests alone, a point is an empty function. With
 //! it a run writes down the points that it passes, and kills itself at one of them as the kernel
@@ -15,8 +15,12 @@ use std::path::Path;
 #[cfg(not(feature = "failpoints"))]
 pub(crate) fn point(_what: &str, _to: impl Display) {}
 
+/// Notes that what is at a path was synced
+#[cfg(not(feature = "failpoints"))]
+pub(crate) fn synced(_path: &Path) {}
+
 #[cfg(feature = "failpoints")]
-pub(crate) use killed::point;
+pub(crate) use killed::{point, synced};
 
 /// Passes a point between two changes to files
 ///
@@ -39,9 +43,11 @@ use writer::stopped;
 #[cfg(feature = "failpoints")]
 mod killed {
     use std::env;
+    use std::ffi::OsStr;
     use std::fmt::Display;
     use std::fs::File;
     use std::io::Write;
+    use std::path::Path;
     use std::sync::{Mutex, PoisonError};
 
     use nix::sys::signal::{Signal, kill};
@@ -61,10 +67,7 @@ mod killed {
         if passed.iter().rev().take(2).any(|last| *last == name) {
             return;
         }
-        #[expect(clippy::disallowed_methods, reason = "no file of the store's")]
-        let log = File::options().append(true).create(true).open(log);
-        let noted = log.and_then(|mut log| writeln!(log, "{name}"));
-        noted.expect("the test gives a file that can be written");
+        write_down(&log, &name);
         passed.push(name);
         if env::var(AT).is_ok_and(|at| at == passed.len().to_string()) {
             // Whoever waits for the lock meanwhile must not pass another point.
@@ -72,6 +75,21 @@ mod killed {
         }
     }
 
+    pub(crate) fn synced(path: &Path) {
+        let Some(log) = env::var_os(LOG) else { return };
+        let _in_turn = PASSED.lock().unwrap_or_else(PoisonError::into_inner);
+        write_down(&log, &format!("{SYNCED}{}", path.display()));
+    }
+
+    fn write_down(log: &OsStr, line: &str) {
+        #[expect(clippy::disallowed_methods, reason = "no file of the store's")]
+        let log = File::options().append(true).create(true).open(log);
+        let noted = log.and_then(|mut log| writeln!(log, "{line}"));
+        noted.expect("the test gives a file that can be written");
+    }
+
+    /// How the line of a sync begins, which is no point
+    const SYNCED: &str = "    synced ";
     /// File to which each point that is passed adds its name, a line each; without it none counts
     const LOG: &str = "CERTD_CRASH_LOG";
     /// Words in the name of a point at which the thread panics, each time

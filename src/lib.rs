@@ -253,13 +253,15 @@
 //! to run: fingerprints hold neither time nor address, and no two samples have the same labels.
 //!
 //! **After a crash.** A running order is kept in the domain's record before anything is published,
-//! its key in `orders/<name>.key`. The next run takes it up where it is still what is wanted, and
+//! its key in `orders/<name>.key`, and both stay until the record of the generation is on disk, which
+//! is written with the result. The next run takes it up where it is still what is wanted, and
 //! the CA still has it: a finalized order is downloaded, never ordered again; its tokens are
 //! withdrawn. Where the archive has a certificate with its key the order is over, and what it asked
 //! for tells where the certificate came from. A key without an order on record, a file without its
 //! final name and a probe in a webroot that no process holds locked are removed. `tests/crash.rs`
 //! kills a run at every point. One thing can be lost: an order, or an account, that the CA made
 //! and whose URL was not on disk yet; it is made again, and no certificate comes of the first.
+//! A power cut loses no more than that, and hints ([`store`]).
 //!
 //! **Exit status.** 0 all is well; 1 a domain failed, or something it needs is unusable; 2 usage
 //! or configuration; 75 nothing failed but something must be tried later; 129, 130 and 143 after

@@ -33,6 +33,7 @@ pub mod preflight;
 mod renewal_info;
 pub mod simulate;
 pub mod status;
+mod threads;
 pub mod verify;
 pub mod why;
 
@@ -275,6 +276,8 @@ struct Work<'c> {
     findings: Vec<Finding>,
     /// Whether its lineage could be read
     is_known: bool,
+    /// Whether the archive has a generation that the record on disk does not tell of yet
+    is_ahead: bool,
     /// Whether it only waits: for the end of a back-off, or for a person
     is_waiting: bool,
     /// What is said of it if nothing happens to its target: nothing is due, and it is served

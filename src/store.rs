@@ -4,12 +4,31 @@
 //! ```text
 //! <storage>/archive/<name>/<generation>/{cert,chain,fullchain,privkey}.pem
 //! <storage>/live/<name> -> ../archive/<name>/<generation>
-//! <state>/accounts/<issuer>.json  domains/<name>.json  ledger.{json,log}  alerts.json  lock
+//! <state>/accounts/<issuer>.json  domains/<name>.json  orders/<name>.{key,tokens}
+//! <state>/ledger.{json,log}  alerts.json  lock  daemon.lock
 //! ```
 //!
 //! The switch from one generation to the next is one rename of one symlink, made after the new
 //! generation's directory is complete and synced: a kill at any instant leaves the old generation
 //! live or the new one, and always a certificate with its own key.
+//!
+//! # What a power cut may take
+//!
+//! A write that is not synced is there after a kill, and may be gone after a power cut. So these are
+//! on disk, each before what depends on it:
+//!
+//! | what | before |
+//! |---|---|
+//! | an account, and the key of an order | an order is placed |
+//! | the order's URL, in the record | anything else is asked of the CA |
+//! | a generation, and its directory | its domain's live link names it |
+//! | all live links of a target | nginx is reloaded |
+//! | the record of a generation | the key of its order is removed |
+//!
+//! A generation is entered into the record with its result, at the end of the run: until then the
+//! order on record and its key tell of it. Hints are not synced at all, and what they are for goes on
+//! without them: the tokens of an order, the last entries of the ledger, when a CA would have a
+//! certificate renewed.
 
 use std::fs;
 use std::io;
@@ -27,7 +46,7 @@ pub mod files;
 pub mod ledger;
 pub mod lineage;
 pub mod lock;
-mod order_key;
+mod orders;
 pub mod record;
 pub mod space;
 
@@ -75,6 +94,18 @@ impl Store {
             storage: Root::new(storage.to_owned()),
             state: Root::new(state.to_owned()),
             key_access: Access::Owner,
+        }
+    }
+
+    /// The same store for the time of one run, its two directories held open
+    ///
+    /// What is mounted over them meanwhile is seen by the next run.
+    #[must_use]
+    pub fn hold(&self) -> Self {
+        Self {
+            storage: self.storage.hold(),
+            state: self.state.hold(),
+            key_access: self.key_access,
         }
     }
 
@@ -136,7 +167,7 @@ impl Store {
         for name in [ACCOUNTS, DOMAINS, ORDERS] {
             self.state.sweep(&self.state().join(name), Depth::Flat)?;
         }
-        self.sweep_order_keys()
+        self.sweep_orders()
     }
 
     /// Directory of `live/` and `archive/`, with symlinks resolved

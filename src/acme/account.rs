@@ -158,6 +158,7 @@ impl Session {
         let (_, credentials) = created
             .await
             .map_err(|error| problem::explain(problem::ACCOUNT, error, transport.hints()))?;
+        transport.leave_nonce();
         self.keep(&credentials, registration.store)
     }
 

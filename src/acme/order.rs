@@ -230,10 +230,11 @@ impl Pending {
     pub async fn finish(mut self, csr: &[u8]) -> Result<String, AcmeError> {
         let deadline = self.deadline;
         bounded(deadline, "a certificate", async move {
-            self.answer_challenges().await?;
-            self.poll_past(OrderStatus::Pending).await?;
+            let asked = self.answer_challenges().await?;
+            self.poll_past(OrderStatus::Pending, asked).await?;
+            let asked = Instant::now();
             self.finalize(csr).await?;
-            self.poll_past(OrderStatus::Processing).await?;
+            self.poll_past(OrderStatus::Processing, asked).await?;
             let chain = self.download().await?;
             self.transport.leave_nonce();
             Ok(chain)
@@ -260,16 +261,19 @@ impl Pending {
         Ok(())
     }
 
-    async fn answer_challenges(&mut self) -> Result<(), AcmeError> {
+    /// Has each name validated that is not valid yet; gives when the last one was asked for
+    async fn answer_challenges(&mut self) -> Result<Instant, AcmeError> {
+        let mut asked = Instant::now();
         if !matches!(self.order.state().status, OrderStatus::Pending) {
-            return Ok(());
+            return Ok(asked);
         }
         for position in 0..self.order.state().authorizations.len() {
+            asked = Instant::now();
             let order = &mut self.order;
             let ready = repeat(async || set_ready(order, position).await).await;
             ready.map_err(|error| self.explain_validation(error, position))?;
         }
-        Ok(())
+        Ok(asked)
     }
 
     /// The error of a challenge that the CA refused at once
@@ -291,8 +295,10 @@ impl Pending {
     }
 
     /// Polls the order until it has left a status; an order that became invalid is an error
-    async fn poll_past(&mut self, status: OrderStatus) -> Result<(), AcmeError> {
-        let mut pace = Pace::new();
+    ///
+    /// `asked` is when the CA was asked for what it is at.
+    async fn poll_past(&mut self, status: OrderStatus, asked: Instant) -> Result<(), AcmeError> {
+        let mut pace = Pace::after(asked.elapsed());
         let mut failures = 0;
         while self.order.state().status == status {
             let asked = self.transport.hints().retry_after;
@@ -499,11 +505,17 @@ fn why_invalid(challenges: &[Challenge]) -> Option<&instant_acme::Problem> {
 /// The time between two looks at an order: as the CA says, else short and growing
 struct Pace {
     next: Duration,
+    /// Time that the CA has had before the first look
+    begun: Duration,
 }
 
 impl Pace {
-    const fn new() -> Self {
-        Self { next: FIRST_WAIT }
+    /// For a CA that was asked this long ago: while its answer was under way it was at work
+    const fn after(begun: Duration) -> Self {
+        Self {
+            next: FIRST_WAIT,
+            begun,
+        }
     }
 
     /// How long to wait, when the last look is this far away; `None` after that one
@@ -517,7 +529,8 @@ impl Pace {
         let wait = match asked {
             Some(RetryAfter(wait)) if !wait.is_zero() => wait.min(LONGEST_STEP),
             _ => {
-                let wait = self.next;
+                let begun = std::mem::take(&mut self.begun);
+                let wait = self.next.saturating_sub(begun);
                 self.next = (self.next * 3 / 2).min(LONGEST_WAIT);
                 wait
             }
@@ -580,7 +593,7 @@ mod tests {
     #[test]
     fn a_wait_of_a_day_is_taken_in_steps_that_end_with_a_last_look() {
         let day = Some(RetryAfter(Duration::from_secs(86_400)));
-        let mut pace = Pace::new();
+        let mut pace = Pace::after(Duration::ZERO);
         let mut left = Duration::from_secs(115);
         let mut waits = Vec::new();
         while let Some(wait) = pace.wait(day, left) {
@@ -592,11 +605,23 @@ mod tests {
 
     #[test]
     fn a_ca_that_names_no_time_is_asked_with_growing_pauses() {
-        let mut pace = Pace::new();
+        let mut pace = Pace::after(Duration::ZERO);
         let waits = [0; 20].map(|_| pace.wait(None, Duration::from_secs(60)));
         assert_eq!(waits[0], Some(FIRST_WAIT));
         assert!(waits.is_sorted());
         assert_eq!(waits[19], Some(LONGEST_WAIT));
+    }
+
+    #[test]
+    fn a_ca_far_away_is_asked_at_once_whether_it_is_ready() {
+        let mut pace = Pace::after(Duration::from_millis(50));
+        let minute = Duration::from_secs(60);
+        assert_eq!(pace.wait(None, minute), Some(Duration::ZERO));
+        assert!(pace.wait(None, minute) > Some(FIRST_WAIT));
+        let mut named = Pace::after(Duration::from_millis(50));
+        let second = Duration::from_secs(1);
+        let asked = Some(RetryAfter(second));
+        assert_eq!(named.wait(asked, minute), Some(second));
     }
 
     #[test]

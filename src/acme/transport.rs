@@ -28,7 +28,8 @@ pub(super) struct Transport {
     last_nonce: Arc<Mutex<Option<HeaderValue>>>,
 }
 
-/// Nonces that orders left behind (RFC 8555 section 6.5), for those of the same run that come after
+/// Nonces that nobody has used yet (RFC 8555 section 6.5): those that were fetched before the orders
+/// began, and those that orders left behind for others of the same run
 ///
 /// One that the CA has forgotten meanwhile costs the request that it was to save.
 #[derive(Clone, Debug)]
@@ -44,6 +45,12 @@ impl Nonces {
             url,
             left: Arc::default(),
         }
+    }
+
+    /// Leaves nonces to whoever asks next
+    pub(super) fn leave(&self, nonces: impl IntoIterator<Item = HeaderValue>) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.extend(nonces);
     }
 
     /// The answer that the CA would give, if one was left behind
@@ -80,12 +87,7 @@ impl Transport {
             .last_nonce
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let mut left = self
-            .nonces
-            .left
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        left.extend(nonce.take());
+        self.nonces.leave(nonce.take());
     }
 
     /// What the headers of the last answer added
@@ -148,6 +150,6 @@ impl HttpClient for Transport {
     }
 }
 
-const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
+pub(super) const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
 /// Characters of an answer that are logged
 const MOST_DOCUMENT: usize = 2 * 1024;

@@ -52,6 +52,15 @@ impl Desk {
         self.opened.extend(opened);
     }
 
+    /// Fetches nonces for the orders that are about to begin at each CA, `jobs` at most
+    pub(super) async fn fetch_nonces(&self, orders: BTreeMap<String, usize>, jobs: usize) {
+        let fetching = orders.iter().filter_map(|(issuer, orders)| {
+            let session = self.session(issuer)?;
+            Some(session.fetch_nonces((*orders).min(jobs)))
+        });
+        join_all(fetching).await;
+    }
+
     /// What came of opening a session; `None` where that was not tried, or there is no such issuer
     pub(super) fn outcome(&self, issuer: &str) -> Option<&Result<Session, AcmeError>> {
         self.opened.get(issuer).map(|opened| &opened.outcome)

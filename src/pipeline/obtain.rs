@@ -3,31 +3,31 @@
 //! Orders run `jobs` at a time and only fill the archive. Then each target is closed in one step:
 //! all its domains are made live, tested together, reloaded once, and proven name by name.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::thread;
 use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::defect::{caught, caught_now};
+use super::defect::caught;
 use super::desk::Desk;
 use super::preflight::sweep_webroots;
-use super::{Context, End, Mode, Occasion, Options, Work, clock, renewal_info};
+use super::threads::side_by_side;
+use super::{Context, Mode, Occasion, Options, Work, account_url, clock, renewal_info};
 use crate::chain::{Certificate, KeyType};
 use crate::config::Domain;
-use crate::finding::{Finding, chain_of_causes};
+use crate::finding::Finding;
 use crate::name::DnsName;
+use crate::plan;
 use crate::plan::agenda::Newest;
-use crate::plan::{self, Plan};
-use crate::report::{DomainReport, Outcome, Report, SCHEMA_VERSION, Stage, TargetReport, Verdict};
-use crate::store::files::FileError;
-use crate::store::lineage::{Lineage, LineageError};
-use crate::store::record::LastResult;
+use crate::report::{DomainReport, Outcome, Report, SCHEMA_VERSION, Stage, TargetReport};
+use crate::store::lineage::LineageError;
 use crate::time::{display_date, in_words};
 
 mod changes;
 mod check;
 mod close;
+mod conclude;
 mod configured;
 mod drift;
 mod failed;
@@ -59,6 +59,11 @@ pub(super) use words::listens_elsewhere;
 /// live, and the next run goes on from there.
 pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain]) -> Report {
     let begun = Instant::now();
+    let store = context.store.hold();
+    let context = &Context {
+        store: &store,
+        ..context.clone()
+    };
     let mut desk = Desk::default();
     let clock = match (options.occasion, options.mode) {
         (Occasion::Timer | Occasion::Sweep, Mode::Deploy | Mode::NoDeploy) => {
@@ -81,31 +86,30 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
     check::check_budgets(context, options, Counting::Alone, &mut works);
     let ordering = works.iter().filter(|work| must_order(work));
     sweep_webroots(ordering.clone().map(|work| work.domain));
-    let issuers: BTreeSet<&str> = ordering.map(|work| issuer_of(options, work)).collect();
-    desk.open(context, issuers).await;
-    check::check_names(context, options, &desk, &targets, &mut works).await;
+    let mut orders: BTreeMap<String, usize> = BTreeMap::new();
+    for work in ordering {
+        *orders
+            .entry(issuer_of(options, work).to_owned())
+            .or_default() += 1;
+    }
+    desk.open(context, orders.keys().map(String::as_str)).await;
+    // Without an account the CA may want something first that is not there.
+    orders.retain(|issuer, _| account_url(context.config, context.store, issuer).is_some());
+    tokio::join!(
+        check::check_names(context, options, &desk, &targets, &mut works),
+        desk.fetch_nonces(orders, context.config.jobs),
+    );
     check::check_budgets(context, options, Counting::InTurn(&desk), &mut works);
     order::place_all(context, options, &desk, &mut works).await;
-    match options.mode {
-        Mode::Deploy => {
-            for target in &mut targets {
-                let begun = Instant::now();
-                let closed = close::close(context, target, &mut works);
-                if let Err(defect) = caught(closed).await {
-                    target::fail_members(target, &mut works, Stage::Proof, begun, &defect);
-                }
-            }
-            let without_target = works.iter_mut().filter(|work| makes_live(options, work));
-            without_target.for_each(|work| make_live(context, work));
-        }
-        Mode::NoDeploy => works.iter_mut().for_each(|work| make_live(context, work)),
-        Mode::Rehearse | Mode::DryRun | Mode::Check => {}
-    }
+    let fresh = renewal_info::fresh(&desk, &works);
+    let (answers, ()) = tokio::join!(
+        renewal_info::ask_about(&desk, fresh),
+        deploy(context, options, &mut targets, &mut works),
+    );
+    renewal_info::enter(context, &mut works, answers);
     works.iter_mut().for_each(Work::end_confirmed);
     if options.mode != Mode::DryRun {
-        works
-            .iter_mut()
-            .for_each(|work| conclude(context, options, work));
+        conclude::conclude_all(context, options, &mut works);
     }
     Report {
         schema_version: SCHEMA_VERSION,
@@ -125,6 +129,29 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
             Occasion::ByHand => Vec::new(),
             Occasion::Timer | Occasion::Sweep => orphans(context),
         },
+    }
+}
+
+/// Makes live what is ready, as the mode says, and has it proven
+async fn deploy(
+    context: &Context<'_>,
+    options: &Options,
+    targets: &mut [Target],
+    works: &mut [Work<'_>],
+) {
+    match options.mode {
+        Mode::Deploy => {
+            for target in targets {
+                let begun = Instant::now();
+                let closed = close::close(context, target, works);
+                if let Err(defect) = caught(closed).await {
+                    target::fail_members(target, works, Stage::Proof, begun, &defect);
+                }
+            }
+            make_all_live(context, works, |work| makes_live(options, work));
+        }
+        Mode::NoDeploy => make_all_live(context, works, |_| true),
+        Mode::Rehearse | Mode::DryRun | Mode::Check => {}
     }
 }
 
@@ -163,26 +190,9 @@ fn take_stock_of_all<'c>(
         // The daemon has time, and would keep the memory.
         Occasion::Sweep => 1,
     };
-    let share = domains.len().div_ceil(threads).max(LEAST_SHARE);
-    let take = |share: &[&'c Domain]| -> Vec<Work<'c>> {
-        let share = share.iter();
-        share
-            .map(|domain| take_stock(context, options, clock, domain))
-            .collect()
-    };
-    if domains.len() <= share {
-        return take(domains);
-    }
-    thread::scope(|scope| {
-        let begun: Vec<_> = domains
-            .chunks(share)
-            .map(|share| scope.spawn(move || take(share)))
-            .collect();
-        let works = begun.into_iter().map(|thread| match thread.join() {
-            Ok(works) => works,
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        works.flatten().collect()
+    let mut domains = domains.to_vec();
+    side_by_side(&mut domains, threads, LEAST_SHARE, |domain| {
+        take_stock(context, options, clock, domain)
     })
 }
 
@@ -228,138 +238,40 @@ fn report_of(target: Target, works: &[Work<'_>]) -> Option<TargetReport> {
     })
 }
 
-/// `--no-deploy`: live, and that is all
-fn make_live(context: &Context<'_>, work: &mut Work<'_>) {
-    let Some(ready) = work.ready.clone().filter(|_| work.is_open()) else {
+/// Makes domains live that have no target, and that is all
+fn make_all_live(
+    context: &Context<'_>,
+    works: &mut [Work<'_>],
+    is_meant: impl Fn(&Work<'_>) -> bool,
+) {
+    let begun = Instant::now();
+    let mut live: Vec<&mut Work<'_>> = Vec::new();
+    for work in works.iter_mut().filter(|work| is_meant(work)) {
+        live.extend(make_live(context, work));
+    }
+    if live.is_empty() {
         return;
-    };
+    }
+    if let Err(error) = context.store.sync_live() {
+        let finding = Finding::from_error(&error);
+        live.into_iter()
+            .for_each(|work| work.fail_with(Stage::Switch, begun, finding.clone()));
+    }
+}
+
+/// Makes a domain live; gives it back if it is now
+fn make_live<'w, 'c>(context: &Context<'_>, work: &'w mut Work<'c>) -> Option<&'w mut Work<'c>> {
+    let ready = work.ready.clone().filter(|_| work.is_open())?;
     let begun = work.begin(Stage::Switch);
-    match context.store.switch(work.name(), ready.generation) {
-        Ok(()) => {
-            work.lineage.live = Some(ready.generation);
-            work.done(
-                Stage::Switch,
-                begun,
-                format!("generation {} is live", ready.generation),
-            );
-            let summary = format!(
-                "generation {} is live, no target was touched",
-                ready.generation
-            );
-            work.end(Outcome::Live, summary);
-        }
-        Err(error) => work.fail(Stage::Switch, begun, &LineageError::from(error)),
+    if let Err(error) = context.store.switch(work.name(), ready.generation) {
+        work.fail(Stage::Switch, begun, &LineageError::from(error));
+        return None;
     }
-}
-
-/// Keeps how the run ended, whatever goes wrong with that
-fn conclude(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
-    if let Err(defect) = caught_now(|| keep_result(context, options, work)) {
-        work.findings.push(Finding::from_error(&defect));
-        work.end(Outcome::Failed, defect.to_string());
-    }
-}
-
-/// Keeps how the run ended, and removes generations that nobody needs any more
-fn keep_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>) {
-    let Some(end) = work.end.clone() else { return };
-    // What is another program's, or cannot be read, is left as it is.
-    if !work.is_known || options.mode.is_trial() {
-        return;
-    }
-    let is_well_again = is_well_again(options, work, end.outcome);
-    if is_well_again {
-        work.lineage.record.deploy_failures.clear();
-    }
-    // That there was nothing to do is no news, and a run that only waited says less than the one
-    // before it.
-    let is_idle = end.outcome == Outcome::Unchanged;
-    if work.is_waiting || (is_idle && !is_well_again) {
-        return;
-    }
-    match end.outcome {
-        Outcome::Proven => prune(context, work),
-        // Without a generation it was the order that failed, and that is counted where it failed.
-        // Where nothing was to be deployed it was a look that failed.
-        Outcome::Failed | Outcome::NotServed
-            if work.ready.is_some() && !matches!(work.plan, Plan::Confirm { .. }) =>
-        {
-            let failed = work.failure().map_or("unproven", |finding| finding.code);
-            let failures = &mut work.lineage.record.deploy_failures;
-            failures.add(failed, context.now(), None, end.summary.clone());
-        }
-        _ => {}
-    }
-    if end.outcome.verdict() == Verdict::Failed {
-        note_seen_served(options, work);
-    }
-    work.lineage.record.last_result = Some(last_result(context, work, end));
-    if let Err(error) = context.store.save_record(work.name(), &work.lineage.record) {
-        work.findings
-            .push(Finding::warning("store.record", chain_of_causes(&error)));
-    }
-}
-
-/// Keeps when the live generation was last seen served, now that it is not
-///
-/// Each look that finds all well is kept in memory alone: a write for each would be the most that the
-/// daemon writes.
-fn note_seen_served(options: &Options, work: &mut Work<'_>) {
-    let seen = options.seen_served.get(work.name().as_str()).copied();
-    let live = work.lineage.live;
-    let generation = live.and_then(|live| work.lineage.record.generations.get_mut(&live));
-    if let (Some(seen), Some(generation)) = (seen, generation) {
-        // One that was never proven was not what was seen.
-        generation.proven_at = generation.proven_at.map(|proven| proven.max(seen));
-    }
-}
-
-/// Whether a run that found nothing to do ends a trouble: what failed to be deployed is live, what
-/// was not served is, or there is no target any more that could serve it
-fn is_well_again(options: &Options, work: &Work<'_>, outcome: Outcome) -> bool {
-    let record = &work.lineage.record;
-    let last = record.last_result.as_ref();
-    let last = last.and_then(|last| Outcome::of_word(&last.outcome));
-    let has_failed = last.is_some_and(|last| last.verdict() == Verdict::Failed);
-    let is_seen_served = work.confirmed.is_some() || makes_live(options, work);
-    outcome == Outcome::Unchanged
-        && (record.deploy_failures.count > 0 || (has_failed && is_seen_served))
-}
-
-/// What is kept of a run: with what to do, for whoever asks for it later has no report
-fn last_result(context: &Context<'_>, work: &Work<'_>, end: End) -> LastResult {
-    let failed = match end.outcome.verdict() {
-        Verdict::Failed => work.failure(),
-        Verdict::Well | Verdict::Later => None,
-    };
-    LastResult {
-        at: context.now(),
-        outcome: end.outcome.as_str().to_owned(),
-        message: end.summary,
-        code: failed.map(|finding| finding.code.to_owned()),
-        cure: failed.and_then(|finding| finding.cure.clone()),
-    }
-}
-
-fn prune(context: &Context<'_>, work: &mut Work<'_>) {
-    match context.store.prune(&work.lineage) {
-        Ok(removed) => {
-            let Lineage {
-                generations,
-                record,
-                ..
-            } = &mut work.lineage;
-            generations.retain(|number| !removed.contains(number));
-            // A run that was killed may have removed one that the record still speaks of.
-            let is_there = |number: &u32| generations.contains(number);
-            record.generations.retain(|number, _| is_there(number));
-        }
-        Err(error) => work.findings.push(prune_warning(&error)),
-    }
-}
-
-fn prune_warning(error: &FileError) -> Finding {
-    Finding::warning("store.prune", chain_of_causes(error))
+    work.lineage.live = Some(ready.generation);
+    let live = format!("generation {} is live", ready.generation);
+    work.done(Stage::Switch, begun, live.clone());
+    work.end(Outcome::Live, format!("{live}, no target was touched"));
+    Some(work)
 }
 
 /// A certificate in a few words: `p256, valid until 2027-02-18 (89 days)`

@@ -8,9 +8,9 @@ use futures_util::stream;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
-use super::Context;
 use super::defect::caught_now;
 use super::desk::Desk;
+use super::{Context, Work};
 use crate::acme::Session;
 use crate::config::Domain;
 use crate::facts::{NoSuggestion, Suggestion};
@@ -57,6 +57,70 @@ pub(super) async fn ask(context: &Context<'_>, desk: &Desk, questions: Vec<Quest
         .await;
 }
 
+/// A certificate of this run whose CA is to be asked, by the position of its domain
+pub(super) struct Fresh {
+    position: usize,
+    number: u32,
+    issuer: String,
+    leaf: Vec<u8>,
+}
+
+/// The certificates that were just issued by CAs that make suggestions
+pub(super) fn fresh(desk: &Desk, works: &[Work<'_>]) -> Vec<Fresh> {
+    let issued = works.iter().enumerate().filter(|(_, work)| work.is_ahead);
+    let fresh = issued.filter_map(|(position, work)| {
+        let ready = work.ready.as_ref()?;
+        let number = ready.generation;
+        let issuer = work
+            .lineage
+            .record
+            .generations
+            .get(&number)?
+            .issuer
+            .clone()?;
+        let suggests = desk.session(&issuer).is_some_and(Session::suggests);
+        suggests.then(|| Fresh {
+            position,
+            number,
+            issuer,
+            leaf: ready.leaf.der.clone(),
+        })
+    });
+    fresh.collect()
+}
+
+/// Asks the CAs when they would have these renewed
+pub(super) async fn ask_about(
+    desk: &Desk,
+    fresh: Vec<Fresh>,
+) -> Vec<(Fresh, Result<Suggestion, NoSuggestion>)> {
+    stream::iter(fresh)
+        .map(|fresh| async {
+            let answer = match desk.session(&fresh.issuer) {
+                Some(session) => suggestion(session, &fresh.leaf).await,
+                None => Err(NoSuggestion::ForNow),
+            };
+            (fresh, answer)
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await
+}
+
+/// Enters the answers into the records, which are kept at the end of the run
+pub(super) fn enter(
+    context: &Context<'_>,
+    works: &mut [Work<'_>],
+    answers: Vec<(Fresh, Result<Suggestion, NoSuggestion>)>,
+) {
+    for (fresh, answer) in answers {
+        let records = &mut works[fresh.position].lineage.record.generations;
+        if let Some(record) = records.get_mut(&fresh.number) {
+            record.renewal = Some(remembered(None, answer, context.now()));
+        }
+    }
+}
+
 /// The certificate of a domain that its CA is to be asked about now; never one that is over
 fn question(context: &Context<'_>, domain: &Domain) -> Option<Question> {
     let now = context.now();
@@ -87,7 +151,7 @@ fn question(context: &Context<'_>, domain: &Domain) -> Option<Question> {
 ///
 /// One that let so many questions in a row go unanswered is not asked again in this run: each would
 /// cost as much.
-pub(super) async fn suggestion(session: &Session, leaf: &[u8]) -> Result<Suggestion, NoSuggestion> {
+async fn suggestion(session: &Session, leaf: &[u8]) -> Result<Suggestion, NoSuggestion> {
     if session.silence().length() >= AT_ONCE {
         return Err(NoSuggestion::ForNow);
     }
@@ -114,13 +178,15 @@ fn keep(context: &Context<'_>, question: Question, answer: Result<Suggestion, No
     };
     let known = generation.renewal.take();
     generation.renewal = Some(remembered(known.as_ref(), answer, context.now()));
-    if let Err(error) = context.store.save_record(&lineage.name, &lineage.record) {
+    // Whoever loses it to a power cut asks again.
+    let kept = context.store.write_record(&lineage.name, &lineage.record);
+    if let Err(error) = kept {
         tracing::warn!(domain = %lineage.name, %error, "what the CA suggests is not kept");
     }
 }
 
 /// What is remembered of an answer, with an instant that is chosen at random
-pub(super) fn remembered(
+fn remembered(
     known: Option<&Renewal>,
     answer: Result<Suggestion, NoSuggestion>,
     now: Timestamp,

@@ -11,12 +11,13 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::fcntl::OFlag;
 use nix::unistd::{Gid, fchown, geteuid};
 use zeroize::Zeroizing;
 
-use crate::crash::step;
+use crate::crash::{step, synced};
 
 mod acting;
 mod appended;
@@ -24,6 +25,7 @@ mod beneath;
 mod directory;
 mod error;
 mod obstacle;
+mod probe;
 mod resolve;
 mod unfinished;
 
@@ -33,7 +35,7 @@ pub(super) use error::{code, cure};
 pub use obstacle::Obstacle;
 
 use directory::{Directory, Kind};
-use unfinished::{UNFINISHED, Unfinished, under_a_free_name, unfinished};
+use unfinished::{UNFINISHED, Unfinished, unfinished};
 
 /// Who may read a file
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,15 +83,27 @@ pub type NewFile<'f> = (&'f str, &'f [u8], Access);
 ///
 /// Symlinks in its own path are the operator's and are followed; below it none is. Paths that its
 /// functions take begin with its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Root {
     path: PathBuf,
+    /// The directory itself, where it is held open
+    held: Option<Arc<Directory>>,
 }
 
 impl Root {
     /// The directory at this path, which need not exist yet
     pub fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, held: None }
+    }
+
+    /// The same, held open if it is there: to open it by its path takes several calls of the system,
+    /// and symlinks in the path are looked at each time
+    #[must_use]
+    pub fn hold(&self) -> Self {
+        Self {
+            path: self.path.clone(),
+            held: Directory::root(&self.path).ok().map(Arc::new),
+        }
     }
 
     /// Its path, as given
@@ -117,6 +131,35 @@ impl Root {
     /// # Errors
     /// [`FileError`] with the path; the old file is untouched then.
     pub fn write(&self, path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
+        let directory = self.put(path, bytes, access)?;
+        let synced = directory.sync();
+        synced.map_err(|source| FileError::new("write", path, source))
+    }
+
+    /// The same, but for the directory: until that is synced ([`Root::sync`]) a power cut may bring
+    /// the old file back
+    ///
+    /// # Errors
+    /// As [`Root::write`].
+    pub fn write_unsynced(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        access: Access,
+    ) -> Result<(), FileError> {
+        self.put(path, bytes, access).map(drop)
+    }
+
+    /// Has the names in a directory on disk
+    ///
+    /// # Errors
+    /// [`FileError`] with the path.
+    pub fn sync(&self, path: &Path) -> Result<(), FileError> {
+        let synced = self.directory(path).and_then(|directory| directory.sync());
+        synced.map_err(|source| FileError::new("write", path, source))
+    }
+
+    fn put(&self, path: &Path, bytes: &[u8], access: Access) -> Result<Directory, FileError> {
         let failed = |source| FileError::new("write", path, source);
         let (directory, name) = self.holder(path).map_err(failed)?;
         let (unfinished, mut file) = Unfinished::file(&directory).map_err(failed)?;
@@ -124,10 +167,10 @@ impl Root {
         file.write_all(bytes).map_err(failed)?;
         directory.give(&file, access).map_err(failed)?;
         step("written", path).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
+        sync(&file, path).map_err(failed)?;
         unfinished.rename(name).map_err(failed)?;
         step("renamed", path).map_err(failed)?;
-        directory.sync().map_err(failed)
+        Ok(directory)
     }
 
     /// Makes a directory, if it is not there, with exactly this mode
@@ -163,7 +206,7 @@ impl Root {
                 let mut file = directory.create(OsStr::new(name))?;
                 file.write_all(bytes)?;
                 directory.give(&file, *access)?;
-                file.sync_all()
+                sync(&file, &path.join(name))
             };
             create().map_err(failed)?;
             step("written", &path.join(name)).map_err(failed)?;
@@ -175,6 +218,8 @@ impl Root {
     }
 
     /// Points a symlink at a target in one step, whether or not it existed
+    ///
+    /// Until its directory is synced ([`Root::sync`]) a power cut may bring the old target back.
     ///
     /// # Errors
     /// [`FileError`] with the link; it still names its old target then.
@@ -189,8 +234,7 @@ impl Root {
         directory.link(&unfinished, target).map_err(failed)?;
         step("linked", link).map_err(failed)?;
         directory.rename(&unfinished, name).map_err(failed)?;
-        step("pointed", link).map_err(failed)?;
-        directory.sync().map_err(failed)
+        step("pointed", link).map_err(failed)
     }
 
     /// What a symlink holds; `None` where there is nothing
@@ -347,32 +391,6 @@ impl Root {
         }
     }
 
-    /// Does what [`Root::write`] does to a file in a directory, and removes it; nothing where there
-    /// is no such directory yet
-    ///
-    /// # Errors
-    /// As [`Root::write`].
-    pub fn try_writing(&self, path: &Path, access: Access) -> Result<(), FileError> {
-        let failed = |source| FileError::new("write to", path, source);
-        let directory = match self.directory(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            outcome => outcome.map_err(failed)?,
-        };
-        let (unfinished, mut file) = Unfinished::file(&directory).map_err(failed)?;
-        // A sweep leaves what is locked; where there are no locks it takes what is certd's anyway.
-        let _ = file.try_lock();
-        let (name, ()) = (|| {
-            file.write_all(b"a probe")?;
-            directory.give(&file, access)?;
-            file.sync_all()?;
-            under_a_free_name(|name| directory.rename(&unfinished.name, name))
-        })()
-        .map_err(failed)?;
-        drop(unfinished);
-        directory.sync().map_err(failed)?;
-        directory.remove(&name).map_err(failed)
-    }
-
     /// The directory that holds a path, open, and the path's last part
     fn holder<'p>(&self, path: &'p Path) -> io::Result<(Directory, &'p OsStr)> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
@@ -381,13 +399,23 @@ impl Root {
 
     fn directory(&self, path: &Path) -> io::Result<Directory> {
         let below = self.below(path)?;
-        Directory::root(&self.path)?.beneath(below)
+        match &self.held {
+            Some(held) => held.beneath(below),
+            None => Directory::root(&self.path)?.beneath(below),
+        }
     }
 
     fn below<'p>(&self, path: &'p Path) -> io::Result<&'p Path> {
         let below = path.strip_prefix(&self.path);
         below.map_err(|_| io::ErrorKind::InvalidInput.into())
     }
+}
+
+/// Has what a file holds on disk
+fn sync(file: &File, path: &Path) -> io::Result<()> {
+    file.sync_all()?;
+    synced(path);
+    Ok(())
 }
 
 /// Refuses a file that may be somebody else's too: it must not lose what it holds, nor grow

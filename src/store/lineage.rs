@@ -223,7 +223,8 @@ impl Store {
         self.storage.share(&directory.join(PRIVKEY), group)
     }
 
-    /// Makes a generation live with one rename
+    /// Makes a generation live with one rename, which a power cut may take back until
+    /// [`Store::sync_live`]
     ///
     /// # Errors
     /// [`FileError`]; the link names what it named before.
@@ -232,6 +233,14 @@ impl Store {
             &self.live_link(name),
             &live_target(name, &number.to_string()),
         )
+    }
+
+    /// Has all live links on disk that were switched before
+    ///
+    /// # Errors
+    /// [`FileError`]; after a power cut some of them may name what they named before.
+    pub fn sync_live(&self) -> Result<(), FileError> {
+        self.storage.sync(&self.storage().join(super::LIVE))
     }
 
     /// Removes old generations beyond the newest five, never a live or unproven one

@@ -108,8 +108,9 @@ pub struct RunningOrder {
     pub url: String,
     /// When it was placed
     pub began: Timestamp,
-    /// Tokens that were published for it, which a killed certd leaves in the webroot
-    #[serde(default)]
+    /// Tokens that an earlier certd had published for it; now they are in a file of their own
+    /// ([`Store::order_tokens`])
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<String>,
     /// How often it was taken up again, and the CA answered
     #[serde(default)]
@@ -282,12 +283,40 @@ impl Store {
         Ok(self.state.set_aside(&self.record_file(name))?)
     }
 
-    /// Keeps a record
+    /// Keeps a record, whatever happens from here on
     ///
     /// # Errors
     /// [`RecordError::File`]; the old record stays.
     pub fn save_record(&self, name: &DnsName, record: &Record) -> Result<(), RecordError> {
         keep(&self.state, &self.record_file(name), record)
+    }
+
+    /// Keeps a record that a power cut may take back until [`Store::sync_records`]
+    ///
+    /// # Errors
+    /// As [`Store::save_record`].
+    pub fn write_record(&self, name: &DnsName, record: &Record) -> Result<(), RecordError> {
+        let path = self.record_file(name);
+        let json = json(&path, record)?;
+        Ok(self.state.write_unsynced(&path, &json, Access::Owner)?)
+    }
+
+    /// Has all records on disk that were written before
+    ///
+    /// # Errors
+    /// [`FileError`]; after a power cut some of them may be as they were.
+    pub fn sync_records(&self) -> Result<(), FileError> {
+        self.state.sync(&self.records())
+    }
+
+    /// Shows that a record could be kept now, without a wait for the disk
+    ///
+    /// # Errors
+    /// As [`Store::save_record`].
+    pub fn try_record(&self, name: &DnsName, record: &Record) -> Result<(), RecordError> {
+        let path = self.record_file(name);
+        let json = json(&path, record)?;
+        Ok(self.state.try_write(&path, &json, Access::Owner)?)
     }
 }
 
@@ -312,8 +341,11 @@ pub(super) fn read<T: DeserializeOwned>(
 
 /// Writes a JSON file of the state
 pub(super) fn keep<T: Serialize>(state: &Root, path: &Path, value: &T) -> Result<(), RecordError> {
-    let json = serde_json::to_vec_pretty(value).map_err(|source| damaged(path, source))?;
-    Ok(state.write(path, &json, Access::Owner)?)
+    Ok(state.write(path, &json(path, value)?, Access::Owner)?)
+}
+
+fn json<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, RecordError> {
+    serde_json::to_vec_pretty(value).map_err(|source| damaged(path, source))
 }
 
 pub(super) fn damaged(path: &Path, source: serde_json::Error) -> RecordError {

@@ -52,19 +52,41 @@ fn a_probe_for_one_name_opens_no_other_ones() {
 }
 
 #[test]
-fn an_order_takes_the_nonce_that_the_one_before_it_left() {
+fn an_order_takes_the_nonce_that_the_request_before_it_left() {
+    let host = three_domains("jobs = 1");
+    host.obtain(&[]).exits(0);
+    // For the account, whose nonce is the first order's, and so on.
+    assert_eq!(nonces(&host.ca.requests()), 1, "{:#?}", host.ca.requests());
+}
+
+#[test]
+fn nonces_are_fetched_before_the_orders_begin_and_no_more_than_are_used_at_once() {
+    let host = three_domains("jobs = 2");
+    host.obtain(&[]).exits(0);
+    let before = host.ca.requests().len();
+    host.obtain(&["--force"]).exits(0);
+    let requests = &host.ca.requests()[before..];
+    let order = requests.iter().position(|one| one.contains("new-order"));
+    let order = order.expect("an order is placed");
+    assert_eq!(nonces(&requests[..order]), 2, "{requests:#?}");
+    assert_eq!(nonces(&requests[order..]), 0, "{requests:#?}");
+}
+
+/// A host with three domains, and a line for its domains.toml
+fn three_domains(line: &str) -> Host {
     let host = Host::new(&Setting {
         domains: vec![vec!["a.test"], vec!["b.test"], vec!["c.test"]],
         ..Setting::default()
     });
     let config = host.place.read("domains.toml");
     host.place
-        .write("domains.toml", format!("jobs = 1\n{config}"));
-    host.obtain(&[]).exits(0);
-    let requests = host.ca.requests();
-    let nonces = requests.iter().filter(|request| request.contains("nonce"));
-    // For the account, and for the first order.
-    assert_eq!(nonces.count(), 2, "{requests:#?}");
+        .write("domains.toml", format!("{line}\n{config}"));
+    host
+}
+
+fn nonces(requests: &[String]) -> usize {
+    let asks = requests.iter().filter(|one| one.contains("nonce"));
+    asks.count()
 }
 
 const DOMAINS: usize = 20;

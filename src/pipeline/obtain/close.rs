@@ -31,6 +31,7 @@ pub(super) async fn close(context: &Context<'_>, target: &mut Target, works: &mu
     if target.nginx.test == ConfigTest::Run {
         test_all(context, target, works).await;
     }
+    sync_links(context, target, works);
     if open(target, works).next().is_none() || !reload(context, target, works).await {
         return;
     }
@@ -57,6 +58,17 @@ fn switch(context: &Context<'_>, work: &mut Work<'_>) {
             );
         }
         Err(error) => work.fail(Stage::Switch, begun, &LineageError::from(error)),
+    }
+}
+
+/// Has the live links on disk that nginx is to read, and those that went back
+fn sync_links(context: &Context<'_>, target: &Target, works: &mut [Work<'_>]) {
+    let begun = Instant::now();
+    if let Err(error) = context.store.sync_live() {
+        let finding = Finding::from_error(&error);
+        for work in open(target, works) {
+            work.fail_with(Stage::Switch, begun, finding.clone());
+        }
     }
 }
 
@@ -215,6 +227,9 @@ async fn roll_back(
             Some(previous) => pointed.push((member, proof, previous)),
             None => work.fail_with(Stage::Rollback, begun, words::not_rolled_back(&proof)),
         }
+    }
+    if let Err(error) = context.store.sync_live() {
+        tracing::error!(%error, "a power cut may bring the new generation back");
     }
     let reloaded = reload_containers(target).await;
     let result = match reloaded {

@@ -12,6 +12,7 @@ use crate::finding::{Explain, Finding, Severity, chain_of_causes};
 use crate::pipeline::{Context, Options, Work};
 use crate::plan::{By, backoff};
 use crate::report::{Outcome, Stage, StageResult};
+use crate::store::record::RecordError;
 use crate::time::display;
 
 /// Ends the work after an error of the CA, and remembers it at once where it cost something
@@ -94,10 +95,14 @@ pub(super) fn no_order_before(until: Timestamp, by: By) -> String {
 /// Keeps the record now: a run that is stopped must not forget what it cost the CA
 pub(super) fn save(context: &Context<'_>, work: &mut Work<'_>) {
     if let Err(error) = context.store.save_record(work.name(), &work.lineage.record) {
-        let evidence = chain_of_causes(&error);
-        work.findings
-            .push(Finding::warning("store.record", evidence));
+        note_unsaved(work, &error);
     }
+}
+
+pub(super) fn note_unsaved(work: &mut Work<'_>, error: &RecordError) {
+    let evidence = chain_of_causes(error);
+    work.findings
+        .push(Finding::warning("store.record", evidence));
 }
 
 /// Ends the work without a failure: the CA named a time

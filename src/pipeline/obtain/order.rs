@@ -10,7 +10,7 @@ use tracing::Instrument;
 
 use super::failed::{fail_order, fail_spent};
 use super::gate::{Admission, Gate};
-use super::resume::{Patience, Resumed};
+use super::resume::{Patience, Resumed, on_disk};
 use super::{certificate_in_words, check, ready, resume};
 use crate::acme::account::Registration;
 use crate::acme::csr::{self, KeyAndCsr};
@@ -24,11 +24,10 @@ use crate::finding::{Finding, Severity, chain_of_causes};
 use crate::install;
 use crate::pipeline::defect::{caught, joined};
 use crate::pipeline::desk::Desk;
-use crate::pipeline::{Context, Mode, Options, Work, renewal_info};
+use crate::pipeline::{Context, Mode, Options, Work};
 use crate::plan::budget::Issuance;
 use crate::plan::{self, Plan};
 use crate::report::{Outcome, Stage, StageResult};
-use crate::store::files::FileError;
 use crate::store::ledger::{Entry, Spent};
 use crate::store::lineage::{Issued, LineageError};
 use crate::store::record::{Asked, GenerationRecord, RecordError};
@@ -321,7 +320,7 @@ async fn issue(
         Some(resumed) => resumed,
         None => place_anew(context, options, session, work).await?,
     };
-    resume::keep_tokens(context, options, work, &pending).map_err(OrderError::Keep)?;
+    resume::note_tokens(context, work, &pending);
     let answers = pending
         .answers()
         .iter()
@@ -373,7 +372,8 @@ async fn place_anew(
     let key = spawn_blocking(move || csr::generate(&names, key_type)).await;
     let key = joined(key).ok_or(OrderError::Interrupted)?;
     let key = key.map_err(AcmeError::from)?;
-    resume::get_ready(context, options, work, &key).map_err(OrderError::Unready)?;
+    let unready = resume::get_ready(context, options, work, &key).await;
+    unready.map_err(OrderError::Unready)?;
     let account = context.store.account(session.issuer(), session.directory());
     let is_registered = matches!(account, Ok(Some(_)));
     let replaced = replaced(context, session, work);
@@ -385,7 +385,7 @@ async fn place_anew(
     };
     let registration = registration(context);
     let mut pending = session.begin(&work.names, wish, registration).await?;
-    let kept = resume::keep(context, options, work, &pending, &key);
+    let kept = resume::keep(context, options, work, &pending, &key).await;
     let account_url = pending.account_url().to_owned();
     let spend = |spent| spend(context, session, &account_url, spent);
     if !is_registered {
@@ -487,20 +487,15 @@ async fn accept(
                 begun,
                 format!("generation {}, {words}", generation.number),
             );
-            let leaf = &generation.chain.leaf().der;
-            let suggested = renewal_info::suggestion(session, leaf).await;
-            let records = &mut work.lineage.record.generations;
-            if let (true, Some(record)) = (session.suggests(), records.get_mut(&generation.number))
-            {
-                record.renewal = Some(renewal_info::remembered(None, suggested, context.now()));
-            }
             work.ready = Some(ready(context, &work.lineage, generation));
         }
         Err(error) => fail_spent(context, work, Stage::Install, begun, &error),
     }
 }
 
-/// Writes the generation and its record; both are synced when this returns
+/// Writes the generation, and enters it into the record, which is kept at the end of the run
+///
+/// Until then the order on record and its key tell of the generation ([`resume::settle`]).
 async fn archive(
     context: &Context<'_>,
     options: &Options,
@@ -513,8 +508,11 @@ async fn archive(
         chain_pem: from_ca.chain_pem,
         key_pem: from_ca.key.key_pem,
     };
-    let store = context.store.clone();
-    let mut lineage = work.lineage.clone();
+    let lineage = work.lineage.clone();
+    let number = on_disk(context, move |store| {
+        store.add_generation(&lineage, &issued)
+    });
+    let number = number.await?;
     let record = GenerationRecord {
         issuer: Some(session.issuer().to_owned()),
         account: Some(from_ca.account_url),
@@ -528,26 +526,11 @@ async fn archive(
         .issuer
         .clone()
         .filter(|issuer| *issuer != work.domain.issuer);
-    let written = spawn_blocking(move || {
-        let number = store.add_generation(&lineage, &issued)?;
-        lineage.generations.push(number);
-        let order = lineage.record.order.clone();
-        lineage.record.enter(number, record, chosen);
-        store.save_record(&lineage.name, &lineage.record)?;
-        lineage.record.order = order;
-        Ok::<_, LineageError>((number, lineage))
-    });
-    let (number, lineage) = match joined(written.await) {
-        Some(outcome) => outcome?,
-        None => return Err(interrupted()),
-    };
-    work.lineage = lineage;
-    resume::forget(context, options, work);
+    resume::withdraw(context, work);
+    work.lineage.generations.push(number);
+    work.lineage.record.enter(number, record, chosen);
+    work.is_ahead = true;
     Ok(number)
-}
-
-fn interrupted() -> LineageError {
-    LineageError::Record(RecordError::File(FileError::interrupted()))
 }
 
 /// How far an order came that was not finished

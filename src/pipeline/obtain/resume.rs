@@ -1,22 +1,40 @@
 //! The order that is under way: kept, so that a run that was killed is gone on with.
 
 use jiff::SignedDuration;
+use tokio::task::spawn_blocking;
 
-use super::failed::save;
+use super::failed::note_unsaved;
 use super::order::{OrderError, Progress, Unfinished, asked, registration};
 use crate::acme::csr::{self, KeyAndCsr};
-use crate::acme::order::{Answer, Pending};
+use crate::acme::order::Pending;
 use crate::acme::problem::Consequence;
 use crate::acme::{AcmeError, Session};
 use crate::chain::{Fingerprint, public_key_of};
 use crate::challenge::Published;
+use crate::pipeline::defect::joined;
 use crate::pipeline::{Context, Mode, Options, Work};
+use crate::store::Store;
+use crate::store::files::FileError;
 use crate::store::record::{GenerationRecord, RecordError, RunningOrder};
+
+/// Does what waits for the disk on a thread of its own: all orders of a run share one
+pub(super) async fn on_disk<T, E>(
+    context: &Context<'_>,
+    work: impl FnOnce(&Store) -> Result<T, E> + Send + 'static,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<FileError> + Send + 'static,
+{
+    let store = context.store.clone();
+    let done = joined(spawn_blocking(move || work(&store)).await);
+    done.unwrap_or_else(|| Err(FileError::interrupted().into()))
+}
 
 /// Keeps the key of an order that is about to be placed, and shows that its URL can be kept
 ///
 /// One that was placed before and is still on record keeps its own key until the new one is there.
-pub(super) fn get_ready(
+pub(super) async fn get_ready(
     context: &Context<'_>,
     options: &Options,
     work: &Work<'_>,
@@ -25,17 +43,21 @@ pub(super) fn get_ready(
     if options.mode == Mode::Rehearse {
         return Ok(());
     }
-    let record = &work.lineage.record;
-    if record.order.is_none() {
-        context.store.save_order_key(work.name(), &key.key_pem)?;
-    }
-    context.store.save_record(work.name(), record)
+    let (name, record) = (work.name().clone(), work.lineage.record.clone());
+    let key_pem = key.key_pem.clone();
+    on_disk(context, move |store| {
+        if record.order.is_none() {
+            store.save_order_key(&name, &key_pem)?;
+        }
+        store.try_record(&name, &record)
+    })
+    .await
 }
 
 /// Keeps what it takes to go on with an order after a crash, as soon as its URL is known
 ///
 /// A rehearsal is at another CA, and has none that is kept.
-pub(super) fn keep(
+pub(super) async fn keep(
     context: &Context<'_>,
     options: &Options,
     work: &mut Work<'_>,
@@ -55,34 +77,44 @@ pub(super) fn keep(
         unanswered: 0,
         asked,
     });
-    if before.is_some() {
-        context.store.save_order_key(work.name(), &key.key_pem)?;
-    }
-    let record = &work.lineage.record;
-    context.store.save_record(work.name(), record)
+    let record = record.clone();
+    let name = work.name().clone();
+    let key_pem = before.map(|_| key.key_pem.clone());
+    on_disk(context, move |store| {
+        if let Some(key_pem) = key_pem {
+            store.save_order_key(&name, &key_pem)?;
+        }
+        store.save_record(&name, &record)
+    })
+    .await
 }
 
-/// Keeps the tokens that are about to be published
-pub(super) fn keep_tokens(
-    context: &Context<'_>,
-    options: &Options,
-    work: &mut Work<'_>,
-    pending: &Pending,
-) -> Result<(), RecordError> {
-    let Some(order) = &mut work.lineage.record.order else {
-        return Ok(());
-    };
-    let known = order.tokens.len();
-    for Answer { token, .. } in pending.answers() {
-        if !order.tokens.contains(token) {
-            order.tokens.push(token.clone());
-        }
+/// Notes the tokens that are about to be published, so that they are withdrawn after a kill
+pub(super) fn note_tokens(context: &Context<'_>, work: &Work<'_>, pending: &Pending) {
+    // A rehearsal has no order that is kept.
+    if work.lineage.record.order.is_none() {
+        return;
     }
-    if order.tokens.len() == known || options.mode == Mode::Rehearse {
-        return Ok(());
+    let known = context.store.order_tokens(work.name());
+    let tokens = pending.answers().iter().map(|answer| answer.token.as_str());
+    let new: Vec<&str> = tokens
+        .filter(|token| !known.iter().any(|known| known == token))
+        .collect();
+    if new.is_empty() {
+        return;
     }
-    let record = &work.lineage.record;
-    context.store.save_record(work.name(), record)
+    if let Err(error) = context.store.note_order_tokens(work.name(), &new) {
+        tracing::warn!(domain = %work.name(), %error, "tokens are published that a kill would leave");
+    }
+}
+
+/// Withdraws what an earlier run, which was killed, may have published for the order under way
+pub(super) fn withdraw(context: &Context<'_>, work: &Work<'_>) {
+    if let Some(order) = &work.lineage.record.order {
+        let mut tokens = context.store.order_tokens(work.name());
+        tokens.extend(order.tokens.iter().cloned());
+        Published::withdraw(&work.domain.webroot, &tokens);
+    }
 }
 
 /// An order that was taken up
@@ -116,7 +148,7 @@ pub(super) fn settle(context: &Context<'_>, options: &Options, work: &mut Work<'
     let Some(fingerprint) = fingerprint_by_order(context, work, newest) else {
         return;
     };
-    let asked = running.asked.clone();
+    let asked = running.asked;
     let chosen = Some(asked.issuer.clone()).filter(|issuer| *issuer != work.domain.issuer);
     let generation = GenerationRecord {
         issuer: Some(asked.issuer),
@@ -127,10 +159,15 @@ pub(super) fn settle(context: &Context<'_>, options: &Options, work: &mut Work<'
         fingerprint: Some(fingerprint.to_string()),
         renewal: None,
     };
+    withdraw(context, work);
     work.lineage.record.enter(newest, generation, chosen);
-    save(context, work);
-    work.lineage.record.order = Some(running);
-    forget(context, options, work);
+    match context.store.save_record(work.name(), &work.lineage.record) {
+        Ok(()) => forget_files(context, work),
+        Err(error) => {
+            work.is_ahead = true;
+            note_unsaved(work, &error);
+        }
+    }
 }
 
 /// The fingerprint of a generation, if that has the key of the order that is under way
@@ -173,7 +210,7 @@ pub(super) async fn take_up(
     let resumed = match looked {
         Ok(Some(pending)) => go_on(context, work, running, age, pending).await?,
         Ok(None) => None,
-        Err(error) => return unanswered(context, work, running, age, error),
+        Err(error) => return unanswered(context, work, running, age, error).await,
     };
     if resumed.is_none() {
         forget(context, options, work);
@@ -197,7 +234,7 @@ async fn go_on(
     running.tries += 1;
     let (is_old, tried) = (age == Age::Old, running.tries > MOST_TRIES);
     work.lineage.record.order = Some(running);
-    save(context, work);
+    save_aside(context, work).await;
     if !pending.is_issued() && (is_old || tried) {
         return Ok(None);
     }
@@ -219,7 +256,7 @@ async fn go_on(
 
 /// Counts a look of which nothing useful came; an order that stays silent is left for another, and on
 /// record until that is placed
-fn unanswered(
+async fn unanswered(
     context: &Context<'_>,
     work: &mut Work<'_>,
     mut running: RunningOrder,
@@ -232,7 +269,7 @@ fn unanswered(
     running.unanswered += 1;
     let is_silent = running.unanswered >= MOST_TRIES;
     work.lineage.record.order = Some(running);
-    save(context, work);
+    save_aside(context, work).await;
     match age == Age::Old && is_silent {
         true => Ok(None),
         false => Err(error.into()),
@@ -278,11 +315,23 @@ pub(super) fn forget(context: &Context<'_>, options: &Options, work: &mut Work<'
     if options.mode == Mode::Rehearse {
         return;
     }
-    if let Some(order) = work.lineage.record.order.take() {
-        Published::withdraw(&work.domain.webroot, &order.tokens);
+    withdraw(context, work);
+    work.lineage.record.order = None;
+    forget_files(context, work);
+}
+
+/// Removes the key and the tokens of an order that no record tells of any more
+pub(super) fn forget_files(context: &Context<'_>, work: &Work<'_>) {
+    if let Err(error) = context.store.forget_order(work.name()) {
+        tracing::warn!(domain = %work.name(), %error, "the files of an order that is over stay");
     }
-    if let Err(error) = context.store.forget_order_key(work.name()) {
-        tracing::warn!(domain = %work.name(), %error, "the key of an order that is over stays");
+}
+
+async fn save_aside(context: &Context<'_>, work: &mut Work<'_>) {
+    let (name, record) = (work.name().clone(), work.lineage.record.clone());
+    let saved = on_disk(context, move |store| store.save_record(&name, &record)).await;
+    if let Err(error) = saved {
+        note_unsaved(work, &error);
     }
 }
 

@@ -51,6 +51,7 @@ fn unknown<'c>(context: &Context<'c>, domain: &'c Domain) -> Work<'c> {
         stages: Vec::new(),
         findings: Vec::new(),
         is_known: false,
+        is_ahead: false,
         is_waiting: false,
         confirmed: None,
         known: None,

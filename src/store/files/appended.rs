@@ -60,6 +60,10 @@ impl Root {
     }
 
     pub(super) fn open(&self, path: &Path) -> io::Result<File> {
-        Directory::root(&self.path)?.read(self.below(path)?)
+        let below = self.below(path)?;
+        match &self.held {
+            Some(held) => held.read(below),
+            None => Directory::root(&self.path)?.read(below),
+        }
     }
 }

@@ -18,6 +18,7 @@ use super::acting::{Acting, Owner};
 use super::obstacle::Obstacle;
 use super::resolve::{self, DIRECTORY};
 use super::{Access, Entry};
+use crate::crash::synced;
 
 /// An open directory
 #[derive(Debug)]
@@ -268,6 +269,7 @@ impl Directory {
     ///
     /// Some file systems (CIFS, some in user space) cannot do so for a directory, and say so.
     pub(super) fn sync(&self) -> io::Result<()> {
+        synced(&self.path);
         match nix::unistd::fsync(&self.descriptor) {
             Err(Errno::EINVAL | Errno::ENOTSUP) => Ok(()),
             outcome => Ok(outcome?),
