@@ -13,6 +13,7 @@
 mod support;
 
 mod acme;
+mod apart;
 mod check;
 mod clock;
 mod config;

@@ -124,29 +124,80 @@ async fn test_all(context: &Context<'_>, target: &mut Target, works: &mut [Work<
         }
     }
     let blocked = match untested {
-        Untested::Refused { .. } => test_containers(target).await.err(),
-        Untested::Docker(_) | Untested::NoNginx { .. } => Some(untested),
+        Untested::Refused { .. } => test_containers(target).await,
+        Untested::Docker(_) | Untested::NoNginx { .. } => {
+            return fail_all(context, target, works, &untested, begun);
+        }
     };
-    if let Some(untested) = blocked {
-        return fail_all(context, target, works, &untested, begun);
-    }
-    for member in candidates {
-        test_alone(context, target, &mut works[member]).await;
+    match blocked {
+        Ok(()) => test_apart(context, target, works, candidates, &untested).await,
+        Err(untested) => fail_all(context, target, works, &untested, begun),
     }
 }
 
-/// Tests one domain's new generation, the other candidates being at their old or tested ones
-async fn test_alone(context: &Context<'_>, target: &Target, work: &mut Work<'_>) {
+/// Finds the new generations that nginx refuses, and makes all others live: `untested` is what it said
+/// of all at once
+///
+/// Each test reads the whole configuration, so there are as few as may be: whom nginx names is taken
+/// out, and where it names nobody each half is tested, beside what has passed by then.
+async fn test_apart(
+    context: &Context<'_>,
+    target: &Target,
+    works: &mut [Work<'_>],
+    candidates: Vec<usize>,
+    untested: &Untested,
+) {
+    let mut groups = divide(context, target, works, candidates, untested);
+    while let Some(group) = groups.pop() {
+        for member in &group {
+            point_on(context, &mut works[*member]);
+        }
+        if let Err(untested) = test_containers(target).await {
+            for member in &group {
+                point_back(context, &mut works[*member]);
+            }
+            groups.extend(divide(context, target, works, group, &untested));
+        }
+    }
+}
+
+/// Ends those of a refused group that are known to be to blame; gives the groups to be tested next,
+/// the last one first
+fn divide(
+    context: &Context<'_>,
+    target: &Target,
+    works: &mut [Work<'_>],
+    mut group: Vec<usize>,
+    untested: &Untested,
+) -> Vec<Vec<usize>> {
     let begun = Instant::now();
-    let Some(generation) = work.ready.as_ref().map(|ready| ready.generation) else {
-        return;
+    let is_named = |member: &usize| names(context, target, &works[*member], untested);
+    let guilty = match (untested, group.len()) {
+        (Untested::Docker(_) | Untested::NoNginx { .. }, _) | (_, 1) => std::mem::take(&mut group),
+        (Untested::Refused { .. }, _) => group.extract_if(.., |member| is_named(member)).collect(),
     };
-    point(context, work, generation);
-    if let Err(untested) = test_containers(target).await {
-        point_back(context, work);
-        let finding = refused(context, target, work, &untested);
+    let is_divided = guilty.is_empty();
+    for member in guilty {
+        let work = &mut works[member];
+        let finding = refused(context, target, work, untested);
         work.fail_with(Stage::Test, begun, finding);
         note_back(work, begun);
+    }
+    if group.is_empty() {
+        return Vec::new();
+    }
+    let second = match is_divided {
+        true => group.split_off(group.len().div_ceil(2)),
+        false => Vec::new(),
+    };
+    let groups = [second, group].into_iter();
+    groups.filter(|group| !group.is_empty()).collect()
+}
+
+/// Makes the new generation live again
+fn point_on(context: &Context<'_>, work: &mut Work<'_>) {
+    if let Some(generation) = work.ready.as_ref().map(|ready| ready.generation) {
+        point(context, work, generation);
     }
 }
 
@@ -201,12 +252,27 @@ fn refused(
         } => (container, words, stumble.as_ref()),
         other => return other.finding(),
     };
-    let lives = target.lives_in(context, container);
     let guilt = match stumble {
-        Some(stumble) if !is_file_of(&lives, work.name(), &stumble.path) => words::Guilt::Others,
+        Some(_) if !names(context, target, work, untested) => words::Guilt::Others,
         _ => words::Guilt::Own,
     };
     words::refused(work.name(), &container.name, said, stumble, guilt)
+}
+
+/// Whether nginx stumbled over a file of the domain's live generation
+fn names(context: &Context<'_>, target: &Target, work: &Work<'_>, untested: &Untested) -> bool {
+    match untested {
+        Untested::Refused {
+            container,
+            stumble: Some(stumble),
+            ..
+        } => is_file_of(
+            &target.lives_in(context, container),
+            work.name(),
+            &stumble.path,
+        ),
+        _ => false,
+    }
 }
 
 /// Back to the previous generation, a reload, and a look whether that helped
