@@ -25,9 +25,11 @@ use crate::net::roots;
 use crate::store::account::StoredAccount;
 
 pub mod account;
+mod authorization;
 pub mod csr;
 mod cure;
 pub mod order;
+mod pace;
 pub mod problem;
 pub mod renewal_info;
 pub mod reply;

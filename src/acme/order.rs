@@ -2,21 +2,17 @@
 //! [`Pending::prepare`] reads what must be published, [`Pending::finish`] validates, finalizes and
 //! downloads.
 
-use std::time::Duration;
-
-use instant_acme::{
-    AuthorizationStatus, Challenge, ChallengeStatus, ChallengeType, Identifier, NewOrder, Order,
-    OrderStatus,
-};
+use instant_acme::{Identifier, NewOrder, Order, OrderStatus};
 use tokio::time::{Instant, sleep};
 
 use super::account::Registration;
+use super::authorization::{Found, answer_at, challenge_problem, set_ready};
+use super::pace::{Deadline, Pace, bounded};
 use super::problem::{self, AcmeError, Invalid, is_of_validation, problem_of};
 use super::renewal_info::identifier;
-use super::reply::{Hints, RetryAfter, words_of_ca};
+use super::reply::Hints;
 use super::transport::Transport;
 use super::{Session, repeat};
-use crate::facts::Problem;
 use crate::name::DnsName;
 
 /// An order that was placed
@@ -50,7 +46,7 @@ pub struct Answer {
     /// Body to serve there
     pub key_authorization: String,
     /// Position of its authorization in the order
-    position: usize,
+    pub(super) position: usize,
 }
 
 impl Session {
@@ -401,251 +397,5 @@ impl Pending {
     }
 }
 
-enum Found {
-    Valid,
-    Challenge(Answer),
-    Missing { name: String, offered: String },
-}
-
-/// Reads the authorization at a position; those before it are known and cost no request
-async fn answer_at(order: &mut Order, position: usize) -> Result<Found, instant_acme::Error> {
-    let mut authorizations = order.authorizations();
-    for _ in 0..position {
-        if let Some(known) = authorizations.next().await {
-            known?;
-        }
-    }
-    let mut authorization = match authorizations.next().await {
-        Some(authorization) => authorization?,
-        None => return Ok(Found::Valid),
-    };
-    if authorization.status == AuthorizationStatus::Valid {
-        return Ok(Found::Valid);
-    }
-    let name = authorization.identifier().to_string();
-    let offered: Vec<String> = authorization
-        .challenges
-        .iter()
-        .map(|challenge| kind_of(&challenge.r#type))
-        .collect();
-    Ok(match authorization.challenge(ChallengeType::Http01) {
-        Some(challenge) => Found::Challenge(Answer {
-            name,
-            token: challenge.token.clone(),
-            key_authorization: challenge.key_authorization().as_str().to_owned(),
-            position,
-        }),
-        None => Found::Missing {
-            name,
-            offered: offered.join(", "),
-        },
-    })
-}
-
-/// The word of RFC 8555 section 9.7.8 for a kind of challenge
-fn kind_of(kind: &ChallengeType) -> String {
-    match kind {
-        ChallengeType::Http01 => "http-01".to_owned(),
-        ChallengeType::Dns01 => "dns-01".to_owned(),
-        ChallengeType::TlsAlpn01 => "tls-alpn-01".to_owned(),
-        ChallengeType::Unknown(name) => words_of_ca(name),
-        other => format!("{other:?}"),
-    }
-}
-
-/// Tells the CA that the challenge at a position can be validated, if it is pending
-async fn set_ready(order: &mut Order, position: usize) -> Result<(), instant_acme::Error> {
-    let mut authorizations = order.authorizations();
-    let mut index = 0;
-    while let Some(authorization) = authorizations.next().await {
-        let mut authorization = authorization?;
-        if index == position && authorization.status == AuthorizationStatus::Pending {
-            return match authorization.challenge(ChallengeType::Http01) {
-                Some(mut challenge) => challenge.set_ready().await,
-                None => Ok(()),
-            };
-        }
-        index += 1;
-    }
-    Ok(())
-}
-
-async fn challenge_problem(
-    order: &mut Order,
-    position: usize,
-) -> Result<Option<(String, Problem)>, instant_acme::Error> {
-    let mut authorizations = order.authorizations();
-    let mut index = 0;
-    while let Some(authorization) = authorizations.next().await {
-        let mut authorization = authorization?;
-        if index == position {
-            let name = authorization.identifier().to_string();
-            let state = authorization.refresh().await?;
-            return Ok(why_invalid(&state.challenges).map(|problem| (name, problem_of(problem))));
-        }
-        index += 1;
-    }
-    Ok(None)
-}
-
-/// The problem of the challenge that failed
-///
-/// An empty one counts only where the challenge is invalid: ZeroSSL adds one to each.
-fn why_invalid(challenges: &[Challenge]) -> Option<&instant_acme::Problem> {
-    let told = |challenge: &&Challenge| {
-        let error = challenge.error.as_ref();
-        error.is_some_and(|error| !problem::is_empty(error))
-    };
-    let failed = |challenge: &&Challenge| challenge.status == ChallengeStatus::Invalid;
-    let challenge = challenges.iter().find(told);
-    let challenge = challenge.or_else(|| challenges.iter().find(failed));
-    challenge?.error.as_ref()
-}
-
-/// The time between two looks at an order: as the CA says, else short and growing
-struct Pace {
-    next: Duration,
-    /// Time that the CA has had before the first look
-    begun: Duration,
-}
-
-impl Pace {
-    /// For a CA that was asked this long ago: while its answer was under way it was at work
-    const fn after(begun: Duration) -> Self {
-        Self {
-            next: FIRST_WAIT,
-            begun,
-        }
-    }
-
-    /// How long to wait, when the last look is this far away; `None` after that one
-    ///
-    /// A CA that asks for a day may be done in a minute: whatever it asks for is waited for in
-    /// steps, and the order is looked at once more before its time is over.
-    fn wait(&mut self, asked: Option<RetryAfter>, until_last: Duration) -> Option<Duration> {
-        if until_last.is_zero() {
-            return None;
-        }
-        let wait = match asked {
-            Some(RetryAfter(wait)) if !wait.is_zero() => wait.min(LONGEST_STEP),
-            _ => {
-                let begun = std::mem::take(&mut self.begun);
-                let wait = self.next.saturating_sub(begun);
-                self.next = (self.next * 3 / 2).min(LONGEST_WAIT);
-                wait
-            }
-        };
-        Some(wait.min(until_last))
-    }
-}
-
-/// When an order is given up
-#[derive(Clone, Copy, Debug)]
-struct Deadline {
-    at: Instant,
-    /// The time that there was in all
-    after: Duration,
-}
-
-impl Deadline {
-    fn after(after: Duration) -> Self {
-        Self {
-            at: Instant::now() + after,
-            after,
-        }
-    }
-
-    /// Time until the order is looked at for the last time, which leaves some for the answer
-    fn until_last_look(self) -> Duration {
-        let last = self.at - self.after / PART_FOR_LAST_LOOK;
-        last.saturating_duration_since(Instant::now())
-    }
-}
-
-async fn bounded<T>(
-    deadline: Deadline,
-    waiting_for: &'static str,
-    work: impl Future<Output = Result<T, AcmeError>>,
-) -> Result<T, AcmeError> {
-    match tokio::time::timeout_at(deadline.at, work).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(AcmeError::Deadline {
-            waiting_for,
-            after: deadline.after,
-        }),
-    }
-}
-
-const FIRST_WAIT: Duration = Duration::from_millis(20);
-const LONGEST_WAIT: Duration = Duration::from_secs(3);
-/// The longest time without a look at an order, whatever the CA asks for
-const LONGEST_STEP: Duration = Duration::from_secs(15);
-/// The part of an order's time that is left after the last look at it, to have what is ready then:
-/// 15 of 120 seconds
-const PART_FOR_LAST_LOOK: u32 = 8;
 /// Looks at an order that may fail in a row before the order is given up
 const TRANSIENT: u32 = 3;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wait_of_a_day_is_taken_in_steps_that_end_with_a_last_look() {
-        let day = Some(RetryAfter(Duration::from_secs(86_400)));
-        let mut pace = Pace::after(Duration::ZERO);
-        let mut left = Duration::from_secs(115);
-        let mut waits = Vec::new();
-        while let Some(wait) = pace.wait(day, left) {
-            waits.push(wait.as_secs());
-            left -= wait;
-        }
-        assert_eq!(waits, [15, 15, 15, 15, 15, 15, 15, 10]);
-    }
-
-    #[test]
-    fn a_ca_that_names_no_time_is_asked_with_growing_pauses() {
-        let mut pace = Pace::after(Duration::ZERO);
-        let waits = [0; 20].map(|_| pace.wait(None, Duration::from_secs(60)));
-        assert_eq!(waits[0], Some(FIRST_WAIT));
-        assert!(waits.is_sorted());
-        assert_eq!(waits[19], Some(LONGEST_WAIT));
-    }
-
-    #[test]
-    fn a_ca_far_away_is_asked_at_once_whether_it_is_ready() {
-        let mut pace = Pace::after(Duration::from_millis(50));
-        let minute = Duration::from_secs(60);
-        assert_eq!(pace.wait(None, minute), Some(Duration::ZERO));
-        assert!(pace.wait(None, minute) > Some(FIRST_WAIT));
-        let mut named = Pace::after(Duration::from_millis(50));
-        let second = Duration::from_secs(1);
-        let asked = Some(RetryAfter(second));
-        assert_eq!(named.wait(asked, minute), Some(second));
-    }
-
-    #[test]
-    fn an_empty_error_blames_only_a_challenge_that_failed() {
-        #[track_caller]
-        fn check(challenges: &str, expected: Option<&str>) {
-            let challenges: Vec<Challenge> = serde_json::from_str(challenges).unwrap();
-            let found = why_invalid(&challenges).map(problem_of);
-            let found = found.map(|problem| problem.to_string());
-            assert_eq!(found.as_deref(), expected);
-        }
-        let challenge = |status: &str, error: &str| {
-            format!(r#"{{"type": "http-01", "url": "", "status": "{status}", "error": {error}}}"#)
-        };
-        let told = r#"{"type": "urn:ietf:params:acme:error:dns", "detail": "no A"}"#;
-        let valid = challenge("valid", "{}");
-        let pending = challenge("pending", "{}");
-        let invalid = challenge("invalid", "{}");
-        let failed = challenge("invalid", told);
-        check(&format!("[{valid}, {pending}]"), None);
-        check(
-            &format!("[{pending}, {invalid}]"),
-            Some("the CA gave no reason"),
-        );
-        check(&format!("[{invalid}, {failed}]"), Some("dns: no A"));
-    }
-}

@@ -24,6 +24,7 @@ use crate::report::{DomainReport, Outcome, Report, SCHEMA_VERSION, Stage, Target
 use crate::store::lineage::LineageError;
 use crate::time::{display_date, in_words};
 
+mod accept;
 mod changes;
 mod check;
 mod close;

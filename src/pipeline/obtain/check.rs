@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use futures_util::future::join_all;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::order::{account_url, issuance, issuer_of, must_order};
 use super::target::Target;
@@ -196,14 +196,7 @@ pub(super) fn check_budgets(
         let usages = planned.usage(balance, now);
         match blocking(&usages) {
             Some((usage, next)) if required(context, &options.skip, Check::Budget) => {
-                let finding = budget::finding(usage, now);
-                let code = finding.code.to_owned();
-                work.note(Stage::Check, begun, StageResult::Failed, code);
-                work.findings.push(finding);
-                let until = display(next);
-                let summary =
-                    format!("no order is placed before {until}; --skip-check budget overrides");
-                work.end(Outcome::Later, summary);
+                put_off(work, begun, budget::finding(usage, now), next);
             }
             _ => {
                 if let Counting::InTurn(desk) = counting
@@ -215,6 +208,16 @@ pub(super) fn check_budgets(
             }
         }
     }
+}
+
+/// Ends the work until a limit of the CA leaves room
+fn put_off(work: &mut Work<'_>, begun: Instant, finding: Finding, until: Timestamp) {
+    let code = finding.code.to_owned();
+    work.note(Stage::Check, begun, StageResult::Failed, code);
+    work.findings.push(finding);
+    let until = display(until);
+    let summary = format!("no order is placed before {until}; --skip-check budget overrides");
+    work.end(Outcome::Later, summary);
 }
 
 /// What this host sees of the names that the CA refused for what it saw: the cause, or none

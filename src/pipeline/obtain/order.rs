@@ -10,18 +10,16 @@ use tracing::Instrument;
 
 use super::failed::{fail_order, fail_spent};
 use super::gate::{Admission, Gate};
-use super::resume::{Patience, Resumed, on_disk};
-use super::{certificate_in_words, check, ready, resume};
+use super::resume::{Patience, Resumed};
+use super::{accept, check, resume};
 use crate::acme::account::Registration;
 use crate::acme::csr::{self, KeyAndCsr};
 use crate::acme::order::Wish;
 use crate::acme::problem::Consequence;
 use crate::acme::{AcmeError, Session};
-use crate::chain::Fingerprint;
 use crate::challenge::{ChallengeError, OWN, Published};
 use crate::config::defaults;
 use crate::finding::{Finding, Severity, chain_of_causes};
-use crate::install;
 use crate::pipeline::defect::{caught, joined};
 use crate::pipeline::desk::Desk;
 use crate::pipeline::{Context, Mode, Options, Work};
@@ -29,8 +27,8 @@ use crate::plan::budget::Issuance;
 use crate::plan::{self, Plan};
 use crate::report::{Outcome, Stage, StageResult};
 use crate::store::ledger::{Entry, Spent};
-use crate::store::lineage::{Issued, LineageError};
-use crate::store::record::{Asked, GenerationRecord, RecordError};
+use crate::store::lineage::LineageError;
+use crate::store::record::{Asked, RecordError};
 
 /// The account that would order, if there is one
 pub(super) fn account_url(
@@ -204,7 +202,7 @@ async fn place(
                 issued.validated
             );
             work.done(Stage::Order, begun, detail);
-            accept(context, options, session, work, issued).await;
+            accept::accept(context, options, session, work, issued).await;
         }
         Err(OrderError::Acme(error)) => {
             let consequence = error.consequence(context.now());
@@ -290,10 +288,10 @@ fn count(names: usize) -> String {
 }
 
 /// A chain from the CA, with the key that it should belong to
-struct FromCa {
-    chain_pem: String,
-    key: KeyAndCsr,
-    account_url: String,
+pub(super) struct FromCa {
+    pub(super) chain_pem: String,
+    pub(super) key: KeyAndCsr,
+    pub(super) account_url: String,
     validated: String,
 }
 
@@ -440,97 +438,6 @@ fn spend(context: &Context<'_>, session: &Session, account_url: &str, spent: Spe
     if let Err(error) = context.store.spend(&entry, context.now()) {
         tracing::warn!(error = chain_of_causes(&error), "the ledger cannot be kept");
     }
-}
-
-/// Looks at what the CA sent and puts it into the archive
-async fn accept(
-    context: &Context<'_>,
-    options: &Options,
-    session: &Session,
-    work: &mut Work<'_>,
-    from_ca: FromCa,
-) {
-    let begun = work.begin(Stage::Install);
-    let inspected = install::inspect(
-        &from_ca.chain_pem,
-        &from_ca.key.key_pem,
-        &work.names,
-        context.now(),
-    );
-    let chain = match inspected {
-        Ok(chain) => chain,
-        Err(unfit) => {
-            resume::forget(context, options, work);
-            return fail_spent(context, work, Stage::Install, begun, &unfit);
-        }
-    };
-    let words = certificate_in_words(chain.leaf(), context.now());
-    if options.mode == Mode::Rehearse {
-        work.done(Stage::Install, begun, format!("{words}; dropped"));
-        let summary = format!(
-            "{} issued a certificate, nothing was installed",
-            session.issuer()
-        );
-        return work.end(Outcome::Rehearsed, summary);
-    }
-    let fingerprint = chain.leaf().fingerprint;
-    let stored = archive(context, options, session, work, from_ca, fingerprint).await;
-    match stored {
-        Ok(generation) => {
-            let generation = crate::store::lineage::Generation {
-                number: generation,
-                chain,
-                damaged: Vec::new(),
-            };
-            work.done(
-                Stage::Install,
-                begun,
-                format!("generation {}, {words}", generation.number),
-            );
-            work.ready = Some(ready(context, &work.lineage, generation));
-        }
-        Err(error) => fail_spent(context, work, Stage::Install, begun, &error),
-    }
-}
-
-/// Writes the generation, and enters it into the record, which is kept at the end of the run
-///
-/// Until then the order on record and its key tell of the generation ([`resume::settle`]).
-async fn archive(
-    context: &Context<'_>,
-    options: &Options,
-    session: &Session,
-    work: &mut Work<'_>,
-    from_ca: FromCa,
-    fingerprint: Fingerprint,
-) -> Result<u32, LineageError> {
-    let issued = Issued {
-        chain_pem: from_ca.chain_pem,
-        key_pem: from_ca.key.key_pem,
-    };
-    let lineage = work.lineage.clone();
-    let number = on_disk(context, move |store| {
-        store.add_generation(&lineage, &issued)
-    });
-    let number = number.await?;
-    let record = GenerationRecord {
-        issuer: Some(session.issuer().to_owned()),
-        account: Some(from_ca.account_url),
-        profile: work.domain.profile.clone(),
-        issued_at: context.now(),
-        proven_at: None,
-        fingerprint: Some(fingerprint.to_string()),
-        renewal: None,
-    };
-    let chosen = options
-        .issuer
-        .clone()
-        .filter(|issuer| *issuer != work.domain.issuer);
-    resume::withdraw(context, work);
-    work.lineage.generations.push(number);
-    work.lineage.record.enter(number, record, chosen);
-    work.is_ahead = true;
-    Ok(number)
 }
 
 /// How far an order came that was not finished
