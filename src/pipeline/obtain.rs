@@ -31,6 +31,7 @@ mod close;
 mod conclude;
 mod configured;
 mod drift;
+mod dumps;
 mod failed;
 mod gate;
 mod look;

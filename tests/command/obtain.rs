@@ -3,10 +3,14 @@
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::json;
 
 use crate::support::{
     Authority, Behaviour, CLOSED, Ca, Engine, Executed, Host, Leaf, Place, Run, Server, Setting,
-    Wish, codes, finding, over_80_columns, tls_config,
+    Wish, codes, finding, inspected, over_80_columns, tls_config,
 };
 
 const NAME: &str = "shop.rare-books.test";
@@ -474,6 +478,39 @@ fn the_certificate_of_another_lineage_is_named_with_the_lines_to_change() {
     drop(docker);
     let status = place.run(&["status"]).exits(0);
     snapshot!(place, "status_after_other_lineage", status.stdout);
+}
+
+#[test]
+fn nginx_prints_its_configuration_once_before_a_reload_and_once_after_it() {
+    let ca = Authority::root("Root");
+    let [first, second] = [(); 2].map(|()| ca.issue(&Wish::names(&[NAME])));
+    let server = Server::tls(tls_config(&ca.issue(&Wish::names(&["rare-books.test"]))));
+    let place = half_renewed(&server, &first, &second);
+    let dump = "# configuration file /etc/nginx/nginx.conf:\nhttp {\n    server {\n        \
+                listen 443 ssl;\n        server_name rare-books.test;\n    }\n}\n";
+    let asked = Arc::new(AtomicUsize::new(0));
+    let (printed, mut container) = (asked.clone(), inspected(&place));
+    // There it is read for the addresses of the host, too.
+    container["HostConfig"]["NetworkMode"] = json!("host");
+    let docker = Engine::start(
+        &place,
+        Behaviour {
+            container,
+            exec: Box::new(move |command| {
+                (command == ["nginx", "-T"]).then(|| {
+                    printed.fetch_add(1, Ordering::SeqCst);
+                    Executed {
+                        stdout: dump.to_owned(),
+                        ..Executed::default()
+                    }
+                })
+            }),
+            ..Behaviour::healthy(&place)
+        },
+    );
+    place.run(&["obtain", NAME]).exits(1);
+    drop(docker);
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
 
 #[test]

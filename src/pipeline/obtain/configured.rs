@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::target::Target;
 use crate::config::{Domain, defaults};
@@ -12,9 +13,8 @@ use crate::finding::{Finding, words};
 use crate::name::DnsName;
 use crate::pipeline::{Context, Work};
 use crate::target::choice::{self, Choice, Inlet, Serving};
-use crate::target::dump::{self, Configuration, Excess, ServerBlock, Tls};
+use crate::target::dump::{Configuration, Excess, ServerBlock, Tls};
 use crate::target::endpoint;
-use crate::target::process::nginx_command;
 use crate::target::variables::is_computed;
 
 mod site;
@@ -28,7 +28,7 @@ pub(in crate::pipeline) struct Configured {
     engine: IpAddr,
     /// The live directory as the container sees it
     pub(in crate::pipeline) live: PathBuf,
-    pub(in crate::pipeline) configuration: Configuration,
+    pub(in crate::pipeline) configuration: Arc<Configuration>,
     /// Why nothing is known of it
     excess: Option<Excess>,
 }
@@ -39,13 +39,13 @@ impl Configured {
         container: &Container,
         engine: IpAddr,
         live: PathBuf,
-        configuration: Configuration,
+        configuration: impl Into<Arc<Configuration>>,
     ) -> Self {
         Self {
             container: container.clone(),
             engine,
             live,
-            configuration,
+            configuration: configuration.into(),
             excess: None,
         }
     }
@@ -237,12 +237,11 @@ pub(super) async fn configured(
         .iter()
         .find(answers)
         .or_else(|| containers.first())?;
-    let command = nginx_command(container, &["-T"]);
-    let executed = target.engine.exec(container, &command).await.ok()?;
-    let (configuration, excess) = match dump::read(&executed.stdout) {
+    let dump = target.dumps.of(&target.engine, container).await?;
+    let (configuration, excess) = match &dump.configuration {
         Ok(configuration) if configuration.servers.is_empty() => return None,
-        Ok(configuration) => (configuration, None),
-        Err(excess) => (Configuration::default(), Some(excess)),
+        Ok(configuration) => (Arc::clone(configuration), None),
+        Err(excess) => (Arc::default(), Some(*excess)),
     };
     let live = live_in_use(
         &context.config.storage.join("live"),
@@ -285,6 +284,7 @@ const DIRECTIVES: [&str; 2] = ["ssl_certificate", "ssl_certificate_key"];
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::dump;
 
     const SHOP: &str = "shop.test";
 

@@ -121,6 +121,7 @@ pub(super) async fn reload(
 
 /// Tells every container, even if one cannot be told; gives how the last was, or the first failure
 pub(super) async fn reload_containers(target: &mut Target) -> Result<Told, Finding> {
+    target.dumps.forget();
     let mut failure = None;
     let mut last = Told::ByExec;
     for container in &target.containers {

@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 
+use super::dumps::Dumps;
 use super::ways::Way;
 use super::{drift, mounts, reload, renewal_time};
 use crate::config::{ConfigTest, Nginx};
@@ -34,6 +35,8 @@ pub(super) struct Target {
     pub(super) nginx: Nginx,
     pub(super) engine: Engine,
     pub(super) containers: Vec<Container>,
+    /// Their configurations, as far as they were asked for
+    pub(super) dumps: Dumps,
     /// Positions among the run's domains, ascending
     pub(super) members: Vec<usize>,
     /// What is known of the addresses at which the containers may answer
@@ -143,6 +146,7 @@ pub(super) async fn find(context: &Context<'_>, works: &mut [Work<'_>]) -> Vec<T
                 nginx,
                 engine,
                 containers,
+                dumps: Dumps::default(),
                 members,
                 ways: HashMap::new(),
                 balanced: BTreeSet::new(),

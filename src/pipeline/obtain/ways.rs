@@ -17,8 +17,6 @@ use crate::pipeline::{Context, Work};
 use crate::preflight::probe::is_local;
 use crate::target::container::Engine;
 use crate::target::endpoint::{self, Claim, Endpoint};
-use crate::target::listen::particular;
-use crate::target::process::nginx_command;
 
 /// What a connection to an address showed
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,16 +106,15 @@ impl Target {
         if self.nginx.test == ConfigTest::Skip {
             return;
         }
-        let engine = &self.engine;
+        let (engine, dumps) = (&self.engine, &self.dumps);
         let of_host = |container: &&mut Container| container.network == Network::Host;
         for container in self.containers.iter_mut().filter(of_host) {
-            let dump = engine
-                .exec(container, &nginx_command(container, &["-T"]))
-                .await;
-            let Ok(dump) = dump else { continue };
-            let own = particular(&dump.stdout);
+            let Some(dump) = dumps.of(engine, container).await else {
+                continue;
+            };
             // A floating address may be another host's just now.
-            container.addresses = own.into_iter().filter(|ip| is_local(*ip)).collect();
+            let own = dump.addresses.iter().copied().filter(|ip| is_local(*ip));
+            container.addresses = own.collect();
         }
     }
 
