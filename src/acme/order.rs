@@ -226,8 +226,9 @@ impl Pending {
     pub async fn finish(mut self, csr: &[u8]) -> Result<String, AcmeError> {
         let deadline = self.deadline;
         bounded(deadline, "a certificate", async move {
-            let asked = self.answer_challenges().await?;
-            self.poll_past(OrderStatus::Pending, asked).await?;
+            self.answer_challenges().await?;
+            // Names that fail together are told together, where each has had a moment.
+            self.poll_past(OrderStatus::Pending, Instant::now()).await?;
             let asked = Instant::now();
             self.finalize(csr).await?;
             self.poll_past(OrderStatus::Processing, asked).await?;
@@ -257,19 +258,16 @@ impl Pending {
         Ok(())
     }
 
-    /// Has each name validated that is not valid yet; gives when the last one was asked for
-    async fn answer_challenges(&mut self) -> Result<Instant, AcmeError> {
-        let mut asked = Instant::now();
+    async fn answer_challenges(&mut self) -> Result<(), AcmeError> {
         if !matches!(self.order.state().status, OrderStatus::Pending) {
-            return Ok(asked);
+            return Ok(());
         }
         for position in 0..self.order.state().authorizations.len() {
-            asked = Instant::now();
             let order = &mut self.order;
             let ready = repeat(async || set_ready(order, position).await).await;
             ready.map_err(|error| self.explain_validation(error, position))?;
         }
-        Ok(asked)
+        Ok(())
     }
 
     /// The error of a challenge that the CA refused at once
