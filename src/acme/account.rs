@@ -110,7 +110,7 @@ impl Session {
         self.external_accounts().map(drop)
     }
 
-    /// The bindings to an external account that are tried in turn; one that is none where the CA
+    /// The bindings to an external account that are tried in turn; a single `None` where the CA
     /// wants none
     fn external_accounts(&self) -> Result<Vec<Option<ExternalAccountKey>>, AcmeError> {
         match &self.issuer.eab {

@@ -323,7 +323,7 @@ impl Pending {
         }
     }
 
-    /// Whether a look at the order that failed may be repeated before the order's time is over
+    /// Whether a failed poll of the order may be repeated before the order's time is over
     fn is_worth_another_look(&self, error: &AcmeError, failures: u32) -> bool {
         let left = self.deadline.at.saturating_duration_since(Instant::now());
         error.is_transient() && failures < TRANSIENT && !error.asks_for_more_than(left)

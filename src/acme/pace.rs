@@ -7,10 +7,10 @@ use tokio::time::Instant;
 use super::problem::AcmeError;
 use super::reply::RetryAfter;
 
-/// The time between two looks at an order: as the CA says, else short and growing
+/// The time between two polls of an order: as the CA says, else short and growing
 pub(super) struct Pace {
     next: Duration,
-    /// Time that the CA has had before the first look
+    /// Time that the CA has had before the first poll
     begun: Duration,
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn bounded<T>(
 
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
-/// The longest time without a look at an order, whatever the CA asks for
+/// The longest time between two polls of an order, whatever the CA asks for
 const LONGEST_STEP: Duration = Duration::from_secs(15);
 /// The part of an order's time that is left after the last look at it, to have what is ready then:
 /// 15 of 120 seconds

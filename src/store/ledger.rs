@@ -107,7 +107,7 @@ impl Store {
         Ok(ledger)
     }
 
-    /// The entries of the log; a line that a power cut has cut short is none
+    /// The entries of the log, without lines that a power cut has cut short
     fn logged(&self) -> Result<Vec<Entry>, RecordError> {
         let path = self.ledger_log();
         let log = match self.state.read_at_most(&path, MOST_LOGGED) {
@@ -292,6 +292,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test makes its own files")]
     fn a_log_without_end_is_not_read_to_its_end() {
         let home = tempfile::tempdir().unwrap();
         let store = store(home.path());

@@ -81,14 +81,14 @@ impl Gate {
 }
 
 impl Admission<'_> {
-    /// The CA has answered, well or not
+    /// The CA has answered, whatever it said
     pub(super) fn answered(self) {
         if !matches!(*self.gate.state(), State::Closed(_)) {
             self.gate.change(State::Open);
         }
     }
 
-    /// It did not, and this is what is told of it
+    /// It did not answer, which is reported as this
     pub(super) fn unanswered(self, finding: Finding) {
         let next = match (&*self.gate.state(), self.role) {
             (State::Probing, Role::Probe) => State::Closed(finding),

@@ -449,7 +449,7 @@ pub(super) enum Progress {
     Begun,
 }
 
-/// An order that was placed, and what became of it
+/// An order that was placed and gave no certificate
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub(super) struct Unfinished {

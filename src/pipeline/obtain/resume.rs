@@ -222,7 +222,7 @@ pub(super) async fn take_up(
     }))
 }
 
-/// Counts a look that the CA answered; gives the order with what must be published, unless it leads
+/// Counts a poll that the CA answered; gives the order with what must be published, unless it leads
 /// nowhere: it must not keep the domain from another
 async fn go_on(
     context: &Context<'_>,
@@ -254,7 +254,7 @@ async fn go_on(
     }
 }
 
-/// Counts a look of which nothing useful came; an order that stays silent is left for another, and on
+/// Counts a poll without a useful answer; an order that stays silent is left for another, and on
 /// record until that is placed
 async fn unanswered(
     context: &Context<'_>,
