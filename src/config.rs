@@ -24,6 +24,7 @@ use notify::{Channel, SecretUrl};
 
 pub use error::{ConfigError, Mistake};
 pub use ownership::{Believed, Distrust, Place};
+pub use remaining::MinRemaining;
 
 use error::line_of;
 
@@ -34,6 +35,7 @@ mod exposed;
 pub mod notify;
 mod ownership;
 mod raw;
+mod remaining;
 
 /// What domains.toml says, complete with defaults
 #[derive(Clone, Debug)]
@@ -469,27 +471,6 @@ pub struct Verify {
     pub concurrency: usize,
     /// Life below which a warning is given
     pub min_remaining: MinRemaining,
-}
-
-/// How much life a served certificate should have left
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum MinRemaining {
-    /// A part of its lifetime
-    Fraction(Fraction),
-    /// A span of time
-    Duration(Duration),
-}
-
-impl FromStr for MinRemaining {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match (text.parse(), humantime::parse_duration(text)) {
-            (Ok(fraction), _) => Ok(Self::Fraction(fraction)),
-            (_, Ok(duration)) => Ok(Self::Duration(duration)),
-            _ => Err("expected \"14d\" or a fraction such as \"1/4\""),
-        }
-    }
 }
 
 /// Letters that a mistyped domain may differ by: other domains differ by more

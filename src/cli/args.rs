@@ -357,7 +357,9 @@ pub(super) struct Verify {
     pub(super) trust: Vec<PathBuf>,
     /// Warn below this life: a duration, or a part of the lifetime
     ///
-    /// Such as 14d or 1/4. Instead of `[verify] min_remaining`, or of 1/4.
+    /// Such as 14d or 1/4, instead of `[verify] min_remaining`. By default a quarter of the lifetime,
+    /// and never more than three quarters of `[renewal] fraction`. A time that is half or more of the
+    /// life of a certificate under ten days counts as a quarter.
     #[arg(long, value_name = "LEAST")]
     pub(super) min_remaining: Option<MinRemaining>,
     /// Fail unless the certificate's SHA-256 begins so, in hexadecimal

@@ -13,7 +13,7 @@ use super::error::CliError;
 use super::process::descriptors;
 use super::{Ended, crypto_provider, now, optional};
 use crate::chain::{Chain, public_key_of};
-use crate::config::{Config, Domain, Environment, MinRemaining, defaults};
+use crate::config::{Config, Domain, Environment, defaults};
 use crate::facts::Opening;
 use crate::finding::Severity;
 use crate::name::DnsName;
@@ -217,8 +217,9 @@ fn means(config: Option<&Config>, args: &Verify) -> Result<Means, CliError> {
 }
 
 fn demand(config: Option<&Config>, args: &Verify) -> Demand {
-    let usual = MinRemaining::Fraction(defaults::MIN_REMAINING);
-    let configured = config.map_or(usual, |config| config.verify.min_remaining);
+    let configured = config.map_or(defaults::MIN_REMAINING, |config| {
+        config.verify.min_remaining
+    });
     Demand {
         min_remaining: args.min_remaining.unwrap_or(configured),
         fingerprint: args.expect_fingerprint.clone(),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::args::{Global, Why};
 use super::error::CliError;
 use super::{Ended, crypto_provider, now, optional, print_report};
-use crate::config::{Config, Environment, MinRemaining, defaults};
+use crate::config::{Config, Environment, defaults};
 use crate::finding::Severity;
 use crate::name::HostName;
 use crate::net::dns::Resolver;
@@ -68,7 +68,7 @@ fn means<'c>(
         ),
         trust: Trust::load(&trust, algorithms)?,
         observer: Observer::new(provider, timeout),
-        min_remaining: config.map_or(MinRemaining::Fraction(defaults::MIN_REMAINING), |config| {
+        min_remaining: config.map_or(defaults::MIN_REMAINING, |config| {
             config.verify.min_remaining
         }),
         docker: docker.unwrap_or(defaults::DOCKER).to_owned(),

@@ -117,7 +117,7 @@ impl<'t> Checker<'_, 't> {
             renewal_fraction,
             schedule,
             jitter,
-            verify: self.verify(&root),
+            verify: self.verify(&root, renewal_fraction),
             dns: self.dns(&root),
             proxies: match root.boolean("ignore_proxy") {
                 Some(Value { value: true, .. }) => Proxies::None,
@@ -247,12 +247,12 @@ impl<'t> Checker<'_, 't> {
         jitter
     }
 
-    fn verify(&self, root: &Table<'_, 't>) -> Verify {
+    fn verify(&self, root: &Table<'_, 't>, renewal: Fraction) -> Verify {
         let mut verify = Verify {
             trust: Vec::new(),
             timeout: defaults::VERIFY_TIMEOUT,
             concurrency: defaults::VERIFY_CONCURRENCY,
-            min_remaining: MinRemaining::Fraction(defaults::MIN_REMAINING),
+            min_remaining: MinRemaining::Usual(renewal),
         };
         let Some(table) = root.table("verify") else {
             return verify;

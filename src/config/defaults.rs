@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::Check;
+use jiff::SignedDuration;
+
+use super::{Check, MinRemaining};
 use crate::time::Fraction;
 
 /// `issuer`
@@ -33,8 +35,12 @@ pub const SCHEDULE: &str = "0 3,15 * * *";
 pub const JITTER: Duration = Duration::from_secs(3_600);
 /// Longest `jitter` that may be asked for
 pub const MAX_JITTER: Duration = Duration::from_secs(86_400);
-/// `[verify] min_remaining`: a renewal at a third that failed for a while shows here
-pub const MIN_REMAINING: Fraction = Fraction::new(1, 4);
+/// Lifetime below which a certificate is renewed with half of it left, at the latest
+pub const SHORT_LIFE: SignedDuration = SignedDuration::from_hours(240);
+/// The part of a lifetime below [`SHORT_LIFE`] with which it is renewed
+pub const SHORT_RESERVE: f64 = 0.5;
+/// `[verify] min_remaining` of what certd does not renew itself
+pub const MIN_REMAINING: MinRemaining = MinRemaining::Usual(RENEWAL_FRACTION);
 /// `[verify] timeout`
 pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
 /// `[verify] concurrency`

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::config::defaults::{SHORT_LIFE, SHORT_RESERVE};
 use crate::facts::{NoSuggestion, Suggestion};
 use crate::store::record::Renewal;
 use crate::time::{Fraction, Validity, Window};
@@ -181,8 +182,6 @@ const LATEST: Duration = Duration::from_secs(86_400);
 /// Time after which a CA is asked again that has no answer (RFC 9773 section 4.3.3)
 const LONG_TERM: Duration = Duration::from_secs(6 * 3_600);
 const MOST_DOUBLINGS: u32 = 16;
-const SHORT_LIFE: SignedDuration = SignedDuration::from_hours(240);
-const SHORT_RESERVE: f64 = 0.5;
 /// The part of the reserve at which no window counts any more
 const EMERGENCY: f64 = 0.5;
 /// The part of the reserve over which domains without a window are spread

@@ -1,6 +1,7 @@
 //! What `certd verify` and `certd why` can be asked for, and what of a list cannot be used.
 
 use std::fs;
+use std::net::Ipv4Addr;
 
 use certd::sandbox::dns::{self, Record, Zone};
 use serde_json::{Value, json};
@@ -61,14 +62,13 @@ impl Scene {
 fn dns(names: &[&str]) -> (Runtime, dns::Server) {
     let zone = Zone::new();
     for name in names {
-        zone.add(name, Record::A("127.0.0.1".parse().unwrap()));
+        zone.add(name, Record::A(Ipv4Addr::LOCALHOST));
     }
-    let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
-    let anywhere = "127.0.0.1:0".parse().unwrap();
-    let server = runtime
-        .block_on(dns::Server::start(anywhere, zone))
-        .unwrap();
-    (runtime, server)
+    let runtime = Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime can be made");
+    let anywhere = (Ipv4Addr::LOCALHOST, 0).into();
+    let server = runtime.block_on(dns::Server::start(anywhere, zone));
+    (runtime, server.expect("it can listen"))
 }
 
 const UNDERSCORED: &str = "a_b.rare-books.test";

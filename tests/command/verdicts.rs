@@ -227,6 +227,46 @@ fn a_chain_in_a_file_is_judged_as_a_served_one() {
     assert_eq!(served, filed);
 }
 
+#[test]
+fn strict_follows_the_lifetime_of_a_certificate() {
+    let place = place(&domain(NAME, CLOSED));
+    let issue = |file: &str, until: (i32, u8, u8)| {
+        let mut params = Wish::names(&[NAME]).params();
+        params.not_before = date_time_ymd(2026, 1, 1);
+        params.not_after = date_time_ymd(until.0, until.1, until.2);
+        let key = KeyPair::generate().expect("a key can be made");
+        place.write(file, INTERMEDIATE.issue_as(params, key).chain_pem());
+    };
+    issue("6-days.pem", (2026, 1, 7));
+    issue("398-days.pem", (2027, 2, 3));
+    let check = |file: &str, at: &str, more: &[&str], expected: &[&str]| {
+        let common = ["--at", at, "--strict"];
+        check_file(&place, file, &[&common[..], more].concat(), expected);
+        let arguments = ["verify", "--chain", file, "--name", NAME];
+        let run = place.run(&[&arguments[..], &common, more].concat());
+        run.exits(i32::from(!expected.is_empty()));
+    };
+    let soon: &[&str] = &["served.expires_soon"];
+    check("6-days.pem", "2026-01-04", &[], &[]);
+    check("6-days.pem", "2026-01-06", &[], soon);
+    // It could never have so much.
+    check("6-days.pem", "2026-01-04", &["--min-remaining", "14d"], &[]);
+    check(
+        "6-days.pem",
+        "2026-01-06",
+        &["--min-remaining", "14d"],
+        soon,
+    );
+    check("398-days.pem", "2026-11-01", &[], &[]);
+    check("398-days.pem", "2027-01-05", &[], soon);
+    check(
+        "398-days.pem",
+        "2026-11-01",
+        &["--min-remaining", "1/4"],
+        soon,
+    );
+}
+
 /// Every code, good ones too, in order
 fn report_codes(report: &Value) -> Vec<String> {
     let findings = report["endpoints"][0]["findings"].as_array();

@@ -1,12 +1,9 @@
 //! What a certificate says of itself: its names, its time, its purpose, its strength.
 
-use std::time::Duration;
-
 use jiff::{SignedDuration, Timestamp};
 
 use super::Expectation;
 use crate::chain::{Certificate, CriticalKind, KeyKind, Purpose};
-use crate::config::MinRemaining;
 use crate::finding::Finding;
 use crate::name::is_public_suffix;
 use crate::time::{display, in_words};
@@ -127,7 +124,7 @@ pub(super) fn time(leaf: &Certificate, expected: &Expectation<'_>, now: Timestam
         display(validity.not_after),
         in_words(left)
     );
-    if is_short(leaf, expected.min_remaining, now) {
+    if left < expected.min_remaining.of(validity.lifetime()) {
         let cure = match expected.own_names.is_empty() {
             true => "is it renewed by itself, and is the server reloaded then?",
             false => "does its renewal fail? See `certd status`",
@@ -135,16 +132,6 @@ pub(super) fn time(leaf: &Certificate, expected: &Expectation<'_>, now: Timestam
         return Finding::warning("served.expires_soon", evidence).with_cure(cure);
     }
     Finding::ok("served.time", evidence)
-}
-
-fn is_short(leaf: &Certificate, least: MinRemaining, now: Timestamp) -> bool {
-    match least {
-        MinRemaining::Fraction(least) => leaf.validity.remaining_fraction(now) < least.as_f64(),
-        MinRemaining::Duration(least) => {
-            let left = Duration::try_from(leaf.validity.remaining(now)).unwrap_or_default();
-            left < least
-        }
-    }
 }
 
 /// A longer life than public CAs may give, for one that begins when this one does
