@@ -26,10 +26,12 @@ use crate::time::Validity;
 
 mod algorithm;
 mod extensions;
+mod names;
 
 pub use algorithm::{KeyKind, Signature};
 use extensions::Extensions;
 pub use extensions::{Basic, Critical, CriticalKind, KeySigns, NameLimits, Purpose, Stapling};
+pub use names::is_within;
 
 /// A chain in the order in which it was sent, its leaf first; never empty
 #[derive(Clone, Debug)]
@@ -178,10 +180,11 @@ impl Certificate {
         let extensions = Extensions::of(&x509);
         let basic = match (extensions.basic, x509.version()) {
             (Some(basic), _) => basic,
-            (None, X509Version::V3) => Basic::Absent,
-            (None, _) => Basic::BeforeVersion3,
+            (None, X509Version::V1) => Basic::Version1,
+            (None, _) => Basic::Absent,
         };
-        let is_nameless = x509.is_ca() && x509.subject().iter().next().is_none();
+        let is_nameless = x509.subject().iter().next().is_none();
+        let san = x509.subject_alternative_name().ok().flatten();
         let validity = Validity {
             not_before: timestamp(x509.validity().not_before.timestamp()),
             not_after: timestamp(x509.validity().not_after.timestamp()),
@@ -203,9 +206,12 @@ impl Certificate {
             is_ca: x509.is_ca(),
             basic,
             name_limits: extensions.name_limits,
-            malformed: match is_nameless {
-                true => Some("it is a CA without a name"),
-                false => extensions.malformed,
+            malformed: match (is_nameless, san) {
+                (true, _) if x509.is_ca() => Some("it is a CA without a name"),
+                (true, Some(san)) if !san.critical => {
+                    Some("its subject is empty, and its SAN is not marked as critical")
+                }
+                _ => extensions.malformed,
             },
             critical: extensions.critical,
             key_usage: extensions.key_usage,

@@ -32,7 +32,7 @@ pub enum Stapling {
     Demanded,
 }
 
-/// A critical extension that rustls's verifier does not know
+/// A critical extension that rustls's verifier or a browser does not know
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Critical {
     /// Its object identifier
@@ -46,18 +46,29 @@ pub struct Critical {
 pub enum CriticalKind {
     /// Certificate policies and their constraints, which browsers know
     Policies,
+    /// Mappings of policies, which Chrome knows and Firefox does not
+    PolicyMappings,
+    /// Where revocations are listed, which the verifier knows and neither browser does
+    RevocationLists,
     /// A key identifier, which RFC 5280 sections 4.2.1.1 and 4.2.1.2 never let be critical
     KeyIdentifier,
-    /// One that nobody knows
+    /// One that Chrome, Firefox or both do not know
     Unknown,
+}
+
+impl CriticalKind {
+    /// Whether the verifier reads a certificate with it
+    pub const fn is_read(self) -> bool {
+        matches!(self, Self::RevocationLists)
+    }
 }
 
 /// Whether a certificate may issue others (RFC 5280 section 4.2.1.9)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Basic {
-    /// X.509 version 1 or 2, which has no place to say it
-    BeforeVersion3,
-    /// Version 3, and nothing is said
+    /// X.509 version 1, which has no place to say it
+    Version1,
+    /// A later version, and nothing is said
     Absent,
     /// CA:FALSE
     NoAuthority,
@@ -75,6 +86,10 @@ pub struct NameLimits {
     pub permitted: Vec<String>,
     /// DNS names below which it may not
     pub excluded: Vec<String>,
+    /// Distinguished names in DER below which alone its subjects may lie; empty for all
+    pub permitted_subjects: Vec<Vec<u8>>,
+    /// Distinguished names in DER below which they may not
+    pub excluded_subjects: Vec<Vec<u8>>,
     /// Whether addresses are limited too
     pub limits_addresses: bool,
 }
@@ -121,9 +136,11 @@ impl Extensions {
                 let kind = match identifier.as_str() {
                     policies if POLICIES.contains(&policies) => CriticalKind::Policies,
                     "2.5.29.14" | "2.5.29.35" => CriticalKind::KeyIdentifier,
+                    "2.5.29.31" => CriticalKind::RevocationLists,
+                    "2.5.29.33" => CriticalKind::PolicyMappings,
                     _ => CriticalKind::Unknown,
                 };
-                all.critical = Some(Critical { identifier, kind });
+                all.note(Critical { identifier, kind });
             }
             match extension.parsed_extension() {
                 ParsedExtension::KeyUsage(usage) => {
@@ -171,6 +188,22 @@ impl Extensions {
     }
 }
 
+impl Extensions {
+    /// Keeps a critical extension: one that is refused before one that cannot be judged, and one at
+    /// which the verifier stops before one that it reads
+    fn note(&mut self, critical: Critical) {
+        let rank = |kind: CriticalKind| match kind {
+            CriticalKind::Policies => 0,
+            CriticalKind::RevocationLists => 1,
+            _ => 2,
+        };
+        let known = self.critical.as_ref();
+        if known.is_none_or(|known| rank(known.kind) < rank(critical.kind)) {
+            self.critical = Some(critical);
+        }
+    }
+}
+
 fn authority(basic: &BasicConstraints) -> Basic {
     match basic.ca {
         true => Basic::Authority {
@@ -189,11 +222,21 @@ fn name_limits(names: &NameConstraints<'_>) -> NameLimits {
         });
         dns.collect()
     };
+    let subjects = |subtrees: &Option<Vec<GeneralSubtree<'_>>>| {
+        let bases = subtrees.iter().flatten().map(|subtree| &subtree.base);
+        let subjects = bases.filter_map(|base| match base {
+            GeneralName::DirectoryName(name) => Some(name.as_raw().to_vec()),
+            _ => None,
+        });
+        subjects.collect()
+    };
     let all = [&names.permitted_subtrees, &names.excluded_subtrees];
     let mut bases = all.into_iter().flatten().flatten();
     NameLimits {
         permitted: of(&names.permitted_subtrees),
         excluded: of(&names.excluded_subtrees),
+        permitted_subjects: subjects(&names.permitted_subtrees),
+        excluded_subjects: subjects(&names.excluded_subtrees),
         limits_addresses: bases.any(|subtree| matches!(subtree.base, GeneralName::IPAddress(_))),
     }
 }
@@ -221,18 +264,17 @@ fn uri(name: &GeneralName<'_>) -> Option<String> {
     }
 }
 
-/// Extensions that the verifier knows: key usage, SAN, basic constraints, name constraints, CRL
-/// distribution points, extended key usage
-const KNOWN: [&str; 6] = [
+/// Extensions that the verifier, Chrome and Firefox know: key usage, SAN, basic constraints, name
+/// constraints, extended key usage
+const KNOWN: [&str; 5] = [
     "2.5.29.15",
     "2.5.29.17",
     "2.5.29.19",
     "2.5.29.30",
-    "2.5.29.31",
     "2.5.29.37",
 ];
-/// Certificate policies, their mappings and constraints, and the inhibition of any (RFC 5280)
-const POLICIES: [&str; 4] = ["2.5.29.32", "2.5.29.33", "2.5.29.36", "2.5.29.54"];
+/// Certificate policies, their constraints, and the inhibition of any (RFC 5280)
+const POLICIES: [&str; 3] = ["2.5.29.32", "2.5.29.36", "2.5.29.54"];
 /// 1.3.6.1.5.5.7.1.24 (RFC 7633 section 4)
 const TLS_FEATURE: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x18];
 /// A list of the one feature 5, in DER: no CA issues with another

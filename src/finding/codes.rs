@@ -194,7 +194,7 @@ pub const CODES: &[Code] = &[
     bad("run.sweep", "what an interrupted run left cannot be removed", "run certd as the owner of `state`, or as root"),
     bad("served.ca_as_leaf", "a CA's own certificate is served", "name the domain's certificate in its server block"),
     bad("served.chain_order", "the certificates are sent in a wrong order", "serve the chain as the CA sends it"),
-    bad("served.critical_extension", "a critical extension that nobody knows", "obtain one from a CA that issues for servers"),
+    bad("served.critical_extension", "a critical extension that a browser does not know", "obtain one from a CA that issues for servers"),
     bad("served.critical_policies", "critical policies, with which certd cannot judge it", "obtain one without, to have it judged"),
     bad("served.differs", "addresses of one name serve different certificates", "deploy the same to all; a stale record points elsewhere"),
     bad("served.expired", "the certificate has expired", "renew it, and see that nginx is reloaded"),

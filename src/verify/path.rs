@@ -347,10 +347,13 @@ fn flawed(error: &Error, way: &Way<'_>, trust: &Trust) -> Option<Path> {
     }
     if *error == Error::NameConstraintViolation {
         let roots = root.map(|root| &root.certificate);
-        let mut limited = way.above().chain(roots);
-        let limited = limited.find_map(|above| {
-            let names = flaw::forbidden_name(above, &way.chain.leaf().names)?;
-            Some(of(above, Flaw::Forbids(names)))
+        let mut limited = way.above().chain(roots).enumerate();
+        let limited = limited.find_map(|(place, above)| {
+            let name = flaw::forbidden_name(above, &way.chain.leaf().names);
+            // The leaf, and the CAs between it and this one.
+            let below = || way.certificates().take(place + 1);
+            let name = name.or_else(|| flaw::forbidden_subject(above, below()))?;
+            Some(of(above, Flaw::Forbids(name)))
         });
         return Some(limited.unwrap_or(Path::OtherConstraints));
     }

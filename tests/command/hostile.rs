@@ -195,7 +195,7 @@ fn fields_of_any_size_and_content_are_survived() {
         }),
     );
     judge.refuses(
-        "a critical extension that nobody knows",
+        "a critical extension that a browser does not know",
         leaf(|params| {
             let mut unknown = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
             unknown.set_criticality(true);

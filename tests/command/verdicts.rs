@@ -257,13 +257,13 @@ fn strict_follows_the_lifetime_of_a_certificate() {
         &["--min-remaining", "14d"],
         soon,
     );
-    check("398-days.pem", "2026-11-01", &[], &[]);
-    check("398-days.pem", "2027-01-05", &[], soon);
+    check("398-days.pem", "2026-10-01", &[], &[]);
+    check("398-days.pem", "2026-11-01", &[], soon);
     check(
         "398-days.pem",
         "2026-11-01",
-        &["--min-remaining", "1/4"],
-        soon,
+        &["--min-remaining", "30d"],
+        &[],
     );
 }
 
@@ -498,11 +498,41 @@ fn what_a_ca_may_not_do_is_told_as_that() {
         })
     };
     let dns = |name: &str| vec![GeneralSubtree::DnsName(name.to_owned())];
-    let mut directory = DistinguishedName::new();
-    directory.push(DnType::OrganizationName, "Elsewhere");
+    let organization = |name: &str| {
+        let mut directory = DistinguishedName::new();
+        directory.push(DnType::OrganizationName, name);
+        directory
+    };
+    let directory = organization("Elsewhere");
+    // A leaf of this organization, below a CA that may issue for one
+    let of_organization = |permitted: Option<&str>, excluded: Option<&str>, own: &str| {
+        let subtree = |name: Option<&str>| -> Vec<GeneralSubtree> {
+            let name = name.map(|name| GeneralSubtree::DirectoryName(organization(name)));
+            name.into_iter().collect()
+        };
+        let odd = ROOT.intermediate_as("Odd Intermediate", &|params| {
+            params.name_constraints = Some(NameConstraints {
+                permitted_subtrees: subtree(permitted),
+                excluded_subtrees: subtree(excluded),
+            });
+        });
+        let mut params = Wish::names(&[NAME]).params();
+        params.distinguished_name = organization(own);
+        let key = KeyPair::generate().expect("a key can be made");
+        odd.issue_as(params, key).chain_pem()
+    };
     let critical = |identifier: &'static [u64]| {
         below(&move |params| {
             let mut extension = CustomExtension::from_oid_content(identifier, vec![5, 0]);
+            extension.set_criticality(true);
+            params.custom_extensions.push(extension);
+        })
+    };
+    let revocation_lists = || {
+        below(&|params| {
+            // An empty DistributionPoint, as the verifier reads it.
+            let content = vec![0x30, 2, 0x30, 0];
+            let mut extension = CustomExtension::from_oid_content(&[2, 5, 29, 31], content);
             extension.set_criticality(true);
             params.custom_extensions.push(extension);
         })
@@ -531,8 +561,38 @@ fn what_a_ca_may_not_do_is_told_as_that() {
             "served.other_constraints",
         ),
         (
+            "organization.pem",
+            of_organization(Some("Elsewhere"), None, "Rare Books"),
+            "served.name_constraints",
+        ),
+        (
+            "not-this-organization.pem",
+            of_organization(None, Some("rare  books"), "Rare Books"),
+            "served.name_constraints",
+        ),
+        (
+            "own-organization.pem",
+            of_organization(Some("RARE BOOKS"), None, "Rare Books"),
+            "served.other_constraints",
+        ),
+        (
+            "another-organization.pem",
+            of_organization(None, Some("Elsewhere"), "Rare Books"),
+            "served.other_constraints",
+        ),
+        (
             "critical.pem",
             critical(&[1, 2, 3, 4]),
+            "served.critical_extension",
+        ),
+        (
+            "mappings.pem",
+            critical(&[2, 5, 29, 33]),
+            "served.critical_extension",
+        ),
+        (
+            "revocation-lists.pem",
+            revocation_lists(),
             "served.critical_extension",
         ),
         (
@@ -639,6 +699,53 @@ fn what_a_browser_cannot_parse_is_told() {
     });
     place.write("odd.pem", nameless.issue(&Wish::names(&[NAME])).chain_pem());
     check_file(&place, "odd.pem", &[], &["served.malformed"]);
+}
+
+#[test]
+fn a_weak_root_is_told_as_what_it_is() {
+    let place = place(&domain(NAME, CLOSED));
+    let file = |name: &str| fs::read_to_string(weak(name)).expect("it is there");
+    for (root, leaf, expected) in [
+        (
+            "root-1024.pem",
+            "below-root-1024.pem",
+            &["served.weak_key"][..],
+        ),
+        // Whoever trusts a root does not look at its signature.
+        ("root-sha1.pem", "below-root-sha1.pem", &[]),
+    ] {
+        place.write("root.pem", file(root));
+        place.write("alone.pem", file(leaf));
+        place.write("with-root.pem", [file(leaf), file(root)].concat());
+        for chain in ["alone.pem", "with-root.pem"] {
+            let report = check_file(&place, chain, &[], expected);
+            if !expected.is_empty() {
+                let evidence = finding(&report, expected[0])["evidence"].to_string();
+                assert!(evidence.contains("the root, Weak root-1024"), "{evidence}");
+                assert!(evidence.contains("RSA 1024"), "{evidence}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_empty_subject_wants_a_critical_san() {
+    let place = place(&domain(NAME, CLOSED));
+    let issue = |is_critical: bool| {
+        let mut params = Wish::names(&[]).params();
+        let name = NAME.as_bytes();
+        let length = u8::try_from(name.len()).expect("it is short");
+        let content = [&[0x30, length + 2, 0x82, length], name].concat();
+        let mut san = CustomExtension::from_oid_content(&[2, 5, 29, 17], content);
+        san.set_criticality(is_critical);
+        params.custom_extensions.push(san);
+        let key = KeyPair::generate().expect("a key can be made");
+        INTERMEDIATE.issue_as(params, key).chain_pem()
+    };
+    place.write("critical.pem", issue(true));
+    check_file(&place, "critical.pem", &[], &[]);
+    place.write("lax.pem", issue(false));
+    check_file(&place, "lax.pem", &[], &["served.malformed"]);
 }
 
 #[test]

@@ -53,7 +53,8 @@ fn public_suffix<'w>(wanted: &'w str, leaf: &Certificate) -> Option<&'w str> {
 /// All else would be said by a verifier that reads no further.
 pub(super) fn unknown_extension(leaf: &Certificate) -> Option<Finding> {
     let unknown = leaf.critical.as_ref()?;
-    Some(critical("it", &unknown.identifier, unknown.kind))
+    let is_read = unknown.kind.is_read();
+    (!is_read).then(|| critical("it", &unknown.identifier, unknown.kind))
 }
 
 /// A critical extension of a certificate, which `whose` names
@@ -73,8 +74,14 @@ pub(super) fn critical(whose: &str, identifier: &str, kind: CriticalKind) -> Fin
         CriticalKind::KeyIdentifier => refused(format!(
             "{whose} has a key identifier that is marked as critical, which RFC 5280 forbids"
         )),
+        CriticalKind::PolicyMappings => refused(format!(
+            "{whose} has policy mappings that are marked as critical, which Firefox does not know"
+        )),
+        CriticalKind::RevocationLists => refused(format!(
+            "{whose} has CRL distribution points that are marked as critical, which no browser takes"
+        )),
         CriticalKind::Unknown => refused(format!(
-            "{whose} has a critical extension that nobody knows: {identifier}"
+            "{whose} has a critical extension that a browser does not know: {identifier}"
         )),
     }
 }
@@ -182,6 +189,11 @@ pub(super) fn purpose(way: &Way<'_>) -> Vec<Finding> {
             ),
         );
     }
+    let mut all = way.certificates();
+    findings.extend(all.find_map(|one| {
+        let found = one.critical.as_ref().filter(|found| found.kind.is_read())?;
+        Some(critical(one.label(), &found.identifier, found.kind))
+    }));
     if !leaf.key_usage.signs_handshakes {
         let evidence = "its key may not sign handshakes (keyUsage without digitalSignature)";
         findings.push(key_usage(evidence.to_owned()));

@@ -1,7 +1,7 @@
 //! What a certificate above a leaf says of itself that lets no path lead over it.
 
 use super::Way;
-use crate::chain::{Basic, Certificate, CriticalKind, NameLimits};
+use crate::chain::{Basic, Certificate, CriticalKind, NameLimits, is_within};
 
 /// Why no path leads over a certificate
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,11 @@ pub(super) fn above_the_leaf<'c>(way: &Way<'c>) -> Option<(&'c Certificate, Flaw
 }
 
 fn flaw(certificate: &Certificate, below: usize) -> Option<Flaw> {
-    if let Some(critical) = &certificate.critical {
+    if let Some(critical) = certificate
+        .critical
+        .as_ref()
+        .filter(|found| !found.kind.is_read())
+    {
         return Some(Flaw::Critical {
             identifier: critical.identifier.clone(),
             kind: critical.kind,
@@ -57,6 +61,25 @@ pub(super) fn forbidden_name(above: &Certificate, names: &[String]) -> Option<St
     let limits = above.name_limits.as_ref()?;
     let mut names = names.iter();
     names.find(|name| is_forbidden(limits, name)).cloned()
+}
+
+/// A subject below this CA that both browsers find outside of its name constraints
+///
+/// Chrome passes over an empty subject beside a SAN, and Firefox refuses every name where any is
+/// excluded: where the two differ nothing is said.
+pub(super) fn forbidden_subject<'c>(
+    above: &Certificate,
+    mut below: impl Iterator<Item = &'c Certificate>,
+) -> Option<String> {
+    let limits = above.name_limits.as_ref()?;
+    let outside = below.find(|certificate| {
+        let is_within = |base: &Vec<u8>| is_within(&certificate.subject_der, base);
+        let permitted = &limits.permitted_subjects;
+        let is_permitted = permitted.is_empty() || permitted.iter().any(is_within);
+        !certificate.subject.is_empty()
+            && (!is_permitted || limits.excluded_subjects.iter().any(is_within))
+    })?;
+    Some(outside.subject.clone())
 }
 
 fn is_forbidden(limits: &NameLimits, name: &str) -> bool {

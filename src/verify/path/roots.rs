@@ -35,13 +35,13 @@ impl KnownRoot {
 
 /// Why browsers take nothing by way of a root that a person has added
 ///
-/// Chrome obeys what such a root says since version 112 (RFC 5937), and Firefox looks at every
-/// root as it looks at an intermediate. Name constraints are for the verifier.
+/// Chrome obeys what such a root says (RFC 5937), and Firefox looks at every root as it looks at an
+/// intermediate. Name constraints are for the verifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// CA:FALSE
     NoAuthority,
-    /// Version 3 without basic constraints
+    /// Version 2 or 3 without basic constraints
     NoBasicConstraints,
     /// Key usage without certificate signing
     SignsNothing,
@@ -87,8 +87,8 @@ pub(super) fn limit(root: &Certificate, below: usize) -> Option<Limit> {
     let path_length = match root.basic {
         Basic::NoAuthority => return Some(Limit::NoAuthority),
         Basic::Absent => return Some(Limit::NoBasicConstraints),
-        // Both browsers believe an old root that its owner has added.
-        Basic::BeforeVersion3 => None,
+        // Both browsers believe an old root that its owner has added; Firefox none of version 2.
+        Basic::Version1 => None,
         Basic::Authority { path_length } => path_length,
     };
     if !root.key_usage.signs_certificates {

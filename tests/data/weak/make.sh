@@ -14,7 +14,7 @@ root() { # NAME BITS
 leaf() { # NAME BITS DIGEST ISSUER [EXTENSION...]
     local name=$1 bits=$2 digest=$3 issuer=$4
     shift 4
-    printf '%s\n' "subjectAltName=DNS:shop.rare-books.test" extendedKeyUsage=serverAuth "$@" \
+    printf '%s\n' "subjectAltName=critical,DNS:shop.rare-books.test" extendedKeyUsage=serverAuth "$@" \
         >"$temp/$name.ext"
     openssl req -newkey "rsa:$bits" -nodes -keyout "$temp/$name.key" -out "$temp/$name.csr" \
         -subj / 2>/dev/null
@@ -29,4 +29,7 @@ openssl req -x509 -newkey rsa:2048 -nodes -keyout "$temp/root-sha1.key" -out roo
 leaf short-key 1024 sha256 root
 leaf sha1 2048 sha1 root
 leaf md5 2048 md5 root
+root root-1024 1024
+leaf below-root-1024 2048 sha256 root-1024
+leaf below-root-sha1 2048 sha256 root-sha1
 leaf must-staple 2048 sha256 root tlsfeature=status_request
