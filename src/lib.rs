@@ -214,7 +214,8 @@
 //! `--force` too, unless with `--skip-check budget`. No wait is longer than a week, or takes more than
 //! a quarter of the life that was left (six hours, if that is more). Failures are forgotten where no
 //! order is due, and count for nothing where they lie ahead of now. What never reached an order (a CA
-//! that is down, a failed mount) costs the CA nothing and does not back off. A refusal that time does
+//! that is down, a failed mount) costs the CA nothing and does not back off; once a check has failed
+//! since the last order, a run that a person starts looks again at once. A refusal that time does
 //! not mend (a paused account, a forbidden name, a key or contact that it will not have) stops: the
 //! same is not asked again until issuer, profile, names, key type, contact or account change, or
 //! with `--force`. Failed deployments are counted apart, by the same pauses: the daemon waits

@@ -124,6 +124,9 @@ pub enum Urgency {
     /// An order is placed when one is due and the back-off has passed
     #[default]
     WhenDue,
+    /// A person asks again after a check has failed, which cost the CA nothing: an order is placed
+    /// when one is due, and of the back-off only what the CA itself named counts
+    Again,
     /// `--force`: neither counts, but what the CA itself named does
     Now,
     /// `--force --skip-check budget`: nothing counts
@@ -148,14 +151,14 @@ pub fn plan(subject: Subject<'_>, demand: Demand<'_>, now: Timestamp) -> Plan {
     }
     match demand.urgency {
         Urgency::Now | Urgency::Regardless => order_or_wait(Due::Forced, subject, demand, now),
-        Urgency::WhenDue => Plan::Confirm { generation },
+        Urgency::WhenDue | Urgency::Again => Plan::Confirm { generation },
     }
 }
 
 fn order_or_wait(reason: Due, subject: Subject<'_>, demand: Demand<'_>, now: Timestamp) -> Plan {
     let failures = &subject.lineage.record.order_failures;
     if let Some(refused) = &failures.refused
-        && demand.urgency == Urgency::WhenDue
+        && matches!(demand.urgency, Urgency::WhenDue | Urgency::Again)
     {
         return match subject.asks == Some(refused) {
             true => Plan::Stop { reason },
@@ -170,7 +173,7 @@ fn order_or_wait(reason: Due, subject: Subject<'_>, demand: Demand<'_>, now: Tim
     let named = to_come(backoff::named(failures, expires, now));
     let until = match demand.urgency {
         Urgency::WhenDue => to_come(backoff::next_try(failures, expires, now)),
-        Urgency::Now => named,
+        Urgency::Now | Urgency::Again => named,
         Urgency::Regardless => None,
     };
     match until {

@@ -159,6 +159,9 @@ pub struct Failures {
     /// Not before this instant, by the CA's own word
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+    /// When a check on this host stopped an order since: what was wrong is known by then
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked: Option<Timestamp>,
     /// What the CA refused until a person acts; the same is not asked again without `--force`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Asked>,
@@ -209,6 +212,7 @@ impl Failures {
         self.count = self.count.saturating_add(1);
         self.last = Some(now);
         self.not_before = not_before;
+        self.checked = None;
         self.refused = None;
         self.reason = Some(reason);
     }

@@ -16,7 +16,7 @@ use certd::sandbox::web::{Asked, HttpInstead, Instead};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::support::{Host, Run, Setting};
+use crate::support::{Host, Run, Setting, codes};
 
 const SHOP: &str = "rare-books.test";
 const WWW: &str = "www.rare-books.test";
@@ -360,6 +360,29 @@ fn what_obtain_would_stumble_over() {
     let waits = ("order.backoff".to_owned(), "warning".to_owned());
     assert!(findings(&run).contains(&waits), "{run}");
     assert_eq!(run.json()["domains"][0]["readiness"], "later");
+}
+
+#[test]
+fn after_a_failed_check_nobody_is_told_to_wait() {
+    let host = host();
+    let obtain = |more: &[&str], status: i32| {
+        let run = host.certd(&[&["obtain", SHOP, "--format", "json"], more].concat());
+        codes(&run.exits(status).json()).join(" ")
+    };
+    let (missing, waits) = ("dns.nxdomain", "order.backoff");
+    host.zone.remove(WWW);
+    for _ in 0..2 {
+        assert!(obtain(&[], 1).contains(missing));
+    }
+    host.zone.add(WWW, Record::A(Ipv4Addr::LOCALHOST));
+    // The control: an order that the CA refused is waited after.
+    refused(&host, Problem::new(400, "malformed", "something is wrong"));
+    assert!(obtain(&[], 75).contains(waits));
+    host.zone.remove(WWW);
+    assert!(obtain(&["--force"], 1).contains(missing));
+    assert!(obtain(&[], 1).contains(missing));
+    host.zone.add(WWW, Record::A(Ipv4Addr::LOCALHOST));
+    obtain(&[], 0);
 }
 
 #[test]

@@ -127,6 +127,10 @@ async fn check_domain(
         Some(last) => {
             work.findings.append(&mut failures);
             work.fail_with(Stage::Check, begun, last);
+            let failures = &mut work.lineage.record.order_failures;
+            if failures.count > 0 {
+                failures.checked = Some(context.now());
+            }
         }
         None if checked.is_empty() => {}
         None => work.done(Stage::Check, begun, checked.join(", ")),

@@ -11,7 +11,7 @@ use crate::finding::{Finding, Severity, chain_of_causes};
 use crate::name::DnsName;
 use crate::pipeline::defect::caught_now;
 use crate::pipeline::{Context, Mode, Occasion, Options, Previous, Ready, Retry, Work, clock};
-use crate::plan::{self, Demand, Due, Goal, Newest, Plan, Subject, backoff, due};
+use crate::plan::{self, Demand, Due, Goal, Newest, Plan, Subject, Urgency, backoff, due};
 use crate::report::{Outcome, Stage};
 use crate::store::lineage::{Generation, GenerationError, Lineage, LineageError};
 use crate::store::record::{Failures, Record, RecordError};
@@ -216,6 +216,7 @@ pub(super) fn make_plan(
 ) -> Plan {
     let is_refused = work.lineage.record.order_failures.refused.is_some();
     let asks = is_refused.then(|| order::asked(context, options, work));
+    let is_checked = work.lineage.record.order_failures.checked.is_some();
     let subject = Subject {
         domain: work.domain,
         lineage: &work.lineage,
@@ -223,7 +224,10 @@ pub(super) fn make_plan(
         asks: asks.as_ref(),
     };
     let demand = Demand {
-        urgency: options.urgency,
+        urgency: match (options.urgency, options.occasion) {
+            (Urgency::WhenDue, Occasion::ByHand) if is_checked => Urgency::Again,
+            (urgency, _) => urgency,
+        },
         goal: match options.mode {
             Mode::NoDeploy => Goal::Live,
             _ if makes_live(options, work) => Goal::Live,
