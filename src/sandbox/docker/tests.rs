@@ -83,6 +83,15 @@ impl Place {
         symlink(target, self.path("storage/live/a.test")).unwrap();
     }
 
+    /// How many commands the engine was asked to start
+    fn started(&self) -> usize {
+        let requests = self.engine.requests();
+        let starts = requests
+            .iter()
+            .filter(|request| request.ends_with("/start"));
+        starts.count()
+    }
+
     async fn exec(&self, command: &[&str]) -> Result<Executed, Error> {
         exec(&self.client, command).await
     }

