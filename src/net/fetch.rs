@@ -26,9 +26,10 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
 use super::http::AGENT;
+use super::tls::opening::open;
 use super::tls::{Observer, connect_failure};
-use crate::facts::ConnectFailure;
 use crate::facts::fetch::FetchFailure;
+use crate::facts::{ConnectFailure, Opening};
 use crate::finding::{excerpt, one_line};
 
 /// Makes single requests, each on a connection of its own
@@ -36,6 +37,8 @@ use crate::finding::{excerpt, one_line};
 pub struct Fetcher {
     tls: Observer,
     timeout: Duration,
+    /// What is said before a request, or before TLS
+    opening: Opening,
 }
 
 /// What one request was answered with
@@ -61,6 +64,16 @@ impl Fetcher {
         Self {
             tls: Observer::new(provider, timeout),
             timeout,
+            opening: Opening::Direct,
+        }
+    }
+
+    /// The same, which comes as a balancer does: with the PROXY protocol
+    #[must_use]
+    pub fn as_balancer(&self) -> Self {
+        Self {
+            opening: Opening::Proxied,
+            ..self.clone()
         }
     }
 
@@ -92,7 +105,9 @@ impl Fetcher {
         matches!(connected, Ok(Ok(_)))
     }
 
-    async fn talk(&self, url: &Uri, stream: TcpStream) -> Result<Reply, FetchFailure> {
+    async fn talk(&self, url: &Uri, mut stream: TcpStream) -> Result<Reply, FetchFailure> {
+        let closed = |_| FetchFailure::Closed(url.to_string());
+        open(self.opening, &mut stream).await.map_err(closed)?;
         if url.scheme() != Some(&Scheme::HTTPS) {
             return exchange(url, stream).await;
         }

@@ -94,7 +94,7 @@ impl Prober {
         let mut url: Uri = format!("http://{name}{path}").parse().map_err(unusable)?;
         loop {
             let address = self.address_of(&url, place).await?;
-            let reply = self.fetcher.fetch(&url, address).await?;
+            let reply = self.ask(&url, address, place.whose).await?;
             hops.push(Hop {
                 url: url.to_string(),
                 status: reply.status,
@@ -104,6 +104,21 @@ impl Prober {
                 Next::Follow(target) => url = target,
                 Next::Done(body) => return Ok(body),
             }
+        }
+    }
+
+    /// What one URL is answered with
+    ///
+    /// nginx closes what comes without a header where it awaits a balancer (`listen 80
+    /// proxy_protocol`). Its container is reached past that one, and gets its header.
+    async fn ask(&self, url: &Uri, at: SocketAddr, whose: Whose) -> Result<Reply, FetchFailure> {
+        let asked = self.fetcher.fetch(url, at).await;
+        match (&asked, whose) {
+            (Err(FetchFailure::Closed(_)), Whose::Container) => {
+                let as_balancer = self.fetcher.as_balancer().fetch(url, at).await;
+                as_balancer.or(asked)
+            }
+            _ => asked,
         }
     }
 

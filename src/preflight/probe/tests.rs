@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -240,6 +241,45 @@ async fn a_chain_of_slow_redirects_is_given_up() {
     assert_eq!(fetch.outcome, Err(FetchFailure::TooSlow));
     // Each hop in itself is fast enough.
     assert!((1..=3).contains(&fetch.hops.len()), "{:?}", fetch.hops);
+}
+
+/// As `listen 80 proxy_protocol` of nginx: what comes without the header of a balancer is closed
+#[tokio::test]
+async fn a_container_behind_a_balancer_is_asked_as_by_that() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let site = listener.local_addr().unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut said = [0; 512];
+            let length = stream.read(&mut said).await.unwrap_or_default();
+            if said[..length].starts_with(b"PROXY UNKNOWN\r\n") {
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\ntoken";
+                let _ = stream.write_all(answer).await;
+            }
+        }
+    });
+    let patience = Duration::from_secs(5);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let ports = Ports {
+        http: site.port(),
+        https: site.port(),
+    };
+    let prober = Prober::new(
+        Fetcher::new(provider, patience),
+        Resolver::new(&[site], patience).unwrap(),
+        ports,
+        IssuerKind::Private,
+    );
+    let name = DnsName::parse("shop.test").unwrap();
+    let probe = async |whose| {
+        let fetch = prober.probe(&name, "/t", ports.at(site.ip()), whose).await;
+        fetch.outcome
+    };
+    assert_eq!(probe(Whose::Container).await, Ok(Body(b"token".to_vec())));
+    // A CA has no such header.
+    let closed = FetchFailure::Closed("http://shop.test/t".to_owned());
+    assert_eq!(probe(Whose::Public).await, Err(closed));
 }
 
 #[tokio::test]
