@@ -222,6 +222,8 @@ pub struct DirectoryFacts {
     pub nearest: PathBuf,
     /// Whether this process may make files there
     pub writable: bool,
+    /// The user who owns it, where root works there with the rights of somebody else
+    pub acts_as: Option<String>,
     /// Room for this process, in bytes; the largest number where that is not known
     pub free_bytes: u64,
     /// What it lies on

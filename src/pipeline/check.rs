@@ -16,6 +16,7 @@ use super::obtain::{Host, look_at_targets, no_issuer};
 use super::preflight::{Known, Scout, required, sweep_webroots};
 use crate::acme::{AcmeError, Session};
 use crate::config::{Check, Domain};
+use crate::facts::DirectoryFacts;
 use crate::finding::{Finding, Severity, chain_of_causes};
 use crate::name::DnsName;
 use crate::net::http::Meter;
@@ -50,11 +51,16 @@ pub async fn check(
             examine(context, shared, domain, host, issuer).await
         })
         .buffered(AT_ONCE);
+    let mut domains_seen: Vec<DomainCheck> = examined.collect().await;
+    // It is the host's, and told once.
+    if let (Some(first), Some(note)) = (domains_seen.first_mut(), acting(context, domains)) {
+        first.add(FILES, note);
+    }
     CheckReport {
         schema_version: SCHEMA_VERSION,
         command: "check",
         started: context.started.0,
-        domains: examined.collect().await,
+        domains: domains_seen,
         elapsed: begun.elapsed(),
     }
 }
@@ -81,7 +87,7 @@ async fn examine(
     ca.extend(issuer.and_then(|issuer| issuer.profile(domain)));
     let is_required = |check| required(context, shared.skip, check);
     let groups = vec![
-        Group::new("files", files(context, domain, &shared.tried)),
+        Group::new(FILES, files(context, domain, &shared.tried)),
         Group::new("docker", containers(domain, &host)),
         Group::new("order", host.obstacle.iter().cloned().collect()),
         Group::new("served", served(context, &shared.browser, domain, &host)),
@@ -128,6 +134,17 @@ impl<'s> Shared<'s> {
     }
 }
 
+/// That root works with the rights of others, where it does
+fn acting(context: &Context<'_>, domains: &[&Domain]) -> Option<Finding> {
+    let paths = domains
+        .iter()
+        .flat_map(|domain| directories(context, domain));
+    let paths: BTreeSet<&Path> = paths.map(|(_, path)| path).collect();
+    let looks = paths.into_iter().filter_map(|path| space::look(path).ok());
+    let facts: Vec<DirectoryFacts> = looks.collect();
+    host::acting(&facts)
+}
+
 /// The directories that certd writes to for a domain
 pub(super) fn directories<'d>(
     context: &'d Context<'_>,
@@ -145,7 +162,7 @@ fn files(context: &Context<'_>, domain: &Domain, tried: &[Finding]) -> Vec<Findi
     let is_bad = |finding: &Finding| finding.severity == Severity::Failure;
     let mut findings = of_directories(context, domain);
     if findings.iter().any(is_bad) || tried.is_empty() {
-        // What could be seen says more than what came of trying.
+        // What could be seen says more than how the attempt ended.
         return findings;
     }
     findings.retain(|finding| finding.severity != Severity::Ok);
@@ -392,5 +409,7 @@ const OF_ANOTHER: [&str; 4] = [
     "served.not_installed",
     "served.other_common_name",
 ];
+/// What the group of findings about directories is called
+const FILES: &str = "files";
 /// Domains that are looked at at once
 const AT_ONCE: usize = 16;

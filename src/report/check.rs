@@ -146,6 +146,15 @@ impl Group {
 }
 
 impl DomainCheck {
+    /// Adds a finding to a group, which stops no order
+    pub fn add(&mut self, about: &'static str, note: Finding) {
+        let mut groups = self.groups.iter_mut();
+        match groups.find(|group| group.about == about) {
+            Some(group) => group.findings.push(note),
+            None => self.groups.push(Group::new(about, vec![note])),
+        }
+    }
+
     /// What was found, and what it comes to when these checks of names are required
     ///
     /// Failures of the others become warnings: they stop no order.

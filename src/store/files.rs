@@ -29,6 +29,7 @@ mod probe;
 mod resolve;
 mod unfinished;
 
+pub(in crate::store) use acting::owner_instead;
 pub use beneath::Beneath;
 pub use error::FileError;
 pub(super) use error::{code, cure};

@@ -4,8 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{FsType, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, statfs};
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, User, access};
 
+use super::files::owner_instead;
 use crate::facts::{DirectoryFacts, FileSystem};
 
 /// What there is to know of a directory
@@ -31,6 +32,7 @@ pub fn look(path: &Path) -> Result<DirectoryFacts, (PathBuf, io::Error)> {
         path: path.to_owned(),
         nearest: existing.to_owned(),
         writable: access(existing, flags).is_ok(),
+        acts_as: acts_as(existing),
         free_bytes: match stat.blocks() {
             // Some network file systems do not say how large they are.
             0 => u64::MAX,
@@ -39,6 +41,15 @@ pub fn look(path: &Path) -> Result<DirectoryFacts, (PathBuf, io::Error)> {
                 .saturating_mul(u64::try_from(stat.block_size()).unwrap_or_default()),
         },
         file_system: kind(stat.filesystem_type()),
+    })
+}
+
+/// The owner of a directory, if root works there with his rights; his number where he has no name
+fn acts_as(directory: &Path) -> Option<String> {
+    let owner = owner_instead(directory)?;
+    Some(match User::from_uid(owner) {
+        Ok(Some(user)) => user.name,
+        _ => format!("user {owner}"),
     })
 }
 

@@ -15,6 +15,8 @@ use crate::support::{Host, Place, Setting, over_80_columns, sites};
 const SHOP: &str = "rare-books.test";
 const WWW: &str = "www.rare-books.test";
 
+/// Who owns nothing
+const NOBODY: u32 = 65534;
 const REQUIRE: &[&str] = &["dns", "caa", "http"];
 
 fn setting() -> Setting {
@@ -298,6 +300,22 @@ fn a_check_that_is_skipped_or_not_required_stops_nothing() {
     assert!(run.stdout.contains("acme.validation"), "{run}");
     assert!(run.stdout.contains("http.not_found"), "{run}");
     assert_eq!(host.ca.orders(), 1);
+}
+
+#[test]
+fn root_says_once_whose_rights_it_works_with() {
+    let host = Host::new(&two_domains());
+    let told = || host.certd(&["check", "--format", "json"]).json().to_string();
+    assert_eq!(told().matches("files.acting").count(), 0);
+    for directory in ["storage", "webroot"] {
+        let path = host.place.path(directory);
+        std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).expect("root may");
+    }
+    let told = told();
+    assert_eq!(told.matches("files.acting").count(), 1, "{told}");
+    let paths = ["storage", "webroot"].map(|name| host.place.path(name).display().to_string());
+    let words = format!("of nobody in {}", paths.join(", "));
+    assert!(told.contains(&words), "{words}: {told}");
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! What this host offers: directories, containers, the CA's answer and clock.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
 use crate::facts::{Container, DirectoryFacts, FileSystem};
-use crate::finding::{Finding, Severity};
+use crate::finding::{Finding, Severity, words};
 use crate::time::in_words;
 
 /// What a directory is for
@@ -39,6 +40,27 @@ pub fn directory(purpose: Purpose, facts: &DirectoryFacts) -> Vec<Finding> {
         findings.push(Finding::ok("files.fit", evidence));
     }
     findings
+}
+
+/// In which directories root has the rights of their owners, and no more; `None` where in none
+pub fn acting<'d>(directories: impl IntoIterator<Item = &'d DirectoryFacts>) -> Option<Finding> {
+    let mut owned: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for facts in directories {
+        if let Some(owner) = &facts.acts_as {
+            let path = words::path(&facts.nearest);
+            owned.entry(owner).or_default().insert(path);
+        }
+    }
+    let places = owned.iter().map(|(owner, paths)| {
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        format!("of {owner} in {}", paths.join(", "))
+    });
+    let places: Vec<String> = places.collect();
+    let evidence = format!(
+        "root works with the rights of the owners of its directories: {}",
+        places.join("; ")
+    );
+    (!places.is_empty()).then(|| Finding::note("files.acting", evidence))
 }
 
 /// Whether it is there, and may be written to
@@ -174,9 +196,35 @@ mod tests {
             path: "/srv/certd".into(),
             nearest: "/srv/certd".into(),
             writable: true,
+            acts_as: None,
             free_bytes: ENOUGH_BYTES,
             file_system: FileSystem::Disk,
         }
+    }
+
+    #[test]
+    fn whose_rights_root_has_is_told_once() {
+        assert_eq!(acting([&good(), &good()]), None);
+        let of = |owner: &str, path: &str| DirectoryFacts {
+            acts_as: Some(owner.to_owned()),
+            nearest: path.into(),
+            ..good()
+        };
+        let facts = [
+            of("www", "/b"),
+            of("www", "/a"),
+            of("www", "/b"),
+            of("user 7", "/c"),
+        ];
+        let finding = acting(facts.iter().chain([&good()])).unwrap();
+        assert_eq!(
+            (finding.code, finding.severity),
+            ("files.acting", Severity::Note)
+        );
+        assert_eq!(
+            finding.evidence,
+            "root works with the rights of the owners of its directories: of user 7 in /c; of www in /a, /b"
+        );
     }
 
     #[test]

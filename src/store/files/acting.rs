@@ -1,6 +1,9 @@
 //! Whose rights are used: a directory is worked in with those of its owner.
 
+use std::fs;
 use std::marker::PhantomData;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use nix::unistd::{Gid, Uid, geteuid, setfsgid, setfsuid};
 
@@ -39,6 +42,17 @@ impl Acting {
             _thread: PhantomData,
         }
     }
+}
+
+/// The owner of a directory, if this process is root's and may have his rights there instead
+pub(in crate::store) fn owner_instead(directory: &Path) -> Option<Uid> {
+    let found = fs::metadata(directory).ok()?;
+    let user = Uid::from_raw(found.uid());
+    let group = Gid::from_raw(found.gid());
+    let acting = Acting::as_owner(Owner { user, group });
+    acting.before?;
+    // Each call gives who it was before, and fails without a word.
+    (setfsuid(user) == user).then_some(user)
 }
 
 impl Drop for Acting {
