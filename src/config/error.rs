@@ -65,7 +65,7 @@ pub enum ConfigError {
     NotText {
         /// The file
         path: PathBuf,
-        /// Line of the first byte that is none, from 1
+        /// Line of the first byte that is not UTF-8, from 1
         line: usize,
     },
     /// The file holds mistakes

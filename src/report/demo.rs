@@ -185,7 +185,7 @@ pub fn write_edit(edit: &Edit, out: &mut impl Write) -> io::Result<()> {
     }
 }
 
-/// Writes one command and what came of it
+/// Writes one command and its outcome
 ///
 /// # Errors
 /// Those of the stream.

@@ -31,7 +31,7 @@ impl NotifyReport {
 pub struct ChannelReport {
     /// Its name, without a secret
     pub channel: String,
-    /// What came of the message
+    /// Whether the message arrived
     pub finding: Finding,
     /// How long it took
     #[serde(rename = "elapsed_millis", serialize_with = "serialize_millis")]

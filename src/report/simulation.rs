@@ -181,7 +181,7 @@ pub struct Part {
 }
 
 impl SimulationReport {
-    /// The report of a play and what came of it
+    /// The report of a play and its result
     pub fn new(played: Played, course: Course, findings: Vec<Finding>) -> Self {
         let expired = course.expired.into_iter().map(|expired| Expired {
             domain: expired.domain,

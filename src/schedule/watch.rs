@@ -104,7 +104,7 @@ impl Listener {
             },
             Err(_) => None,
         };
-        // Whatever happened while nobody listened is told of once.
+        // Whatever happened while nobody listened is reported once.
         if *pause > SHORTEST_PAUSE {
             self.tell(|_| true);
         }

@@ -1,4 +1,4 @@
-//! What a run costs, counted: nothing where there is nothing to do, and never a look at every domain
+//! What a run costs, counted: nothing where there is nothing to do, and never all domains over again
 //! for each domain.
 
 use std::fs;

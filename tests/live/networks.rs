@@ -71,7 +71,7 @@ fn behind_a_balancer_the_header_of_the_proxy_protocol_is_sent() {
     scene.obtain(&[SHOP]).expect(0, SHOP, "unchanged");
     scene.obtain(&[SHOP, "--force"]).expect(0, SHOP, "proven");
 
-    // A visitor without a balancer is told of as that.
+    // A visitor who comes without a balancer is reported as such.
     let port = scene.nginx.https_address();
     let port = port.rsplit(':').next().expect("a port");
     let url = format!("https://{SHOP}:{port}/");
