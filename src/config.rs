@@ -30,6 +30,7 @@ use error::line_of;
 
 mod check;
 pub mod defaults;
+pub mod engine;
 mod error;
 mod exposed;
 pub mod notify;

@@ -160,6 +160,8 @@ pub struct Container {
     pub processes: Vec<Process>,
     /// When the engine starts it again
     pub restart: Restart,
+    /// How often the engine has started it again since it was last started by hand
+    pub restarts: u32,
 }
 
 /// A process of a container

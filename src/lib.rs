@@ -68,7 +68,12 @@
 //!
 //! **Before an order.** The containers are found, webroot and storage are proven by exec to be
 //! the same directories there, `nginx -t` passes or misses nothing but certificates that this run
-//! supplies, and a baseline handshake is taken for every name. Then the limits and the names are
+//! supplies, and a baseline handshake is taken for every name. A configuration that nginx refuses before
+//! certd has done anything stops what is to be deployed, and no order that is due: nginx goes on with
+//! what it has loaded, and the checks that follow see whether it answers challenges. It is asked again
+//! after the orders; where it still refuses, nothing is switched but first generations, nothing is
+//! reloaded, and what was issued is deployed by the first run after it is mended. A rehearsal ends
+//! there. Then the limits and the names are
 //! checked: an exhausted limit ends the domain with "later" (exit status 75), a failure of a check
 //! in `[preflight] require` ends it with a failure, and neither has cost the CA anything, so
 //! neither backs off. A clock that is 50 minutes behind the CA's, or a day ahead of it, and a
@@ -108,7 +113,8 @@
 //! to the block behind them, and paths with variables through literal maps
 //! ([`target::variables`]); what cannot be followed is a note. What is proposed takes nothing from
 //! another name: a block that serves others keeps its lines. A configuration beyond the bounds of
-//! [`target::dump`] is not judged. Without `[nginx]` the container is the one that publishes the port,
+//! [`target::dump`] is not judged. Where the engine does not tell how nginx was started,
+//! what was read may not be what runs, and that is said. Without `[nginx]` the container is the one that publishes the port,
 //! or whose process the kernel names ([`target::owner`]). Facts come first and are
 //! judged afterwards: where a browser gets what it should, an odd link above is a warning, and of
 //! several failures the first from the top is the one to mend. Connections that come to nothing
@@ -134,7 +140,8 @@
 //! more before its time is over.
 //!
 //! **Defects.** A panic ends the work for the domain in which it happens, as `run.defect`, and no
-//! other; outside of any domain it ends the run, and the daemon makes another.
+//! other; in `verify` and `why` what is said of the endpoint or the link. Outside of any it ends the
+//! run, and the daemon makes another.
 //!
 //! **Ledger.** `ledger.json` and `ledger.log` in the state directory hold each account, order,
 //! certificate and failed validation of the last [`store::ledger::MEMORY`]. [`plan::budget`] reckons

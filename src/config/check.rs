@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::engine::EngineAddress;
 use super::raw::{Source, Table, Value, closest};
 use super::{
     Check, Config, ConfigTest, Demand, Dns, Eab, Environment, Issuer, MinRemaining, Mistake, Nginx,
@@ -476,7 +477,13 @@ impl<'t> Checker<'_, 't> {
     /// What a table is silent about comes from the top level, if it has an `[nginx]`
     fn nginx(&self, table: Table<'_, 't>, inherited: Option<&Nginx>) -> Option<Nginx> {
         let selector = self.selector(&table);
-        let docker = table.string("docker").map(|docker| docker.value);
+        let docker = table.string("docker").map(|docker| {
+            if EngineAddress::parse(&docker.value).is_none() {
+                let message = format!("\"{}\" is no Docker API", docker.value);
+                self.mistake(&docker, message, Some(EngineAddress::CURE.to_owned()));
+            }
+            docker.value
+        });
         let reload = self.reload(&table);
         let test = table.boolean("test").map(|test| match test.value {
             true => ConfigTest::Run,

@@ -1,12 +1,13 @@
 //! What others may see or change that they should not: told, and nothing stops for it.
 
 use std::fs;
+use std::io::Read;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::Config;
-use super::notify::{Channel, Means, UrlSource};
+use super::notify::{Channel, Means, SecretUrl, UrlSource};
 use crate::finding::Finding;
 
 impl Config {
@@ -101,21 +102,40 @@ fn mode_for_others(path: &Path) -> Option<u32> {
     mode(&real)
 }
 
+/// A channel whose secrets travel without TLS
 fn in_the_clear(channel: &Channel) -> Option<Finding> {
-    let Means::Webhook(webhook) = &channel.means else {
-        return None;
+    let headers: fn(&str) -> String = |label| format!("what the headers of {label} hold travels");
+    let (url, told) = match &channel.means {
+        Means::Webhook(webhook) if webhook.headers_file.is_some() => match &webhook.url {
+            UrlSource::Given(url) => (url.clone(), headers),
+            UrlSource::File(path) => (url_in(path)?, headers),
+        },
+        Means::Telegram(telegram) => {
+            let token: fn(&str) -> String = |label| format!("the token of {label} travels");
+            (telegram.api.clone(), token)
+        }
+        Means::Webhook(_) | Means::Mail(_) | Means::Command(_) => return None,
     };
-    let UrlSource::Given(url) = &webhook.url else {
-        return None;
-    };
-    if webhook.headers_file.is_none() || url.is_https() || is_loopback(url.host()) {
+    if url.is_https() || is_loopback(url.host()) {
         return None;
     }
     let evidence = format!(
-        "the headers of {} travel over plain http, where others may read them",
-        channel.label()
+        "{} over plain http, where others may read it",
+        told(&channel.label())
     );
     Some(Finding::warning("config.plain_http", evidence).with_cure("give it an https:// URL"))
+}
+
+/// The URL that stands alone in a file; what is wrong with one is told where it is needed
+fn url_in(path: &Path) -> Option<SecretUrl> {
+    // One that is written to by a program would be waited for.
+    if !fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let mut text = String::new();
+    let file = fs::File::open(path).ok()?;
+    file.take(MOST_OF_URL).read_to_string(&mut text).ok()?;
+    SecretUrl::parse(text.trim())
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -124,12 +144,62 @@ fn is_loopback(host: &str) -> bool {
     plain == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
+/// Bytes of a file with a URL that are read
+const MOST_OF_URL: u64 = 8192;
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
     use crate::config::Environment;
+
+    #[test]
+    fn secrets_that_travel_in_the_clear_are_told_wherever_the_url_stands() {
+        let home = tempfile::tempdir().unwrap();
+        for (name, url) in [
+            ("clear", "http://alerts.test/a\n"),
+            ("safe", "https://alerts.test/a\n"),
+            ("inner", "http://localhost/a"),
+            ("no-url", "what?"),
+        ] {
+            #[expect(clippy::disallowed_methods, reason = "a test makes its own files")]
+            fs::write(home.path().join(name), url).unwrap();
+        }
+        let check = |channel: &str, expected: &[&str]| {
+            let text = format!(
+                "storage = \"s\"\nstate = \"t\"\n[[domain]]\nname = \"shop.test\"\n[[notify]]\n{channel}"
+            );
+            let path = home.path().join("domains.toml");
+            let config = Config::parse(&text, &path, &Environment::default()).unwrap();
+            let told = config.exposed().into_iter();
+            let told: Vec<String> = told
+                .filter(|finding| finding.code == "config.plain_http")
+                .map(|finding| finding.evidence)
+                .collect();
+            let is_told = |(told, expected): (&String, &&str)| told.starts_with(expected);
+            assert_eq!(told.len(), expected.len(), "{channel}: {told:?}");
+            assert!(
+                told.iter().zip(expected).all(is_told),
+                "{channel}: {told:?}"
+            );
+        };
+        let webhook =
+            |file: &str, more: &str| format!("kind = \"webhook\"\nurl_file = \"{file}\"\n{more}");
+        const HEADERS: &str = "headers_file = \"headers\"";
+        let told = "what the headers of ";
+        check(&webhook("clear", HEADERS), &[told]);
+        check(&webhook("clear", ""), &[]);
+        for file in ["safe", "inner", "no-url", "missing", "."] {
+            check(&webhook(file, HEADERS), &[]);
+        }
+        let telegram = |api: &str| {
+            format!("kind = \"telegram\"\nchat = \"1\"\ntoken_file = \"token\"\napi = \"{api}\"")
+        };
+        let told = "the token of ";
+        check(&telegram("http://bots.test"), &[told]);
+        check(&telegram("https://bots.test"), &[]);
+    }
 
     #[test]
     fn what_is_exposed_is_told_once_each() {

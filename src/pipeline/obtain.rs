@@ -41,7 +41,9 @@ mod prove;
 mod reload;
 mod resume;
 mod stock;
+pub(super) mod stopped;
 mod target;
+mod tested;
 mod ways;
 mod words;
 

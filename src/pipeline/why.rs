@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -13,13 +13,15 @@ use jiff::Timestamp;
 use crate::chain::Certificate;
 use crate::config::{self, Config, Connect, Domain, MinRemaining};
 use crate::facts::dns::RecordKind;
-use crate::facts::{ConnectFailure, Container, Network, Opening, Published};
+use crate::facts::{ConnectFailure, Container, Handshake, Network, Opening, Published};
 use crate::finding::{Finding, Severity};
 use crate::name::{DnsName, HostName};
 use crate::net::dns::{DnsError, Resolver};
 use crate::net::hosts::Hosts;
 use crate::net::tls::Observer;
+use crate::pipeline::defect::caught;
 use crate::pipeline::installed::{expected_of, known_certificates};
+use crate::pipeline::obtain::stopped::Supply;
 use crate::pipeline::obtain::{Way, way_to};
 use crate::preflight::judge::dns::{self as dns_judge, IssuerKind, NameFacts, Policy};
 use crate::preflight::probe::is_local;
@@ -129,9 +131,14 @@ async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> 
     };
     let outside = connect.and_then(|connect| connect.port).unwrap_or(port);
     let nginx = domain.and_then(|domain| domain.nginx.as_ref());
+    let store = means.store();
+    let supply = store.as_ref().map(|store| Supply {
+        store,
+        domains: means.domains_of(nginx),
+    });
     let ((dns, looks), (engine, listener)) = tokio::join!(
         view.look_outside(port, connect),
-        docker::find(means.docker_api(), nginx, outside)
+        docker::find(means.docker_api(), nginx, outside, supply.as_ref())
     );
     let inlet = listener
         .container()
@@ -235,12 +242,23 @@ impl<'c> Means<'c> {
         nginx.map_or(&self.docker, |nginx| &nginx.docker)
     }
 
+    fn store(&self) -> Option<Store> {
+        let config = self.config?;
+        Some(Store::for_reading(&config.storage, &config.state))
+    }
+
+    /// The domains that this nginx serves; all where none is named
+    fn domains_of(&self, nginx: Option<&config::Nginx>) -> Vec<&DnsName> {
+        let domains = self.config.iter().flat_map(|config| &config.domains);
+        let served = domains.filter(|domain| nginx.is_none() || domain.nginx.as_ref() == nginx);
+        served.map(|domain| &domain.name).collect()
+    }
+
     /// What the storage holds for a domain
     fn stored(&self, domain: &Domain, now: Timestamp) -> Stored {
-        let Some(config) = self.config else {
+        let (Some(config), Some(store)) = (self.config, self.store()) else {
             return Stored::default();
         };
-        let store = Store::for_reading(&config.storage, &config.state);
         let problem = store.lineage_names().err();
         let known = known_certificates(&store);
         let (live, foreign) = match store.live(&domain.name) {
@@ -361,7 +379,34 @@ impl View<'_> {
         self.look_by(address, Opening::Direct).await
     }
 
+    /// A defect of certd that shows at one address hides no other
     async fn look_by(&self, address: SocketAddr, opening: Opening) -> Look {
+        match caught(self.meet(address, opening)).await {
+            Ok(look) => look,
+            Err(defect) => Look {
+                address,
+                place: self.whereabouts(address),
+                handshake: Handshake {
+                    name: self.name.to_owned(),
+                    address,
+                    outcome: Err(ConnectFailure::Handshake(defect.to_string())),
+                    elapsed: Duration::ZERO,
+                },
+                findings: vec![Finding::from_error(&defect)],
+            },
+        }
+    }
+
+    fn whereabouts(&self, address: SocketAddr) -> Whereabouts {
+        let listed = self.domain.map_or(&[][..], |domain| &domain.addresses);
+        match address.ip() {
+            ip if is_local(ip) => Whereabouts::Here,
+            ip if listed.contains(&ip) => Whereabouts::Listed,
+            _ => Whereabouts::Unknown,
+        }
+    }
+
+    async fn meet(&self, address: SocketAddr, opening: Opening) -> Look {
         let own_names: Vec<DnsName> = self
             .domain
             .into_iter()
@@ -379,14 +424,9 @@ impl View<'_> {
             min_remaining: self.means.min_remaining,
             ..Expectation::of_browser(&self.means.trust)
         };
-        let listed = self.domain.map_or(&[][..], |domain| &domain.addresses);
         Look {
             address,
-            place: match address.ip() {
-                ip if is_local(ip) => Whereabouts::Here,
-                ip if listed.contains(&ip) => Whereabouts::Listed,
-                _ => Whereabouts::Unknown,
-            },
+            place: self.whereabouts(address),
             findings: judge(&handshake, &expectation, self.now),
             handshake,
         }
@@ -475,7 +515,8 @@ impl View<'_> {
             inlets: inlets(container, inlet, looks, inside),
             stored: self.stored,
         };
-        Some(search.run().await)
+        let found = caught(search.run()).await;
+        Some(found.unwrap_or_else(|defect| Err(Finding::from_error(&defect))))
     }
 }
 

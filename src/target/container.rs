@@ -23,11 +23,13 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::dump::MOST_BYTES;
+use crate::config::engine::EngineAddress;
 use crate::config::{Reload, Selector};
 use crate::crash;
 use crate::facts::{Container, Mount, Network, Published, Restart};
 use crate::finding::{one_line, root_cause};
 use crate::target::process::{self, Receiver, nginx_command};
+use crate::target::words::last_words;
 
 mod error;
 mod event;
@@ -80,6 +82,12 @@ pub struct Ended {
     pub exit_code: i64,
 }
 
+/// What an engine says of a container that is known already
+enum Condition {
+    Runs(Box<ContainerInspectResponse>),
+    Ended(Ended),
+}
+
 impl Engine {
     /// The engine at a socket path or URL, asked for the version of its API
     ///
@@ -91,23 +99,16 @@ impl Engine {
     pub async fn at(url: &str, patience: Duration) -> Result<Self, DockerError> {
         // bollard takes whole seconds, at least one.
         let seconds = patience.as_secs().max(1);
-        let socket = url
-            .strip_prefix("unix://")
-            .or_else(|| url.starts_with('/').then_some(url));
-        let (docker, address) = match socket {
-            Some(path) => {
-                if !Path::new(path).exists() {
-                    return Err(DockerError::NoSocket {
-                        path: path.to_owned(),
-                    });
+        let (docker, address) = match EngineAddress::parse(url) {
+            Some(EngineAddress::Socket(path)) => {
+                let path = path.to_string_lossy().into_owned();
+                if !Path::new(&path).exists() {
+                    return Err(DockerError::NoSocket { path });
                 }
-                let docker = Docker::connect_with_unix(path, seconds, API_DEFAULT_VERSION);
+                let docker = Docker::connect_with_unix(&path, seconds, API_DEFAULT_VERSION);
                 (docker, Ipv4Addr::LOCALHOST.into())
             }
-            None if ["tcp://", "http://"]
-                .iter()
-                .any(|scheme| url.starts_with(scheme)) =>
-            {
+            Some(EngineAddress::Http(url)) => {
                 let docker = Docker::connect_with_http(url, seconds, API_DEFAULT_VERSION);
                 (docker, host_of(url).await)
             }
@@ -189,38 +190,87 @@ impl Engine {
                 running: self.running().await?,
             });
         }
+        for container in &mut containers {
+            if self.keeps_ending(container).await {
+                RESTARTING.clone_into(&mut container.state);
+            }
+        }
         match containers
             .iter()
             .find(|container| container.state != RUNNING)
         {
             Some(stopped) => Err(DockerError::NotRunning {
-                name: stopped.name.clone(),
-                state: stopped.state.clone(),
+                container: Box::new(stopped.clone()),
             }),
             None => Ok(containers),
         }
     }
 
-    /// Reads containers again after a restart, which may have given them other addresses
+    /// Whether a container that runs at this moment ends again as soon as nginx has read its files
     ///
-    /// Gives those that do not run any more, with Docker's word for their state. They keep what
-    /// was known of them: where they should answer.
-    pub async fn refresh(&self, containers: &mut [Container]) -> Vec<(String, String)> {
+    /// One that the engine never had to start again, or in which nginx has workers, does not.
+    async fn keeps_ending(&self, container: &Container) -> bool {
+        let mut processes = container.processes.iter();
+        let has_workers = processes.any(|process| process.command.contains(WORKER));
+        if container.state != RUNNING || container.restarts == 0 || has_workers {
+            return false;
+        }
+        match container.processes.is_empty() {
+            // It may have ended since.
+            true => matches!(self.condition(container).await, Some(Condition::Ended(_))),
+            false => last_words(&self.log_end(container).await).is_some(),
+        }
+    }
+
+    /// Reads containers again after a restart, which may have given them other addresses; gives
+    /// those that do not run any more
+    ///
+    /// They keep what was known of them: where they should answer.
+    pub async fn refresh(&self, containers: &mut [Container]) -> Vec<Ended> {
         let mut gone = Vec::new();
         for known in containers {
-            let Ok(response) = self.docker.inspect_container(&known.id, None).await else {
-                continue;
-            };
-            let Ok(found) = self.describe(response).await else {
-                continue;
-            };
-            if found.state == RUNNING {
-                *known = found;
-            } else {
-                gone.push((found.name, found.state));
+            match self.condition(known).await {
+                Some(Condition::Runs(response)) => {
+                    if let Ok(found) = self.describe(*response).await {
+                        *known = found;
+                    }
+                }
+                Some(Condition::Ended(ended)) => gone.push(ended),
+                None => {}
             }
         }
         gone
+    }
+
+    /// Those of these containers that do not run any more
+    ///
+    /// One that cannot be asked about counts as running.
+    pub async fn ended(&self, containers: &[Container]) -> Vec<Ended> {
+        let mut gone = Vec::new();
+        for known in containers {
+            if let Some(Condition::Ended(ended)) = self.condition(known).await {
+                gone.push(ended);
+            }
+        }
+        gone
+    }
+
+    /// Whether a container runs; `None` where the engine does not tell
+    async fn condition(&self, known: &Container) -> Option<Condition> {
+        let inspected = self.docker.inspect_container(&known.id, None).await;
+        let response = inspected.ok()?;
+        let state = response.state.as_ref();
+        let word = state
+            .and_then(|state| state.status)
+            .map(|word| word.to_string());
+        Some(match word {
+            Some(word) if word != RUNNING => Condition::Ended(Ended {
+                name: known.name.clone(),
+                state: word,
+                exit_code: state.and_then(|state| state.exit_code).unwrap_or_default(),
+            }),
+            _ => Condition::Runs(Box::new(response)),
+        })
     }
 
     /// A container with what runs in it, as far as the engine tells
@@ -240,28 +290,6 @@ impl Engine {
                 process::of_table(&rows.unwrap_or_default(), main.unwrap_or_default());
         }
         described
-    }
-
-    /// Those of these containers that do not run any more, with the engine's word and exit status
-    ///
-    /// One that cannot be asked about counts as running.
-    pub async fn ended(&self, containers: &[Container]) -> Vec<Ended> {
-        let mut ended = Vec::new();
-        for container in containers {
-            let Ok(response) = self.docker.inspect_container(&container.id, None).await else {
-                continue;
-            };
-            let state = response.state.unwrap_or_default();
-            let word = state.status.map(|status| status.to_string());
-            if let Some(word) = word.filter(|word| word != RUNNING) {
-                ended.push(Ended {
-                    name: container.name.clone(),
-                    state: word,
-                    exit_code: state.exit_code.unwrap_or_default(),
-                });
-            }
-        }
-        ended
     }
 
     async fn labelled(&self, labels: Vec<String>) -> Result<Vec<String>, DockerError> {
@@ -363,12 +391,18 @@ impl Engine {
     /// Empty where the engine does not tell: not every logging driver can be read. The engine
     /// compares the instant with its own clock.
     pub async fn log_since(&self, container: &Container, since: Timestamp) -> String {
-        let options = LogsOptionsBuilder::new()
-            .stdout(true)
-            .stderr(true)
-            .since(i32::try_from(since.as_second()).unwrap_or_default())
-            .tail(LOG_LINES)
-            .build();
+        let since = i32::try_from(since.as_second()).unwrap_or_default();
+        self.log(container, LogsOptionsBuilder::new().since(since))
+            .await
+    }
+
+    /// The end of what a container wrote, both streams in their order; empty as there
+    pub async fn log_end(&self, container: &Container) -> String {
+        self.log(container, LogsOptionsBuilder::new()).await
+    }
+
+    async fn log(&self, container: &Container, options: LogsOptionsBuilder) -> String {
+        let options = options.stdout(true).stderr(true).tail(LOG_LINES).build();
         let mut log = Vec::new();
         let read = async {
             let mut parts = std::pin::pin!(self.docker.logs(&container.id, Some(options)));
@@ -561,6 +595,7 @@ fn container(response: ContainerInspectResponse) -> Container {
     let labels = response.config.and_then(|config| config.labels);
     let host = response.host_config.unwrap_or_default();
     let restart = restart(&host);
+    let restarts = response.restart_count;
     let mode = host.network_mode;
     let command = response
         .path
@@ -602,6 +637,9 @@ fn container(response: ContainerInspectResponse) -> Container {
         swarm: labels.and_then(|mut labels| labels.remove(SWARM_SERVICE)),
         processes: Vec::new(),
         restart,
+        restarts: restarts
+            .and_then(|count| count.try_into().ok())
+            .unwrap_or_default(),
     }
 }
 
@@ -651,6 +689,9 @@ const COMPOSE_SERVICE: &str = "com.docker.compose.service";
 const SWARM_SERVICE: &str = "com.docker.swarm.service.name";
 const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 const RUNNING: &str = "running";
+const RESTARTING: &str = "restarting";
+/// What the title of nginx's workers begins with
+const WORKER: &str = "nginx: worker process";
 /// Lines at the end of a log that are read
 const LOG_LINES: &str = "200";
 /// Seconds that a container has to stop before it is killed, at a restart

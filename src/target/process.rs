@@ -76,6 +76,14 @@ pub fn nginx_command(container: &Container, arguments: &[&str]) -> Vec<String> {
     command
 }
 
+/// Whether the options of a container's nginx are guessed: its engine tells of no master, and the
+/// command line that it was created with, such as that of a script, has no `nginx` in it
+///
+/// Then nginx may run with another configuration than one that is asked for shows.
+pub fn is_guessed(container: &Container) -> bool {
+    own_words(container).is_empty()
+}
+
 /// Whether a container runs nginx, or was made to
 pub fn runs_nginx(container: &Container) -> bool {
     !own_words(container).is_empty()
@@ -244,6 +252,29 @@ mod tests {
             "nginx -c /a b.conf",
             &["nginx", "-s", "reload", "-c", "/a b.conf"],
         );
+    }
+
+    #[test]
+    fn the_options_of_an_nginx_that_nobody_tells_of_are_guessed() {
+        #[track_caller]
+        fn check(command: &[&str], processes: &[(u32, u32, &str)], expected: bool) {
+            assert_eq!(is_guessed(&container(command, processes)), expected);
+        }
+        const MASTER: (u32, u32, &str) = (9, 7, "nginx: master process nginx -c /x.conf");
+        check(&["sh", "/start.sh"], &[], true);
+        check(&["sh", "-c", "exec nginx -c /x.conf"], &[], true);
+        check(&["sh", "/start.sh"], &[(7, 1, "sh /start.sh")], true);
+        check(
+            &["sh", "/start.sh"],
+            &[(7, 1, "sh /start.sh"), MASTER],
+            false,
+        );
+        check(
+            &["/docker-entrypoint.sh", "nginx", "-g", "daemon off;"],
+            &[],
+            false,
+        );
+        check(&["nginx"], &[], false);
     }
 
     #[test]

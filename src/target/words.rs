@@ -56,6 +56,30 @@ pub fn trouble(log: &str) -> Option<&str> {
     })
 }
 
+/// The line at the end of a log with which nginx gave up its start; `None` where it ends otherwise
+///
+/// It says so twice, and a script that started it may have a word after it.
+pub fn last_words(log: &str) -> Option<&str> {
+    let lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut last = lines.rev().take(LAST_LINES);
+    last.find(|line| line.contains("[emerg]"))
+}
+
+/// Where in nginx's configuration a complaint of it points, as `FILE:LINE`
+pub fn place(complaint: &str) -> Option<&str> {
+    let (_, place) = complaint.trim().rsplit_once(" in ")?;
+    let (file, line) = place.rsplit_once(':')?;
+    let is_place =
+        file.starts_with('/') && !line.is_empty() && line.bytes().all(|b| b.is_ascii_digit());
+    is_place.then_some(place)
+}
+
+/// The host of an upstream for which nginx found no address; `None` for any other complaint
+pub fn unresolved(complaint: &str) -> Option<&str> {
+    let (_, rest) = complaint.split_once("host not found in ")?;
+    rest.split('"').nth(1)
+}
+
 fn is_of_certificate(line: &str) -> bool {
     let mut complaints = CERTIFICATE_COMPLAINTS.iter();
     complaints.any(|words| line.contains(words))
@@ -88,6 +112,8 @@ const CERTIFICATE_COMPLAINTS: [&str; 4] = [
     "SSL_CTX_use_PrivateKey",
 ];
 const MAX_LINES: usize = 12;
+/// Lines at the end of a log among which the last words are
+const LAST_LINES: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -143,6 +169,53 @@ mod tests {
         check(&[KEY, BIND, NOTICE], Some(KEY));
         assert_eq!(stumble(KEY).unwrap().reason, Reason::Forbidden);
         check(&[], None);
+    }
+
+    #[test]
+    fn the_words_with_which_nginx_gave_up_are_at_the_end() {
+        const GAVE_UP: &str =
+            "nginx: [emerg] host not found in upstream \"app\" in /etc/nginx/a.conf:3";
+        #[track_caller]
+        fn check(log: &str, expected: Option<&str>) {
+            assert_eq!(last_words(log), expected);
+        }
+        check(&format!("[notice] start\n{GAVE_UP}\n"), Some(GAVE_UP));
+        check(
+            &format!("{GAVE_UP}\nentrypoint: nginx has ended\n"),
+            Some(GAVE_UP),
+        );
+        let later = "2027/01/01 [notice] 1#1: signal 15 (SIGTERM) received, exiting\n".repeat(4);
+        check(&format!("{GAVE_UP}\n{later}"), None);
+        check("", None);
+    }
+
+    #[test]
+    fn a_complaint_names_its_place_and_the_host_without_an_address() {
+        #[track_caller]
+        fn check(complaint: &str, at: Option<&str>, host: Option<&str>) {
+            assert_eq!((place(complaint), unresolved(complaint)), (at, host));
+        }
+        check(
+            "2027/01/01 [emerg] 7#7: host not found in upstream \"app\" in /etc/nginx/a.conf:3",
+            Some("/etc/nginx/a.conf:3"),
+            Some("app"),
+        );
+        check(
+            "nginx: [emerg] host not found in \"nowhere:8080\" of the \"listen\" directive in /x:1",
+            Some("/x:1"),
+            Some("nowhere:8080"),
+        );
+        check(
+            "nginx: [emerg] unexpected end of file, expecting \"}\" in /x:2",
+            Some("/x:2"),
+            None,
+        );
+        check(
+            "nginx: [emerg] cannot load certificate \"/k\": in 12:3",
+            None,
+            None,
+        );
+        check("", None, None);
     }
 
     #[test]

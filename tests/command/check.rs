@@ -305,7 +305,11 @@ fn a_check_that_is_skipped_or_not_required_stops_nothing() {
 #[test]
 fn root_says_once_whose_rights_it_works_with() {
     let host = Host::new(&two_domains());
-    let told = || host.certd(&["check", "--format", "json"]).json().to_string();
+    let told = || {
+        host.certd(&["check", "--format", "json"])
+            .json()
+            .to_string()
+    };
     assert_eq!(told().matches("files.acting").count(), 0);
     for directory in ["storage", "webroot"] {
         let path = host.place.path(directory);

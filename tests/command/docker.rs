@@ -117,11 +117,35 @@ fn an_engine_that_cannot_be_asked() {
     let place = Place::new();
     let tcp = format!("tcp://{CLOSED}");
     gallery.check_at("no engine", "docker.unreachable", BY_NAME, &tcp, &place);
-    for url in ["ssh://root@host", "https://127.0.0.1:2376", "docker.sock"] {
-        let place = Place::new();
-        gallery.check_at(url, "docker.url", BY_NAME, url, &place);
-    }
     gallery.compare("unreachable");
+}
+
+#[test]
+fn what_is_no_docker_api_is_refused_wherever_it_stands() {
+    const CURE: &str = "use a socket path, unix:///PATH, or tcp://HOST:PORT";
+    for url in [
+        "ssh://root@host",
+        "https://127.0.0.1:2376",
+        "docker.sock",
+        "tcp://",
+        "unix://",
+    ] {
+        let (ca, place) = (Server::start(drop), Place::new());
+        let text = config(&ca, BY_NAME, url);
+        place.write("domains.toml", &text);
+        let run = place.run(&["obtain", NAME]).exits(2);
+        let words = format!("\"{url}\" is no Docker API");
+        for expected in [words.as_str(), CURE, "`nginx.docker`"] {
+            assert!(run.stderr.contains(expected), "{expected}: {run}");
+        }
+        let line = format!("docker = \"{url}\"\n");
+        place.write("domains.toml", text.replace(&line, ""));
+        let arguments = ["obtain", NAME, "--format", "json"];
+        let run = Run::of(place.certd(&arguments).env("DOCKER_HOST", url)).exits(1);
+        assert_eq!(codes(&run.json()), ["docker.url"], "{run}");
+        assert!(run.stdout.contains(CURE), "{run}");
+        assert_eq!(ca.connections(), 0);
+    }
 }
 
 #[test]
@@ -416,32 +440,6 @@ fn a_container_in_which_nothing_can_be_run() {
                 Box::new(move |command| (command[0] == "nginx").then(|| executed.clone()));
         }
     };
-    gallery.check(
-        "a configuration that is broken already",
-        "target.config_broken",
-        BY_NAME,
-        nginx(Executed {
-            status: 1,
-            stderr: "nginx: [warn] the \"listen ... http2\" directive is deprecated\n\
-                     nginx: [emerg] unexpected \"}\" in /etc/nginx/conf.d/shop.conf:12\n\
-                     nginx: configuration file /etc/nginx/nginx.conf test failed\n"
-                .to_owned(),
-            ..Executed::default()
-        }),
-    );
-    gallery.check(
-        "a certificate that no run supplies",
-        "target.config_broken",
-        BY_NAME,
-        nginx(Executed {
-            status: 1,
-            stderr: "nginx: [emerg] cannot load certificate \
-                     \"/etc/letsencrypt/live/other.test/fullchain.pem\": BIO_new_file() failed \
-                     (SSL: error:80000002:system library::No such file or directory)\n"
-                .to_owned(),
-            ..Executed::default()
-        }),
-    );
     gallery.check(
         "no nginx in it",
         "target.no_nginx",

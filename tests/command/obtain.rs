@@ -131,7 +131,7 @@ fn certbots_lineage_is_left_as_it_is_and_a_storage_of_its_own_is_offered() {
         &["obtain", NAME],
     ] {
         let (ca, directory) = counted_ca();
-        let rest = domain("[nginx]\ncontainer = \"web\"\ndocker = \"docker.sock\"");
+        let rest = domain("[nginx]\ncontainer = \"web\"\ndocker = \"/nowhere/docker.sock\"");
         let place = Place::with(&config(&directory, &rest));
         place.write(&format!("storage/renewal/{NAME}.conf"), "version = 2.1.0\n");
         for file in ["cert", "chain", "fullchain", "privkey"] {

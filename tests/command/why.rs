@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use certd::sandbox::dns::Record;
-use certd::sandbox::docker::{Ports, State};
+use certd::sandbox::docker::{Call, Ports, State};
+use certd::sandbox::fault::{Answer, Times};
 use certd::sandbox::web::{Instead, Site};
 use certd::sandbox::{docker, web};
 use serde_json::Value;
@@ -332,6 +333,33 @@ fn a_handshake_that_is_refused_or_shows_a_stranger() {
         .expect("it can be made");
     let (code, report) = change(&host, &[MESSENGER], 1);
     assert!(code.starts_with("handshake."), "{report:#}");
+}
+
+#[test]
+fn what_was_read_may_not_be_what_runs_where_nobody_tells_how_nginx_was_started() {
+    let host = mistaken();
+    let code = "target.options_unknown";
+    let told = |host: &Host| {
+        let (_, why) = change(host, &[MESSENGER], 1);
+        let obtain = ["obtain", MESSENGER, "--format", "json"];
+        let obtain = host.certd(&obtain).exits(1).json();
+        (why.to_string(), obtain["domains"][0]["findings"][0].clone())
+    };
+    let (why, _) = told(&host);
+    assert!(!why.contains(code), "{why}");
+    host.engine
+        .fault(Call::Top, Times::Always, Answer::html(403, "403 Forbidden"));
+    let (why, _) = told(&host);
+    assert!(!why.contains(code), "{why}");
+    // A script hides with which options it starts nginx.
+    host.engine.change(|container| {
+        container.command = ["sh", "/start.sh"].map(str::to_owned).to_vec();
+    });
+    let (why, obtain) = told(&host);
+    assert!(why.contains(code), "{why}");
+    for told in [&why, &obtain.to_string()] {
+        assert!(told.contains("docker top web"), "{told}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@
 
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 
 use libtest_mimic::Trial;
 
@@ -29,6 +30,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_stream_server_in_front_is_followed,
         coming_from_certbot_nginx_can_restart_at_any_step,
         a_container_of_the_hosts_network_is_named_for_its_own_ports_alone,
+        nginx_that_waits_for_its_first_certificates_is_helped_up,
+        nginx_that_waits_for_what_is_issued_already_is_helped_up,
     ]
 }
 
@@ -333,6 +336,96 @@ fn a_container_of_the_hosts_network_is_named_for_its_own_ports_alone() {
     let report = Report::of(output).expect_status(1);
     let seen = report.json().to_string();
     assert!(seen.contains("why.hidden_listener"), "{seen}");
+}
+
+/// nginx that the engine starts again and again, because files of the live directory are missing
+#[track_caller]
+fn crash_loop(scene: &Scene) {
+    scene.write_sites(&[site(&[SHOP, WWW]), site(&[MESSENGER])]);
+    process::stdout_of(Command::new("docker").args(["restart", scene.nginx.name()]));
+    // By then the engine waits for seconds between two starts.
+    process::wait_for("a few starts", || {
+        let seen = scene.nginx.inspect("{{.State.Status}} {{.RestartCount}}");
+        let (state, count) = seen.trim().split_once(' ')?;
+        (state == "restarting" && count.parse::<u32>().ok()? >= 5).then_some(())
+    });
+}
+
+/// Follows each numbered step of a cure, as a person does who copies its lines into a shell
+#[track_caller]
+fn follow(scene: &Scene, cure: &str) {
+    let is_step = |line: &str| line.starts_with(|c: char| c.is_ascii_digit());
+    let steps = cure.lines().skip_while(|line| !is_step(line));
+    let steps: Vec<&str> = steps.collect();
+    let steps = steps.chunk_by(|_, next| !is_step(next));
+    let scripts = steps.map(|step| {
+        let lines = step[1..].iter();
+        let lines = lines.map(|line| line.strip_prefix("    ").expect("a line to copy"));
+        lines.collect::<Vec<_>>().join("\n")
+    });
+    for script in scripts {
+        let script = format!("certd() {{ \"$0\" \"$@\"; }}\n{script}");
+        let wrapper = ["sh", "-ec", script.as_str()];
+        let followed = scene.world.start_under(&wrapper, &[]).wait();
+        followed.expect_status(0);
+    }
+}
+
+/// The first failure that each command tells of a domain, with its cure
+#[track_caller]
+fn first_certificate(scene: &Scene) -> String {
+    let code = "target.first_certificate";
+    let report = scene.obtain(&[SHOP, MESSENGER]).expect(1, SHOP, "failed");
+    assert_eq!(report.failures(SHOP), [code], "{report}");
+    let told = report.finding(SHOP, code);
+    let missing = format!("/etc/letsencrypt/live/{SHOP}/fullchain.pem");
+    assert!(told.evidence.contains(&missing), "{told:?}");
+    let check = scene.check(&[SHOP, MESSENGER]).to_string();
+    let why = scene.world.certd(&["why", SHOP]).expect_status(1).stdout;
+    for shown in [&check, &why] {
+        assert!(shown.contains(code), "{shown}");
+        assert!(shown.contains("certd obtain"), "{shown}");
+    }
+    told.cure
+}
+
+fn in_a_crash_loop() -> Scene {
+    Scene::with(Kind::Pebble, |nginx, _| {
+        nginx.run = ["--restart", "always"].map(str::to_owned).to_vec();
+    })
+}
+
+fn nginx_that_waits_for_its_first_certificates_is_helped_up() {
+    let scene = in_a_crash_loop();
+    scene.write_domains(&[(SHOP, &[WWW]), (MESSENGER, &[])]);
+    crash_loop(&scene);
+    let cure = first_certificate(&scene);
+    assert_eq!(scene.ca.orders(), 0);
+    follow(&scene, &cure);
+    assert_eq!(scene.ca.orders(), 2);
+    scene.assert_serves(SHOP, &[SHOP, WWW]);
+    scene.assert_serves(MESSENGER, &[MESSENGER]);
+    scene.assert_clean();
+    scene.nginx.restart();
+    scene
+        .obtain(&[SHOP, MESSENGER])
+        .expect(0, SHOP, "unchanged");
+}
+
+fn nginx_that_waits_for_what_is_issued_already_is_helped_up() {
+    let scene = in_a_crash_loop();
+    scene.write_domains(&[(SHOP, &[WWW]), (MESSENGER, &[])]);
+    let issued = scene.obtain(&[SHOP, MESSENGER, "--no-deploy"]);
+    issued.expect(0, SHOP, "live");
+    for name in [SHOP, MESSENGER] {
+        std::fs::remove_file(scene.world.storage().join("live").join(name)).expect("a link");
+    }
+    crash_loop(&scene);
+    let cure = first_certificate(&scene);
+    follow(&scene, &cure);
+    assert_eq!(scene.ca.orders(), 2);
+    scene.assert_serves(SHOP, &[SHOP, WWW]);
+    scene.assert_serves(MESSENGER, &[MESSENGER]);
 }
 
 /// Where the engine listens

@@ -42,10 +42,11 @@ fn an_error_after_many_warnings_is_shown() {
     let words = "[emerg] unknown directive \"ssl_protocolls\"";
     let bare = without_process(&finding.evidence);
     assert!(bare.contains(words), "{finding:?}");
-    assert_eq!(scene.ca.orders(), 0);
-    // People see it too.
+    assert_eq!(scene.ca.orders(), 1);
+    // People see it too, and it costs no other order.
     let text = scene.world.certd(&["obtain", SHOP]).expect_status(1).stdout;
     assert!(without_process(&text).contains(words), "{text}");
+    assert_eq!(scene.ca.orders(), 1);
 }
 
 /// nginx's words without the process ids that its log has after the level, such as `31#31:`

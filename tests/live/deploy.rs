@@ -21,8 +21,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_name_beside_another_site_is_not_served_yet,
         an_alias_without_a_server_block_is_not_called_success,
         a_certificate_unknown_to_certd_is_described,
-        a_broken_nginx_conf_leaves_the_old_certificate_served,
-        a_missing_certificate_that_the_run_does_not_supply_stops_it_before_an_order,
+        a_renewal_is_ordered_once_while_nginx_refuses_its_configuration,
+        a_certificate_that_no_domain_supplies_lets_the_new_one_wait,
         ten_more_runs_after_a_failed_deployment_place_no_order,
         runs_without_a_server_block_place_one_order,
         one_unreadable_key_takes_back_only_its_own_domain,
@@ -216,32 +216,61 @@ fn a_certificate_unknown_to_certd_is_described(ca: Kind) {
     assert!(finding.cure.contains(line), "{finding:?}");
 }
 
-fn a_broken_nginx_conf_leaves_the_old_certificate_served(ca: Kind) {
-    let scene = Scene::new(ca);
+/// Whatever is wrong with a file, nginx goes on with what it has loaded, and answers challenges
+fn a_renewal_is_ordered_once_while_nginx_refuses_its_configuration(ca: Kind) {
+    let scene = Scene::with(ca, |nginx, _| {
+        // No name server answers there.
+        nginx.run = ["--dns", "127.0.0.1"].map(str::to_owned).to_vec();
+    });
     scene.write_domains(&[(SHOP, &[WWW])]);
     scene.write_sites(&[site(&[SHOP, WWW])]);
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
-    let old = scene.served(SHOP);
-
-    let broken = conf::site(Flavour::Root, &[site(&[SHOP, WWW])]);
-    scene
-        .nginx
-        .write_conf(&broken.replace("ssl_protocols", "ssl_protocolls"));
-    let report = scene.obtain(&[SHOP, "--force"]).expect(1, SHOP, "failed");
-    assert_eq!(report.failures(SHOP), ["target.config_broken"]);
-    let finding = report.finding(SHOP, "target.config_broken");
-    let words = "unknown directive \"ssl_protocolls\"";
-    assert!(finding.evidence.contains(words), "{finding:?}");
-    assert!(finding.cure.contains(scene.nginx.name()), "{finding:?}");
-    assert_eq!(report.ca_requests(), 0, "{report}");
-    assert_eq!(scene.ca.orders(), 1);
-    assert_eq!(scene.generations(SHOP), ["1"]);
-    assert_eq!(scene.served(SHOP), old);
-    assert_eq!(scene.served(WWW), old);
-    scene.assert_clean();
+    let good = conf::site(Flavour::Root, &[site(&[SHOP, WWW])]);
+    let mistaken = good.replace("ssl_protocols", "ssl_protocolls");
+    let unresolved = good.replace(
+        "return 200 \"$ssl_server_name\\n\";",
+        "proxy_pass http://app-server;",
+    );
+    assert_ne!(unresolved, good);
+    for (orders, broken, words, cure) in [
+        (
+            2,
+            mistaken,
+            "unknown directive \"ssl_protocolls\"",
+            "mend /etc/nginx/nginx.conf:16",
+        ),
+        (
+            3,
+            unresolved,
+            "host not found in upstream \"app-server\"",
+            "nginx.conf:19 names app-server, which has no address",
+        ),
+    ] {
+        let old = scene.served(SHOP);
+        scene.nginx.write_conf(&broken);
+        for arguments in [&[SHOP, "--force"][..], &[SHOP, "--force"], &[SHOP]] {
+            let report = scene.obtain(arguments).expect(1, SHOP, "failed");
+            let failures = report.failures(SHOP);
+            assert_eq!(failures, ["target.config_broken"], "{report}");
+            assert_eq!(report.warnings(SHOP), [""; 0], "{report}");
+            let finding = report.finding(SHOP, "target.config_broken");
+            assert!(finding.evidence.contains(words), "{finding:?}");
+            assert!(finding.cure.contains(cure), "{finding:?}");
+            assert!(finding.cure.contains(scene.nginx.name()), "{finding:?}");
+            assert_eq!(scene.ca.orders(), orders, "{report}");
+            assert_eq!(scene.served(SHOP), old);
+            assert_eq!(scene.live(SHOP), old);
+        }
+        scene.nginx.write_conf(&good);
+        let report = scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+        assert_eq!(scene.ca.orders(), orders, "{report}");
+        assert_ne!(scene.served(SHOP), old);
+        scene.assert_serves(SHOP, &[SHOP, WWW]);
+        scene.assert_clean();
+    }
 }
 
-fn a_missing_certificate_that_the_run_does_not_supply_stops_it_before_an_order(ca: Kind) {
+fn a_certificate_that_no_domain_supplies_lets_the_new_one_wait(ca: Kind) {
     let scene = Scene::new(ca);
     scene.write_domains(&[(SHOP, &[]), (MESSENGER, &[])]);
     scene.write_sites(&[site(&["other.test"]), site(&[SHOP])]);
@@ -251,7 +280,13 @@ fn a_missing_certificate_that_the_run_does_not_supply_stops_it_before_an_order(c
     let finding = report.finding(SHOP, "target.config_broken");
     let missing = "/etc/letsencrypt/live/other.test/fullchain.pem";
     assert!(finding.evidence.contains(missing), "{finding:?}");
-    assert_eq!(scene.ca.orders(), 0);
+    assert_eq!(scene.ca.orders(), 1);
+    // Once the other is there, nginx must not miss this one.
+    scene.write_sites(&[site(&[SHOP])]);
+    scene.nginx.restart();
+    scene.assert_serves(SHOP, &[SHOP]);
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    assert_eq!(scene.ca.orders(), 1);
 }
 
 fn ten_more_runs_after_a_failed_deployment_place_no_order(ca: Kind) {

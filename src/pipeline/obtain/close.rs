@@ -5,18 +5,25 @@ use std::time::Instant;
 use futures_util::future::join_all;
 
 use super::reload::{reload, reload_containers};
-use super::target::{Target, Untested, is_file_of, open, test};
+use super::target::{Target, is_file_of, open};
+use super::tested::{BROKEN, Before, Tested, Untested, test, test_as_it_is};
 use super::{prove, words};
 use crate::config::ConfigTest;
 use crate::finding::Finding;
-use crate::pipeline::defect::caught_now;
+use crate::pipeline::defect::{caught, caught_now};
 use crate::pipeline::{Context, Work};
 use crate::report::{Stage, StageResult};
 use crate::store::lineage::LineageError;
 use crate::verify::proof::{self, Proof, Verdict, Wanted};
 
 /// Deploys every ready domain of a target, with one reload
+///
+/// A configuration that nginx refused before the orders were placed, and refuses still, is not
+/// reloaded: what was ordered waits in the archive.
 pub(super) async fn close(context: &Context<'_>, target: &mut Target, works: &mut [Work<'_>]) {
+    if target.before == Before::Refused && put_off(context, target, works).await {
+        return;
+    }
     open(target, works)
         .filter(|work| work.ready.is_some())
         .for_each(|work| {
@@ -39,6 +46,28 @@ pub(super) async fn close(context: &Context<'_>, target: &mut Target, works: &mu
     if !broken.is_empty() {
         roll_back(context, target, works, broken).await;
     }
+}
+
+/// Ends the domains whose new generation waits until nginx's configuration is mended; `false`
+/// where that was done meanwhile
+///
+/// A first generation is made live all the same: once the rest is mended, nginx must not miss it.
+async fn put_off(context: &Context<'_>, target: &Target, works: &mut [Work<'_>]) -> bool {
+    let tested = test_as_it_is(context, target, works).await;
+    for work in open(target, works) {
+        let begun = Instant::now();
+        work.findings.retain(|finding| finding.code != BROKEN);
+        let Tested::Barred(untested @ Untested::Refused { .. }) = &tested else {
+            continue;
+        };
+        if work.lineage.live.is_none() {
+            switch(context, work);
+        }
+        if work.is_open() {
+            work.fail_with(Stage::Test, begun, untested.puts_off());
+        }
+    }
+    open(target, works).next().is_none()
 }
 
 fn switch(context: &Context<'_>, work: &mut Work<'_>) {
@@ -285,13 +314,18 @@ async fn roll_back(
     let begun = Instant::now();
     let mut pointed = Vec::new();
     for (member, proof) in broken {
+        let container = target.name_at(works, proof.address);
         let work = &mut works[member];
         work.begin(Stage::Rollback);
         let stays = point_back(context, work) == Pointed::Stays;
         let previous = work.ready.as_ref().and_then(|ready| ready.previous.clone());
         match previous.filter(|_| !stays) {
-            Some(previous) => pointed.push((member, proof, previous)),
-            None => work.fail_with(Stage::Rollback, begun, words::not_rolled_back(&proof)),
+            Some(previous) => pointed.push((member, container, proof, previous)),
+            None => work.fail_with(
+                Stage::Rollback,
+                begun,
+                words::not_rolled_back(&container, &proof),
+            ),
         }
     }
     if let Err(error) = context.store.sync_live() {
@@ -306,17 +340,17 @@ async fn roll_back(
     let (observer, patience) = (&target.observer(context), context.patience.reload);
     let looks = pointed
         .into_iter()
-        .map(|(member, proof, previous)| async move {
+        .map(|(member, container, proof, previous)| async move {
             let wanted = Wanted::only(previous.fingerprint);
             let (name, address) = (proof.name.as_str(), proof.address);
-            let after = proof::wait_for(observer, name, address, &wanted, patience).await;
-            let healing = match after.verdict {
-                Verdict::Proven { .. } => words::Healing::Served,
+            let after = caught(proof::wait_for(observer, name, address, &wanted, patience)).await;
+            let healing = match after.map(|after| after.verdict) {
+                Ok(Verdict::Proven { .. }) => words::Healing::Served,
                 _ => words::Healing::StillBroken,
             };
             (
                 member,
-                words::rolled_back(&proof, previous.generation, healing),
+                words::rolled_back(&container, &proof, previous.generation, healing),
             )
         });
     for (member, finding) in join_all(looks).await {

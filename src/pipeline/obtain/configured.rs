@@ -15,6 +15,7 @@ use crate::pipeline::{Context, Work};
 use crate::target::choice::{self, Choice, Inlet, Serving};
 use crate::target::dump::{Configuration, Excess, ServerBlock, Tls};
 use crate::target::endpoint;
+use crate::target::process::is_guessed;
 use crate::target::variables::is_computed;
 
 mod site;
@@ -58,6 +59,16 @@ impl Configured {
     /// That the configuration is beyond what is judged; `None` where it was read
     pub(super) fn unjudged(&self) -> Option<Finding> {
         self.excess.map(|excess| unjudged(self.container(), excess))
+    }
+
+    /// That nginx may run with another file than the one that was read; `None` where it does not
+    pub(in crate::pipeline) fn doubt(&self) -> Option<Finding> {
+        doubt(&self.container)
+    }
+
+    /// The same as lines of a cure
+    pub(super) fn doubt_in_words(&self) -> Option<String> {
+        doubt_in_words(&self.container)
     }
 
     /// Where nginx sees connections to an address come in
@@ -206,6 +217,24 @@ fn file_of(directive: &str) -> &'static str {
     }
 }
 
+/// That nginx in a container may run with another file than `nginx -T` shows
+fn doubt(container: &Container) -> Option<Finding> {
+    let name = &container.name;
+    is_guessed(container).then(|| {
+        let evidence = format!(
+            "how nginx was started in {name} cannot be seen from here: with a `-c` of its own it runs with another file than the one that was read"
+        );
+        Finding::note("target.options_unknown", evidence)
+            .with_cure(format!("see its command line: docker top {name}"))
+    })
+}
+
+/// The same as lines of a cure
+pub(super) fn doubt_in_words(container: &Container) -> Option<String> {
+    let Finding { evidence, cure, .. } = doubt(container)?;
+    Some(format!("{evidence}; {}", cure.unwrap_or_default()))
+}
+
 /// That a configuration is beyond what is judged
 pub(in crate::pipeline) fn unjudged(container: &str, excess: Excess) -> Finding {
     let evidence = format!("nginx's configuration in {container} cannot be judged: {excess}");
@@ -222,21 +251,7 @@ pub(super) async fn configured(
     works: &[Work<'_>],
     address: SocketAddr,
 ) -> Option<Configured> {
-    let answers = |container: &&Container| {
-        let engine = target.engine.address();
-        target.members.iter().any(|member| {
-            let ports = &works[*member].domain.ports;
-            let mut own = ports
-                .iter()
-                .flat_map(|port| endpoint::endpoints(container, *port, engine));
-            own.any(|own| own.address == address)
-        })
-    };
-    let containers = &target.containers;
-    let container = containers
-        .iter()
-        .find(answers)
-        .or_else(|| containers.first())?;
+    let container = target.answering(works, address)?;
     let dump = target.dumps.of(&target.engine, container).await?;
     let (configuration, excess) = match &dump.configuration {
         Ok(configuration) if configuration.servers.is_empty() => return None,

@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use super::target::{Target, nothing_to_do};
 use super::{configured, words};
 use crate::finding::Finding;
+use crate::pipeline::defect::caught;
 use crate::pipeline::installed;
 use crate::pipeline::{Context, Work};
 use crate::plan::{Plan, backoff};
@@ -22,13 +23,18 @@ use crate::verify::proof::{self, Proof};
 pub(super) async fn look(context: &Context<'_>, target: &Target, works: &mut [Work<'_>]) {
     let begun = Instant::now();
     let seen = look_again(context, target, works).await;
+    target.fail_of_defects(works, Stage::Proof, begun);
     let configured = match seen.iter().find_map(|(_, proofs)| unproven(proofs)) {
         Some(first) => configured::configured(context, target, works, first.address).await,
         None => None,
     };
     for (member, proofs) in &seen {
+        let container = unproven(proofs).map(|worst| target.name_at(works, worst.address));
         let work = &mut works[*member];
-        let Some(worst) = unproven(proofs) else {
+        if !work.is_open() {
+            continue;
+        }
+        let Some((worst, container)) = unproven(proofs).zip(container) else {
             // It was only slow.
             let summary = work.ready.as_ref();
             work.confirmed = summary.map(|ready| nothing_to_do(context, work, ready));
@@ -44,7 +50,7 @@ pub(super) async fn look(context: &Context<'_>, target: &Target, works: &mut [Wo
             }
             continue;
         }
-        let (_, finding) = words::not_proven(context, configured.as_ref(), work, worst);
+        let (_, finding) = words::not_proven(context, &container, configured.as_ref(), work, worst);
         let code = finding.code.to_owned();
         work.note(Stage::Proof, begun, StageResult::Failed, code);
         let summary = finding.evidence.clone();
@@ -81,10 +87,13 @@ async fn look_again(
         .into_iter()
         .map(|(member, name, address, wanted)| async move {
             let patience = context.patience.reload;
-            let proof = proof::wait_for(observer, name.as_str(), address, &wanted, patience).await;
-            (member, proof)
+            let proof = proof::wait_for(observer, name.as_str(), address, &wanted, patience);
+            (member, caught(proof).await)
         });
-    let mut seen = join_all(looking).await;
+    let seen = join_all(looking).await.into_iter();
+    let seen =
+        seen.filter_map(|(member, proof)| Some((member, target.unless_defect(member, proof)?)));
+    let mut seen: Vec<(usize, Proof)> = seen.collect();
     seen.sort_by_key(|(member, _)| *member);
     let groups = seen.chunk_by(|one, other| one.0 == other.0);
     groups

@@ -14,6 +14,7 @@ use super::words;
 use crate::config::Sharing;
 use crate::facts::{ConnectFailure, Handshake, KeyProof};
 use crate::name::DnsName;
+use crate::pipeline::defect::caught;
 use crate::pipeline::installed;
 use crate::pipeline::{Context, Work};
 use crate::report::{Outcome, Stage, StageResult};
@@ -77,6 +78,8 @@ pub(super) async fn prove(
     if reload::is_over(target, works, &ended, begun) {
         return Vec::new();
     }
+    target.fail_of_defects(works, Stage::Proof, begun);
+    seen.retain(|(place, _)| works[place.member].end.is_none());
     let trouble = match seen.iter().all(|(_, proof)| proof.is_proven()) {
         true => None,
         false => reload::trouble(target).await,
@@ -143,6 +146,7 @@ fn places(context: &Context<'_>, target: &Target, works: &[Work<'_>]) -> Vec<Pla
     places
 }
 
+/// Looks at each place; a defect that shows there ends the domain of that place alone
 async fn look(
     context: &Context<'_>,
     target: &Target,
@@ -154,10 +158,15 @@ async fn look(
     let looking = places.into_iter().map(|place| async move {
         let name = place.name.as_str();
         let (address, wanted) = (place.address, &place.wanted);
-        let proof = proof::wait_for(observer, name, address, wanted, patience).await;
+        let proof = caught(proof::wait_for(observer, name, address, wanted, patience)).await;
         (place, proof)
     });
-    join_all(looking).await
+    let looks = join_all(looking).await.into_iter();
+    let seen = looks.filter_map(|(place, proof)| {
+        let proof = target.unless_defect(place.member, proof)?;
+        Some((place, proof))
+    });
+    seen.collect()
 }
 
 /// Waits until nginx shows something new, where there are many places to look at
@@ -178,7 +187,9 @@ async fn wait_for_reload(context: &Context<'_>, target: &Target, places: &[Place
     if let Some(place) = places.iter().find(is_new) {
         let (name, patience) = (place.name.as_str(), context.patience.first_look);
         let observer = &target.observer(context);
-        proof::wait_for_first(observer, name, place.address, &place.wanted, patience).await;
+        let first = proof::wait_for_first(observer, name, place.address, &place.wanted, patience);
+        // A defect shows again where each place is looked at.
+        let _ = caught(first).await;
     }
 }
 
@@ -297,6 +308,10 @@ fn conclude(
             .find(|proof| is_broken(target, proof))
             .or_else(|| proofs.iter().find(|proof| !proof.is_proven()))
             .cloned();
+        let container = worst
+            .as_ref()
+            .map(|worst| target.name_at(works, worst.address));
+        let container = container.unwrap_or_default();
         let work = &mut works[member];
         match worst {
             None if work.is_confirmed() => work.end_confirmed(),
@@ -306,7 +321,7 @@ fn conclude(
             }
             Some(proof) => {
                 let (outcome, finding) =
-                    words::not_proven(context, reasons.configured, work, &proof);
+                    words::not_proven(context, &container, reasons.configured, work, &proof);
                 let finding = match reasons.trouble {
                     Some(trouble) => trouble.explain(finding),
                     None => finding,

@@ -8,7 +8,7 @@ use super::words;
 use crate::config::{ConfigTest, Reload};
 use crate::crash;
 use crate::facts::{Container, Restart};
-use crate::finding::{Finding, excerpt, one_line};
+use crate::finding::{Finding, excerpt, one_line, words as strangers};
 use crate::pipeline::{Context, Work};
 use crate::report::{Stage, StageResult};
 use crate::target::container::{Ended, Told};
@@ -135,8 +135,9 @@ pub(super) async fn reload_containers(target: &mut Target) -> Result<Told, Findi
     target.told = Some(last);
     if target.nginx.reload == Reload::Restart {
         let begun = Instant::now();
-        for (name, state) in target.engine.refresh(&mut target.containers).await {
-            let detail = format!("{name} is {state} after the restart: docker logs {name}");
+        for Ended { name, state, .. } in target.engine.refresh(&mut target.containers).await {
+            let detail =
+                format!("{name} is {state} after the restart: docker logs --tail 20 {name}");
             target.note(Stage::Reload, begun, StageResult::Failed, detail);
         }
     }
@@ -172,15 +173,24 @@ impl Trouble {
             "{}\n{container} wrote since the reload:\n{line}",
             finding.evidence
         );
-        let cure = match words_of_nginx::stumble(line) {
+        let key = match words_of_nginx::stumble(line) {
             Some(Stumble {
                 path,
                 reason: Reason::Forbidden,
-            }) => format!(
-                "nginx's workers read {} for each connection, and may not: set `key_group` to their group in domains.toml, then run certd again; it deploys without an order",
-                path.display()
-            ),
-            _ => words::AGAIN.to_owned(),
+            }) => Some(format!(
+                "nginx's workers read {} for each connection, and may not: set `key_group` to their group in domains.toml, {}",
+                strangers::path(&path),
+                words::AFTER_A_CHANGE
+            )),
+            _ => None,
+        };
+        // Lines to change say more than the log, which may speak of something else.
+        let lines = finding.cure.as_ref().filter(|cure| cure.contains(LINES));
+        let cure = match (lines, key) {
+            (Some(lines), Some(key)) => format!("{lines}\n{key}"),
+            (Some(lines), None) => lines.clone(),
+            (None, Some(key)) => key,
+            (None, None) => words::AGAIN.to_owned(),
         };
         Finding {
             evidence,
@@ -241,5 +251,40 @@ fn has_ended(ended: &Ended, told: Option<Told>) -> Finding {
     ))
 }
 
+/// How lines to copy begin in a cure
+const LINES: &str = "\n    ";
 /// Characters of a command line that are shown
 const MOST_OF_COMMAND: usize = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_to_change_stay_beside_the_words_of_nginx() {
+        #[track_caller]
+        fn check(line: &str, cure: Option<&str>, expected: &str) {
+            let trouble = Trouble {
+                container: "web".to_owned(),
+                line: line.to_owned(),
+            };
+            let finding = Finding {
+                cure: cure.map(str::to_owned),
+                ..Finding::failure("proof.no_tls", "seen")
+            };
+            let told = trouble.explain(finding);
+            assert!(told.evidence.ends_with(line), "{}", told.evidence);
+            assert_eq!(told.cure.as_deref(), Some(expected));
+        }
+        const BIND: &str = "[emerg] 1#1: bind() to 0.0.0.0:443 failed";
+        const KEY: &str =
+            "[error] 7#7: cannot load certificate key \"/k\": fopen: Permission denied";
+        const LINES: &str = "change line 3 to\n    ssl_certificate /x;\nthen run certd again";
+        const GROUP: &str = "nginx's workers read /k for each connection, and may not: set `key_group` to their group in domains.toml, then run certd again; it deploys without an order";
+        check(BIND, Some(LINES), LINES);
+        check(BIND, Some("is it open?"), words::AGAIN);
+        check(BIND, None, words::AGAIN);
+        check(KEY, Some("is it open?"), GROUP);
+        check(KEY, Some(LINES), &format!("{LINES}\n{GROUP}"));
+    }
+}

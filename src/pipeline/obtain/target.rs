@@ -1,9 +1,10 @@
-//! Before any order: are the containers there, do they see the same files, is nginx's
-//! configuration sound, and what is served now?
+//! Before any order: are the containers there, do they see the same files, and what is served
+//! now?
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use futures_util::StreamExt;
@@ -11,21 +12,20 @@ use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 
 use super::dumps::Dumps;
+use super::tested::{self, Before};
 use super::ways::Way;
-use super::{drift, mounts, reload, renewal_time};
+use super::{drift, mounts, reload, renewal_time, stopped};
 use crate::config::{ConfigTest, Nginx};
 use crate::facts::{ConnectFailure, Container, Handshake};
-use crate::finding::{Finding, one_line, words};
+use crate::finding::Finding;
 use crate::name::DnsName;
-use crate::pipeline::defect::Defect;
+use crate::pipeline::defect::{Defect, caught};
 use crate::pipeline::installed;
 use crate::pipeline::{Context, Mode, Occasion, Options, Ready, Work};
 use crate::plan::Plan;
 use crate::preflight::probe::Doors;
 use crate::report::{Stage, StageReport, StageResult};
 use crate::target::container::{DockerError, Engine, Told};
-use crate::target::process::nginx_command;
-use crate::target::words::{Reason, Stumble, complaints, stumble};
 use crate::target::{endpoint, mount};
 use crate::time::display;
 use crate::verify::proof::{Verdict, judge};
@@ -48,6 +48,10 @@ pub(super) struct Target {
     pub(super) told: Option<Told>,
     /// When it was first told
     pub(super) reloaded: Option<Timestamp>,
+    /// What `nginx -t` said before anything was changed
+    pub(super) before: Before,
+    /// Defects of certd that showed at a domain, until they are told
+    pub(super) defects: Mutex<Vec<(usize, Defect)>>,
     pub(super) stages: Vec<StageReport>,
 }
 
@@ -106,6 +110,48 @@ impl Target {
         paths.next()
     }
 
+    /// The container that answers at an address, the first where none is known to
+    pub(super) fn answering(&self, works: &[Work<'_>], address: SocketAddr) -> Option<&Container> {
+        let engine = self.engine.address();
+        let answers = |container: &&Container| {
+            self.members.iter().any(|member| {
+                let ports = works[*member].domain.ports.iter();
+                let mut own = ports.flat_map(|port| endpoint::endpoints(container, *port, engine));
+                own.any(|own| own.address == address)
+            })
+        };
+        let mut containers = self.containers.iter();
+        let found = containers.find(answers);
+        found.or_else(|| self.containers.first())
+    }
+
+    /// Its name
+    pub(super) fn name_at(&self, works: &[Work<'_>], address: SocketAddr) -> String {
+        let container = self.answering(works, address);
+        container
+            .map(|container| container.name.clone())
+            .unwrap_or_default()
+    }
+
+    /// What was found for a domain; a defect is kept, to be told of it
+    pub(super) fn unless_defect<T>(&self, member: usize, found: Result<T, Defect>) -> Option<T> {
+        let defects = || self.defects.lock().unwrap_or_else(PoisonError::into_inner);
+        found
+            .map_err(|defect| defects().push((member, defect)))
+            .ok()
+    }
+
+    /// Ends the domains at which a defect showed
+    pub(super) fn fail_of_defects(&self, works: &mut [Work<'_>], stage: Stage, begun: Instant) {
+        let mut defects = self.defects.lock().unwrap_or_else(PoisonError::into_inner);
+        for (member, defect) in defects.drain(..) {
+            let work = &mut works[member];
+            if work.end.is_none() {
+                work.fail(stage, begun, &defect);
+            }
+        }
+    }
+
     /// Each name of a domain with each place where it is verified
     pub(super) fn places(&self, work: &Work<'_>) -> Vec<(DnsName, SocketAddr)> {
         let endpoints = self.endpoints(work.domain);
@@ -141,7 +187,8 @@ pub(super) async fn find(context: &Context<'_>, works: &mut [Work<'_>]) -> Vec<T
     let mut targets = Vec::new();
     for (nginx, members) in groups {
         let begun = Instant::now();
-        match find_one(context, &nginx).await {
+        let domains = members.iter().map(|member| works[*member].name());
+        match find_one(context, &nginx, domains.collect()).await {
             Ok((engine, containers)) => targets.push(Target {
                 nginx,
                 engine,
@@ -153,11 +200,13 @@ pub(super) async fn find(context: &Context<'_>, works: &mut [Work<'_>]) -> Vec<T
                 baseline: HashMap::new(),
                 told: None,
                 reloaded: None,
+                before: Before::Usable,
+                defects: Mutex::default(),
                 stages: Vec::new(),
             }),
-            Err(error) => {
+            Err(finding) => {
                 for member in members {
-                    works[member].fail(Stage::Target, begun, &error);
+                    works[member].fail_with(Stage::Target, begun, finding.clone());
                 }
             }
         }
@@ -172,10 +221,21 @@ pub(super) async fn find(context: &Context<'_>, works: &mut [Work<'_>]) -> Vec<T
 async fn find_one(
     context: &Context<'_>,
     nginx: &Nginx,
-) -> Result<(Engine, Vec<Container>), DockerError> {
-    let engine = Engine::at(&nginx.docker, context.patience.engine).await?;
-    let containers = engine.find(&nginx.selector).await?;
-    Ok((engine, containers))
+    domains: Vec<&DnsName>,
+) -> Result<(Engine, Vec<Container>), Finding> {
+    let engine = Engine::at(&nginx.docker, context.patience.engine).await;
+    let engine = engine.map_err(|error| Finding::from_error(&error))?;
+    match engine.find(&nginx.selector).await {
+        Ok(containers) => Ok((engine, containers)),
+        Err(DockerError::NotRunning { container }) => {
+            let supply = stopped::Supply {
+                store: context.store,
+                domains,
+            };
+            Err(stopped::explain(&engine, container, Some(&supply)).await)
+        }
+        Err(error) => Err(Finding::from_error(&error)),
+    }
 }
 
 /// One handshake for each name and place, to know what worked before anything was changed
@@ -206,10 +266,19 @@ async fn shake_hands(
 ) -> HashMap<(DnsName, SocketAddr), Handshake> {
     let observer = &target.observer(context);
     let looking = places.into_iter().map(|(name, address)| async move {
-        let handshake = observer.observe(name.as_str(), address).await;
-        ((name, address), handshake)
+        let seen = caught(observer.observe(name.as_str(), address)).await;
+        ((name, address), seen)
     });
-    looking.collect::<FuturesUnordered<_>>().collect().await
+    let seen: Vec<_> = looking.collect::<FuturesUnordered<_>>().collect().await;
+    let seen = seen.into_iter().filter_map(|(place, seen)| match seen {
+        Ok(handshake) => Some((place, handshake)),
+        // Nothing is known of the place then. It shows again when the domain is proven.
+        Err(defect) => {
+            tracing::error!(name = %place.0, %defect, "no baseline");
+            None
+        }
+    });
+    seen.collect()
 }
 
 /// Ends the domains that need nothing, and checks that the target is fit for the others
@@ -244,7 +313,7 @@ pub(super) async fn make_ready(
     let detail = match target.nginx.test {
         ConfigTest::Run => {
             mounts::prove_mounts(context, target, works).await;
-            let tested = test_before(context, target, works).await;
+            let tested = tested::before(context, options, target, works).await;
             format!("{}: mounts proven, {tested}", target.label())
         }
         ConfigTest::Skip => format!("{}: not asked (test = false)", target.label()),
@@ -340,149 +409,11 @@ pub(super) fn names_in_words(names: usize) -> String {
     }
 }
 
-/// `nginx -t` before anything is changed
-///
-/// A configuration that is broken already stops the target's domains here, unless all that it
-/// misses is a certificate that this run is about to supply.
-async fn test_before(context: &Context<'_>, target: &Target, works: &mut [Work<'_>]) -> String {
-    let mut said = "nginx -t passed".to_owned();
-    if open(target, works).next().is_none() {
-        return said;
-    }
-    let begun = Instant::now();
-    for container in &target.containers {
-        let Err(untested) = test(target, container).await else {
-            continue;
-        };
-        if let Some(path) = supplied(context, target, container, works, &untested) {
-            said = format!("nginx -t waits for {}", words::path(&path));
-            continue;
-        }
-        let broken = untested.finding();
-        for work in open(target, works) {
-            work.fail_with(Stage::Target, begun, broken.clone());
-        }
-        break;
-    }
-    said
-}
-
-/// Why `nginx -t` did not pass
-pub(super) enum Untested {
-    /// nginx refuses its configuration
-    Refused {
-        container: Box<Container>,
-        /// Its own words, the worst first
-        words: String,
-        /// The certificate file that it stumbled over
-        stumble: Option<Stumble>,
-    },
-    /// There is no `nginx` to ask
-    NoNginx { container: String, words: String },
-    /// It could not be asked
-    Docker(DockerError),
-}
-
-impl Untested {
-    /// The failure that it is, before certd has changed anything
-    pub(super) fn finding(&self) -> Finding {
-        match self {
-            Self::Refused {
-                container,
-                words,
-                stumble,
-            } => broken_before(container, words, stumble.as_ref()),
-            Self::NoNginx { container, words } => Finding::failure(
-                "target.no_nginx",
-                format!("{container} has no `nginx`:\n{words}"),
-            )
-            .with_cure(
-                "is it the right container? test = false in [nginx] goes without `nginx -t`",
-            ),
-            Self::Docker(error) => Finding::from_error(error),
-        }
-    }
-}
-
-/// Asks a container's nginx whether it accepts its configuration
-pub(super) async fn test(target: &Target, container: &Container) -> Result<(), Untested> {
-    let command = nginx_command(container, &["-t"]);
-    let executed = target
-        .engine
-        .exec(container, &command)
-        .await
-        .map_err(Untested::Docker)?;
-    if executed.status == 0 {
-        return Ok(());
-    }
-    if matches!(executed.status, 126 | 127) {
-        let words = format!("{}{}", executed.stderr.trim(), executed.stdout.trim());
-        return Err(Untested::NoNginx {
-            container: container.name.clone(),
-            words: one_line(&words),
-        });
-    }
-    let said = format!("{}\n{}", executed.stderr, executed.stdout);
-    let words = match complaints(&said) {
-        // A process that was killed says nothing.
-        none if none.is_empty() => format!("(no words, exit status {})", executed.status),
-        words => words,
-    };
-    Err(Untested::Refused {
-        container: Box::new(container.clone()),
-        words,
-        stumble: stumble(&said),
-    })
-}
-
-/// The file that nginx stumbles over, if this run will put a good one in its place
-///
-/// One that is missing is supplied by any deployment, a damaged one by an order. One that nginx
-/// may not read would be as unreadable afterwards.
-fn supplied(
-    context: &Context<'_>,
-    target: &Target,
-    container: &Container,
-    works: &mut [Work<'_>],
-    untested: &Untested,
-) -> Option<PathBuf> {
-    let Untested::Refused { stumble, .. } = untested else {
-        return None;
-    };
-    let stumble = stumble.as_ref()?;
-    let lives = target.lives_in(context, container);
-    let mends = |work: &Work<'_>| match stumble.reason {
-        Reason::Missing => true,
-        Reason::Other => matches!(work.plan, Plan::Order { .. }),
-        Reason::Forbidden => false,
-    };
-    open(target, works)
-        .any(|work| is_file_of(&lives, work.name(), &stumble.path) && mends(work))
-        .then(|| stumble.path.clone())
-}
-
 /// Whether a path is one of the four files of a live generation
 pub(super) fn is_file_of(lives: &[PathBuf], name: &DnsName, path: &Path) -> bool {
     lives.iter().any(|live| {
         let directory = live.join(name.as_str());
         FILES.iter().any(|file| directory.join(file) == path)
-    })
-}
-
-fn broken_before(container: &Container, words: &str, stumble: Option<&Stumble>) -> Finding {
-    Finding::failure(
-        "target.config_broken",
-        format!("nginx in {} refuses its configuration already:\n{words}", container.name),
-    )
-    .with_cure(match stumble {
-        Some(Stumble { path, reason: Reason::Forbidden }) => format!(
-            "certd changed nothing. nginx's user may not read {}: set `key_group` to its group in domains.toml",
-            words::path(path)
-        ),
-        _ => format!(
-            "certd changed nothing. Mend the configuration until this passes:\n    docker exec {} nginx -t",
-            container.name
-        ),
     })
 }
 

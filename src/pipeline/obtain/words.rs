@@ -62,7 +62,14 @@ pub(super) fn refused(
 }
 
 /// TLS broke after the reload, and the previous generation is live again
-pub(super) fn rolled_back(proof: &Proof, previous: u32, healing: Healing) -> Finding {
+///
+/// `container` is the one that answered.
+pub(super) fn rolled_back(
+    container: &str,
+    proof: &Proof,
+    previous: u32,
+    healing: Healing,
+) -> Finding {
     let reason = match &proof.verdict {
         Verdict::Broken(failure) => failure.to_string(),
         Verdict::KeyUnproven { reason } => reason.clone(),
@@ -83,11 +90,13 @@ pub(super) fn rolled_back(proof: &Proof, previous: u32, healing: Healing) -> Fin
             proof.name, proof.address
         ),
     )
-    .with_cure("see nginx's log; the next run tries the new generation again, without an order")
+    .with_cure(format!(
+        "see what nginx says of it:\n    docker logs --tail 20 {container}\nThe next run tries the new generation again, without an order"
+    ))
 }
 
 /// TLS broke after the reload, and the new generation had to stay
-pub(super) fn not_rolled_back(proof: &Proof) -> Finding {
+pub(super) fn not_rolled_back(container: &str, proof: &Proof) -> Finding {
     Finding::failure(
         "proof.broken",
         format!(
@@ -95,41 +104,50 @@ pub(super) fn not_rolled_back(proof: &Proof) -> Finding {
             proof.name, proof.address
         ),
     )
-    .with_cure("see nginx's log, and that the storage can be written")
+    .with_cure(format!(
+        "see that the storage can be written, and what nginx says:\n    docker logs --tail 20 {container}"
+    ))
 }
 
 /// Why a name is not served with its certificate, and what to change
+///
+/// `container` is the one that answered.
 pub(super) fn not_proven(
     context: &Context<'_>,
+    container: &str,
     configured: Option<&Configured>,
     work: &Work<'_>,
     proof: &Proof,
 ) -> (Outcome, Finding) {
+    let served = || served_instead(context, container, work, proof);
     let Some(configured) = configured else {
-        return (outcome(work), served_instead(context, work, proof));
+        return (outcome(work), served());
     };
     if let Some(finding) = configured.unjudged() {
-        let served = served_instead(context, work, proof);
-        return (outcome(work), served.with_cure(finding.evidence));
+        return (outcome(work), served().with_cure(finding.evidence));
     }
-    match configured.serving(&proof.name, proof.address) {
-        Serving::Unknown => (outcome(work), served_instead(context, work, proof)),
+    let (outcome, finding) = match configured.serving(&proof.name, proof.address) {
+        Serving::Unknown => return (outcome(work), served()),
         Serving::Nobody => (outcome(work), no_server_block(work, proof, configured)),
         Serving::Elsewhere { block, at } => {
-            let finding = served_instead(context, work, proof);
             let cure = listens_elsewhere(&proof.name, block, at);
             let cure = format!("{cure}\n{AFTER_A_CHANGE}");
-            (Outcome::Failed, finding.with_cure(cure))
+            (Outcome::Failed, served().with_cure(cure))
         }
         Serving::Listed(block) => {
-            let finding = served_instead(context, work, proof);
+            let finding = served();
             let finding = match proof.verdict {
                 Verdict::Broken(_) => finding.with_cure(not_listening(proof, block)),
                 _ => with_lines(finding, work, proof, block, configured),
             };
             (Outcome::Failed, finding)
         }
-    }
+    };
+    let Some(doubt) = configured.doubt_in_words() else {
+        return (outcome, finding);
+    };
+    let cure: Vec<String> = finding.cure.iter().cloned().chain([doubt]).collect();
+    (outcome, finding.with_cure(cure.join("\n")))
 }
 
 fn not_listening(proof: &Proof, block: &ServerBlock) -> String {
@@ -237,7 +255,12 @@ fn with_lines(
 }
 
 /// What a name is served with, where it is not its own certificate
-fn served_instead(context: &Context<'_>, work: &Work<'_>, proof: &Proof) -> Finding {
+fn served_instead(
+    context: &Context<'_>,
+    container: &str,
+    work: &Work<'_>,
+    proof: &Proof,
+) -> Finding {
     let place = format!("{} at {}", proof.name, proof.address);
     let chain = match &proof.verdict {
         Verdict::Other { chain } => chain,
@@ -262,7 +285,9 @@ fn served_instead(context: &Context<'_>, work: &Work<'_>, proof: &Proof) -> Find
                 "{place} is still served with generation {generation}: the reload did not take, twice"
             ),
         )
-        .with_cure("nginx's log says why it did not load the new one: docker logs --tail 20, then run certd again; it deploys without an order"),
+        .with_cure(format!(
+            "nginx's log says why it did not load the new one:\n    docker logs --tail 20 {container}\n{AFTER_A_CHANGE}"
+        )),
         Some(Known { lineage, .. }) => Finding::failure(
             "proof.other_lineage",
             format!("{place} is served with the certificate of {lineage}, not its own"),

@@ -10,6 +10,7 @@ use crate::chain::Chain;
 use crate::config::{self, ConfigTest, Domain};
 use crate::facts::Container;
 use crate::finding::{Finding, Severity, one_line, words};
+use crate::pipeline::obtain::stopped::{self, Supply};
 use crate::pipeline::obtain::{Configured, live_in_use, unjudged};
 use crate::target::choice::{self, Choice, Inlet, Serving};
 use crate::target::container::{AtPort, DockerError, Engine};
@@ -25,6 +26,7 @@ pub(super) async fn find(
     docker: &str,
     nginx: Option<&config::Nginx>,
     port: u16,
+    supply: Option<&Supply<'_>>,
 ) -> (Option<Engine>, Listener) {
     let url = nginx.map_or(docker, |nginx| &nginx.docker);
     let engine = match Engine::at(url, PATIENCE).await {
@@ -43,21 +45,28 @@ pub(super) async fn find(
         },
     };
     let listener = match found {
-        Ok(AtPort::Containers(containers)) => pick(containers, port),
+        Ok(AtPort::Containers(containers)) => pick(&engine, containers, port, supply).await,
         Ok(AtPort::Process { name, pid }) => Listener::Process { name, pid },
         Ok(AtPort::Perhaps(mut containers)) => match containers.len() {
             1 => Listener::Perhaps(containers.remove(0)),
             _ => Listener::Hidden(containers.into_iter().map(|one| one.name).collect()),
         },
         Err(error @ DockerError::NotFound { .. }) => Listener::Lost(Finding::from_error(&error)),
-        Err(DockerError::NotRunning { name, state }) => Listener::Stopped(stopped(&name, &state)),
+        Err(DockerError::NotRunning { container }) => {
+            Listener::Stopped(stopped::explain(&engine, container, supply).await)
+        }
         Err(error) => Listener::NoDocker(absent(&error)),
     };
     (Some(engine), listener)
 }
 
 /// Of several containers the one that publishes the port
-fn pick(containers: Vec<Container>, port: u16) -> Listener {
+async fn pick(
+    engine: &Engine,
+    containers: Vec<Container>,
+    port: u16,
+    supply: Option<&Supply<'_>>,
+) -> Listener {
     let publishes = |container: &&Container| {
         let mut ports = container.published.iter();
         ports.any(|published| published.host.port() == port)
@@ -69,7 +78,8 @@ fn pick(containers: Vec<Container>, port: u16) -> Listener {
     match chosen {
         None => Listener::Nobody,
         Some(container) if container.state != RUNNING => {
-            Listener::Stopped(stopped(&container.name, &container.state))
+            let container = Box::new(container.clone());
+            Listener::Stopped(stopped::explain(engine, container, supply).await)
         }
         Some(container) => Listener::Found(container.clone()),
     }
@@ -78,17 +88,6 @@ fn pick(containers: Vec<Container>, port: u16) -> Listener {
 /// That Docker cannot be asked is no fault of the site
 fn absent(error: &DockerError) -> Finding {
     Finding::from_error(error).at_most(Severity::Note)
-}
-
-fn stopped(name: &str, state: &str) -> Finding {
-    let evidence = format!("the container {name} is {state}, not running");
-    Finding::failure("target.not_running", evidence).with_cure(match state {
-        "paused" => format!("let it go on: docker unpause {name}"),
-        "created" => format!("start it: docker start {name}"),
-        _ => format!(
-            "see why it stopped, and start it:\n    docker logs --tail 20 {name}\n    docker start {name}"
-        ),
-    })
 }
 
 /// What is to be found in a container

@@ -16,6 +16,17 @@ use crate::verify::proof::covers;
 
 /// The server block that nginx chooses; `None` without a container to ask
 pub(super) fn block(seen: &Seen<'_>) -> Option<Step> {
+    let Step {
+        seen: words,
+        mut findings,
+        ..
+    } = chosen_block(seen)?;
+    let nginx = seen.nginx.as_ref()?.as_ref().ok();
+    findings.extend(nginx.and_then(|nginx| nginx.configured.doubt()));
+    Some(Step::new(Link::Block, words, findings))
+}
+
+fn chosen_block(seen: &Seen<'_>) -> Option<Step> {
     let (container, nginx) = (seen.container()?, seen.nginx.as_ref()?);
     let step = |words: String, findings| Some(Step::new(Link::Block, words, findings));
     let nginx = match nginx {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::config::Selector;
+use crate::config::engine::EngineAddress;
+use crate::facts::Container;
 use crate::finding::Explain;
 
 /// Why Docker did not do what was asked
@@ -69,12 +71,10 @@ pub enum DockerError {
         running: Vec<String>,
     },
     /// The container is there and does not run
-    #[error("the container {name} is {state}, not running")]
+    #[error("the container {} is {}, not running", container.name, container.state)]
     NotRunning {
-        /// Its name
-        name: String,
-        /// Docker's word
-        state: String,
+        /// What the engine tells of it
+        container: Box<Container>,
     },
     /// A command in the container did not end
     #[error("`{command}` in {container} did not end within {} s", after.as_secs())]
@@ -105,6 +105,21 @@ impl DockerError {
     }
 }
 
+/// How a container that does not run is brought to run
+fn to_run(container: &Container) -> String {
+    let Container { name, state, .. } = container;
+    match state.as_str() {
+        "paused" => format!("let it go on: docker unpause {name}"),
+        "created" => format!("start it: docker start {name}"),
+        "restarting" => format!(
+            "it ends each time that it is started; see why:\n    docker logs --tail 20 {name}"
+        ),
+        _ => format!(
+            "see why it stopped, and start it:\n    docker logs --tail 20 {name}\n    docker start {name}"
+        ),
+    }
+}
+
 impl Explain for DockerError {
     fn code(&self) -> &'static str {
         match self {
@@ -130,9 +145,7 @@ impl Explain for DockerError {
             Self::NotDocker { .. } => {
                 "set `docker` in [nginx] or $DOCKER_HOST to the engine's socket or URL".to_owned()
             }
-            Self::Url { .. } => {
-                "use a socket path, or a URL that starts with unix://, tcp:// or http://".to_owned()
-            }
+            Self::Url { .. } => EngineAddress::CURE.to_owned(),
             Self::Forbidden { .. } => {
                 "run certd as root or as a member of the group `docker`".to_owned()
             }
@@ -144,11 +157,7 @@ impl Explain for DockerError {
                 "no container runs at all: start nginx first".to_owned()
             }
             Self::NotFound { running, .. } => format!("running containers: {}", running.join(", ")),
-            Self::NotRunning { name, state } => match state.as_str() {
-                "paused" => format!("let it go on: docker unpause {name}"),
-                "created" => format!("start it: docker start {name}"),
-                _ => format!("see why it stopped: docker logs {name}"),
-            },
+            Self::NotRunning { container } => to_run(container),
             Self::TimedOut { .. } | Self::Api { .. } | Self::ExecTimedOut { .. } | Self::ReloadFailed { .. } => {
                 return None;
             }

@@ -101,18 +101,26 @@ fn commands_that_cannot_be_run_or_fail_cost_no_order() {
             ),
             ends("no nginx", "target.no_nginx", "nginx", missing),
             ends("nginx forbidden", "target.no_nginx", "nginx", forbidden),
-            ends(
-                "configuration broken",
-                "target.config_broken",
-                "nginx -t",
-                Executed::failure(1, broken),
+        ],
+    );
+    // nginx goes on with what it has loaded: the order is made, once, and waits.
+    let unresolved = "nginx: [emerg] host not found in upstream \"app\" in /etc/nginx/a.conf:7\n\
+                      nginx: configuration file /etc/nginx/nginx.conf test failed\n";
+    let waits = |title, executed| {
+        let mut row = ends(title, "target.config_broken", "nginx -t", executed);
+        row.next = Next::ProvenWithoutOrder;
+        row
+    };
+    check(
+        "broken_configuration",
+        &[
+            waits("configuration broken", Executed::failure(1, broken)),
+            waits("at a renewal", Executed::failure(1, broken)).forced(),
+            waits(
+                "upstream without an address",
+                Executed::failure(1, unresolved),
             ),
-            ends(
-                "killed",
-                "target.config_broken",
-                "nginx -t",
-                Executed::failure(137, ""),
-            ),
+            waits("killed", Executed::failure(137, "")),
         ],
     );
 }

@@ -1,0 +1,255 @@
+//! A container that does not run: what its log says of it, and where nginx waits for its first
+//! certificate the way out.
+//!
+//! nginx ends at a certificate that is not there, and while it is down nobody answers the CA's
+//! challenge. A placeholder that it reads once lets it start, with all its other sites, and nothing
+//! of its configuration is touched.
+
+use std::path::Path;
+
+use super::target::is_file_of;
+use crate::facts::Container;
+use crate::finding::{Finding, one_line, words};
+use crate::name::DnsName;
+use crate::store::Store;
+use crate::target::container::{DockerError, Engine};
+use crate::target::mount;
+use crate::target::words::{Reason, Stumble, last_words, stumble};
+
+/// What certd can supply to a container
+pub(in crate::pipeline) struct Supply<'s> {
+    pub(in crate::pipeline) store: &'s Store,
+    /// The domains that its nginx serves
+    pub(in crate::pipeline) domains: Vec<&'s DnsName>,
+}
+
+/// Why a container does not run, and what to do
+pub(in crate::pipeline) async fn explain(
+    engine: &Engine,
+    container: Box<Container>,
+    supply: Option<&Supply<'_>>,
+) -> Finding {
+    let log = match ENDED.contains(&container.state.as_str()) {
+        true => engine.log_end(&container).await,
+        // It was stopped on purpose, or never started.
+        false => String::new(),
+    };
+    judge(container, &log, supply)
+}
+
+fn judge(container: Box<Container>, log: &str, supply: Option<&Supply<'_>>) -> Finding {
+    let Some(line) = last_words(log) else {
+        return Finding::from_error(&DockerError::NotRunning { container });
+    };
+    if let Some(Stumble {
+        path,
+        reason: Reason::Missing,
+    }) = stumble(line)
+        && let Some(supply) = supply
+        && let Some(name) = supply.supplier(&container, &path)
+    {
+        let Container {
+            name: web, state, ..
+        } = &*container;
+        let evidence = format!(
+            "the container {web} is {state}: nginx cannot start without {}, the first certificate of {name}, which certd supplies",
+            words::path(&path)
+        );
+        return Finding::failure("target.first_certificate", evidence).with_cure(supply.steps(web));
+    }
+    let finding = Finding::from_error(&DockerError::NotRunning { container });
+    Finding {
+        evidence: format!("{}; its last words:\n{}", finding.evidence, one_line(line)),
+        ..finding
+    }
+}
+
+impl Supply<'_> {
+    /// The domain without a live certificate that a file belongs to, as the container sees it
+    fn supplier(&self, container: &Container, path: &Path) -> Option<&DnsName> {
+        let storage = self.store.storage();
+        let storage = std::fs::canonicalize(storage).unwrap_or_else(|_| storage.to_owned());
+        let lives = mount::in_container(container, &storage.join("live"));
+        let mut domains = self.lacking();
+        domains.find(|name| is_file_of(&lives, name, path))
+    }
+
+    /// The domains that have nothing in the place of a live certificate
+    ///
+    /// nginx names the first file that it misses, and would stumble over the next one then.
+    fn lacking(&self) -> impl Iterator<Item = &DnsName> {
+        let domains = self.domains.iter().copied();
+        domains.filter(|name| self.store.live_link(name).symlink_metadata().is_err())
+    }
+
+    /// The way out, each step of which leaves nginx no worse
+    fn steps(&self, container: &str) -> String {
+        let has_one = |name: &DnsName| {
+            let generations = self.store.generations(name).unwrap_or_default();
+            let newest = generations.last();
+            newest.is_some_and(|newest| self.store.certificate(name, *newest).is_ok())
+        };
+        let (issued, lacking): (Vec<&DnsName>, Vec<&DnsName>) =
+            self.lacking().partition(|name| has_one(name));
+        let names = |names: &[&DnsName]| {
+            let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+            names.join(" ")
+        };
+        let mut steps = Vec::new();
+        if !issued.is_empty() {
+            steps.push(format!(
+                "make live what is issued already:\n    certd obtain {} --no-deploy",
+                names(&issued)
+            ));
+        }
+        let directories = self.directories(&lacking);
+        if !lacking.is_empty() {
+            steps.push(format!(
+                "put a placeholder where nginx looks:\n{}",
+                placeholder(&directories)
+            ));
+        }
+        steps.push(format!(
+            "start nginx, and wait until it runs:\n    docker restart {container}\n    until docker exec {container} nginx -s reload; do sleep 1; done"
+        ));
+        if !lacking.is_empty() {
+            steps.push(format!(
+                "remove the placeholder, which nginx has read by now:\n    rm -r {directories}"
+            ));
+        }
+        let all: Vec<&DnsName> = issued.into_iter().chain(lacking).collect();
+        steps.push(format!(
+            "let certd supply it, and prove it:\n    certd obtain {}",
+            names(&all)
+        ));
+        let steps = steps.iter().zip(1..);
+        let steps: Vec<String> = steps
+            .map(|(step, number)| format!("{number}. {step}"))
+            .collect();
+        format!(
+            "while nginx is down, nobody answers the CA. In this order, on this host:\n{}",
+            steps.join("\n")
+        )
+    }
+
+    /// The live directories of these domains, as a shell takes them
+    fn directories(&self, names: &[&DnsName]) -> String {
+        let directories = names.iter().map(|name| self.store.live_link(name));
+        let directories: Vec<String> = directories.map(|at| quoted(&words::path(&at))).collect();
+        directories.join(" ")
+    }
+}
+
+/// What makes a certificate that nobody believes, and that lets nginx start
+fn placeholder(directories: &str) -> String {
+    format!(
+        "    for at in {directories}; do
+        mkdir -p \"$at\"
+        openssl req -x509 -newkey rsa:2048 -nodes -days 7 \\
+            -subj /CN=placeholder -keyout \"$at/privkey.pem\" \\
+            -out \"$at/fullchain.pem\"
+        cp \"$at/fullchain.pem\" \"$at/chain.pem\"
+        chmod -R a+rX \"$at\"
+    done"
+    )
+}
+
+/// A word as a shell takes it
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    match word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
+/// Words of the engine for a container whose main process has ended by itself
+const ENDED: [&str; 3] = ["exited", "restarting", "dead"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Mount;
+
+    /// What is said of a container that is being started again and again
+    fn judged(log: &str) -> Finding {
+        let container = Container {
+            name: "web".to_owned(),
+            state: "restarting".to_owned(),
+            mounts: vec![Mount {
+                source: "/srv/certificates".into(),
+                destination: "/etc/letsencrypt".into(),
+            }],
+            ..Container::default()
+        };
+        let names = ["shop.test", "blog.test"].map(|name| DnsName::parse(name).unwrap());
+        let store = Store::for_reading(Path::new("/srv/certificates"), Path::new("/srv/state"));
+        let supply = Supply {
+            store: &store,
+            domains: names.iter().collect(),
+        };
+        judge(Box::new(container), log, Some(&supply))
+    }
+
+    fn missing(path: &str) -> String {
+        format!(
+            "nginx: [emerg] cannot load certificate \"{path}\": BIO_new_file() failed (SSL: error:80000002:system library::No such file or directory:calling fopen({path}, r))\n"
+        )
+    }
+
+    #[test]
+    fn the_steps_to_a_first_certificate_leave_nginxs_configuration_alone() {
+        let finding = judged(&missing("/etc/letsencrypt/live/shop.test/fullchain.pem"));
+        assert_eq!(finding.code, "target.first_certificate");
+        assert_eq!(
+            finding.evidence,
+            "the container web is restarting: nginx cannot start without /etc/letsencrypt/live/shop.test/fullchain.pem, the first certificate of shop.test, which certd supplies"
+        );
+        let expected = r#"while nginx is down, nobody answers the CA. In this order, on this host:
+1. put a placeholder where nginx looks:
+    for at in /srv/certificates/live/shop.test /srv/certificates/live/blog.test; do
+        mkdir -p "$at"
+        openssl req -x509 -newkey rsa:2048 -nodes -days 7 \
+            -subj /CN=placeholder -keyout "$at/privkey.pem" \
+            -out "$at/fullchain.pem"
+        cp "$at/fullchain.pem" "$at/chain.pem"
+        chmod -R a+rX "$at"
+    done
+2. start nginx, and wait until it runs:
+    docker restart web
+    until docker exec web nginx -s reload; do sleep 1; done
+3. remove the placeholder, which nginx has read by now:
+    rm -r /srv/certificates/live/shop.test /srv/certificates/live/blog.test
+4. let certd supply it, and prove it:
+    certd obtain shop.test blog.test"#;
+        assert_eq!(finding.cure.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn what_certd_does_not_supply_is_told_in_nginxs_own_words() {
+        #[track_caller]
+        fn check(log: &str, expected: &str) {
+            let finding = judged(log);
+            assert_eq!(finding.code, "target.not_running");
+            assert_eq!(finding.evidence, expected);
+        }
+        const STATE: &str = "the container web is restarting, not running";
+        check("", STATE);
+        let other = missing("/etc/letsencrypt/live/other.test/fullchain.pem");
+        check(
+            &other,
+            &format!("{STATE}; its last words:\n{}", other.trim()),
+        );
+        let unresolved = "nginx: [emerg] host not found in upstream \"app\" in /etc/nginx/a.conf:3";
+        check(
+            unresolved,
+            &format!("{STATE}; its last words:\n{unresolved}"),
+        );
+    }
+
+    #[test]
+    fn a_shell_takes_a_path_as_one_word() {
+        assert_eq!(quoted("/srv/a-b.test"), "/srv/a-b.test");
+        assert_eq!(quoted("/srv/it's $x"), r"'/srv/it'\''s $x'");
+    }
+}

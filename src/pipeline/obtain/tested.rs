@@ -1,0 +1,250 @@
+//! `nginx -t`: before anything is changed, and what stands in the way where it does not pass.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::configured::doubt_in_words;
+use super::order::must_order;
+use super::target::{Target, is_file_of, open};
+use super::words::AFTER_A_CHANGE;
+use crate::facts::Container;
+use crate::finding::{Finding, Severity, one_line, words};
+use crate::pipeline::{Context, Mode, Options, Work};
+use crate::plan::Plan;
+use crate::report::Stage;
+use crate::target::container::DockerError;
+use crate::target::process::nginx_command;
+use crate::target::words::{Reason, Stumble, complaints, place, stumble, unresolved};
+
+/// What `nginx -t` said before anything was changed
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    /// It passed, misses what this run supplies, or was not asked
+    Usable,
+    /// nginx refused a configuration that it does not run with
+    Refused,
+}
+
+/// `nginx -t` before anything is changed; gives what it said, in a few words
+///
+/// A configuration that is broken already stops the target's domains, unless all that it misses
+/// is a certificate that this run is about to supply. An order is placed all the same where one
+/// is due: nginx goes on with what it has loaded, so that challenges are answered as before, and
+/// the checks that follow see whether they are. Its certificate waits in the archive, and no
+/// later run orders it again.
+pub(super) async fn before(
+    context: &Context<'_>,
+    options: &Options,
+    target: &mut Target,
+    works: &mut [Work<'_>],
+) -> String {
+    if open(target, works).next().is_none() {
+        return PASSED.to_owned();
+    }
+    let begun = Instant::now();
+    let untested = match test_as_it_is(context, target, works).await {
+        Tested::Passed => return PASSED.to_owned(),
+        Tested::Waits(file) => return format!("nginx -t waits for {}", words::path(&file)),
+        Tested::Barred(untested) => untested,
+    };
+    let finding = untested.finding();
+    let is_refused = matches!(untested, Untested::Refused { .. });
+    if is_refused && options.mode == Mode::Deploy {
+        target.before = Before::Refused;
+    }
+    for work in open(target, works) {
+        match target.before {
+            Before::Refused if must_order(work) => {
+                work.findings
+                    .push(finding.clone().at_most(Severity::Warning));
+            }
+            _ => work.fail_with(Stage::Target, begun, finding.clone()),
+        }
+    }
+    "nginx -t fails, and the order does not wait for that".to_owned()
+}
+
+/// What `nginx -t` says of the configuration as it is
+pub(super) enum Tested {
+    Passed,
+    /// It misses this certificate file, which this run supplies
+    Waits(PathBuf),
+    /// Nothing can be loaded
+    Barred(Untested),
+}
+
+/// Asks each container for what it says of its configuration as it is
+pub(super) async fn test_as_it_is(
+    context: &Context<'_>,
+    target: &Target,
+    works: &mut [Work<'_>],
+) -> Tested {
+    let mut tested = Tested::Passed;
+    for container in &target.containers {
+        let Err(untested) = test(target, container).await else {
+            continue;
+        };
+        match supplied(context, target, container, works, &untested) {
+            Some(file) => tested = Tested::Waits(file),
+            None => return Tested::Barred(untested),
+        }
+    }
+    tested
+}
+
+/// Why `nginx -t` did not pass
+pub(super) enum Untested {
+    /// nginx refuses its configuration
+    Refused {
+        container: Box<Container>,
+        /// Its own words, the worst first
+        words: String,
+        /// The certificate file that it stumbled over
+        stumble: Option<Stumble>,
+    },
+    /// There is no `nginx` to ask
+    NoNginx { container: String, words: String },
+    /// It could not be asked
+    Docker(DockerError),
+}
+
+impl Untested {
+    /// The failure that it is, before certd has changed anything
+    pub(super) fn finding(&self) -> Finding {
+        match self {
+            Self::Refused {
+                container,
+                words,
+                stumble,
+            } => {
+                let cure = to_mend(container, words, stumble.as_ref());
+                broken(&container.name, words, "")
+                    .with_cure(format!("certd changed nothing: {cure}"))
+            }
+            Self::NoNginx { container, words } => Finding::failure(
+                "target.no_nginx",
+                format!("{container} has no `nginx`:\n{words}"),
+            )
+            .with_cure(
+                "is it the right container? test = false in [nginx] goes without `nginx -t`",
+            ),
+            Self::Docker(error) => Finding::from_error(error),
+        }
+    }
+
+    /// The failure of a domain whose new generation waits until it passes
+    pub(super) fn puts_off(&self) -> Finding {
+        let Self::Refused {
+            container,
+            words,
+            stumble,
+        } = self
+        else {
+            return self.finding();
+        };
+        let name = &container.name;
+        let cure = to_mend(container, words, stumble.as_ref());
+        let evidence = "the new certificate is issued, and waits: ";
+        broken(name, words, evidence).with_cure(format!(
+            "{cure}\n{AFTER_A_CHANGE}. Until then {name} goes on with what it has loaded, and could not start again"
+        ))
+    }
+}
+
+/// Asks a container's nginx whether it accepts its configuration
+pub(super) async fn test(target: &Target, container: &Container) -> Result<(), Untested> {
+    let command = nginx_command(container, &["-t"]);
+    let executed = target
+        .engine
+        .exec(container, &command)
+        .await
+        .map_err(Untested::Docker)?;
+    if executed.status == 0 {
+        return Ok(());
+    }
+    if matches!(executed.status, 126 | 127) {
+        let words = format!("{}{}", executed.stderr.trim(), executed.stdout.trim());
+        return Err(Untested::NoNginx {
+            container: container.name.clone(),
+            words: one_line(&words),
+        });
+    }
+    let said = format!("{}\n{}", executed.stderr, executed.stdout);
+    let words = match complaints(&said) {
+        // A process that was killed says nothing.
+        none if none.is_empty() => format!("(no words, exit status {})", executed.status),
+        words => words,
+    };
+    Err(Untested::Refused {
+        container: Box::new(container.clone()),
+        words,
+        stumble: stumble(&said),
+    })
+}
+
+/// The file that nginx stumbles over, if this run will put a good one in its place
+///
+/// One that is missing is supplied by any deployment, a damaged one by an order. One that nginx
+/// may not read would be as unreadable afterwards.
+fn supplied(
+    context: &Context<'_>,
+    target: &Target,
+    container: &Container,
+    works: &mut [Work<'_>],
+    untested: &Untested,
+) -> Option<PathBuf> {
+    let Untested::Refused {
+        stumble: Some(stumble),
+        ..
+    } = untested
+    else {
+        return None;
+    };
+    let lives = target.lives_in(context, container);
+    let mends = |work: &Work<'_>| match stumble.reason {
+        Reason::Missing => true,
+        Reason::Other => matches!(work.plan, Plan::Order { .. }),
+        Reason::Forbidden => false,
+    };
+    open(target, works)
+        .any(|work| is_file_of(&lives, work.name(), &stumble.path) && mends(work))
+        .then(|| stumble.path.clone())
+}
+
+fn broken(container: &str, words: &str, before: &str) -> Finding {
+    let evidence =
+        format!("{before}nginx in {container} refuses its configuration already:\n{words}");
+    Finding::failure(BROKEN, evidence)
+}
+
+/// How the first of nginx's complaints is met
+fn to_mend(container: &Container, words: &str, stumble: Option<&Stumble>) -> String {
+    let name = &container.name;
+    let mut until = format!("until this passes:\n    docker exec {name} nginx -t");
+    if let Some(doubt) = doubt_in_words(container) {
+        until = format!("{until}\n{doubt}");
+    }
+    let first = words.lines().next().unwrap_or_default();
+    match (stumble, unresolved(first), place(first)) {
+        (
+            Some(Stumble {
+                path,
+                reason: Reason::Forbidden,
+            }),
+            ..,
+        ) => format!(
+            "nginx's user may not read {}: set `key_group` to its group in domains.toml",
+            words::path(path)
+        ),
+        (_, Some(host), Some(place)) => format!(
+            "{place} names {}, which has no address in {name}: start what it names, or take it out, {until}",
+            one_line(host)
+        ),
+        (_, None, Some(place)) => format!("mend {place} {until}"),
+        _ => format!("mend the configuration {until}"),
+    }
+}
+
+const PASSED: &str = "nginx -t passed";
+/// The code of a configuration that is broken already
+pub(super) const BROKEN: &str = "target.config_broken";
