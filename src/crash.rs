@@ -19,8 +19,13 @@ pub(crate) fn point(_what: &str, _to: impl Display) {}
 #[cfg(not(feature = "failpoints"))]
 pub(crate) fn synced(_path: &Path) {}
 
+/// Passes a point at which a test has a defect: how often it is passed is chance, so that nothing is
+/// killed there
+#[cfg(not(feature = "failpoints"))]
+pub(crate) fn defect(_what: &str, _to: impl Display) {}
+
 #[cfg(feature = "failpoints")]
-pub(crate) use killed::{point, synced};
+pub(crate) use killed::{defect, point, synced};
 
 /// Passes a point between two changes to files
 ///
@@ -56,10 +61,14 @@ mod killed {
     /// Names of the points passed so far
     static PASSED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-    pub(crate) fn point(what: &str, to: impl Display) {
+    pub(crate) fn defect(what: &str, to: impl Display) {
         if env::var(PANIC).is_ok_and(|words| format!("{what} {to}").contains(&words)) {
             panic!("a test wants it at {what}");
         }
+    }
+
+    pub(crate) fn point(what: &str, to: impl Display) {
+        defect(what, &to);
         let Some(log) = env::var_os(LOG) else { return };
         let mut passed = PASSED.lock().unwrap_or_else(PoisonError::into_inner);
         let name = format!("{what} {to}");

@@ -158,6 +158,66 @@ fn a_panic_in_the_work_for_one_domain_ends_that_domain_alone() {
 }
 
 #[test]
+fn a_panic_where_one_domain_is_proven_ends_that_domain_alone() {
+    let host = Host::new(&Setting::two_domains());
+    host.obtain(&[]).exits(0);
+    for arguments in [&["--force"][..], &[]] {
+        let again = [&["obtain", "--all", "--format", "json"], arguments].concat();
+        let run = panicking(&host, &again, "greet messenger").exits(1);
+        let report = run.json();
+        let outcome = |position: usize| report["domains"][position]["outcome"].clone();
+        assert_ne!(outcome(0), "failed", "{run}");
+        assert_eq!(outcome(1), "failed", "{run}");
+        assert_eq!(codes(&report), ["run.defect"], "{run}");
+    }
+    host.obtain(&[]).exits(0);
+}
+
+#[test]
+fn a_panic_at_one_endpoint_is_told_beside_what_the_others_show() {
+    let host = Host::new(&Setting::two_domains());
+    host.obtain(&[]).exits(0);
+    let verify = ["verify", "--all", "--format", "json"];
+    let verify = match host.certd(&verify).status {
+        Some(0) => verify.to_vec(),
+        _ => vec!["verify", "--format", "json"],
+    };
+    let run = panicking(&host, &verify, "greet messenger").exits(1);
+    let report = run.json();
+    let endpoints = report["endpoints"].as_array().expect("endpoints");
+    for endpoint in endpoints {
+        let is_struck = endpoint["name"]
+            .as_str()
+            .is_some_and(|name| name.contains("messenger"));
+        let has_defect = endpoint.to_string().contains("run.defect");
+        assert_eq!(has_defect, is_struck, "{run}");
+        assert_eq!(endpoint["severity"] == "failure", is_struck, "{run}");
+    }
+    let names = endpoints.iter().map(|endpoint| &endpoint["name"]);
+    assert_eq!(
+        names.collect::<std::collections::BTreeSet<_>>().len(),
+        3,
+        "{run}"
+    );
+}
+
+#[test]
+fn a_panic_at_a_link_hides_no_other_link() {
+    let host = Host::new(&Setting::default());
+    host.obtain(&[]).exits(0);
+    let why = ["why", "rare-books.test", "--format", "json"];
+    let run = panicking(&host, &why, "greet rare-books").exits(1);
+    let report = run.json();
+    let links = report["steps"].as_array().expect("steps").iter();
+    let links: Vec<&str> = links.filter_map(|step| step["link"].as_str()).collect();
+    assert!(
+        links.contains(&"listener") && links.contains(&"block"),
+        "{run}"
+    );
+    assert!(run.stdout.contains("run.defect"), "{run}");
+}
+
+#[test]
 fn a_panic_outside_of_any_domain_is_told_as_a_defect() {
     let host = Host::new(&Setting::default());
     let run = panicking(&host, &["renew"], "/state/lock").exits(1);

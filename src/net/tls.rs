@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::crash;
 use crate::facts::{ConnectFailure, Handshake, KeyProof, Opening, Served};
 use crate::finding::is_out_of_descriptors;
 
@@ -94,6 +95,7 @@ impl Observer {
         address: SocketAddr,
         opening: Opening,
     ) -> (Handshake, Option<Connection>) {
+        crash::defect("greet", name);
         let _turn = match &self.room {
             // Nothing closes it.
             Some(room) => room.acquire().await.ok(),

@@ -15,6 +15,7 @@ use crate::finding::{Finding, Severity};
 use crate::net::dns::{DnsError, Resolver};
 use crate::net::hosts::Hosts;
 use crate::net::tls::Observer;
+use crate::pipeline::defect::caught;
 use crate::preflight::judge::dns as dns_judge;
 use crate::report::SCHEMA_VERSION;
 use crate::report::verify::{EndpointReport, HttpReport, ServedCertificate, VerifyReport};
@@ -103,10 +104,13 @@ pub async fn verify(
     let numbered = || asked.iter().enumerate();
     let subjects = numbered().filter_map(|(number, asked)| Some((number, asked.as_ref().ok()?)));
     let mut looks: Vec<(Number, EndpointReport)> = stream::iter(subjects)
-        .map(async |(number, subject)| locate(means, number, subject).await)
+        .map(async |(number, subject)| located(means, number, subject).await)
         .buffer_unordered(means.concurrency)
         .flat_map(stream::iter)
-        .map(async |place| (place.number, look(means, place, now).await))
+        .map(async |place| match place {
+            Ok(place) => (place.number, looked_at(means, place, now).await),
+            Err(told) => told,
+        })
         .buffer_unordered(means.concurrency)
         .collect()
         .await;
@@ -189,6 +193,40 @@ enum Source {
     Usual,
     /// By the hosts file, before DNS
     HostsFile,
+}
+
+/// The same; a defect of certd that shows there is told in the place of the subject
+async fn located<'s>(
+    means: &Means,
+    number: usize,
+    subject: &'s Subject,
+) -> Vec<Result<Place<'s>, (Number, EndpointReport)>> {
+    match caught(locate(means, number, subject)).await {
+        Ok(places) => places.into_iter().map(Ok).collect(),
+        Err(defect) => {
+            let port = subject.ports.first().copied();
+            let at = format!("port {}", port.unwrap_or(crate::config::defaults::PORT));
+            let findings = vec![Finding::from_error(&defect)];
+            let number = Number {
+                subject: number,
+                address: 0,
+            };
+            vec![Err((number, report(subject, at, port, findings)))]
+        }
+    }
+}
+
+/// A look at a place; a defect that shows there hides no other place
+async fn looked_at(means: &Means, place: Place<'_>, now: Timestamp) -> EndpointReport {
+    let subject = place.subject;
+    let (at, port) = match &place.address {
+        Ok(address) => (address.to_string(), address.port()),
+        Err((port, _)) => (format!("port {port}"), *port),
+    };
+    let looked = caught(look(means, place, now)).await;
+    looked.unwrap_or_else(|defect| {
+        report(subject, at, Some(port), vec![Finding::from_error(&defect)])
+    })
 }
 
 async fn locate<'s>(means: &Means, number: usize, subject: &'s Subject) -> Vec<Place<'s>> {

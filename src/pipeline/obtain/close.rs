@@ -22,7 +22,7 @@ use crate::verify::proof::{self, Proof, Verdict, Wanted};
 /// reloaded: what was ordered waits in the archive.
 pub(super) async fn close(context: &Context<'_>, target: &mut Target, works: &mut [Work<'_>]) {
     if target.before == Before::Refused && put_off(context, target, works).await {
-        return;
+        return sync_links(context, target, works);
     }
     open(target, works)
         .filter(|work| work.ready.is_some())
