@@ -253,7 +253,7 @@ fn validation_cure(name: &str, kind: &str, detail: &str) -> String {
             "do the name servers of {name} answer, and with an A or AAAA record that points to this host?"
         ),
         "connection" | "tls" if detail.contains("edirect") || kind == "tls" => format!(
-            "the CA was redirected and got lost: in the server block for port 80 let /.well-known/acme-challenge/ of {name} be served from `webroot` before any redirect"
+            "the CA was redirected and got lost: in the server block for port 80 serve /.well-known/acme-challenge/ of {name} from `webroot` in a location of its own, and redirect in `location /` alone: a `return` beside the locations comes first"
         ),
         "connection" => format!(
             "is port 80 of {name} open to the internet, and does nginx listen on it? A stale AAAA record counts too"

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Instant;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -512,6 +514,10 @@ impl View<'_> {
             domains: self.means.config.map_or(&[][..], |config| &config.domains),
             name: self.name,
             lineage: self.domain.map_or(self.name, |domain| domain.name.as_str()),
+            storage: self
+                .means
+                .config
+                .map_or(Path::new(""), |config| &config.storage),
             inlets: inlets(container, inlet, looks, inside),
             stored: self.stored,
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::seen::{Astray, Chosen, Content, Listener, Named, Nginx, Own, Stored};
+use super::seen::{Astray, Chosen, Content, Listener, Named, Nginx, Own, Presence, Stored};
 use crate::chain::Chain;
 use crate::config::{self, ConfigTest, Domain};
 use crate::facts::Container;
@@ -101,6 +101,8 @@ pub(super) struct Search<'s> {
     pub(super) name: &'s str,
     /// Primary name of the domain, or the name itself
     pub(super) lineage: &'s str,
+    /// certd's storage on this host; empty without a configuration
+    pub(super) storage: &'s Path,
     /// Where connections come in, as the container sees it; at least one
     pub(super) inlets: Vec<Inlet>,
     pub(super) stored: &'s Stored,
@@ -171,9 +173,8 @@ impl Search<'_> {
     /// nginx waits for a file that a domain supplies, or that nothing does
     fn waits(&self, path: &Path) -> Finding {
         let name = &self.container.name;
-        let lineage = path.parent().and_then(Path::file_name);
         let mut domains = self.domains.iter().map(|domain| domain.name.as_str());
-        let supplier = domains.find(|domain| lineage.is_some_and(|lineage| lineage == *domain));
+        let supplier = domains.find(|domain| self.supplies(domain, path));
         let path = words::path(path);
         let evidence = format!("nginx in {name} waits for {path}, which is not there");
         Finding::failure("why.missing_file", evidence).with_cure(match supplier {
@@ -182,6 +183,13 @@ impl Search<'_> {
                 "no domain of domains.toml supplies it: correct the path until this passes\n    docker exec {name} nginx -t"
             ),
         })
+    }
+
+    /// Whether certd writes this file, as the container names it, for a domain
+    fn supplies(&self, domain: &str, path: &Path) -> bool {
+        let lives = mount::in_container(self.container, &live_of(self.storage));
+        let is_own = |live: &PathBuf| path.parent() == Some(&live.join(domain));
+        lives.iter().any(is_own)
     }
 
     fn choose(&self, configuration: &Configuration) -> Chosen {
@@ -257,16 +265,22 @@ impl Search<'_> {
 
     /// Where the container sees `live/`, and whether the name has a certificate of its own there
     async fn own(&self, blocks: &[ServerBlock], named: Option<&Named>) -> (PathBuf, Own) {
-        let storage = &self.stored.storage;
-        if let Some(installed) = &self.stored.installed {
-            let host = std::fs::canonicalize(storage).unwrap_or_else(|_| storage.clone());
-            let host = host.join("live");
+        let storage = self.storage;
+        let live = self
+            .stored
+            .installed
+            .as_ref()
+            .map(|installed| installed.live.is_some());
+        // Of a domain that certd is to look after, no other program's certificate is its own.
+        let is_ours = self.stored.presence == Presence::Here;
+        if live.is_some() || is_ours {
+            let host = live_of(storage);
             let lives = mount::in_container(self.container, &host);
-            let live = live_in_use(&host, &lives, blocks);
-            return match (live, &installed.live) {
-                (Some(live), Some(_)) => (live, Own::Seen),
-                (None, Some(_)) => (host, Own::NotMounted),
-                (live, None) => (live.unwrap_or(host), Own::None),
+            let in_use = live_in_use(&host, &lives, blocks);
+            return match (in_use, live) {
+                (Some(in_use), Some(true)) => (in_use, Own::Seen),
+                (None, Some(true)) => (host, Own::NotMounted),
+                (in_use, _) => (in_use.unwrap_or(host), Own::None),
             };
         }
         // Another program's lineages lie side by side, too.
@@ -281,6 +295,12 @@ impl Search<'_> {
         };
         (live.to_owned(), if is_own { Own::Seen } else { Own::None })
     }
+}
+
+/// The live directory of a storage, as the engine names it
+fn live_of(storage: &Path) -> PathBuf {
+    let storage = std::fs::canonicalize(storage).unwrap_or_else(|_| storage.to_owned());
+    storage.join("live")
 }
 
 /// nginx shows no configuration that it cannot use; it goes on with the one that it read before

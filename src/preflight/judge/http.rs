@@ -234,7 +234,7 @@ fn wrong_body(site: Site<'_>, place: &str, body: &[u8], fetch: &Fetch) -> Findin
         body => format!("something else: {body:?}"),
     };
     let evidence = format!("{} with {body}{}", answering(place, fetch), server(hop));
-    Finding::failure("http.wrong_body", evidence).with_cure(location(site, hop))
+    Finding::failure("http.wrong_body", evidence).with_cure(location(site, fetch))
 }
 
 /// Who answers for which URL, where it came to an answer
@@ -264,9 +264,12 @@ fn server(hop: Option<&Hop>) -> String {
 }
 
 /// What to do where the right file is not found: whose answer it is decides
-fn location(site: Site<'_>, hop: Option<&Hop>) -> String {
-    let block = block(site);
-    match stranger(site, hop) {
+fn location(site: Site<'_>, fetch: &Fetch) -> String {
+    let block = match fetch.hops.len() {
+        0 | 1 => block(site),
+        _ => block_without_redirect(site),
+    };
+    match stranger(site, last(fetch)) {
         Some(server) => format!(
             "{server} answers, not nginx: let nginx have port 80, or let {server} pass /.well-known/acme-challenge/ on to it; then {block}"
         ),
@@ -287,10 +290,20 @@ fn stranger<'h>(site: Site<'_>, hop: Option<&'h Hop>) -> Option<&'h str> {
 }
 
 /// What nginx's configuration needs
+///
+/// With `^~` no regular expression, such as one that denies hidden files, comes before it.
 fn block(site: Site<'_>) -> String {
     format!(
-        "the server block for port 80 needs, before any redirect,\n    location /.well-known/acme-challenge/ {{ root {}; }}",
+        "the server block for port 80 needs\n    location ^~ /.well-known/acme-challenge/ {{ root {}; }}",
         site.root.display()
+    )
+}
+
+/// The same where a redirect comes before it: nginx obeys a `return` beside the locations first
+fn block_without_redirect(site: Site<'_>) -> String {
+    format!(
+        "{}\nand its redirect in another location, not beside them:\n    location / {{ return 301 https://$host$request_uri; }}",
+        block(site)
     )
 }
 
@@ -320,22 +333,22 @@ fn failed(site: Site<'_>, place: &str, failure: &FetchFailure, fetch: &Fetch) ->
         FetchFailure::TooSlow => (
             "http.timeout",
             format!("{place} redirects, and does not get to an end in time"),
-            block(site),
+            block_without_redirect(site),
         ),
         FetchFailure::Loop(at) => (
             "http.redirect_loop",
             format!("{place} redirects in a circle, back to {}", url(at)),
-            block(site),
+            block_without_redirect(site),
         ),
         FetchFailure::TooMany => (
             "http.redirects",
             format!("{place} redirects more than ten times{}", server(hop)),
-            block(site),
+            block_without_redirect(site),
         ),
         FetchFailure::Redirect(target, reason) => (
             "http.bad_redirect",
             format!("{place} redirects to {:?}: {reason}", url(target)),
-            block(site),
+            block_without_redirect(site),
         ),
         FetchFailure::NoAddress(host) => (
             "http.redirect_nowhere",
@@ -343,7 +356,7 @@ fn failed(site: Site<'_>, place: &str, failure: &FetchFailure, fetch: &Fetch) ->
                 "{place} redirects to {}, which cannot be reached",
                 url(host)
             ),
-            block(site),
+            block_without_redirect(site),
         ),
         FetchFailure::NotHttp(reason) => (
             "http.not_http",
@@ -375,7 +388,8 @@ fn connect(
         }
         _ if !is_first => {
             let evidence = format!("{place} redirects to {url}, which cannot be reached: {reason}");
-            return Finding::failure("http.redirect_nowhere", evidence).with_cure(block(site));
+            return Finding::failure("http.redirect_nowhere", evidence)
+                .with_cure(block_without_redirect(site));
         }
         _ if is_v6 && fetch.whose == Whose::Public => (
             "http.dead_ipv6",
@@ -416,17 +430,17 @@ fn refused(site: Site<'_>, place: &str, status: u16, fetch: &Fetch) -> Finding {
         ),
         403 => (
             "http.forbidden",
-            "nginx may not read the file, or a rule denies it: are webroot and its directories 0755, and is there no `deny` or `location ~ /\\.` before?".to_owned(),
+            "nginx may not read the file, or a rule denies it: are webroot and its directories 0755, and is the location of challenges `location ^~`, so that no `location ~ /\\.` comes before it?".to_owned(),
         ),
-        404 => ("http.not_found", location(site, hop)),
+        404 => ("http.not_found", location(site, fetch)),
         500.. => (
             "http.server_error",
             format!("an upstream may be down, and challenges need none: {}", block(site)),
         ),
-        _ => ("http.status", location(site, hop)),
+        _ => ("http.status", location(site, fetch)),
     };
     let cure = match stranger(site, hop) {
-        Some(_) => location(site, hop),
+        Some(_) => location(site, fetch),
         None => cure,
     };
     Finding::failure(code, evidence).with_cure(cure)

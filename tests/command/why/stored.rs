@@ -42,6 +42,35 @@ fn a_file_that_no_domain_supplies() {
     let cure = report["change"]["cure"].as_str().expect("a cure");
     assert!(cure.starts_with("no domain of domains.toml "), "{cure}");
     assert_eq!(report["verdict"]["answer"], "accepted");
+    // A directory that is called like a domain is not the storage.
+    let path = "/etc/ssl/messenger.rare-books.test/fullchain.pem";
+    let key = line("ssl_certificate_key", MESSENGER);
+    let text = format!(
+        "server {{ listen 443 ssl; server_name {MESSENGER}; ssl_certificate {path}; {key} }}"
+    );
+    host.place.write("nginx/sites/zoo.conf", text);
+    let (code, report) = change(&host, &[MESSENGER], 0);
+    assert_eq!(code, "why.missing_file", "{report:#}");
+    let cure = report["change"]["cure"].as_str().expect("a cure");
+    assert!(cure.starts_with("no domain of domains.toml "), "{cure}");
+}
+
+#[test]
+fn another_programs_certificate_is_not_the_domains_own() {
+    let host = host();
+    let live = host.place.path("storage/live").join(MESSENGER);
+    let generation = fs::canonicalize(&live).expect("a link");
+    fs::remove_file(&live).expect("it is a link");
+    fs::create_dir(&live).expect("it is gone");
+    for file in ["fullchain.pem", "privkey.pem"] {
+        fs::copy(generation.join(file), live.join(file)).expect("it can be copied");
+    }
+    fs::remove_dir_all(host.place.path("storage/archive").join(MESSENGER)).expect("it is there");
+    // It is served well; what certd would do, the steps say.
+    let (code, report) = change(&host, &[MESSENGER], 0);
+    assert_eq!(code, "store.foreign_lineage", "{report:#}");
+    let cure = report["change"]["cure"].as_str().expect("a cure");
+    assert!(cure.contains("1. in domains.toml, a storage"), "{cure}");
 }
 
 #[test]

@@ -120,9 +120,21 @@ fn the_line_for_nginx_names_the_webroot_that_nginx_sees() {
         ),
     ] {
         let cure = judged(&[fetch]).remove(0).cure.unwrap_or_default();
-        let line = "    location /.well-known/acme-challenge/ { root /var/www/acme; }";
+        let line = "    location ^~ /.well-known/acme-challenge/ { root /var/www/acme; }";
         assert!(cure.lines().any(|found| found == line), "{cure}");
     }
+}
+
+#[test]
+fn a_redirect_beside_the_locations_is_to_be_moved_into_one() {
+    let moved = "    location / { return 301 https://$host$request_uri; }";
+    let cure_of = |hops: Vec<Hop>| {
+        let answer = fetch(IPV4, Whose::Public, hops, Err(FetchFailure::Status(404)));
+        judged(&[answer]).remove(0).cure.unwrap_or_default()
+    };
+    let redirected = cure_of(vec![hop(301, None), hop(404, None)]);
+    assert!(redirected.lines().any(|line| line == moved), "{redirected}");
+    assert!(!cure_of(vec![hop(404, None)]).contains("return 301"));
 }
 
 #[test]
@@ -244,10 +256,18 @@ fn a_status_tells_what_to_look_at() {
     check(
         404,
         "http.not_found",
-        "location /.well-known/acme-challenge/",
+        "location ^~ /.well-known/acme-challenge/",
     );
-    check(410, "http.status", "location /.well-known/acme-challenge/");
-    check(303, "http.status", "location /.well-known/acme-challenge/");
+    check(
+        410,
+        "http.status",
+        "location ^~ /.well-known/acme-challenge/",
+    );
+    check(
+        303,
+        "http.status",
+        "location ^~ /.well-known/acme-challenge/",
+    );
     check(502, "http.server_error", "an upstream may be down");
 }
 
