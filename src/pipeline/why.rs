@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::time::Instant;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
