@@ -27,11 +27,12 @@ use crate::time::Validity;
 mod algorithm;
 mod extensions;
 mod names;
+pub mod ocsp;
 
 pub use algorithm::{KeyKind, Signature};
 use extensions::Extensions;
 pub use extensions::{Basic, Critical, CriticalKind, KeySigns, NameLimits, Purpose, Stapling};
-pub use names::is_within;
+pub use names::{is_same, is_within};
 
 /// A chain in the order in which it was sent, its leaf first; never empty
 #[derive(Clone, Debug)]
@@ -149,7 +150,7 @@ pub struct Certificate {
     /// For which names it may issue
     pub name_limits: Option<NameLimits>,
     /// What stands in it against RFC 5280, and makes a browser refuse it
-    pub malformed: Option<&'static str>,
+    pub malformed: Option<String>,
     /// A critical extension that rustls's verifier does not know
     pub critical: Option<Critical>,
     /// What its key may sign
@@ -183,8 +184,6 @@ impl Certificate {
             (None, X509Version::V1) => Basic::Version1,
             (None, _) => Basic::Absent,
         };
-        let is_nameless = x509.subject().iter().next().is_none();
-        let san = x509.subject_alternative_name().ok().flatten();
         let validity = Validity {
             not_before: timestamp(x509.validity().not_before.timestamp()),
             not_after: timestamp(x509.validity().not_after.timestamp()),
@@ -206,13 +205,7 @@ impl Certificate {
             is_ca: x509.is_ca(),
             basic,
             name_limits: extensions.name_limits,
-            malformed: match (is_nameless, san) {
-                (true, _) if x509.is_ca() => Some("it is a CA without a name"),
-                (true, Some(san)) if !san.critical => {
-                    Some("its subject is empty, and its SAN is not marked as critical")
-                }
-                _ => extensions.malformed,
-            },
+            malformed: malformed(&x509).or(extensions.malformed),
             critical: extensions.critical,
             key_usage: extensions.key_usage,
             purpose: extensions.purpose,
@@ -225,9 +218,21 @@ impl Certificate {
         })
     }
 
+    /// What its issuer signed, and the signature, as they stand in it
+    pub fn signed(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let (_, x509) = X509Certificate::from_der(&self.der).ok()?;
+        let signed = x509.tbs_certificate.as_ref().to_vec();
+        Some((signed, x509.signature_value.data.to_vec()))
+    }
+
     /// Whether subject and issuer are the same name
     pub fn is_self_issued(&self) -> bool {
         self.subject_der == self.issuer_der
+    }
+
+    /// Whether its issuer is the subject of another, which is written in another way there
+    pub fn names_otherwise(&self, other: &Self) -> bool {
+        self.issuer_der != other.subject_der && is_same(&self.issuer_der, &other.subject_der)
     }
 
     /// Whether it is not valid now, or ends before this leaf does
@@ -254,6 +259,29 @@ impl Certificate {
             (None, None) => &self.subject,
         }
     }
+}
+
+/// What stands in a certificate against RFC 5280, its extensions aside
+fn malformed(x509: &X509Certificate<'_>) -> Option<String> {
+    let is_nameless = x509.subject().iter().next().is_none();
+    let san = x509.subject_alternative_name().ok().flatten();
+    let (from, until) = (x509.validity().not_before, x509.validity().not_after);
+    let reason = match x509.version() {
+        _ if until < from => "it ends before it begins",
+        _ if is_nameless && x509.is_ca() => "it is a CA without a name",
+        _ if is_nameless && san.is_some_and(|san| !san.critical) => {
+            "its subject is empty, and its SAN is not marked as critical"
+        }
+        X509Version::V1 if !x509.extensions().is_empty() => "version 1 has no extensions",
+        X509Version::V1 | X509Version::V3 => return None,
+        X509Version(number) => {
+            return Some(format!(
+                "it is of X.509 version {}",
+                number.saturating_add(1)
+            ));
+        }
+    };
+    Some(reason.to_owned())
 }
 
 /// The last instant of all stands for "without end" (RFC 5280 section 4.1.2.5), an hour later than

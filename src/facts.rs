@@ -38,8 +38,8 @@ pub struct Served {
     pub key_exchange: String,
     /// Negotiated application protocol, such as `h2`
     pub alpn: Option<String>,
-    /// Whether an OCSP response came with the certificate (RFC 6066 section 8)
-    pub is_stapled: bool,
+    /// The OCSP response that came with the certificate (RFC 6066 section 8), in DER
+    pub staple: Option<Vec<u8>>,
 }
 
 /// Whether the proxies that the environment names are used, for CAs and notifications

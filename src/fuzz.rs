@@ -278,7 +278,7 @@ pub fn chain(bytes: &[u8]) {
         cipher: String::new(),
         key_exchange: String::new(),
         alpn: None,
-        is_stapled: false,
+        staple: None,
     }));
     for now in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {
         assert_refused(&judge(&handshake, &expectation(), now));

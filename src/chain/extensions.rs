@@ -1,13 +1,14 @@
 //! What a certificate's extensions say (RFC 5280 section 4.2), as far as certd asks.
 
+use std::collections::BTreeSet;
+
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{
     AuthorityInfoAccess, BasicConstraints, DistributionPointName, ExtendedKeyUsage, GeneralName,
-    GeneralSubtree, NameConstraints, ParsedExtension,
+    GeneralSubtree, NameConstraints, ParsedExtension, X509Extension,
 };
 use x509_parser::oid_registry::{
-    OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS, OID_PKIX_ACCESS_DESCRIPTOR_OCSP,
-    OID_PKIX_AUTHORITY_INFO_ACCESS, Oid,
+    OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS, OID_PKIX_ACCESS_DESCRIPTOR_OCSP, Oid,
 };
 
 use crate::finding::excerpt;
@@ -117,7 +118,7 @@ pub(super) struct Extensions {
     pub(super) critical: Option<Critical>,
     pub(super) basic: Option<Basic>,
     pub(super) name_limits: Option<NameLimits>,
-    pub(super) malformed: Option<&'static str>,
+    pub(super) malformed: Option<String>,
     pub(super) key_usage: KeySigns,
     pub(super) purpose: Purpose,
     pub(super) stapling: Stapling,
@@ -130,8 +131,17 @@ pub(super) struct Extensions {
 impl Extensions {
     pub(super) fn of(x509: &X509Certificate<'_>) -> Self {
         let mut all = Self::default();
+        let mut seen = BTreeSet::new();
         for extension in x509.extensions() {
             let identifier = extension.oid.to_id_string();
+            let fault = match seen.insert(extension.oid.as_bytes()) {
+                true => fault(extension, &identifier),
+                false => Some("stands in it twice"),
+            };
+            if let Some(fault) = fault {
+                let name = usual_name(&identifier).unwrap_or(&identifier);
+                all.malformed = Some(format!("its {name} extension {fault}"));
+            }
             if extension.critical && !KNOWN.contains(&identifier.as_str()) {
                 let kind = match identifier.as_str() {
                     policies if POLICIES.contains(&policies) => CriticalKind::Policies,
@@ -143,6 +153,7 @@ impl Extensions {
                 all.note(Critical { identifier, kind });
             }
             match extension.parsed_extension() {
+                _ if fault.is_some() => {}
                 ParsedExtension::KeyUsage(usage) => {
                     all.key_usage = KeySigns {
                         signs_handshakes: usage.digital_signature(),
@@ -151,15 +162,7 @@ impl Extensions {
                 }
                 ParsedExtension::BasicConstraints(basic) => all.basic = Some(authority(basic)),
                 ParsedExtension::NameConstraints(names) => {
-                    if names.permitted_subtrees.is_none() && names.excluded_subtrees.is_none() {
-                        all.malformed = Some("its name constraints are empty");
-                    }
                     all.name_limits = Some(name_limits(names));
-                }
-                ParsedExtension::ParseError { .. }
-                    if extension.oid == OID_PKIX_AUTHORITY_INFO_ACCESS =>
-                {
-                    all.malformed = Some("its authority information access does not parse");
                 }
                 ParsedExtension::ExtendedKeyUsage(usage) => all.purpose = purpose(usage),
                 ParsedExtension::AuthorityInfoAccess(access) => {
@@ -202,6 +205,57 @@ impl Extensions {
             self.critical = Some(critical);
         }
     }
+}
+
+/// What is wrong with an extension that browsers or the verifier read
+fn fault(extension: &X509Extension<'_>, identifier: &str) -> Option<&'static str> {
+    match extension.parsed_extension() {
+        ParsedExtension::ParseError { .. } => {
+            usual_name(identifier).is_some().then_some("does not parse")
+        }
+        ParsedExtension::KeyUsage(usage) => (usage.flags == 0).then_some("is empty"),
+        ParsedExtension::ExtendedKeyUsage(usage) => {
+            let known = [
+                usage.any,
+                usage.server_auth,
+                usage.client_auth,
+                usage.code_signing,
+                usage.email_protection,
+                usage.time_stamping,
+                usage.ocsp_signing,
+            ];
+            (usage.other.is_empty() && !known.contains(&true)).then_some("is empty")
+        }
+        ParsedExtension::NameConstraints(names) => {
+            let subtrees = [&names.permitted_subtrees, &names.excluded_subtrees];
+            (subtrees == [&None, &None]).then_some("is empty")
+        }
+        ParsedExtension::SubjectAlternativeName(names) => {
+            let mut names = names.general_names.iter();
+            let is_none = names.any(|name| !is_name(name));
+            is_none.then_some("holds something that is no name, beside others")
+        }
+        _ => None,
+    }
+}
+
+/// Whether browsers read such a name of a SAN
+fn is_name(name: &GeneralName<'_>) -> bool {
+    match name {
+        GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => {
+            text.is_ascii()
+        }
+        GeneralName::IPAddress(octets) => [4, 16].contains(&octets.len()),
+        GeneralName::Invalid(..) => false,
+        _ => true,
+    }
+}
+
+/// The name of an extension without which a browser or the verifier reads no certificate
+fn usual_name(identifier: &str) -> Option<&'static str> {
+    let mut named = NAMED.iter();
+    let (_, name) = named.find(|(known, _)| *known == identifier)?;
+    Some(name)
 }
 
 fn authority(basic: &BasicConstraints) -> Basic {
@@ -272,6 +326,22 @@ const KNOWN: [&str; 5] = [
     "2.5.29.19",
     "2.5.29.30",
     "2.5.29.37",
+];
+/// Extensions that browsers or the verifier read; where revocations are listed the verifier alone
+const NAMED: [(&str, &str); 13] = [
+    ("1.3.6.1.5.5.7.1.1", "authority information access"),
+    ("2.5.29.14", "subject key identifier"),
+    ("2.5.29.15", "key usage"),
+    ("2.5.29.17", "SAN"),
+    ("2.5.29.19", "basic constraints"),
+    ("2.5.29.30", "name constraints"),
+    ("2.5.29.31", "CRL distribution points"),
+    ("2.5.29.32", "certificate policies"),
+    ("2.5.29.33", "policy mappings"),
+    ("2.5.29.35", "authority key identifier"),
+    ("2.5.29.36", "policy constraints"),
+    ("2.5.29.37", "extended key usage"),
+    ("2.5.29.54", "inhibit any-policy"),
 ];
 /// Certificate policies, their constraints, and the inhibition of any (RFC 5280)
 const POLICIES: [&str; 3] = ["2.5.29.32", "2.5.29.36", "2.5.29.54"];

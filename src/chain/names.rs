@@ -15,6 +15,11 @@ pub fn is_within(name: &[u8], base: &[u8]) -> bool {
     name.starts_with(&base)
 }
 
+/// Whether two distinguished names in DER are one, however they are written: compared as above
+pub fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one == other || parts(one).is_some_and(|one| parts(other).is_some_and(|other| one == other))
+}
+
 /// The relative names of a distinguished name, each with its attributes in a fixed order
 fn parts(der: &[u8]) -> Option<Vec<Vec<(String, Value)>>> {
     let (_, name) = X509Name::from_der(der).ok()?;

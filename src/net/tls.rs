@@ -270,8 +270,7 @@ fn served(connection: &ClientConnection, shown: Option<Shown>) -> Served {
     let key_exchange = connection.negotiated_key_exchange_group();
     let key_exchange = key_exchange.and_then(|group| group.name().as_str());
     let alpn = connection.alpn_protocol().map(String::from_utf8_lossy);
-    let (chain, is_stapled) =
-        shown.map_or_else(Default::default, |shown| (shown.chain, shown.is_stapled));
+    let (chain, staple) = shown.map_or_else(Default::default, |shown| (shown.chain, shown.staple));
     Served {
         chain,
         proof: KeyProof::Proven,
@@ -279,7 +278,7 @@ fn served(connection: &ClientConnection, shown: Option<Shown>) -> Served {
         cipher: cipher.unwrap_or_default().to_owned(),
         key_exchange: key_exchange.unwrap_or_default().to_owned(),
         alpn: alpn.map(|name| name.into_owned()),
-        is_stapled,
+        staple,
     }
 }
 
@@ -296,7 +295,7 @@ fn unproven(shown: Shown, error: &io::Error) -> Served {
         cipher: String::new(),
         key_exchange: String::new(),
         alpn: None,
-        is_stapled: shown.is_stapled,
+        staple: shown.staple,
     }
 }
 

@@ -406,7 +406,7 @@ fn served(
         post_quantum: served.key_exchange.contains("MLKEM"),
         key_exchange: served.key_exchange.clone(),
         alpn: served.alpn.clone(),
-        ocsp_stapled: served.is_stapled,
+        ocsp_stapled: served.staple.is_some(),
         ..certificate_of(chain, now)
     })
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::path::{Judged, Trust, judge_path};
+use crate::chain::ocsp::{self, Status};
 use crate::chain::{Chain, ChainError, Fingerprint, Stapling};
 use crate::config::{MinRemaining, Sharing};
 use crate::facts::{ConnectFailure, Handshake, KeyProof, Served};
@@ -145,19 +146,24 @@ pub fn judge_chain(
     if let Some(finding) = certificate::unknown_extension(leaf) {
         return vec![finding, certificate::time(leaf, expected, now)];
     }
-    let mut findings = vec![
-        certificate::name(name, leaf),
-        certificate::time(leaf, expected, now),
-    ];
+    if let Some(finding) = certificate::unreadable(leaf) {
+        return vec![finding, certificate::time(leaf, expected, now)];
+    }
+    let mut findings = Vec::from_iter(certificate::name(name, leaf));
+    findings.push(certificate::time(leaf, expected, now));
     let Judged { path, way } = judge_path(chain, expected.trust, now);
     let weak = certificate::weakness(&way);
     let path = links::path(path, &way, now);
-    // What is weak breaks the path, and says better why.
-    let is_told = |finding: &Finding| finding.code == links::BROKEN && !weak.is_empty();
+    let purpose = certificate::purpose(&way);
+    // What is weak or malformed breaks the path, and says better why.
+    let is_malformed = |finding: &Finding| finding.code == certificate::MALFORMED;
+    let is_known = !weak.is_empty() || purpose.iter().any(is_malformed);
+    let general = [links::BROKEN, certificate::MALFORMED];
+    let is_told = |finding: &Finding| general.contains(&finding.code) && is_known;
     findings.extend(path.into_iter().filter(|finding| !is_told(finding)));
     findings.extend(weak);
     findings.extend(links::order(&way, now));
-    findings.extend(certificate::purpose(&way));
+    findings.extend(purpose);
     findings.extend(origin::common_name(name, leaf, expected));
     findings.extend(origin::installed(leaf, expected));
     findings.extend(origin::wanted(leaf, expected));
@@ -280,11 +286,26 @@ fn browsers_have(suite: &str) -> bool {
     !gone.iter().any(|gone| suite.contains(gone))
 }
 
-/// A certificate that demands an OCSP response is refused by Firefox without one
+/// What a stapled OCSP response says, and whether one is demanded that says that all is well
+///
+/// Firefox refuses a certificate that demands one and comes without.
 fn staple(chain: &Chain, served: &Served) -> Option<Finding> {
-    let is_missing = chain.leaf().stapling == Stapling::Demanded && !served.is_stapled;
-    is_missing.then(|| {
-        let evidence = "the certificate demands an OCSP response (must-staple), and none came";
+    let leaf = chain.leaf();
+    let response = served.staple.as_deref();
+    let evidence = match response.map(|response| ocsp::status(response, leaf)) {
+        Some(Status::Revoked) => {
+            let evidence = "its CA has revoked it: the OCSP response that the server sends says so";
+            return Some(Finding::failure("served.revoked", evidence).with_cure(
+                "browsers refuse it: obtain a new one, after asking the CA why this one is revoked",
+            ));
+        }
+        Some(Status::Good) => return None,
+        Some(Status::Unknown) => {
+            "the certificate demands an OCSP response (must-staple), and the one that came does not say that it is good"
+        }
+        None => "the certificate demands an OCSP response (must-staple), and none came",
+    };
+    (leaf.stapling == Stapling::Demanded).then(|| {
         Finding::failure("served.staple_missing", evidence).with_cure(
             "set `ssl_stapling on`, or obtain one without must-staple: Let's Encrypt has no OCSP any more",
         )

@@ -1,6 +1,7 @@
 //! Whether a chain leads to a trusted root, and if not, why: by the verifier that rustls uses.
 
 use std::cell::RefCell;
+use std::cmp::Reverse;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,20 +48,22 @@ impl Trust {
         files: &[PathBuf],
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Result<Self, TrustError> {
-        let mut own = RootCertStore::empty();
-        let mut all = Vec::new();
+        let mut roots = RootCertStore::empty();
+        let mut known = Vec::new();
         for path in files {
-            all.extend(add_file(&mut own, path)?);
+            let own = add_file(&mut roots, path)?;
+            let own = own.iter();
+            known.extend(own.filter_map(|der| KnownRoot::of(der, Root::Own)));
         }
-        let mut roots = own.clone();
+        let own = roots.clone();
         let system = system_certificates();
-        roots.add_parsable_certificates(system.iter().cloned());
-        all.extend(system);
-        let known = all.into_iter().filter_map(KnownRoot::of).collect();
+        let systems = system.iter();
+        known.extend(systems.filter_map(|der| KnownRoot::of(der, Root::System)));
+        roots.add_parsable_certificates(system);
         Ok(Self {
             roots,
             own,
-            known,
+            known: known.into(),
             algorithms: algorithms
                 .all
                 .iter()
@@ -74,22 +77,40 @@ impl Trust {
         self.roots.is_empty()
     }
 
-    fn known(&self, anchor: &TrustAnchor<'_>) -> Option<&KnownRoot> {
-        let mut known = self.known.iter();
-        known.find(|root| root.is_of(anchor))
+    /// The certificates of a root: a CA that renews its root and keeps the key has several
+    fn known<'t>(&'t self, anchor: &TrustAnchor<'_>) -> Vec<&'t KnownRoot> {
+        let known = self.known.iter();
+        known.filter(|root| root.is_of(anchor)).collect()
     }
 
-    /// The root that an issuer's name is that of
-    fn named(&self, issuer: &Certificate) -> Option<&KnownRoot> {
-        let mut known = self.known.iter();
-        known.find(|root| root.certificate.subject_der == issuer.issuer_der)
+    /// The roots that an issuer's name is that of
+    fn named<'t>(&'t self, below: &'t Certificate) -> impl Iterator<Item = &'t Certificate> {
+        let known = self.known.iter().map(|root| &root.certificate);
+        known.filter(|root| root.subject_der == below.issuer_der)
     }
 
+    /// One of the system's stays that where the operator names it too
     fn kind_of(&self, anchor: &TrustAnchor<'_>) -> Root {
-        match self.own.roots.iter().any(|own| own == anchor) {
-            true => Root::Own,
-            false => Root::System,
+        let is_systems = |known: &KnownRoot| known.root == Root::System;
+        let is_own = || self.own.roots.iter().any(|own| own == anchor);
+        match self.known(anchor).into_iter().any(is_systems) || !is_own() {
+            true => Root::System,
+            false => Root::Own,
         }
+    }
+
+    /// Whether a certificate is signed with a key of its own, as a root is, and not with that of
+    /// another of its name
+    fn is_root(&self, certificate: &Certificate) -> bool {
+        let der = CertificateDer::from(certificate.der.as_slice());
+        let (Ok(key), Some((signed, signature))) =
+            (EndEntityCert::try_from(&der), certificate.signed())
+        else {
+            return false;
+        };
+        let mut algorithms = self.algorithms.iter();
+        let verifies = |algorithm| key.verify_signature(algorithm, &signed, &signature).is_ok();
+        certificate.is_self_issued() && algorithms.any(|algorithm| verifies(algorithm))
     }
 }
 
@@ -157,6 +178,16 @@ pub enum Path {
     IntermediatePurpose,
     /// Over name constraints of a kind that the verifier does not evaluate
     OtherConstraints,
+    /// To an issuer whose own certificate has its name written in another way
+    OtherSpelling {
+        /// The name, as the certificate below has it
+        issuer: String,
+    },
+    /// Over a certificate that the verifier does not read
+    Malformed {
+        /// The verifier's words
+        reason: String,
+    },
     /// A signature does not verify, or an algorithm is unknown
     Broken {
         /// The verifier's words
@@ -200,7 +231,7 @@ pub fn judge_path<'c>(chain: &'c Chain, trust: &Trust, now: Timestamp) -> Judged
         Err(error) => {
             let way = Way::likely(chain, trust);
             let refused = search.refused.into_inner();
-            let path = refused.unwrap_or_else(|| explain(error, &way, trust));
+            let path = refused.unwrap_or_else(|| explain(error, &way, trust, now));
             Judged { path, way }
         }
     }
@@ -264,10 +295,18 @@ impl<'a, 'c> Search<'a, 'c> {
         ))
     }
 
-    /// Why browsers do not take the root at the end of this path
+    /// Why browsers do not take the root at the end of this path: for every certificate of it there
+    /// is a reason, and that of the one that lasts longest is told
     fn refusal(&self, path: &VerifiedPath<'_>) -> Option<Path> {
-        let anchor = path.anchor();
-        let root = self.trust.known(anchor)?;
+        let below = path.intermediate_certificates().count();
+        let mut known = self.trust.known(path.anchor());
+        known.sort_by_key(|root| Reverse(root.certificate.validity.not_after));
+        let mut refusals = known.iter().map(|root| self.refusal_of(root, below));
+        let first = refusals.next()??;
+        refusals.all(|refusal| refusal.is_some()).then_some(first)
+    }
+
+    fn refusal_of(&self, root: &KnownRoot, below: usize) -> Option<Path> {
         let label = || root.certificate.label().to_owned();
         let until = root.certificate.validity.not_after;
         if until < self.now {
@@ -277,10 +316,9 @@ impl<'a, 'c> Search<'a, 'c> {
             });
         }
         // Browsers take their own roots without looking at what these say.
-        if self.trust.kind_of(anchor) == Root::System {
+        if root.root == Root::System {
             return None;
         }
-        let below = path.intermediate_certificates().count();
         let limit = roots::limit(&root.certificate, below)?;
         Some(Path::RootLimited {
             root: label(),
@@ -318,18 +356,42 @@ fn signed_itself(chain: &Chain) -> bool {
     leaf.is_self_issued() && !chain.above().iter().any(namesake)
 }
 
-fn explain(error: Error, way: &Way<'_>, trust: &Trust) -> Path {
+fn explain(error: Error, way: &Way<'_>, trust: &Trust, now: Timestamp) -> Path {
     if signed_itself(way.chain) {
         return Path::SelfSigned;
     }
     match error {
-        Error::UnknownIssuer => unknown_issuer(way),
+        Error::UnknownIssuer => unknown_issuer(way, trust),
         Error::CertExpired { .. } | Error::CertNotValidYet { .. } => Path::IntermediateTime,
         Error::CaUsedAsEndEntity => Path::CaAsLeaf,
-        other => flawed(&other, way, trust).unwrap_or_else(|| Path::Broken {
-            reason: in_words(&other),
-        }),
+        other => {
+            let found = flawed(&other, way, trust).or_else(|| unfit(way, now));
+            let reason = in_words(&other);
+            found.unwrap_or(match other {
+                Error::BadDer | Error::BadDerTime | Error::UnsupportedCertVersion => {
+                    Path::Malformed { reason }
+                }
+                _ => Path::Broken { reason },
+            })
+        }
     }
+}
+
+/// What the verifier does not tell where it has tried a root with the name of an intermediate: that
+/// the key of that root has not signed outranks all else
+fn unfit(way: &Way<'_>, now: Timestamp) -> Option<Path> {
+    if way.above().any(|above| above.purpose == Purpose::Other) {
+        return Some(Path::IntermediatePurpose);
+    }
+    let is_stale = |above: &Certificate| !above.validity.contains(now);
+    way.above().any(is_stale).then_some(Path::IntermediateTime)
+}
+
+/// Why the verifier does not read a certificate at all
+pub(super) fn read_error(certificate: &Certificate) -> Option<String> {
+    let der = CertificateDer::from(certificate.der.as_slice());
+    let error = EndEntityCert::try_from(&der).err()?;
+    Some(in_words(&error))
 }
 
 /// The certificate for whose sake the verifier finds no way
@@ -337,7 +399,7 @@ fn explain(error: Error, way: &Way<'_>, trust: &Trust) -> Path {
 /// The verifier tells one of many reasons and no certificate, so that what the certificates say
 /// counts first.
 fn flawed(error: &Error, way: &Way<'_>, trust: &Trust) -> Option<Path> {
-    let root = trust.named(way.top());
+    let roots = || trust.named(way.top());
     let of = |certificate: &Certificate, flaw| Path::Flawed {
         label: certificate.label().to_owned(),
         flaw,
@@ -345,9 +407,13 @@ fn flawed(error: &Error, way: &Way<'_>, trust: &Trust) -> Option<Path> {
     if let Some((certificate, flaw)) = flaw::above_the_leaf(way) {
         return Some(of(certificate, flaw));
     }
-    if *error == Error::NameConstraintViolation {
-        let roots = root.map(|root| &root.certificate);
-        let mut limited = way.above().chain(roots).enumerate();
+    // The verifier reads no name with a dot at its end, and Chrome does.
+    let of_names = [
+        Error::NameConstraintViolation,
+        Error::MalformedNameConstraint,
+    ];
+    if of_names.contains(error) {
+        let mut limited = way.above().chain(roots()).enumerate();
         let limited = limited.find_map(|(place, above)| {
             let name = flaw::forbidden_name(above, &way.chain.leaf().names);
             // The leaf, and the CAs between it and this one.
@@ -357,10 +423,11 @@ fn flawed(error: &Error, way: &Way<'_>, trust: &Trust) -> Option<Path> {
         });
         return Some(limited.unwrap_or(Path::OtherConstraints));
     }
-    let root = root.filter(|root| root.certificate.key.is_weak())?;
-    Some(Path::WeakRoot {
-        root: root.certificate.label().to_owned(),
-        key: root.certificate.key.to_string(),
+    let weak = roots().next()?;
+    let are_weak = roots().all(|root| root.key.is_weak());
+    are_weak.then(|| Path::WeakRoot {
+        root: weak.label().to_owned(),
+        key: weak.key.to_string(),
     })
 }
 
@@ -383,8 +450,15 @@ fn in_words(error: &Error) -> String {
 /// and signed itself is a root that is not trusted. Otherwise its issuer was not sent: public CAs
 /// never sign a server's certificate with a root, and name the place of the missing certificate
 /// in those of their intermediates.
-fn unknown_issuer(way: &Way<'_>) -> Path {
+fn unknown_issuer(way: &Way<'_>, trust: &Trust) -> Path {
     let top = way.top();
+    let known = trust.known.iter().map(|root| &root.certificate);
+    let mut others = way.chain.above().iter().chain(known);
+    if others.any(|other| top.names_otherwise(other)) {
+        return Path::OtherSpelling {
+            issuer: top.issuer.clone(),
+        };
+    }
     let is_leaf = top.fingerprint == way.chain.leaf().fingerprint;
     if !top.is_self_issued() && (is_leaf || top.ca_issuers.is_some()) {
         return Path::Incomplete {

@@ -14,7 +14,7 @@ mod server;
 mod smtp;
 
 pub(crate) use ca::Ca;
-pub(crate) use certificates::{Authority, Leaf, Wish};
+pub(crate) use certificates::{Authority, Leaf, Wish, element, pem};
 pub(crate) use daemon::Daemon;
 pub(crate) use docker::{Behaviour, Engine, Executed, inspected};
 pub(crate) use formats::{

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use certd::sandbox::dns::{self, Failure, Record, Zone};
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, DnValue,
     ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose, NameConstraints,
     PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519, PKCS_RSA_SHA256,
     SignatureAlgorithm, date_time_ymd,
@@ -22,10 +22,11 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, ServerConnection};
 use serde_json::Value;
 use tokio::runtime::Builder;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::support::{
-    Authority, CLOSED, Leaf, Place, Run, Server, Wish, codes, finding, first_bytes,
-    over_80_columns, server_hello, tls_config, tls_config_for,
+    Authority, CLOSED, Leaf, Place, Run, Server, Wish, codes, element, finding, first_bytes,
+    over_80_columns, pem, server_hello, tls_config, tls_config_for,
 };
 
 static ROOT: LazyLock<Authority> = LazyLock::new(|| Authority::root("Trusted Root"));
@@ -350,18 +351,52 @@ fn a_certificate_that_demands_a_staple_is_refused_without() {
     let server = Server::tls(tls_config(&leaf));
     let report = report(&place(&domain(NAME, server.address)), &[]);
     assert_eq!(codes(&report), ["served.staple_missing"]);
-    let mut config = ServerConfig::clone(&tls_config(&leaf));
-    config.cert_resolver = Arc::new(Stapled(leaf.certified(&[0x30, 3, 0x0a, 1, 0])));
-    let server = Server::tls(Arc::new(config));
-    let report = self::report(&place(&domain(NAME, server.address)), &[]);
-    assert_eq!(codes(&report), [""; 0]);
+    let check = |leaf: &Leaf, response: &[u8], expected: &[&str]| {
+        let mut config = ServerConfig::clone(&tls_config(leaf));
+        config.cert_resolver = Arc::new(Stapled(leaf.certified(response)));
+        let server = Server::tls(Arc::new(config));
+        let report = self::report(&place(&domain(NAME, server.address)), &[]);
+        assert_eq!(codes(&report), expected, "{report:#}");
+        report
+    };
+    let missing: &[&str] = &["served.staple_missing"];
+    let revoked: &[&str] = &["served.revoked"];
+    let report = check(&leaf, &ocsp(&leaf, GOOD), &[]);
     assert_eq!(report["endpoints"][0]["certificate"]["ocsp_stapled"], true);
-    // "Try later" is no answer.
-    let mut config = ServerConfig::clone(&tls_config(&leaf));
-    config.cert_resolver = Arc::new(Stapled(leaf.certified(&[0x30, 3, 0x0a, 1, 3])));
-    let server = Server::tls(Arc::new(config));
-    let report = self::report(&place(&domain(NAME, server.address)), &[]);
-    assert_eq!(codes(&report), ["served.staple_missing"]);
+    check(&leaf, &ocsp(&leaf, REVOKED), revoked);
+    check(&leaf, &ocsp(&leaf, UNKNOWN), missing);
+    let usual = issue(&Wish::names(&[NAME]));
+    check(&usual, &ocsp(&usual, REVOKED), revoked);
+    check(&usual, &ocsp(&usual, GOOD), &[]);
+    // Of another certificate, "try later", and a success that says nothing.
+    check(&leaf, &ocsp(&usual, GOOD), missing);
+    check(&leaf, &[0x30, 3, 0x0a, 1, 3], missing);
+    check(&leaf, &[0x30, 3, 0x0a, 1, 0], missing);
+}
+
+/// States of a certificate (RFC 6960 section 4.2.1)
+const GOOD: &[u8] = &[0x80, 0];
+const REVOKED: &[u8] = b"\xa1\x11\x18\x0f20260101000000Z";
+const UNKNOWN: &[u8] = &[0x82, 0];
+
+/// An OCSP response that says this of a leaf, and that nobody has signed
+fn ocsp(leaf: &Leaf, state: &[u8]) -> Vec<u8> {
+    let (_, x509) = X509Certificate::from_der(&leaf.chain[0]).expect("it is a certificate");
+    let sha1 = [0x30, 9, 6, 5, 0x2b, 0x0e, 3, 2, 0x1a, 5, 0];
+    let digest = element(4, &[0; 20]);
+    let serial = element(2, x509.raw_serial());
+    let whose = element(0x30, &[&sha1[..], &digest, &digest, &serial].concat());
+    let time = element(0x18, b"20260101000000Z");
+    let single = element(0x30, &[&whose[..], state, &time].concat());
+    let responder = element(0xa2, &digest);
+    let all = element(0x30, &single);
+    let data = element(0x30, &[&responder[..], &time, &all].concat());
+    let algorithm = [0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+    let basic = [&data[..], &algorithm, &element(3, &[0, 0])].concat();
+    let kind = [6, 9, 0x2b, 6, 1, 5, 5, 7, 0x30, 1, 1];
+    let basic = element(4, &element(0x30, &basic));
+    let bytes = element(0x30, &[&kind[..], &basic].concat());
+    element(0x30, &[&[0x0a, 1, 0][..], &element(0xa0, &bytes)].concat())
 }
 
 /// One certificate, with an OCSP response
@@ -396,6 +431,17 @@ fn a_chain_out_of_order_warns_and_needless_certificates_are_noted() {
     }
     let report = check_file(&place, "ordered.pem", &[], &[]);
     assert!(!report.to_string().contains("needless"), "{report:#}");
+    let mut many = vec![lower.der(), INTERMEDIATE.der()];
+    many.extend((0..3).map(|_| Authority::root("Strange Root").der()));
+    place.write("many.pem", chain(many));
+    let report = check_file(&place, "many.pem", &[], &[]);
+    let told = report_codes(&report);
+    let told = told.iter().filter(|code| *code == "served.needless_root");
+    assert_eq!(told.count(), 1, "{report:#}");
+    assert_eq!(
+        finding(&report, "served.needless_root")["evidence"],
+        "Strange Root is sent for nothing, 3 times: whoever trusts a root has it"
+    );
 }
 
 #[test]
@@ -498,6 +544,15 @@ fn what_a_ca_may_not_do_is_told_as_that() {
         })
     };
     let dns = |name: &str| vec![GeneralSubtree::DnsName(name.to_owned())];
+    let wildcard_over = |excluded: Vec<GeneralSubtree>| {
+        let odd = ROOT.intermediate_as("Odd Intermediate", &|params| {
+            params.name_constraints = Some(NameConstraints {
+                permitted_subtrees: Vec::new(),
+                excluded_subtrees: excluded.clone(),
+            });
+        });
+        odd.issue(&Wish::names(&["*.rare-books.test"])).chain_pem()
+    };
     let organization = |name: &str| {
         let mut directory = DistinguishedName::new();
         directory.push(DnType::OrganizationName, name);
@@ -521,9 +576,9 @@ fn what_a_ca_may_not_do_is_told_as_that() {
         let key = KeyPair::generate().expect("a key can be made");
         odd.issue_as(params, key).chain_pem()
     };
-    let critical = |identifier: &'static [u64]| {
+    let critical = |identifier: &'static [u64], content: &'static [u8]| {
         below(&move |params| {
-            let mut extension = CustomExtension::from_oid_content(identifier, vec![5, 0]);
+            let mut extension = CustomExtension::from_oid_content(identifier, content.to_vec());
             extension.set_criticality(true);
             params.custom_extensions.push(extension);
         })
@@ -561,6 +616,26 @@ fn what_a_ca_may_not_do_is_told_as_that() {
             "served.other_constraints",
         ),
         (
+            "subdomains-alone.pem",
+            limited(dns(&format!(".{NAME}")), Vec::new()),
+            "served.name_constraints",
+        ),
+        (
+            "wildcard.pem",
+            wildcard_over(dns(NAME)),
+            "served.name_constraints",
+        ),
+        (
+            "absolute.pem",
+            limited(dns("rare-books.test."), Vec::new()),
+            "served.other_constraints",
+        ),
+        (
+            "elsewhere-absolute.pem",
+            limited(dns("elsewhere.test."), Vec::new()),
+            "served.name_constraints",
+        ),
+        (
             "organization.pem",
             of_organization(Some("Elsewhere"), None, "Rare Books"),
             "served.name_constraints",
@@ -582,12 +657,15 @@ fn what_a_ca_may_not_do_is_told_as_that() {
         ),
         (
             "critical.pem",
-            critical(&[1, 2, 3, 4]),
+            critical(&[1, 2, 3, 4], &[5, 0]),
             "served.critical_extension",
         ),
         (
             "mappings.pem",
-            critical(&[2, 5, 29, 33]),
+            critical(
+                &[2, 5, 29, 33],
+                &[0x30, 10, 0x30, 8, 6, 2, 0x2a, 3, 6, 2, 0x2a, 4],
+            ),
             "served.critical_extension",
         ),
         (
@@ -597,12 +675,12 @@ fn what_a_ca_may_not_do_is_told_as_that() {
         ),
         (
             "key-identifier.pem",
-            critical(&[2, 5, 29, 35]),
+            critical(&[2, 5, 29, 35], &[0x30, 0]),
             "served.critical_extension",
         ),
         (
             "policies.pem",
-            critical(&[2, 5, 29, 36]),
+            critical(&[2, 5, 29, 36], &[0x30, 3, 0x80, 1, 0]),
             "served.critical_policies",
         ),
         ("too-long.pem", too_long.chain_pem(), "served.path_length"),
@@ -679,6 +757,207 @@ fn the_limits_of_an_operators_root_count() {
         },
         &["served.name_constraints"],
     );
+}
+
+#[test]
+fn a_root_in_two_versions_is_as_good_as_the_better_one() {
+    let place = place(&domain(NAME, CLOSED));
+    place.write("chain.pem", issue(&Wish::names(&[NAME])).chain_pem());
+    let version = |change: &dyn Fn(&mut CertificateParams)| pem(&ROOT.cross_sign(&ROOT, change));
+    let expired = version(&|params| params.not_after = date_time_ymd(2021, 1, 1));
+    let no_ca = version(&|params| params.is_ca = IsCa::ExplicitNoCa);
+    let short = version(&|params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)));
+    for (old, code) in [
+        (expired, "served.root_expired"),
+        (no_ca, "served.root_limits"),
+        (short, "served.root_limits"),
+    ] {
+        place.write("root.pem", &old);
+        check_file(&place, "chain.pem", &[], &[code]);
+        for both in [[&old, &ROOT.pem()], [&ROOT.pem(), &old]] {
+            place.write("root.pem", both.map(String::as_str).concat());
+            check_file(&place, "chain.pem", &[], &[]);
+        }
+    }
+}
+
+/// Extensions that do not parse, or hold nothing
+const UNPARSABLE: [(&[u64], &[u8], &str); 10] = [
+    (&[2, 5, 29, 14], &[5, 0], "subject key identifier"),
+    (&[2, 5, 29, 15], &[5, 0], "key usage"),
+    (&[2, 5, 29, 15], &[3, 1, 0], "key usage"),
+    (&[2, 5, 29, 19], &[5, 0], "basic constraints"),
+    (&[2, 5, 29, 31], &[5, 0], "CRL distribution points"),
+    (&[2, 5, 29, 32], &[5, 0], "certificate policies"),
+    (&[2, 5, 29, 35], &[5, 0], "authority key identifier"),
+    (&[2, 5, 29, 37], &[5, 0], "extended key usage"),
+    (&[2, 5, 29, 37], &[0x30, 0], "extended key usage"),
+    (
+        &[1, 3, 6, 1, 5, 5, 7, 1, 1],
+        &[5, 0],
+        "authority information access",
+    ),
+];
+
+#[test]
+fn an_extension_that_does_not_parse_or_is_there_twice_is_named_wherever_it_is() {
+    let place = place(&domain(NAME, CLOSED));
+    let check = |chain: String, words: &str| {
+        place.write("odd.pem", chain);
+        let report = check_file(&place, "odd.pem", &[], &["served.malformed"]);
+        let evidence = finding(&report, "served.malformed")["evidence"].to_string();
+        assert!(evidence.contains(words), "{words}: {evidence}");
+    };
+    let leaf = |change: &dyn Fn(&mut CertificateParams)| {
+        let mut params = Wish::names(&[NAME]).params();
+        change(&mut params);
+        let key = KeyPair::generate().expect("a key can be made");
+        INTERMEDIATE.issue_as(params, key).chain_pem()
+    };
+    let above = |change: &dyn Fn(&mut CertificateParams)| {
+        let odd = ROOT.intermediate_as("Odd Intermediate", change);
+        odd.issue(&Wish::names(&[NAME])).chain_pem()
+    };
+    for (identifier, content, words) in UNPARSABLE {
+        let odd = |params: &mut CertificateParams| {
+            params.key_usages.clear();
+            params.extended_key_usages.clear();
+            let extension = CustomExtension::from_oid_content(identifier, content.to_vec());
+            params.custom_extensions.push(extension);
+        };
+        check(leaf(&odd), words);
+        check(above(&odd), words);
+        let root = Authority::root_as("Odd Root", &odd);
+        place.write("odd-root.pem", root.pem());
+        let chain = root.issue(&Wish::names(&[NAME])).sent_with(Vec::new());
+        place.write("odd.pem", chain.chain_pem());
+        let run = place.run(&[
+            "verify",
+            "--chain",
+            "odd.pem",
+            "--name",
+            NAME,
+            "--trust",
+            "odd-root.pem",
+        ]);
+        assert_ne!(run.status, Some(0), "{words}: {run}");
+    }
+    let servers = [&[0x30, 10, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 1][..], &[5, 0]];
+    for (identifier, [good, other], words) in [
+        (&[2, 5, 29, 37][..], servers, "extended key usage"),
+        (
+            &[2, 5, 29, 15],
+            [&[3, 2, 1, 0x86], &[3, 2, 1, 0x86]],
+            "key usage",
+        ),
+        (
+            &[2, 5, 29, 31],
+            [&[0x30, 0], &[0x30, 0]],
+            "CRL distribution points",
+        ),
+        (&[1, 2, 3, 4], [&[5, 0], &[5, 0]], "1.2.3.4"),
+    ] {
+        let twice = |params: &mut CertificateParams| {
+            params.key_usages.clear();
+            params.extended_key_usages.clear();
+            for content in [good, other] {
+                let extension = CustomExtension::from_oid_content(identifier, content.to_vec());
+                params.custom_extensions.push(extension);
+            }
+        };
+        check(leaf(&twice), words);
+        check(above(&twice), words);
+    }
+}
+
+#[test]
+fn a_leaf_that_no_browser_reads_is_told_as_that_and_not_as_another_names() {
+    let place = place(&domain(NAME, CLOSED));
+    let good = issue(&Wish::names(&[NAME]));
+    let version = |version: u8| {
+        let [from, to] = [2, version].map(|version| [0xa0, 3, 2, 1, version]);
+        let leaf = INTERMEDIATE.resign(&good.chain[0], &from, &to);
+        pem(&leaf) + &INTERMEDIATE.pem()
+    };
+    let named = |odd: &[u8]| {
+        let mut params = Wish {
+            common_name: Some(NAME),
+            ..Wish::names(&[])
+        }
+        .params();
+        let names = [odd, &element(0x82, NAME.as_bytes())].concat();
+        let san = CustomExtension::from_oid_content(&[2, 5, 29, 17], element(0x30, &names));
+        params.custom_extensions.push(san);
+        let key = KeyPair::generate().expect("a key can be made");
+        INTERMEDIATE.issue_as(params, key).chain_pem()
+    };
+    for (chain, words) in [
+        (version(1), "version 2"),
+        (version(3), "version 4"),
+        (named(&[0xa9, 0]), "SAN"),
+        (named(&[0x87, 3, 127, 0, 1]), "SAN"),
+        (named(&element(0x82, "b\u{fc}cher.test".as_bytes())), "SAN"),
+        (named(&element(0x82, b"b\xfccher.test")), "SAN"),
+    ] {
+        place.write("odd.pem", chain);
+        let report = check_file(&place, "odd.pem", &[], &["served.malformed"]);
+        let evidence = finding(&report, "served.malformed")["evidence"].to_string();
+        assert!(evidence.contains(words), "{words}: {evidence}");
+    }
+    let backwards = Wish {
+        valid: (2040, 2030),
+        ..Wish::names(&[NAME])
+    };
+    place.write("odd.pem", issue(&backwards).chain_pem());
+    let expected = ["served.malformed", "served.not_yet_valid"];
+    check_file(&place, "odd.pem", &[], &expected);
+}
+
+#[test]
+fn a_ca_with_the_name_of_its_root_is_judged_as_the_ca_that_it_is() {
+    let place = place(&domain(NAME, CLOSED));
+    let check = |change: &dyn Fn(&mut CertificateParams), code: &str| {
+        let odd = ROOT.intermediate_as("Trusted Root", change);
+        place.write("odd.pem", odd.issue(&Wish::names(&[NAME])).chain_pem());
+        let report = check_file(&place, "odd.pem", &[], &[code]);
+        assert!(!report.to_string().contains("needless"), "{report:#}");
+    };
+    check(
+        &|params| {
+            let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+            extension.set_criticality(true);
+            params.custom_extensions.push(extension);
+        },
+        "served.critical_extension",
+    );
+    check(
+        &|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
+        "served.intermediate_purpose",
+    );
+    check(&|params| params.is_ca = IsCa::NoCa, "served.not_a_ca");
+    check(
+        &|params| params.is_ca = IsCa::ExplicitNoCa,
+        "served.not_a_ca",
+    );
+    check(
+        &|params| params.not_after = date_time_ymd(2021, 1, 1),
+        "served.intermediate_expired",
+    );
+}
+
+#[test]
+fn an_issuer_that_is_sent_under_another_spelling_is_not_called_missing() {
+    let place = place(&domain(NAME, CLOSED));
+    let printable = "Trusted Intermediate".try_into().expect("it is printable");
+    for name in [
+        DnValue::PrintableString(printable),
+        DnValue::Utf8String("TRUSTED Intermediate".to_owned()),
+    ] {
+        let leaf = INTERMEDIATE.spelt(name).issue(&Wish::names(&[NAME]));
+        place.write("odd.pem", leaf.chain_pem());
+        let report = check_file(&place, "odd.pem", &[], &["served.issuer_spelling"]);
+        assert!(!report.to_string().contains("needless"), "{report:#}");
+    }
 }
 
 #[test]
@@ -787,6 +1066,10 @@ fn keys_are_held_to_their_use_and_kind() {
     let p256 = || KeyPair::generate().expect("a key");
     let of = |algorithm| KeyPair::generate_for(algorithm).expect("a key");
     use KeyUsagePurpose::{DigitalSignature, KeyCertSign, KeyEncipherment};
+    let below = |algorithm| {
+        let odd = ROOT.intermediate_with("Odd Intermediate", of(algorithm));
+        odd.issue(&Wish::names(&[NAME])).chain_pem()
+    };
     let no_signer = ROOT.intermediate_as("Odd Intermediate", &|params| {
         params.key_usages = vec![KeyUsagePurpose::CrlSign];
     });
@@ -817,11 +1100,25 @@ fn keys_are_held_to_their_use_and_kind() {
             with(&[], of(&PKCS_ECDSA_P521_SHA512)),
             Some("served.key_kind"),
         ),
+        (
+            "ed25519-above.pem",
+            below(&PKCS_ED25519),
+            Some("served.key_kind"),
+        ),
+        ("p521-above.pem", below(&PKCS_ECDSA_P521_SHA512), None),
     ] {
         place.write(file, chain);
         let expected: Vec<&str> = expected.into_iter().collect();
         check_file(&place, file, &[], &expected);
     }
+    let root = Authority::root_with("Odd Root", of(&PKCS_ED25519));
+    place.write("root.pem", root.pem());
+    let above = root.intermediate("Usual Intermediate");
+    place.write(
+        "root-above.pem",
+        above.issue(&Wish::names(&[NAME])).chain_pem(),
+    );
+    check_file(&place, "root-above.pem", &[], &["served.key_kind"]);
 }
 
 #[test]
@@ -947,6 +1244,15 @@ fn a_life_that_no_public_ca_may_give_warns_unless_the_root_is_the_operators_own(
     );
     let report = judge("one-year.pem", "2024-02-01T00:00:00Z");
     assert_eq!(codes(&report), [""; 0]);
+    // It stays one of the system's when the operator names it too.
+    place.write(
+        "domains.toml",
+        place
+            .read("domains.toml")
+            .replace("trust = []", "trust = [\"root.pem\"]"),
+    );
+    let report = judge("two-years.pem", "2026-02-01T00:00:00Z");
+    assert_eq!(codes(&report), ["served.long_life"]);
 }
 
 #[test]

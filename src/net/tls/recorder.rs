@@ -19,8 +19,8 @@ pub(super) struct Recorder {
 pub(super) struct Shown {
     /// Certificates in DER, as sent
     pub(super) chain: Vec<Vec<u8>>,
-    /// Whether an OCSP response came with them that says something of them
-    pub(super) is_stapled: bool,
+    /// The OCSP response that came with them, if it is an answer
+    pub(super) staple: Option<Vec<u8>>,
     /// Whether the handshake was signed with the leaf's key
     pub(super) is_signed: bool,
 }
@@ -67,7 +67,7 @@ impl ServerCertVerifier for Recorder {
             .collect();
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(Shown {
             chain,
-            is_stapled: is_answer(ocsp_response),
+            staple: is_answer(ocsp_response).then(|| ocsp_response.to_vec()),
             is_signed: false,
         });
         Ok(ServerCertVerified::assertion())

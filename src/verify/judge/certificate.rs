@@ -3,15 +3,27 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::Expectation;
-use crate::chain::{Certificate, CriticalKind, KeyKind, Purpose};
+use crate::chain::{Basic, Certificate, CriticalKind, KeyKind, Purpose};
 use crate::finding::Finding;
 use crate::name::is_public_suffix;
 use crate::time::{display, in_words};
-use crate::verify::path::Way;
+use crate::verify::path::{Way, read_error};
 use crate::verify::proof::covers;
 
-/// Whether the SAN covers a name (RFC 9525)
-pub(super) fn name(wanted: &str, leaf: &Certificate) -> Finding {
+/// Whether the SAN covers a name (RFC 9525); `None` where it lists the name and is malformed, which
+/// is told as that
+pub(super) fn name(wanted: &str, leaf: &Certificate) -> Option<Finding> {
+    let is_listed = || {
+        leaf.names
+            .iter()
+            .any(|listed| listed.eq_ignore_ascii_case(wanted))
+    };
+    let is_told = leaf.malformed.is_some() && !leaf.is_ca;
+    let finding = name_finding(wanted, leaf);
+    (finding.code != WRONG_NAME || !is_told || !is_listed()).then_some(finding)
+}
+
+fn name_finding(wanted: &str, leaf: &Certificate) -> Finding {
     if covers(&leaf.der, wanted) {
         if let Some(suffix) = public_suffix(wanted, leaf) {
             let evidence = format!("*.{suffix} would be valid for everybody below {suffix}");
@@ -55,6 +67,25 @@ pub(super) fn unknown_extension(leaf: &Certificate) -> Option<Finding> {
     let unknown = leaf.critical.as_ref()?;
     let is_read = unknown.kind.is_read();
     (!is_read).then(|| critical("it", &unknown.identifier, unknown.kind))
+}
+
+/// A leaf that the verifier does not read: all else would be said of no certificate
+///
+/// Of version 1 it is that it has no names, which is said.
+pub(super) fn unreadable(leaf: &Certificate) -> Option<Finding> {
+    if leaf.basic == Basic::Version1 && leaf.malformed.is_none() {
+        return None;
+    }
+    let error = read_error(leaf)?;
+    let reason = leaf.malformed.clone();
+    let reason = reason.unwrap_or_else(|| format!("rustls does not read it ({error})"));
+    Some(malformed(leaf, &reason))
+}
+
+fn malformed(certificate: &Certificate, reason: &str) -> Finding {
+    let evidence = format!("{} breaks RFC 5280: {reason}", certificate.label());
+    Finding::failure(MALFORMED, evidence)
+        .with_cure("a browser refuses it: obtain one from a CA that issues for web servers")
 }
 
 /// A critical extension of a certificate, which `whose` names
@@ -181,14 +212,7 @@ pub(super) fn purpose(way: &Way<'_>) -> Vec<Finding> {
     let mut all = way
         .certificates()
         .filter(|one| !one.is_ca || one.fingerprint != leaf.fingerprint);
-    if let Some((certificate, reason)) = all.find_map(|one| Some((one, one.malformed?))) {
-        let evidence = format!("{} breaks RFC 5280: {reason}", certificate.label());
-        findings.push(
-            Finding::failure("served.malformed", evidence).with_cure(
-                "a browser refuses it: obtain one from a CA that issues for web servers",
-            ),
-        );
-    }
+    findings.extend(all.find_map(|one| Some(malformed(one, one.malformed.as_ref()?))));
     let mut all = way.certificates();
     findings.extend(all.find_map(|one| {
         let found = one.critical.as_ref().filter(|found| found.kind.is_read())?;
@@ -211,11 +235,7 @@ pub(super) fn purpose(way: &Way<'_>) -> Vec<Finding> {
 
 /// Keys and signatures that browsers find too weak, or do not have
 pub(super) fn weakness(way: &Way<'_>) -> Vec<Finding> {
-    let all = [
-        weak_key(way),
-        strange_key(way.chain.leaf()),
-        weak_signature(way),
-    ];
+    let all = [weak_key(way), strange_key(way), weak_signature(way)];
     all.into_iter().flatten().collect()
 }
 
@@ -231,13 +251,30 @@ fn weak_key(way: &Way<'_>) -> Option<Finding> {
     )
 }
 
-/// A key of a kind that Chrome or Firefox has not
-fn strange_key(leaf: &Certificate) -> Option<Finding> {
-    (leaf.key == KeyKind::Other).then(|| {
+/// A key of a kind that Chrome or Firefox has not, of the leaf or of what signed on the way up
+///
+/// Above the leaf both have P-521 too.
+fn strange_key(way: &Way<'_>) -> Option<Finding> {
+    let leaf = way.chain.leaf();
+    if matches!(leaf.key, KeyKind::Other | KeyKind::Ec(521)) {
         let evidence = "its key is neither RSA nor ECDSA on P-256 or P-384: Chrome has no other";
-        Finding::failure("served.key_kind", evidence)
-            .with_cure("obtain one with `key_type = \"p256\"`, or with RSA of 2048 bits or more")
-    })
+        return Some(
+            Finding::failure(KEY_KIND, evidence).with_cure(
+                "obtain one with `key_type = \"p256\"`, or with RSA of 2048 bits or more",
+            ),
+        );
+    }
+    let mut signed = way.certificates();
+    let strange = signed.find(|one| one.signature.is_strange && !one.is_self_issued())?;
+    let evidence = format!(
+        "{} is signed with {}: browsers have RSA and ECDSA alone",
+        strange.label(),
+        strange.signature.name
+    );
+    Some(
+        Finding::failure(KEY_KIND, evidence)
+            .with_cure("obtain one from a CA whose keys are all RSA or ECDSA"),
+    )
 }
 
 /// A signature over SHA-1 or MD5, on the leaf or on an intermediate
@@ -261,11 +298,14 @@ fn weak_signature(way: &Way<'_>) -> Option<Finding> {
 
 /// Code of a certificate that is for other names
 pub const WRONG_NAME: &str = "served.wrong_name";
-/// Names of a wrong certificate that are listed
+/// Code of a certificate that stands against RFC 5280
+pub(super) const MALFORMED: &str = "served.malformed";
+const KEY_KIND: &str = "served.key_kind";
 /// How the cure begins where a clock is more likely wrong than a certificate
 pub(crate) const IS_THE_CLOCK_RIGHT: &str = "is this host's clock right?";
 const RENEW: &str = "renew it, and see that nginx is reloaded";
 const A_YEAR: SignedDuration = SignedDuration::from_hours(365 * 24);
+/// Names of a wrong certificate that are listed
 const SHOWN_NAMES: usize = 4;
 
 /// Days that a certificate may live at most if it is issued on this day or later, in seconds since

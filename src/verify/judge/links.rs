@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::certificate::{critical, long_life};
-use crate::chain::{Certificate, Chain};
+use super::certificate::{MALFORMED, critical, long_life};
+use crate::chain::{Certificate, Chain, is_same};
 use crate::finding::Finding;
 use crate::time::display;
 use crate::verify::path::{Flaw, Path, Root, Way};
@@ -37,6 +37,11 @@ fn finding(path: Path, way: &Way<'_>, now: Timestamp) -> Option<Finding> {
         )
         .with_cure("for a private or test CA, name its root: `[verify] trust`, or --trust FILE"),
         Path::IntermediateTime => return out_of_time(way, now),
+        Path::OtherSpelling { issuer } => Finding::failure(
+            "served.issuer_spelling",
+            format!("the name of the issuer, {issuer}, is written in another way in its own certificate"),
+        )
+        .with_cure("Firefox and rustls compare every byte: have it issued anew by a CA that copies its name"),
         Path::CaAsLeaf => Finding::failure(
             "served.ca_as_leaf",
             "a CA's own certificate is served as the server's",
@@ -73,6 +78,11 @@ fn finding(path: Path, way: &Way<'_>, now: Timestamp) -> Option<Finding> {
             "a CA above it is bound to names of a kind that certd cannot judge",
         )
         .with_cure("browsers may take it; to have it judged, use a CA bound to DNS names alone"),
+        Path::Malformed { reason } => Finding::failure(
+            MALFORMED,
+            format!("a certificate on the way breaks RFC 5280: {reason}"),
+        )
+        .with_cure("a browser refuses it: obtain one from a CA that issues for web servers"),
         Path::Broken { reason } => {
             Finding::failure(BROKEN, format!("the chain does not verify: {reason}")).with_cure(
                 "serve the chain as the CA sent it: the file is damaged, or mixed from several",
@@ -191,20 +201,43 @@ pub(super) fn order(way: &Way<'_>, now: Timestamp) -> Vec<Finding> {
     }
     let above = way.chain.above().iter().enumerate();
     let needless = above.filter(|(place, _)| !way.places.contains(place));
-    findings.extend(needless.filter_map(|(place, _)| needlessly_sent(way, place, now)));
+    let needless = needless.filter_map(|(place, above)| {
+        let (code, why) = needlessly_sent(way, place, now)?;
+        Some((code, above.label(), why))
+    });
+    let mut counts: Vec<(_, usize)> = Vec::new();
+    for told in needless {
+        match counts.iter_mut().find(|(other, _)| *other == told) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((told, 1)),
+        }
+    }
+    let notes = counts.into_iter().map(|((code, label, why), count)| {
+        let times = match count {
+            1 => String::new(),
+            _ => format!(", {count} times"),
+        };
+        Finding::note(code, format!("{label} is sent for nothing{times}: {why}"))
+            .with_cure("serve the chain as the CA sends it")
+    });
+    findings.extend(notes);
     findings
 }
 
 /// A certificate that is no part of the way, where it helps no other client either
 ///
 /// A cross-signed certificate does: an older client may know the other root alone.
-fn needlessly_sent(way: &Way<'_>, place: usize, now: Timestamp) -> Option<Finding> {
+fn needlessly_sent(
+    way: &Way<'_>,
+    place: usize,
+    now: Timestamp,
+) -> Option<(&'static str, &'static str)> {
     let above = way.chain.above();
     let certificate = &above[place];
     let same = |other: &Certificate| other.fingerprint == certificate.fingerprint;
     let is_used = way.certificates().any(same) || above[..place].iter().any(same);
-    let is_issuer = |of: &Certificate| certificate.subject_der == of.issuer_der;
-    let (code, why) = if is_used {
+    let is_issuer = |of: &Certificate| is_same(&certificate.subject_der, &of.issuer_der);
+    let reason = if is_used {
         ("served.needless_certificate", "it is sent twice")
     } else if certificate.is_self_issued() {
         ("served.needless_root", "whoever trusts a root has it")
@@ -218,8 +251,7 @@ fn needlessly_sent(way: &Way<'_>, place: usize, now: Timestamp) -> Option<Findin
     } else {
         ("served.needless_certificate", "it is no part of the chain")
     };
-    let evidence = format!("{} is sent for nothing: {why}", certificate.label());
-    Some(Finding::note(code, evidence).with_cure("serve the chain as the CA sends it"))
+    Some(reason)
 }
 
 /// Code of a chain that does not verify

@@ -43,6 +43,10 @@ fn flaw(certificate: &Certificate, below: usize) -> Option<Flaw> {
             kind: critical.kind,
         });
     }
+    if certificate.malformed.is_some() {
+        // It is told as that, wherever the way leads.
+        return None;
+    }
     let Basic::Authority { path_length } = certificate.basic else {
         return Some(Flaw::NoAuthority);
     };
@@ -86,11 +90,31 @@ fn is_forbidden(limits: &NameLimits, name: &str) -> bool {
     if name.parse::<std::net::IpAddr>().is_ok() {
         return limits.limits_addresses;
     }
-    let is_below = |base: &String| {
-        let base = base.trim_start_matches('.').to_ascii_lowercase();
-        let name = name.to_ascii_lowercase();
-        base.is_empty() || name == base || name.ends_with(&format!(".{base}"))
+    let absolute = |name: &str| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let name = absolute(name);
+    let is_permitted = |base: &String| is_below(&name, &absolute(base));
+    let is_excluded = |base: &String| {
+        let base = absolute(base);
+        is_below(&name, &base) || covers_one_below(&name, &base)
     };
-    let is_permitted = limits.permitted.is_empty() || limits.permitted.iter().any(is_below);
-    !is_permitted || limits.excluded.iter().any(is_below)
+    let permitted = &limits.permitted;
+    let is_free = permitted.is_empty() || permitted.iter().any(is_permitted);
+    !is_free || limits.excluded.iter().any(is_excluded)
+}
+
+/// Whether a name lies below a base, or is it: a dot before the base lets subdomains alone in, as
+/// Chrome and the verifier read it
+fn is_below(name: &str, base: &str) -> bool {
+    match name.strip_suffix(base) {
+        None => false,
+        Some("") => true,
+        Some(before) => base.is_empty() || base.starts_with('.') || before.ends_with('.'),
+    }
+}
+
+/// Whether a wildcard stands for the base, among other names
+fn covers_one_below(name: &str, base: &str) -> bool {
+    let parent = base.split_once('.').map(|(_, parent)| parent);
+    name.strip_prefix("*.")
+        .is_some_and(|below| Some(below) == parent)
 }

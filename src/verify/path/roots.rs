@@ -4,32 +4,32 @@ use std::fmt;
 
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 
+use super::Root;
 use crate::chain::{Basic, Certificate, Chain, CriticalKind, Purpose};
 
 /// The certificate of a root that is trusted
 #[derive(Debug)]
 pub(super) struct KnownRoot {
     pub(super) certificate: Certificate,
+    /// Whose word it is believed on
+    pub(super) root: Root,
+    anchor: TrustAnchor<'static>,
 }
 
 impl KnownRoot {
     /// `None` for what is no certificate to [`Chain`]: what it says is then not known
-    pub(super) fn of(root: CertificateDer<'static>) -> Option<Self> {
-        let chain = Chain::from_der(vec![root.to_vec()]).ok()?;
+    pub(super) fn of(der: &CertificateDer<'_>, root: Root) -> Option<Self> {
+        let chain = Chain::from_der(vec![der.to_vec()]).ok()?;
         Some(Self {
             certificate: chain.leaf().clone(),
+            root,
+            anchor: webpki::anchor_from_trusted_cert(der).ok()?.to_owned(),
         })
     }
 
-    /// A trust anchor has the contents of the sequences alone
+    /// Whether this is what the verifier knows of it: two certificates of one root may be the same
     pub(super) fn is_of(&self, anchor: &TrustAnchor<'_>) -> bool {
-        let Certificate {
-            subject_der,
-            public_key,
-            ..
-        } = &self.certificate;
-        subject_der.ends_with(&anchor.subject)
-            && public_key.ends_with(&anchor.subject_public_key_info)
+        self.anchor == *anchor
     }
 }
 
@@ -57,7 +57,7 @@ pub enum Limit {
         found: usize,
     },
     /// It does not keep to RFC 5280
-    Malformed(&'static str),
+    Malformed(String),
 }
 
 impl fmt::Display for Limit {
@@ -101,8 +101,8 @@ pub(super) fn limit(root: &Certificate, below: usize) -> Option<Limit> {
     if let Some(critical) = critical.filter(|found| found.kind != CriticalKind::Policies) {
         return Some(Limit::Critical(critical.identifier.clone()));
     }
-    if let Some(reason) = root.malformed {
-        return Some(Limit::Malformed(reason));
+    if let Some(reason) = &root.malformed {
+        return Some(Limit::Malformed(reason.clone()));
     }
     let allowed =
         path_length.filter(|allowed| below > usize::try_from(*allowed).unwrap_or(below))?;

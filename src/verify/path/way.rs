@@ -59,6 +59,8 @@ impl<'c> Way<'c> {
 }
 
 /// Looks for a way from `top` to the name of a root, depth first
+///
+/// A CA that was sent and has the name of its root stands between the two.
 fn climb(
     chain: &Chain,
     trust: &Trust,
@@ -66,11 +68,12 @@ fn climb(
     places: &mut Vec<usize>,
     steps: &mut usize,
 ) -> bool {
-    if trust.named(top).is_some() {
-        return true;
-    }
+    let is_found = trust.named(top).next().is_some();
     for (place, above) in chain.above().iter().enumerate() {
         if above.subject_der != top.issuer_der || places.contains(&place) || *steps == 0 {
+            continue;
+        }
+        if is_found && (is_trusted(above, trust) || trust.is_root(above)) {
             continue;
         }
         *steps -= 1;
@@ -80,7 +83,13 @@ fn climb(
         }
         places.pop();
     }
-    false
+    is_found
+}
+
+/// Whether it has the key of a root, which signs for itself then
+fn is_trusted(certificate: &Certificate, trust: &Trust) -> bool {
+    let mut known = trust.known.iter();
+    known.any(|root| root.certificate.public_key == certificate.public_key)
 }
 
 /// Certificates that are tried: a chain of sixteen of one name has more ways than anybody counts

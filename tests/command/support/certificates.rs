@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CustomExtension, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+    DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SigningKey,
+    date_time_ymd,
 };
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// A CA, a root or an intermediate
 pub(crate) struct Authority {
@@ -56,6 +58,63 @@ impl Authority {
             params: params.clone(),
             issuer: Issuer::new(params, key),
         }
+    }
+
+    /// A root with this key
+    pub(crate) fn root_with(name: &str, key: KeyPair) -> Self {
+        let (params, _) = authority(name);
+        let certificate = params.self_signed(&key).expect("a root can be made");
+        Self {
+            certificate,
+            params: params.clone(),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    /// An intermediate with this key
+    pub(crate) fn intermediate_with(&self, name: &str, key: KeyPair) -> Self {
+        let (params, _) = authority(name);
+        let certificate = params.signed_by(&key, &self.issuer);
+        Self {
+            certificate: certificate.expect("an intermediate can be made"),
+            params: params.clone(),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    /// The same CA, which writes its name otherwise into what it issues
+    pub(crate) fn spelt(&self, name: DnValue) -> Self {
+        let mut params = self.params.clone();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = self.issuer.key().serialize_pem();
+        let key = KeyPair::from_pem(&key).expect("it is a key");
+        Self {
+            certificate: self.certificate.clone(),
+            params: self.params.clone(),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    /// A certificate with some of its bytes changed, signed anew by this CA
+    pub(crate) fn resign(
+        &self,
+        der: &CertificateDer<'_>,
+        from: &[u8],
+        to: &[u8],
+    ) -> CertificateDer<'static> {
+        let (_, x509) = X509Certificate::from_der(der).expect("it is a certificate");
+        let mut signed = x509.tbs_certificate.as_ref().to_vec();
+        let mut places = signed.windows(from.len());
+        let place = places.position(|at| at == from).expect("they are there");
+        signed[place..place + from.len()].copy_from_slice(to);
+        let signature = self.issuer.key().sign(&signed).expect("it can sign");
+        let signature = element(3, &[&[0], signature.as_slice()].concat());
+        element(
+            0x30,
+            &[signed.as_slice(), ECDSA_SHA256, &signature].concat(),
+        )
+        .into()
     }
 
     /// A certificate of this CA for another one's name and key, changed before it is signed
@@ -207,7 +266,22 @@ impl Leaf {
     }
 }
 
-fn pem(der: &[u8]) -> String {
+/// An element in DER
+pub(crate) fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(content.len()).expect("it is short");
+    let [high, low] = length.to_be_bytes();
+    let head = match length {
+        0..128 => vec![tag, low],
+        128..256 => vec![tag, 0x81, low],
+        _ => vec![tag, 0x82, high, low],
+    };
+    [head.as_slice(), content].concat()
+}
+
+/// The algorithm of a signature, in DER
+const ECDSA_SHA256: &[u8] = &[0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+
+pub(crate) fn pem(der: &[u8]) -> String {
     use base64::Engine as _;
     let text = base64::prelude::BASE64_STANDARD.encode(der);
     let lines: Vec<&str> = text
