@@ -297,7 +297,8 @@ pub const CODES: &[Code] = &[
     bad("why.not_renewed", "the installed certificate has expired", "run `certd obtain`; `certd status` says what failed"),
     bad("why.old_file", "the container sees an old generation of the domain", "mount the storage whole, and create the container anew"),
     bad("why.other_file", "the server block names another certificate than the domain's", "change the lines shown, then reload nginx"),
-    bad("why.pattern", "a regular expression may choose the server block", "nothing, if it is served right; else list the name itself"),
+    bad("why.pattern", "a regular expression may choose the server block", "nothing, if it is served right; else see which block serves it"),
+    bad("why.rejected", "`ssl_reject_handshake` refuses the handshakes of the server block", "take it out there, as shown"),
     bad("why.stream", "a stream server takes the connections, and leads elsewhere", "nothing, if it is served right; else look at where it passes them"),
     bad("why.unread_file", "the certificate file cannot be judged", "nothing: what is served says enough"),
 ];

@@ -55,7 +55,6 @@ use order::{issuer_of, must_order};
 use stock::{make_plan, makes_live, plan_in_words, ready, renewal_time, stopped, take_stock};
 use target::Target;
 pub(super) use ways::{Way, way_to};
-pub(super) use words::listens_elsewhere;
 
 /// Brings each of these domains to a proven certificate, or says why not
 ///

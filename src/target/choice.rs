@@ -234,6 +234,38 @@ pub fn serving<'b>(
     }
 }
 
+/// The blocks that listen where a name's connections come in, with the address of their `listen`,
+/// where none of them speaks TLS; none where one does
+pub fn plain<'b>(
+    configuration: &'b Configuration,
+    name: &str,
+    inlet: &Inlet,
+) -> Vec<(&'b ServerBlock, SocketAddr)> {
+    let there = there(configuration, &way(configuration, name, inlet));
+    match there.iter().all(|candidate| candidate.tls == Tls::Off) {
+        true => there
+            .iter()
+            .filter_map(|candidate| Some((candidate.block, candidate.at?)))
+            .collect(),
+        false => Vec::new(),
+    }
+}
+
+/// The block that takes what none lists at a socket because nginx reads it first, with its number;
+/// `None` where `default_server` says which one does, and where none listens
+pub fn first_at(
+    blocks: &[ServerBlock],
+    is_there: impl Fn(&ServerBlock) -> Option<Rank>,
+) -> Option<(usize, &ServerBlock)> {
+    let mut there = blocks.iter().enumerate().filter_map(|(number, block)| {
+        let rank = is_there(block)?;
+        Some((number, block, rank))
+    });
+    let (number, block, rank) = there.next()?;
+    let is_named = rank == Rank::Default || there.any(|(_, _, rank)| rank == Rank::Default);
+    (!is_named).then_some((number, block))
+}
+
 /// Whether nginx awaits the header of the PROXY protocol there, and closes what comes without
 ///
 /// One `proxy_protocol` is enough for all blocks of an address.

@@ -6,7 +6,8 @@
 //! that the configuration is not judged.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -14,6 +15,7 @@ use std::rc::Rc;
 use thiserror::Error;
 
 use super::listen::{Listen, PORT, Rank};
+use super::variables::names_in;
 use text::{Item, Items, Texts};
 
 mod order;
@@ -30,6 +32,19 @@ pub struct Configuration {
     pub maps: Vec<Map>,
     /// The upstreams of the stream module
     pub upstreams: Vec<Upstream>,
+    /// The `ssl_reject_handshake on` beside the server blocks
+    pub rejects: Option<Place>,
+    /// Variables of maps that stand elsewhere too than in lines that name certificates
+    pub used: BTreeSet<String>,
+}
+
+/// Where a directive begins
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Configuration file, as nginx sees it
+    pub file: String,
+    /// Line in the file, from 1
+    pub line: usize,
 }
 
 /// Why a configuration is not judged
@@ -68,6 +83,10 @@ pub struct ServerBlock {
     pub certificates: Vec<CertificateLine>,
     /// Such lines beside the server blocks, where it has none of its own
     pub inherited: Vec<CertificateLine>,
+    /// Those of `listens` that stand in a file that it includes
+    pub borrowed: Vec<SocketAddr>,
+    /// The `ssl_reject_handshake on` that holds for it, by which it has no TLS to show
+    pub rejects: Option<Place>,
 }
 
 impl ServerBlock {
@@ -236,6 +255,18 @@ impl<'d> Files<'d> {
         (name, self.texts.items(directives.clone()))
     }
 
+    /// The variables in what stands elsewhere than in lines that name certificates
+    fn variables(&self) -> impl Iterator<Item = &str> {
+        let texts = self.texts.all();
+        let used = texts.filter(|item| !item.name().starts_with("ssl_certificate"));
+        let words = used.flat_map(|item| match (item.name(), item.arguments()) {
+            // The second names the variable that a map makes.
+            ("map", [key, ..]) => std::slice::from_ref(key),
+            (_, arguments) => arguments,
+        });
+        words.flat_map(|word| names_in(word))
+    }
+
     /// Takes what a step costs: what includes each other can come to more than it takes to write
     fn spend(&self, cost: usize) -> Result<(), Excess> {
         let left = self.budget.get().checked_sub(cost);
@@ -361,6 +392,14 @@ impl<'t, 'd> Contents<'t, 'd> {
     fn listens(&self) -> Vec<Listen> {
         self.named("listen").filter_map(listen).collect()
     }
+
+    /// Where it says that it rejects handshakes, or that it does not; `None` where it says neither
+    fn rejects(&self) -> Option<Option<Place>> {
+        let all = self.0.iter();
+        all.filter(|(_, item)| item.name() == REJECT)
+            .map(|(file, item)| rejection(file, *item))
+            .next_back()
+    }
 }
 
 fn server_block(file: &str, line: usize, contents: &Contents<'_, '_>) -> ServerBlock {
@@ -380,6 +419,11 @@ fn server_block(file: &str, line: usize, contents: &Contents<'_, '_>) -> ServerB
     if contents.named("listen").next().is_none() {
         listens.extend(Listen::parse(&[&PORT.to_string()]));
     }
+    let included = contents
+        .0
+        .iter()
+        .filter(|(own, item)| *own != file && item.name() == "listen");
+    let borrowed = included.filter_map(|(_, item)| Some(listen(*item)?.at));
     if is_on {
         listens.iter_mut().for_each(|listen| listen.tls = Tls::On);
     }
@@ -400,6 +444,8 @@ fn server_block(file: &str, line: usize, contents: &Contents<'_, '_>) -> ServerB
             .filter_map(|(file, item)| certificate_line(file, *item))
             .collect(),
         inherited: Vec::new(),
+        borrowed: borrowed.collect(),
+        rejects: contents.rejects().flatten(),
     }
 }
 
@@ -431,6 +477,14 @@ fn socket(item: Item<'_, '_>) -> Option<Socket> {
     })
 }
 
+fn rejection(file: &str, item: Item<'_, '_>) -> Option<Place> {
+    let is_on = item.first().is_some_and(|state| state == "on");
+    is_on.then(|| Place {
+        file: file.to_owned(),
+        line: item.line(),
+    })
+}
+
 fn certificate_line(file: &str, item: Item<'_, '_>) -> Option<CertificateLine> {
     if !matches!(item.name(), "ssl_certificate" | "ssl_certificate_key") {
         return None;
@@ -453,6 +507,7 @@ const BUDGET: usize = 10_000_000;
 const KEPT: usize = 50;
 /// A pattern of `include` that is longer means no file
 const LONGEST_PATTERN: usize = 512;
+const REJECT: &str = "ssl_reject_handshake";
 const HEADER: &str = "# configuration file ";
 
 #[cfg(test)]

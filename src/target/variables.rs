@@ -166,6 +166,12 @@ fn row<'m>(map: &'m Map, key: &str) -> Option<Option<&'m Row>> {
     Some(rows().find(|row| row.pattern == "default"))
 }
 
+/// The variables that stand in a text, without their dollars
+pub(super) fn names_in(text: &str) -> impl Iterator<Item = &str> {
+    let after = text.split('$').skip(1);
+    after.map(|rest| variable(rest).0)
+}
+
 /// The variable at the beginning of a text, and what follows it
 fn variable(text: &str) -> (&str, &str) {
     if let Some(rest) = text.strip_prefix('{')

@@ -456,7 +456,8 @@ fn the_certificate_of_another_lineage_is_named_with_the_lines_to_change() {
     let dump = format!(
         "# configuration file /etc/nginx/conf.d/shop.conf:\nserver {{\n    listen 443 ssl;\n    \
          server_name {NAME};\n    ssl_certificate {live}/rare-books.test/fullchain.pem;\n    \
-         ssl_certificate_key {live}/rare-books.test/privkey.pem;\n}}\n"
+         ssl_certificate_key {live}/rare-books.test/privkey.pem;\n}}\n\
+         server {{ listen 443 ssl; server_name rare-books.test; }}\n"
     );
     let docker = Engine::start(
         &place,

@@ -29,6 +29,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         an_alias_is_added_to_the_block_that_is_there,
         a_stream_server_in_front_is_followed,
         coming_from_certbot_nginx_can_restart_at_any_step,
+        two_domains_are_taken_out_of_one_block,
+        a_block_that_is_added_leaves_the_default_alone,
+        a_file_that_two_blocks_include_stays_as_it_is,
         a_container_of_the_hosts_network_is_named_for_its_own_ports_alone,
         nginx_that_waits_for_its_first_certificates_is_helped_up,
         nginx_that_waits_for_what_is_issued_already_is_helped_up,
@@ -216,6 +219,137 @@ fn a_stream_server_in_front_is_followed() {
     restart_with(&scene, &text(&format!("{shop}\n{}", block_in(&cure))));
     scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "proven");
     scene.assert_serves(SHOP, &[SHOP, WWW]);
+}
+
+/// A name that no server block lists, or another program's
+const GUEST: &str = "guest.test";
+
+/// A server block with a certificate that another program made for all the names
+fn foreign(scene: &Scene, names: &str) -> String {
+    let own = scene.world.conf().join("own");
+    served::write_self_signed(&own, &[SHOP, WWW, MESSENGER, GUEST]);
+    format!(
+        "server {{ listen 443 ssl; server_name {names};\nssl_certificate own/fullchain.pem;\nssl_certificate_key own/privkey.pem; }}\n"
+    )
+}
+
+/// Orders both certificates, which no block names yet
+fn order_both(scene: &Scene) {
+    two_domains(scene);
+    scene.write_sites(&[]);
+    scene.nginx.reload();
+    for name in [SHOP, MESSENGER] {
+        scene.obtain(&[name]).expect(1, name, "not_served");
+    }
+}
+
+/// The text with the block that a cure shows, at the first place that the cure allows
+#[track_caller]
+fn with_block(text: &str, cure: &str) -> String {
+    let behind = cure.split_once("behind /etc/nginx/nginx.conf:");
+    let line: usize = match behind {
+        Some((_, rest)) => {
+            let digits = rest.split(',').next().expect("a line");
+            digits.parse().expect("a number")
+        }
+        // Before all others.
+        None => text
+            .lines()
+            .position(|line| line.starts_with("http {"))
+            .expect("http"),
+    };
+    let mut lines: Vec<&str> = text.lines().collect();
+    let begin = line.saturating_sub(usize::from(behind.is_some()));
+    let is_end = |line: &&str| line.ends_with('}') || line.ends_with("http {");
+    let end = lines[begin..].iter().position(is_end).expect("its end");
+    lines.insert(begin + end + 1, block_in(cure));
+    lines.join("\n") + "\n"
+}
+
+fn two_domains_are_taken_out_of_one_block() {
+    let scene = Scene::new(Kind::Pebble);
+    order_both(&scene);
+    let text = conf("", &foreign(&scene, &format!("{SHOP} {WWW} {MESSENGER}")));
+    restart_with(&scene, &text);
+    let guest = scene.served(GUEST);
+    let report = scene.obtain(&["--all"]).expect_status(1);
+    let cure = |name: &str| report.finding(name, "proof.unknown_certificate").cure;
+    let (shop, messenger) = (cure(SHOP), cure(MESSENGER));
+    assert!(
+        shop.contains(&format!("take {SHOP} and {WWW} out of its `server_name`")),
+        "{shop}"
+    );
+    assert!(messenger.contains(&format!("take {MESSENGER} out of its `server_name`")));
+    assert!(shop.contains("`_`") && messenger.contains("`_`"), "{shop}");
+    // Both at once: no name is left.
+    let listed = format!("server_name {SHOP} {WWW} {MESSENGER};");
+    let text = with_block(&with_block(&text, &shop), &messenger);
+    restart_with(&scene, &text.replace(&listed, "server_name _;"));
+    scene.obtain(&["--all"]).expect(0, SHOP, "proven");
+    scene.assert_serves(SHOP, &[SHOP, WWW]);
+    scene.assert_serves(MESSENGER, &[MESSENGER]);
+    assert_eq!(scene.served(GUEST), guest);
+}
+
+fn a_block_that_is_added_leaves_the_default_alone() {
+    let scene = Scene::new(Kind::Pebble);
+    order_both(&scene);
+    let text = conf("", &foreign(&scene, "listed.test"));
+    restart_with(&scene, &text);
+    let guest = scene.served(GUEST);
+    let (cure, report) = why(&scene, SHOP, 1);
+    let cure = cure.unwrap_or_else(|| panic!("{report}"));
+    restart_with(&scene, &with_block(&text, &cure));
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    scene.assert_serves(SHOP, &[SHOP, WWW]);
+    assert_eq!(scene.served(GUEST), guest);
+
+    // Names that come to the default without being listed keep their certificate, too.
+    let text = conf("", &foreign(&scene, MESSENGER));
+    restart_with(&scene, &text);
+    let guest = scene.served(GUEST);
+    let (cure, report) = why(&scene, MESSENGER, 1);
+    let cure = cure.unwrap_or_else(|| panic!("{report}"));
+    assert!(
+        cure.contains(&format!("write `_` for {MESSENGER} in its `server_name`")),
+        "{cure}"
+    );
+    let text = text.replace(&format!("server_name {MESSENGER};"), "server_name _;");
+    restart_with(&scene, &with_block(&text, &cure));
+    scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "proven");
+    assert_eq!(scene.served(GUEST), guest);
+}
+
+fn a_file_that_two_blocks_include_stays_as_it_is() {
+    let scene = Scene::new(Kind::Pebble);
+    order_both(&scene);
+    let own = scene.world.conf().join("own");
+    served::write_self_signed(&own, &[MESSENGER, GUEST]);
+    let certificate = "ssl_certificate own/fullchain.pem;\nssl_certificate_key own/privkey.pem;\n";
+    let protocols = "ssl_protocols TLSv1.3;\n";
+    std::fs::write(own.join("tls.conf"), format!("{certificate}{protocols}"))
+        .expect("it can be written");
+    let text = |messenger: &str| {
+        conf(
+            "",
+            &format!(
+                "server {{ listen 443 ssl; server_name {GUEST}; include own/tls.conf; }}\nserver {{ listen 443 ssl; server_name {MESSENGER};\n{messenger} }}"
+            ),
+        )
+    };
+    restart_with(&scene, &text("include own/tls.conf;"));
+    let guest = scene.served(GUEST);
+    let (cure, report) = why(&scene, MESSENGER, 1);
+    let cure = cure.unwrap_or_else(|| panic!("{report}"));
+    let begin = "/etc/nginx/own/tls.conf is included by /etc/nginx/nginx.conf:";
+    assert!(cure.starts_with(begin), "{cure}");
+    // The other lines of that file, and those shown.
+    let shown = cure.lines().filter(|line| line.starts_with("    ssl_"));
+    let shown: Vec<&str> = shown.collect();
+    restart_with(&scene, &text(&format!("{protocols}{}", shown.join("\n"))));
+    scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "proven");
+    scene.assert_serves(MESSENGER, &[MESSENGER]);
+    assert_eq!(scene.served(GUEST), guest);
 }
 
 fn coming_from_certbot_nginx_can_restart_at_any_step() {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::configured::{Configured, configured};
 use super::target::Target;
-use super::words::{AFTER_A_CHANGE, listens_elsewhere};
+use super::words::AFTER_A_CHANGE;
 use crate::chain::Fingerprint;
 use crate::config::Sharing;
 use crate::finding::words;
@@ -22,7 +22,7 @@ pub(super) async fn changes(
     target: &Target,
     works: &[Work<'_>],
 ) -> BTreeMap<String, String> {
-    let mut strange: Vec<(&Work<'_>, DnsName, SocketAddr)> = Vec::new();
+    let mut strange: Vec<Strange<'_>> = Vec::new();
     for work in target.members.iter().map(|member| &works[*member]) {
         if work.domain.sharing == Sharing::Shared {
             continue;
@@ -34,12 +34,17 @@ pub(super) async fn changes(
             let seen = target.baseline.get(&(name.clone(), address));
             let served = seen.and_then(|seen| seen.outcome.as_ref().ok());
             let shown = served.and_then(|served| served.chain.first());
-            if shown.is_some_and(|leaf| live != Some(Fingerprint::of(leaf))) {
-                strange.push((work, name, address));
+            if let Some(leaf) = shown.filter(|leaf| live != Some(Fingerprint::of(leaf))) {
+                strange.push(Strange {
+                    work,
+                    name,
+                    address,
+                    leaf,
+                });
             }
         }
     }
-    let Some((_, _, address)) = strange.first() else {
+    let Some(Strange { address, .. }) = strange.first() else {
         return BTreeMap::new();
     };
     let Some(configured) = configured(context, target, works, *address).await else {
@@ -47,28 +52,51 @@ pub(super) async fn changes(
     };
     let changes = strange.into_iter();
     changes
-        .filter_map(|(work, name, address)| {
-            let change = to_change(work, &name, address, &configured)?;
-            Some((name.to_string(), change))
+        .filter_map(|strange| {
+            let change = to_change(&strange, &configured)?;
+            Some((strange.name.to_string(), change))
         })
         .collect()
 }
 
-/// What makes nginx serve a name with its domain's certificate; `None` where that cannot be told
-fn to_change(
-    work: &Work<'_>,
-    name: &DnsName,
+/// A name that is served with another certificate than its domain's live one
+struct Strange<'s> {
+    work: &'s Work<'s>,
+    name: DnsName,
     address: SocketAddr,
-    configured: &Configured,
-) -> Option<String> {
+    /// The certificate, in DER
+    leaf: &'s [u8],
+}
+
+/// What makes nginx serve a name with its domain's certificate; `None` where that cannot be told
+fn to_change(strange: &Strange<'_>, configured: &Configured) -> Option<String> {
+    let Strange {
+        work,
+        name,
+        address,
+        leaf,
+    } = strange;
+    let address = *address;
     let (domain, container) = (work.name(), configured.container());
     let is_first = work.lineage.newest().is_none();
     let block = match configured.serving(name.as_str(), address) {
         Serving::Listed(block) => block,
         Serving::Elsewhere { block, at } => {
-            return Some(listens_elsewhere(name.as_str(), block, at));
+            let inlet = configured.inlet(address);
+            let domain = Some(work.domain);
+            return Some(configured.listens_elsewhere(
+                domain,
+                name.as_str(),
+                block,
+                at,
+                inlet.as_ref(),
+            ));
         }
-        Serving::Unknown => return None,
+        Serving::Unknown if is_first => return None,
+        Serving::Unknown => {
+            let inlet = configured.inlet(address)?;
+            return configured.by_pattern(domain, name.as_str(), &inlet);
+        }
         Serving::Nobody if is_first => {
             return Some(format!(
                 "no server block of {container} serves {name} yet: `certd obtain {domain}` orders its certificate, and shows the one to add"
@@ -86,7 +114,9 @@ fn to_change(
         }
     };
     let place = format!("{}:{}", block.file, block.line);
-    let site = configured.site(work.domain, name.as_str(), block);
+    let site = configured
+        .site(work.domain, name.as_str(), block)
+        .showing(Some(leaf));
     let wrong = |line: &CertificateLine| !site.is_own(line);
     let named = block.certificate_lines().find(|line| wrong(line));
     let named = named.map(|line| words::path(&line.path));

@@ -2,7 +2,7 @@
 //! `nginx -t` and takes no certificate from another name.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,8 +18,13 @@ use crate::target::endpoint;
 use crate::target::process::is_guessed;
 use crate::target::variables::is_computed;
 
+mod directive;
+mod listening;
+mod names;
 mod site;
+mod variables;
 
+pub(in crate::pipeline) use directive::path;
 pub(in crate::pipeline) use site::Site;
 
 /// What nginx's configuration says of a name
@@ -119,6 +124,12 @@ impl Configured {
         name: &str,
         inlet: Option<&Inlet>,
     ) -> String {
+        if let Some(words) = self.is_unprintable() {
+            return words;
+        }
+        if let Some(secure) = inlet.and_then(|inlet| self.to_secure(domain, name, inlet)) {
+            return secure;
+        }
         let serving = |own: &str| match inlet {
             Some(inlet) => match choice::choose(&self.configuration, own, inlet) {
                 Choice::Listed { block, .. } => Some(block),
@@ -140,18 +151,43 @@ impl Configured {
                 block.file, block.line
             );
         }
-        let like = inlet.and_then(
-            |inlet| match choice::choose(&self.configuration, name, inlet) {
-                Choice::Default(block) => Some(block),
-                _ => None,
-            },
-        );
+        let like = inlet.and_then(|inlet| self.default_for(name, inlet));
         let names: Vec<&str> = domain.names().map(DnsName::as_str).collect();
-        let block = self.block_to_add(&domain.name, &names, &domain.ports, like);
-        format!("add this server block:\n{block}")
+        self.block_to_add(&domain.name, &names, &domain.ports, like)
     }
 
-    /// A server block for these names, which listens as another does
+    /// What to do for a name that a regular expression may choose the block for
+    ///
+    /// Nobody tries regular expressions here; what a block takes from one, it takes from no name that
+    /// it lists.
+    pub(in crate::pipeline) fn by_pattern(
+        &self,
+        lineage: &DnsName,
+        name: &str,
+        inlet: &Inlet,
+    ) -> Option<String> {
+        let Choice::Pattern(block) = choice::choose(&self.configuration, name, inlet) else {
+            return None;
+        };
+        let own = path(&self.live.join(lineage.as_str()));
+        Some(format!(
+            "whether the regular expression at {}:{} takes {name} is not tried here: the server block that serves {name} has to name the files in {own}, and if it serves others too, {name} needs one of its own behind the default. Listed beside the expression, {name} would leave empty what that captures",
+            block.file, block.line
+        ))
+    }
+
+    /// That no line of nginx can name a file of the storage; `None` where one can
+    fn is_unprintable(&self) -> Option<String> {
+        let live = self.live.to_string_lossy();
+        live.contains('$').then(|| {
+            format!(
+                "nginx takes the dollar in {} for a variable: mount the storage at a path without one",
+                words::path(&self.live)
+            )
+        })
+    }
+
+    /// A server block for these names, which listens as another does, and where it must stand
     fn block_to_add(
         &self,
         lineage: &DnsName,
@@ -159,16 +195,39 @@ impl Configured {
         ports: &[u16],
         like: Option<&ServerBlock>,
     ) -> String {
-        let mut listens = like.map(listens).unwrap_or_default();
-        if listens.is_empty() {
+        let secure = like.into_iter().flat_map(|like| &like.listens);
+        let secure = secure.filter(|listen| listen.tls == Tls::On);
+        let mut addresses: Vec<SocketAddr> = secure.map(|listen| listen.at).collect();
+        let sockets = like.into_iter().flat_map(|like| &like.sockets);
+        let sockets = sockets.filter(|socket| socket.tls == Tls::On);
+        let sockets: Vec<String> = sockets
+            .map(|socket| directive::word(&format!("unix:{}", socket.path)))
+            .collect();
+        if addresses.is_empty() && sockets.is_empty() {
             let port = ports.first().copied().unwrap_or(defaults::PORT);
-            listens = format!("    listen {} ssl;\n", self.port_inside(port));
+            addresses.push((Ipv4Addr::UNSPECIFIED, self.port_inside(port)).into());
         }
-        let lines = certificate_lines(&self.live, lineage, &DIRECTIVES);
-        format!(
-            "server {{\n{listens}    server_name {};\n{lines}\n    # locations of the site\n}}",
-            names.join(" ")
-        )
+        // What else such a line says holds for all blocks of the address, and need not be repeated.
+        let mut block = "server {\n".to_owned();
+        for at in &addresses {
+            let _ = writeln!(block, "    listen {};", listening::listen_at(*at));
+        }
+        for socket in sockets {
+            let _ = writeln!(block, "    listen {socket} ssl;");
+        }
+        let _ = writeln!(block, "    server_name {};", names.join(" "));
+        if self.configuration.rejects.is_some() {
+            block.push_str("    ssl_reject_handshake off;\n");
+        }
+        let lines = directive::certificate_lines(&self.live, lineage, &directive::DIRECTIVES);
+        let where_to = match self.behind(&addresses, like) {
+            Some(first) => format!(
+                " behind {}, in that file or one that is read later",
+                listening::place(first)
+            ),
+            None => String::new(),
+        };
+        format!("add this server block{where_to}:\n{block}{lines}\n    # locations of the site\n}}")
     }
 
     /// nginx listens in the container, and the port may be another one on the host
@@ -178,42 +237,6 @@ impl Configured {
             true => port,
             false => endpoint::container_port(&self.container, port),
         }
-    }
-}
-
-/// The `listen` lines with TLS of a block
-///
-/// What else such a line says holds for all blocks of the address, and need not be repeated.
-fn listens(block: &ServerBlock) -> String {
-    let mut lines = String::new();
-    for listen in block.listens.iter().filter(|listen| listen.tls == Tls::On) {
-        let any = listen.at.ip().is_unspecified() && listen.at.is_ipv4();
-        let _ = match any {
-            true => writeln!(lines, "    listen {} ssl;", listen.at.port()),
-            false => writeln!(lines, "    listen {} ssl;", listen.at),
-        };
-    }
-    for socket in block.sockets.iter().filter(|socket| socket.tls == Tls::On) {
-        let _ = writeln!(lines, "    listen unix:{} ssl;", socket.path);
-    }
-    lines
-}
-
-fn certificate_lines(live: &Path, name: &DnsName, directives: &[&str]) -> String {
-    let live = live.join(name.as_str());
-    let line = |directive: &&str| {
-        let file = live.join(file_of(directive));
-        format!("    {directive:<19} {};", words::path(&file))
-    };
-    let lines: Vec<String> = directives.iter().map(line).collect();
-    lines.join("\n")
-}
-
-/// The file of a lineage that a directive names
-fn file_of(directive: &str) -> &'static str {
-    match directive {
-        "ssl_certificate" => "fullchain.pem",
-        _ => "privkey.pem",
     }
 }
 
@@ -294,12 +317,10 @@ pub(in crate::pipeline) fn live_in_use(
         .cloned()
 }
 
-const DIRECTIVES: [&str; 2] = ["ssl_certificate", "ssl_certificate_key"];
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::dump;
+    use crate::target::dump::{self, CertificateLine};
 
     const SHOP: &str = "shop.test";
 
@@ -310,7 +331,7 @@ mod tests {
             name: "web".to_owned(),
             ..Container::default()
         };
-        let engine = std::net::Ipv4Addr::LOCALHOST.into();
+        let engine = Ipv4Addr::LOCALHOST.into();
         Configured::new(&container, engine, "/live".into(), configuration)
     }
 
@@ -345,7 +366,7 @@ to
             )
         };
         let found = change(&block("b.test shop.test"), SHOP);
-        let expected = "the server block at /etc/nginx/nginx.conf:2 serves other names too: take shop.test out of its `server_name`, and add this server block:
+        let expected = "the server block at /etc/nginx/nginx.conf:2 serves other names too: take shop.test out of its `server_name` (write `_` there where none is left), and add this server block behind /etc/nginx/nginx.conf:2, in that file or one that is read later:
 server {
     listen 10.0.0.5:443 ssl;
     listen [::]:443 ssl;
@@ -384,7 +405,7 @@ server {
         let unknown = "`ssl_certificate` at /etc/nginx/nginx.conf:6 depends on $lineage: for shop.test let it come to\n    /live/shop.test/fullchain.pem\n`ssl_certificate_key` at /etc/nginx/nginx.conf:7 depends on $lineage: for shop.test let it come to\n    /live/shop.test/privkey.pem";
         check(&map("~^s b.test;"), SHOP, told, unknown);
         let by_name = block.replace("$lineage", "$ssl_server_name");
-        let with_map = "beside the server blocks add this map, and write $certd_lineage for $ssl_server_name in them:\n    map $ssl_server_name $certd_lineage {\n        default $ssl_server_name;\n        www.shop.test shop.test;\n    }";
+        let with_map = "beside the server blocks add this map, and write $certd_lineage for $ssl_server_name in the lines that name certificates and keys, nowhere else:\n    map $ssl_server_name $certd_lineage {\n        default $ssl_server_name;\n        www.shop.test shop.test;\n    }";
         check(&by_name, "www.shop.test", told, with_map);
     }
 
@@ -414,5 +435,335 @@ server {
             found.starts_with("add this server block:\nserver {"),
             "{found}"
         );
+    }
+
+    /// What is to be changed in the block that begins at a line, where a certificate for these names
+    /// is served
+    fn change_at(servers: &str, line: usize, shown: &[&str]) -> String {
+        let configured = configured(servers);
+        let lineage = DnsName::parse(SHOP).unwrap();
+        let mut blocks = configured.configuration.servers.iter();
+        let block = blocks.find(|block| block.line == line).unwrap();
+        let site = Site::new(&configured, &lineage, vec![SHOP], SHOP, block);
+        let shown = shown.iter().map(|name| (*name).to_owned()).collect();
+        site.showing_names(shown)
+            .to_change(|line| !site_is_own(line))
+    }
+
+    fn site_is_own(line: &CertificateLine) -> bool {
+        line.path.starts_with("/live/shop.test")
+    }
+
+    const B: &str =
+        "ssl_certificate /live/b.test/fullchain.pem; ssl_certificate_key /live/b.test/privkey.pem;";
+
+    #[test]
+    fn a_file_that_another_block_includes_keeps_its_lines() {
+        let text = |other: &str| {
+            format!(
+                "server {{ listen 443 ssl; server_name shop.test; include tls; }}\nserver {{ listen 443 ssl; server_name {other}; include tls; }}\n}}\n# configuration file /etc/nginx/tls:\n{B}\n"
+            )
+        };
+        let found = change_at(&text("b.test"), 2, &[]);
+        let expected = "/etc/nginx/tls is included by /etc/nginx/nginx.conf:3 too, and stays as it is: in the server block at /etc/nginx/nginx.conf:2 of web write the other lines of that file in place of its `include`, and add
+    ssl_certificate     /live/shop.test/fullchain.pem;
+    ssl_certificate_key /live/shop.test/privkey.pem;";
+        assert_eq!(found, expected);
+        // Where all who include it are of the domain, its lines are changed.
+        let found = change_at(&text("shop.test"), 2, &[]);
+        assert!(found.contains("change\n    /etc/nginx/tls:1: "), "{found}");
+    }
+
+    #[test]
+    fn the_default_keeps_the_certificate_of_names_that_none_lists() {
+        let text = |rank: &str| {
+            format!(
+                "server {{ listen 443 ssl{rank}; server_name shop.test; {B} }}\nserver {{ listen 443 ssl; server_name c.test; }}"
+            )
+        };
+        let others = [SHOP, "b.test"];
+        let found = change_at(&text(" default_server"), 2, &others);
+        let begin = "the server block at /etc/nginx/nginx.conf:2 serves other names too: write `_` for shop.test in its `server_name`, and add this server block:\nserver {";
+        assert!(found.starts_with(begin), "{found}");
+        let found = change_at(&text(""), 2, &others);
+        assert!(
+            found.contains(" behind /etc/nginx/nginx.conf:2, "),
+            "{found}"
+        );
+        // Names that others list, and those of the domain, do not depend on it.
+        for shown in [&[SHOP, "c.test"][..], &[SHOP], &[]] {
+            let found = change_at(&text(""), 2, shown);
+            assert!(found.starts_with("in the server block at"), "{found}");
+        }
+        let found = change_at(&text(""), 2, &["*.test"]);
+        assert!(found.contains("add this server block"), "{found}");
+    }
+
+    #[test]
+    fn a_new_block_stands_behind_the_default_of_its_sockets() {
+        let text = |rank: &str| {
+            format!(
+                "server {{ listen 443 ssl{rank}; server_name b.test; {B} }}\nserver {{ listen [::]:443 ssl; listen 443 ssl; server_name *.test; {B} }}"
+            )
+        };
+        #[track_caller]
+        fn check(text: &str, expected: &str) {
+            let found = change_at(text, 3, &[]);
+            assert!(
+                found.contains(&format!("add this server block{expected}:\nserver {{\n")),
+                "{found}"
+            );
+        }
+        // It is the first at one of the sockets, and second at the other.
+        check(
+            &text(""),
+            " behind /etc/nginx/nginx.conf:3, in that file or one that is read later",
+        );
+        let dual = text(" default_server").replace("[::]:443 ssl", "[::]:443 ssl default_server");
+        check(&dual, "");
+    }
+
+    #[test]
+    fn a_leading_dot_becomes_a_star() {
+        let text = format!(
+            "server {{ listen 443 ssl default_server; }}\nserver {{ listen 443 ssl; server_name .shop.test; {B} }}"
+        );
+        let found = change_at(&text, 3, &[]);
+        let expected = "the server block at /etc/nginx/nginx.conf:3 serves other names too: write `*.shop.test` for `.shop.test` in its `server_name`, and add this server block:\nserver {\n    listen 443 ssl;\n    server_name shop.test;\n";
+        assert!(found.starts_with(expected), "{found}");
+    }
+
+    #[test]
+    fn a_map_that_decides_more_than_certificates_gets_no_row() {
+        let block = "server { listen 443 ssl; server_name shop.test www.shop.test; root /www/$site;\nssl_certificate /live/$site/fullchain.pem;\nssl_certificate_key /live/$site/privkey.pem; }";
+        let text = format!(
+            "map $ssl_server_name $site {{ default b.test; www.shop.test www.shop.test; }}\n{block}"
+        );
+        let found = change(&text, "www.shop.test");
+        let expected = "beside the server blocks add this map, and write $certd_lineage for $site in the lines that name certificates and keys, nowhere else:\n    map $ssl_server_name $certd_lineage {\n        default $site;\n        www.shop.test shop.test;\n    }";
+        assert!(found.ends_with(expected), "{found}");
+    }
+
+    #[test]
+    fn a_row_that_nginx_would_refuse_is_not_proposed() {
+        let text = |row: &str, lines: &str| {
+            format!(
+                "map $ssl_server_name $crt {{ hostnames; default /x; {row} }}\nserver {{ listen 443 ssl; server_name shop.test *.shop.test; {lines} }}"
+            )
+        };
+        let apart = "ssl_certificate $crt.pem; ssl_certificate_key $crt.key;";
+        let found = change(&text(".shop.test /x;", apart), SHOP);
+        assert!(!found.contains(" row"), "{found}");
+        let told = "for shop.test let it come to\n    /live/shop.test/";
+        assert_eq!(found.matches(told).count(), 2, "{found}");
+        let together = "ssl_certificate $crt/fullchain.pem; ssl_certificate_key $crt/privkey.pem;";
+        let found = change(&text(".shop.test /x;", together), SHOP);
+        assert!(
+            found.contains("map $ssl_server_name $certd_lineage {"),
+            "{found}"
+        );
+        let found = change(&text("*.shop.test /x;", together), SHOP);
+        assert!(
+            found.ends_with("add this row:\n    shop.test /live/shop.test;"),
+            "{found}"
+        );
+    }
+
+    #[test]
+    fn a_storage_with_blanks_in_its_path_is_quoted() {
+        let mut configured = configured(&format!(
+            "server {{ listen 443 ssl; server_name shop.test; {B} }}"
+        ));
+        let lineage = DnsName::parse(SHOP).unwrap();
+        let told = |configured: &Configured| {
+            let block = &configured.configuration.servers[0];
+            let site = Site::new(configured, &lineage, vec![SHOP], SHOP, block);
+            site.to_change(|_| true)
+        };
+        configured.live = "/my live".into();
+        let found = told(&configured);
+        let line = "\n    ssl_certificate     \"/my live/shop.test/fullchain.pem\";";
+        assert!(found.contains(line), "{found}");
+        configured.live = "/my$live".into();
+        let found = told(&configured);
+        assert!(!found.contains("ssl_certificate"), "{found}");
+    }
+
+    fn domain(aliases: &str) -> Domain {
+        let config = format!(
+            "email = \"a@b.test\"\n[[domain]]\nname = \"shop.test\"\naliases = [{aliases}]\n"
+        );
+        let config = crate::config::Config::parse(
+            &config,
+            Path::new("domains.toml"),
+            &crate::config::Environment::default(),
+        );
+        config.unwrap().domains.remove(0)
+    }
+
+    fn inlet(address: &[&str]) -> Inlet {
+        Inlet {
+            addresses: address
+                .iter()
+                .map(|address| address.parse().unwrap())
+                .collect(),
+            port: 443,
+        }
+    }
+
+    /// What is said of a name that a block lists which does not listen where it comes in
+    fn elsewhere(http: &str, inlet: &Inlet, name: &str) -> String {
+        let configured = configured(http);
+        let domain = domain("\"www.shop.test\"");
+        let serving = choice::serving(&configured.configuration, name, Some(inlet));
+        let Serving::Elsewhere { block, at } = serving else {
+            panic!("{serving:?}");
+        };
+        configured.listens_elsewhere(Some(&domain), name, block, at, Some(inlet))
+    }
+
+    #[test]
+    fn a_listen_that_is_added_makes_no_other_block_the_default() {
+        let text = |own: &str, rank: &str| {
+            let own = format!("server {{ listen 443 ssl; server_name shop.test; {own} }}\n");
+            let other = format!(
+                "server {{ listen 443 ssl; listen [::]:443 ssl{rank}; server_name b.test; {B} }}\n"
+            );
+            [own, other]
+        };
+        let v6 = inlet(&["fd00::5"]);
+        let [own, other] = text(B, "");
+        let found = elsewhere(&format!("{own}{other}"), &v6, SHOP);
+        let expected = "the server block at /etc/nginx/nginx.conf:2 lists shop.test, and does not listen on IPv6: write `default_server` into the `listen` of [::]:443 at /etc/nginx/nginx.conf:3, which takes what none lists there because nginx reads it first, and then add\n    listen [::]:443 ssl;";
+        assert_eq!(found, expected);
+        let found = elsewhere(&format!("{other}{own}"), &v6, SHOP);
+        assert!(
+            found.ends_with("on IPv6: add\n    listen [::]:443 ssl;"),
+            "{found}"
+        );
+        let [own, other] = text(B, " default_server");
+        let found = elsewhere(&format!("{own}{other}"), &v6, SHOP);
+        assert!(
+            found.ends_with("on IPv6: add\n    listen [::]:443 ssl;"),
+            "{found}"
+        );
+        // Nothing speaks TLS without a certificate.
+        let [own, other] = text("", " default_server");
+        let found = elsewhere(&format!("{own}{other}"), &v6, SHOP);
+        assert!(
+            found.contains("ssl;\n    ssl_certificate     /live/shop.test/"),
+            "{found}"
+        );
+    }
+
+    #[test]
+    fn a_block_for_other_ports_or_loopback_is_not_shown_to_visitors() {
+        for listen in ["127.0.0.1:8443", "127.0.0.1:443", "8443"] {
+            let text = format!(
+                "server {{ listen 443 ssl default_server; {B} }}\nserver {{ listen {listen} ssl; server_name shop.test; {B} }}"
+            );
+            let found = elsewhere(&text, &inlet(&["10.0.0.5"]), SHOP);
+            assert!(!found.contains("\n"), "{found}");
+            assert!(
+                found.contains("visitors get what they see from /etc/nginx/nginx.conf:2"),
+                "{found}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_row_that_a_stream_map_lacks_is_named() {
+        let text = |row: &str| {
+            format!(
+                "server {{ listen 127.0.0.1:9443 ssl; server_name old.test; {B} }}\nserver {{ listen 127.0.0.1:8443 ssl; server_name shop.test www.shop.test; {B} }}\n}}\nstream {{\nmap $ssl_preread_server_name $to {{ {row} default old; }}\nupstream web {{ server 127.0.0.1:8443; }}\nupstream old {{ server 127.0.0.1:9443; }}\nserver {{ listen 443; ssl_preread on; proxy_pass $to; }}"
+            )
+        };
+        let found = elsewhere(&text("shop.test web;"), &inlet(&[]), "www.shop.test");
+        let expected = "the stream server at /etc/nginx/nginx.conf:9 passes www.shop.test to 127.0.0.1:9443, and the server block at /etc/nginx/nginx.conf:3, which lists it, listens at 127.0.0.1:8443, to which it passes shop.test: to the map of $to at /etc/nginx/nginx.conf:6 add this row:\n    www.shop.test web;";
+        assert_eq!(found, expected);
+        let found = elsewhere(&text(""), &inlet(&[]), "www.shop.test");
+        assert!(
+            found.ends_with("8443: let it pass www.shop.test there"),
+            "{found}"
+        );
+    }
+
+    #[test]
+    fn ssl_comes_with_a_certificate_and_to_no_block_of_others() {
+        let told = |http: &str| {
+            let configured = configured(http);
+            configured.to_serve(&domain(""), SHOP, Some(&inlet(&[])))
+        };
+        let alone = "server { listen 443; server_name shop.test; }";
+        assert_eq!(
+            told(alone),
+            "in the server block at /etc/nginx/nginx.conf:2, which lists shop.test, give the `listen` of port 443 its `ssl`, and add
+    ssl_certificate     /live/shop.test/fullchain.pem;
+    ssl_certificate_key /live/shop.test/privkey.pem;"
+        );
+        let with_other = format!("{alone}\nserver {{ listen 443; server_name b.test; }}");
+        for http in [
+            with_other.as_str(),
+            "server { listen 443; server_name b.test; }",
+        ] {
+            let found = told(http);
+            assert!(
+                found.contains("one `ssl` there lets all of them speak TLS"),
+                "{found}"
+            );
+            assert!(!found.contains('\n'), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_block_that_rejects_handshakes_is_named_with_its_line() {
+        let told = |http: &str| {
+            let configured = configured(http);
+            let lineage = DnsName::parse(SHOP).unwrap();
+            let block = &configured.configuration.servers[0];
+            let site = Site::new(&configured, &lineage, vec![SHOP], SHOP, block);
+            site.to_accept()
+        };
+        let block = |inside: &str| {
+            format!("server {{ listen 443 ssl; server_name shop.test; {B}\n{inside} }}")
+        };
+        assert_eq!(told(&block("")), None);
+        let (seen, cure) = told(&block("ssl_reject_handshake on;")).unwrap();
+        assert_eq!(
+            seen,
+            "`ssl_reject_handshake on` at /etc/nginx/nginx.conf:3 refuses every handshake of the server block at /etc/nginx/nginx.conf:2, which lists shop.test"
+        );
+        assert_eq!(
+            cure,
+            "take `ssl_reject_handshake on` out at /etc/nginx/nginx.conf:3"
+        );
+        let of_all = |inside: &str| format!("{}\nssl_reject_handshake on;", block(inside));
+        let (_, cure) = told(&of_all("")).unwrap();
+        assert_eq!(
+            cure,
+            "in the server block at /etc/nginx/nginx.conf:2 add\n    ssl_reject_handshake off;"
+        );
+        assert_eq!(told(&of_all("ssl_reject_handshake off;")), None);
+        // A block that is added says so, too.
+        let configured =
+            configured("ssl_reject_handshake on; server { listen 443 ssl default_server; }");
+        let added = configured.to_serve(&domain(""), SHOP, Some(&inlet(&[])));
+        assert!(
+            added.contains("\n    ssl_reject_handshake off;\n"),
+            "{added}"
+        );
+    }
+
+    #[test]
+    fn a_name_that_a_regular_expression_may_take_gets_no_lines_to_copy() {
+        let configured =
+            configured(r"server { listen 443 ssl; server_name ~^(?<site>.+)\.test$; }");
+        let lineage = DnsName::parse(SHOP).unwrap();
+        let told = configured.by_pattern(&lineage, SHOP, &inlet(&[])).unwrap();
+        assert!(
+            told.contains("the regular expression at /etc/nginx/nginx.conf:2"),
+            "{told}"
+        );
+        assert!(!told.contains('\n'), "{told}");
     }
 }

@@ -1,7 +1,5 @@
 //! What is said when a certificate is not proven: what is served instead, and what to change.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
 use jiff::Timestamp;
 
 use super::configured::Configured;
@@ -127,17 +125,35 @@ pub(super) fn not_proven(
         return (outcome(work), served().with_cure(finding.evidence));
     }
     let (outcome, finding) = match configured.serving(&proof.name, proof.address) {
-        Serving::Unknown => return (outcome(work), served()),
+        Serving::Unknown => {
+            let inlet = configured.inlet(proof.address);
+            let cure = inlet
+                .and_then(|inlet| configured.by_pattern(work.name(), &proof.name, &inlet))
+                .map(|cure| format!("{cure}\n{AFTER_A_CHANGE}"));
+            let finding = match cure {
+                Some(cure) => served().with_cure(cure),
+                None => served(),
+            };
+            return (outcome(work), finding);
+        }
         Serving::Nobody => (outcome(work), no_server_block(work, proof, configured)),
         Serving::Elsewhere { block, at } => {
-            let cure = listens_elsewhere(&proof.name, block, at);
+            let inlet = configured.inlet(proof.address);
+            let domain = Some(work.domain);
+            let cure = configured.listens_elsewhere(domain, &proof.name, block, at, inlet.as_ref());
             let cure = format!("{cure}\n{AFTER_A_CHANGE}");
             (Outcome::Failed, served().with_cure(cure))
         }
         Serving::Listed(block) => {
             let finding = served();
             let finding = match proof.verdict {
-                Verdict::Broken(_) => finding.with_cure(not_listening(proof, block)),
+                Verdict::Broken(_) => {
+                    let site = configured.site(work.domain, &proof.name, block);
+                    finding.with_cure(match site.to_accept() {
+                        Some((seen, cure)) => format!("{seen}: {cure}\n{AFTER_A_CHANGE}"),
+                        None => not_listening(proof, block),
+                    })
+                }
                 _ => with_lines(finding, work, proof, block, configured),
             };
             (Outcome::Failed, finding)
@@ -155,40 +171,6 @@ fn not_listening(proof: &Proof, block: &ServerBlock) -> String {
         "the server block at {}:{} serves {}: does it `listen` at the port behind {}, with ssl, and is `ports` right?",
         block.file, block.line, proof.name, proof.address
     )
-}
-
-/// What to do where a block lists a name, and others listen where its connections come in
-///
-/// Options of a socket, such as `default_server`, stand in one `listen` of it alone: none is given
-/// here, and nginx takes those that it has.
-pub(in crate::pipeline) fn listens_elsewhere(
-    name: &str,
-    block: &ServerBlock,
-    at: SocketAddr,
-) -> String {
-    let place = format!("{}:{}", block.file, block.line);
-    let mut listens = block.listens.iter();
-    let same_port = listens.find(|listen| listen.at.port() == at.port());
-    let why = match same_port {
-        Some(_) if at.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
-            "does not listen on IPv6".to_owned()
-        }
-        // An address of its own comes before all addresses.
-        Some(listen) => format!(
-            "listens at {}, while others take what comes in there by a `listen` with its address",
-            listen.at
-        ),
-        None => format!("does not listen at port {}", at.port()),
-    };
-    let line = match at.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
-        true => format!("listen {} ssl;", at.port()),
-        false => format!("listen {at} ssl;"),
-    };
-    let or = match same_port {
-        Some(_) => "",
-        None => "\nor correct `ports` in domains.toml;",
-    };
-    format!("the server block at {place} lists {name}, and {why}: add\n    {line}{or}")
 }
 
 /// A lineage that was never served is not broken by that: it waits for its server block
@@ -233,7 +215,13 @@ fn with_lines(
     block: &ServerBlock,
     configured: &Configured,
 ) -> Finding {
-    let site = configured.site(work.domain, &proof.name, block);
+    let leaf = match &proof.verdict {
+        Verdict::Other { chain } => chain.first().map(Vec::as_slice),
+        _ => None,
+    };
+    let site = configured
+        .site(work.domain, &proof.name, block)
+        .showing(leaf);
     let is_wrong = |line: &CertificateLine| match proof.verdict {
         Verdict::Incomplete { .. } => names_no_intermediates(line),
         _ => !site.is_own(line),

@@ -1,6 +1,6 @@
 //! What to do about a link: lines to write, commands to run.
 
-use super::seen::{Chosen, Look, Next, Nginx, Own, Seen};
+use super::seen::{Chosen, Content, Look, Next, Nginx, Own, Seen};
 use crate::finding::Finding;
 use crate::name::DnsName;
 use crate::target::dump::ServerBlock;
@@ -92,8 +92,18 @@ pub(super) fn lines(seen: &Seen<'_>, nginx: &Nginx, block: &ServerBlock) -> Stri
         Some(domain) => nginx.configured.site(domain, name, block),
         None => nginx.configured.site_of(&lineage, block),
     };
+    let site = site.showing(shown(seen, nginx).as_deref());
     let change = site.to_change(|line| !site.is_own(line));
     format!("{change}\nthen {}", after_a_change(seen, container))
+}
+
+/// The certificate that the name is served with now, in DER
+fn shown(seen: &Seen<'_>, nginx: &Nginx) -> Option<Vec<u8>> {
+    let named = nginx.named.as_ref().and_then(|named| match &named.content {
+        Content::Chain(chain) => Some(chain.leaf().der.clone()),
+        Content::Missing | Content::Unknown(_) => None,
+    });
+    named.or_else(|| Some(seen.at_container()?.leaf()?.der))
 }
 
 /// What shows a container the generations that come
@@ -104,18 +114,18 @@ pub(super) fn mount_whole(seen: &Seen<'_>, container: &str) -> String {
     )
 }
 
-/// What spares everybody the guess whether a regular expression matches the name
-fn instead_of_a_pattern(seen: &Seen<'_>) -> Option<String> {
+/// What to do where a regular expression may match the name
+fn by_pattern(seen: &Seen<'_>) -> Option<String> {
     let nginx = seen.nginx.as_ref()?.as_ref().ok()?;
-    let Chosen::Pattern(block) = &nginx.chosen else {
+    let (domain, inlet) = (seen.domain?, nginx.inlet.as_ref()?);
+    if nginx.own == Own::None {
         return None;
-    };
-    Some(format!(
-        "write {} itself in `server_name` at {}, then {}",
-        seen.name,
-        place(block),
-        after_a_change(seen, nginx.configured.container())
-    ))
+    }
+    let cure = nginx
+        .configured
+        .by_pattern(&domain.name, seen.name, inlet)?;
+    let after = after_a_change(seen, nginx.configured.container());
+    Some(format!("{cure}\nthen {after}"))
 }
 
 fn asks_for_the_clock(finding: &Finding) -> bool {
@@ -129,8 +139,8 @@ pub(super) fn in_particular(seen: &Seen<'_>, look: &Look, finding: &Finding) -> 
     let Some(domain) = seen.domain.filter(|_| !seen.is_elsewhere()) else {
         return finding.clone();
     };
-    if finding.code == "served.wrong_name"
-        && let Some(cure) = instead_of_a_pattern(seen)
+    if STRANGE.contains(&finding.code)
+        && let Some(cure) = by_pattern(seen)
     {
         return finding.clone().with_cure(cure);
     }
@@ -168,3 +178,10 @@ pub(super) fn in_particular(seen: &Seen<'_>, look: &Look, finding: &Finding) -> 
     };
     finding.clone().with_cure(cure)
 }
+
+/// Codes of a certificate that is not the name's own
+const STRANGE: [&str; 3] = [
+    "served.wrong_name",
+    "served.other_lineage",
+    "served.not_installed",
+];

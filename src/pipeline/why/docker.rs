@@ -221,6 +221,7 @@ impl Search<'_> {
                 Serving::Elsewhere { block, at } => Some(Astray {
                     block: block.clone(),
                     at,
+                    inlet: inlet.clone(),
                 }),
                 Serving::Listed(_) | Serving::Unknown | Serving::Nobody => None,
             },

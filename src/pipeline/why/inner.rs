@@ -8,8 +8,8 @@ use crate::chain::Certificate;
 use crate::config::Sharing;
 use crate::facts::{Container, Network};
 use crate::finding::{Finding, Severity, words};
-use crate::pipeline::obtain::listens_elsewhere;
 use crate::report::why::{Link, Step};
+use crate::target::choice;
 use crate::target::dump::{ServerBlock, StreamServer, Tls};
 use crate::time::display_date;
 use crate::verify::proof::covers;
@@ -42,14 +42,18 @@ fn chosen_block(seen: &Seen<'_>) -> Option<Step> {
             let words = format!("{} lists the name{}", place(block), behind(nginx));
             let first = first_block(seen, nginx, block, ignored);
             let astray = nginx.astray.as_ref();
-            let astray = astray.map(|astray| not_listening(seen, container, astray));
-            step(words, first.into_iter().chain(astray).collect())
+            let astray = astray.map(|astray| not_listening(seen, nginx, container, astray));
+            let rejected = rejected(seen, nginx, block);
+            step(
+                words,
+                first.into_iter().chain(rejected).chain(astray).collect(),
+            )
         }
         Chosen::Default(block) => {
             let (words, finding) = match &nginx.astray {
                 Some(astray) => (
                     format!("{}, the default at {}", place(block), astray.at),
-                    not_listening(seen, container, astray),
+                    not_listening(seen, nginx, container, astray),
                 ),
                 None => (
                     format!(
@@ -132,18 +136,43 @@ fn first_block(
         seen.name,
         place(meant)
     );
-    Some(
-        Finding::failure("why.first_block", evidence).with_cure(format!(
-            "remove {} from `server_name` at {}, then {}",
-            seen.name,
-            place(block),
-            after_a_change(seen, nginx.configured.container())
+    let change = match nginx.configured.site(domain, seen.name, block).to_unlist() {
+        Some(words) => format!("in the server block at {} {words}", place(block)),
+        // A wildcard of both covers it, and the name itself comes before any.
+        None => format!("add {} to `server_name` at {}", seen.name, place(meant)),
+    };
+    let after = after_a_change(seen, nginx.configured.container());
+    let finding = Finding::failure("why.first_block", evidence);
+    Some(finding.with_cure(format!("{change}\nthen {after}")))
+}
+
+/// The block that lists the name is told to refuse handshakes
+fn rejected(seen: &Seen<'_>, nginx: &Nginx, block: &ServerBlock) -> Option<Finding> {
+    let domain = seen.domain?;
+    let site = nginx.configured.site(domain, seen.name, block);
+    let (evidence, cure) = site.to_accept()?;
+    let after = after_a_change(seen, nginx.configured.container());
+    let finding = Finding::failure("why.rejected", evidence);
+    Some(match nginx.own {
+        Own::None => finding.with_cure(order_first(
+            seen,
+            &format!(
+                "`certd obtain {}` orders its certificate, and shows what to change",
+                domain.name
+            ),
         )),
-    )
+        Own::NotMounted => finding.with_cure(mount_whole(seen, nginx.configured.container())),
+        Own::Seen => finding.with_cure(format!("{cure}\nthen {after}")),
+    })
 }
 
 /// The block that lists the name lacks the `listen` at which others take its visitors
-fn not_listening(seen: &Seen<'_>, container: &Container, astray: &Astray) -> Finding {
+fn not_listening(
+    seen: &Seen<'_>,
+    nginx: &Nginx,
+    container: &Container,
+    astray: &Astray,
+) -> Finding {
     let evidence = format!(
         "{} lists {} and does not listen at {}, where others do: they take its visitors there",
         place(&astray.block),
@@ -152,7 +181,13 @@ fn not_listening(seen: &Seen<'_>, container: &Container, astray: &Astray) -> Fin
     );
     Finding::failure("why.no_listen", evidence).with_cure(format!(
         "{}\nthen {}",
-        listens_elsewhere(seen.name, &astray.block, astray.at),
+        nginx.configured.listens_elsewhere(
+            seen.domain,
+            seen.name,
+            &astray.block,
+            astray.at,
+            Some(&astray.inlet)
+        ),
         after_a_change(seen, &container.name)
     ))
 }
@@ -197,21 +232,44 @@ fn no_tls(
         container.name
     );
     let finding = Finding::failure("why.no_tls", evidence);
+    let after = after_a_change(seen, &container.name);
+    let inlet = nginx.inlet.as_ref().filter(|_| nginx.own == Own::Seen);
+    let secured = seen.domain.zip(inlet);
+    let secured =
+        secured.and_then(|(domain, inlet)| nginx.configured.to_secure(domain, name, inlet));
     let listens = |block: &ServerBlock| {
         let mut listens = block.listens.iter();
-        listens.any(|listen| listen.at.port() == port && listen.tls == Tls::Off)
+        listens.any(|own| own.at.port() == port && own.tls == Tls::Off)
+    };
+    let is_free = nginx
+        .inlet
+        .as_ref()
+        .is_none_or(|inlet| choice::plain(&nginx.configured.configuration, name, inlet).is_empty());
+    let is_outer = nginx.inlet.as_ref().is_none_or(|inlet| {
+        let mut addresses = inlet.addresses.iter();
+        !addresses.any(std::net::IpAddr::is_loopback)
+    });
+    let is_inside = |block: &ServerBlock| {
+        let mut secure = block.listens.iter().filter(|own| own.tls == Tls::On);
+        is_outer && secure.all(|own| own.at.ip().is_loopback())
     };
     match listing {
-        // A second `listen` of one address is a mistake to nginx.
-        Some(block) if listens(block) => finding.with_cure(format!(
-            "in the server block at {}, which lists {name}, give the `listen` of port {port} its `ssl`:\n    listen {port} ssl;\nthen {}",
-            place(block),
-            after_a_change(seen, &container.name)
-        )),
-        Some(block) if !block.certificates.is_empty() => finding.with_cure(format!(
-            "in the server block at {}, which lists {name}, add\n    listen {port} ssl;\nthen {}",
-            place(block),
-            after_a_change(seen, &container.name)
+        _ if secured.is_some() => {
+            finding.with_cure(format!("{}\nthen {after}", secured.unwrap_or_default()))
+        }
+        Some(block)
+            if !block.certificates.is_empty()
+                && !listens(block)
+                && !is_inside(block)
+                && is_free =>
+        {
+            finding.with_cure(format!(
+                "in the server block at {}, which lists {name}, add\n    listen {port} ssl;\nthen {after}",
+                place(block)
+            ))
+        }
+        _ if seen.domain.is_none() && !is_free => finding.with_cure(format!(
+            "what listens at port {port} does so without TLS: each server block there needs `ssl` and a certificate, all at once"
         )),
         _ => finding.with_cure(to_add(seen, nginx, &container.name)),
     }

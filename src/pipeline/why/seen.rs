@@ -162,6 +162,8 @@ pub(super) struct Astray {
     pub(super) block: ServerBlock,
     /// Where the others listen
     pub(super) at: SocketAddr,
+    /// The way in
+    pub(super) inlet: Inlet,
 }
 
 /// The server block that nginx chooses

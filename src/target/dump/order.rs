@@ -7,8 +7,8 @@ use std::collections::HashSet;
 
 use super::text::{Item, Items};
 use super::{
-    CertificateLine, Configuration, Contents, Excess, Files, KEPT, MOST_DEPTH, Map, Module, Row,
-    Upstream, certificate_line, server_block, stream_server,
+    CertificateLine, Configuration, Contents, Excess, Files, KEPT, MOST_DEPTH, Map, Module, Place,
+    REJECT, Row, Upstream, certificate_line, rejection, server_block, stream_server,
 };
 
 /// What the files hold, in the order in which nginx reads it
@@ -20,18 +20,31 @@ pub(super) fn read(files: &Files<'_>) -> Result<Configuration, Excess> {
         seen: HashSet::new(),
         found: Configuration::default(),
         http: Vec::new(),
+        rejects: None,
+        silent: Vec::new(),
     };
     for number in 0..files.all.len() {
-        let is_seen = Place::ALL
+        let is_seen = Level::ALL
             .iter()
             .any(|place| reading.seen.contains(&(number, *place)));
         if !is_seen {
-            reading.file(number, Place::Unknown, 0)?;
+            reading.file(number, Level::Unknown, 0)?;
         }
     }
     let Reading {
-        mut found, http, ..
+        mut found,
+        http,
+        rejects,
+        silent,
+        ..
     } = reading;
+    for number in silent {
+        found.servers[number].rejects.clone_from(&rejects);
+    }
+    found.rejects = rejects;
+    let made: HashSet<&str> = found.maps.iter().map(|map| map.variable.as_str()).collect();
+    let used = files.variables().filter(|name| made.contains(name));
+    found.used = used.map(str::to_owned).collect();
     for block in &mut found.servers {
         files.spend(http.len() * KEPT)?;
         block.inherited = inherited(&block.certificates, &http);
@@ -52,7 +65,7 @@ fn inherited(certificates: &[CertificateLine], http: &[CertificateLine]) -> Vec<
 
 /// In which module a directive stands
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Place {
+enum Level {
     /// At the top of a file: the main one, or one of which nobody knows where it is included
     Unknown,
     Http,
@@ -61,7 +74,7 @@ enum Place {
     Other,
 }
 
-impl Place {
+impl Level {
     const ALL: [Self; 4] = [Self::Unknown, Self::Http, Self::Stream, Self::Other];
 
     fn within(self, block: &str) -> Self {
@@ -77,14 +90,18 @@ impl Place {
 struct Reading<'f, 'd> {
     files: &'f Files<'d>,
     /// Files by their number, each with where it was included
-    seen: HashSet<(usize, Place)>,
+    seen: HashSet<(usize, Level)>,
     found: Configuration,
     /// Lines beside the server blocks
     http: Vec<CertificateLine>,
+    /// The `ssl_reject_handshake on` there
+    rejects: Option<Place>,
+    /// Numbers of the server blocks for which that holds
+    silent: Vec<usize>,
 }
 
 impl<'f, 'd> Reading<'f, 'd> {
-    fn file(&mut self, number: usize, place: Place, depth: usize) -> Result<(), Excess> {
+    fn file(&mut self, number: usize, place: Level, depth: usize) -> Result<(), Excess> {
         // Read twice, it would say the same again.
         if self.seen.insert((number, place)) {
             let (file, items) = self.files.file(number);
@@ -97,7 +114,7 @@ impl<'f, 'd> Reading<'f, 'd> {
         &mut self,
         file: &'d str,
         items: Items<'f, 'd>,
-        place: Place,
+        place: Level,
         depth: usize,
     ) -> Result<(), Excess> {
         if depth > MOST_DEPTH {
@@ -112,13 +129,16 @@ impl<'f, 'd> Reading<'f, 'd> {
                         self.file(*number, place, depth + 1)?;
                     }
                 }
-                (None, _, _) if place == Place::Http => {
+                (None, _, REJECT) if place == Level::Http => {
+                    self.rejects = rejection(file, item);
+                }
+                (None, _, _) if place == Level::Http => {
                     self.http.extend(certificate_line(file, item));
                 }
                 (None, _, _) => {}
                 (Some(block), _, "server") => self.server(file, item, block, place, depth)?,
                 (Some(block), _, "map") => self.map(file, item, block, place, depth)?,
-                (Some(block), Some(name), "upstream") if place == Place::Stream => {
+                (Some(block), Some(name), "upstream") if place == Level::Stream => {
                     let contents = Contents::of(file, block, self.files, depth)?;
                     self.files.spend(KEPT * contents.0.len())?;
                     let servers = contents.named("server").filter_map(Item::first);
@@ -140,15 +160,15 @@ impl<'f, 'd> Reading<'f, 'd> {
         file: &'d str,
         item: Item<'f, 'd>,
         block: Items<'f, 'd>,
-        place: Place,
+        place: Level,
         depth: usize,
     ) -> Result<(), Excess> {
-        if place == Place::Other {
+        if place == Level::Other {
             return Ok(());
         }
         let contents = Contents::of(file, block, self.files, depth + 1)?;
         let servers = &mut self.found;
-        if place == Place::Stream {
+        if place == Level::Stream {
             self.files
                 .spend(KEPT * (1 + contents.named("listen").count()))?;
             let server = stream_server(file, item.line(), &contents);
@@ -158,6 +178,9 @@ impl<'f, 'd> Reading<'f, 'd> {
         let block = server_block(file, item.line(), &contents);
         let kept = block.names.len() + block.listens.len() + block.certificates.len();
         self.files.spend(KEPT * (1 + kept))?;
+        if contents.rejects().is_none() {
+            self.silent.push(servers.servers.len());
+        }
         servers.servers.push(block);
         Ok(())
     }
@@ -167,7 +190,7 @@ impl<'f, 'd> Reading<'f, 'd> {
         file: &'d str,
         item: Item<'f, 'd>,
         block: Items<'f, 'd>,
-        place: Place,
+        place: Level,
         depth: usize,
     ) -> Result<(), Excess> {
         let [key, variable] = item.arguments() else {
@@ -185,7 +208,7 @@ impl<'f, 'd> Reading<'f, 'd> {
             file: file.to_owned(),
             line: item.line(),
             module: match place {
-                Place::Stream => Module::Stream,
+                Level::Stream => Module::Stream,
                 _ => Module::Http,
             },
             key: key.as_ref().to_owned(),

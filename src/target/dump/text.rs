@@ -161,6 +161,15 @@ impl<'d> Texts<'d> {
         }
     }
 
+    /// Every directive, whatever file or block it stands in
+    pub(super) fn all(&self) -> impl Iterator<Item = Item<'_, 'd>> {
+        let numbers = 0..self.directives.len();
+        numbers.map(|number| Item {
+            texts: self,
+            number,
+        })
+    }
+
     /// Ends a directive whose words begin there; gives where those of the next begin
     fn push(&mut self, line: u32, first: usize, kind: Kind) -> usize {
         // There are fewer words, and directives, than a u32 counts.

@@ -26,12 +26,16 @@ fn no_server_block_with_tls_at_the_port() {
     site("443 ssl");
     host.certd(&["obtain", MESSENGER]).exits(0);
     why(&host, MESSENGER, 0);
-    // A name that no block lists is shown a block of its own.
+    // A block with `ssl` for another name would turn the one that is there over to TLS.
     site("443");
     let (code, report) = change(&host, &[SHOP], 1);
     assert_eq!(code, "why.no_tls", "{report:#}");
     let cure = report["change"]["cure"].as_str().expect("a cure");
-    assert!(cure.starts_with("add this server block:\n"), "{cure}");
+    assert!(
+        cure.contains("one `ssl` there lets all of them speak TLS"),
+        "{cure}"
+    );
+    assert!(!cure.contains("server {"), "{cure}");
 }
 
 #[test]
@@ -49,11 +53,12 @@ fn a_regular_expression_that_may_choose_the_block() {
     let block = step(&report, "block");
     assert_eq!(block["findings"][0]["code"], "why.pattern");
     assert_eq!(block["severity"], "note");
-    // What it says is what mends it.
+    // A block of its own comes before any regular expression.
     configure(
         &host,
         &[
-            (&[r"~^messenger\.", MESSENGER], MESSENGER),
+            (&[r"~^messenger\."], SHOP),
+            (&[MESSENGER], MESSENGER),
             (&[SHOP, WWW], SHOP),
         ],
     );
@@ -136,6 +141,9 @@ fn certificates_that_stand_beside_the_server_blocks() {
     assert_eq!(step(&report, "file")["severity"], "ok", "{report:#}");
     assert_eq!(report["change"], Value::Null);
 
+    let shop = format!("server {{ listen 443 ssl; server_name {SHOP} {WWW}; }}");
+    let [messenger] = sites;
+    let sites = [messenger, ("shop.conf", shop)];
     write_sites(&host, [&lines(SHOP), ""], &sites);
     // The lines of all blocks stay: the block is given its own.
     shows!(host, "inherited", why(&host, MESSENGER, 1));

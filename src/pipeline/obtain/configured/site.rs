@@ -3,22 +3,28 @@
 
 use std::fmt::Write as _;
 
-use super::{Configured, DIRECTIVES, certificate_lines, file_of, is_computed};
-use crate::finding::words;
+use super::directive::{DIRECTIVES, certificate_lines, path};
+use super::listening::{is_same, place};
+use super::names::removal;
+use super::{Configured, is_computed};
+use crate::chain::Chain;
 use crate::name::DnsName;
-use crate::target::dump::{CertificateLine, Map, Row, ServerBlock};
+use crate::target::choice::{self, Choice, Inlet};
+use crate::target::dump::{CertificateLine, ServerBlock, Tls};
 use crate::target::variables::{Naming, naming};
 
 /// A name at the server block that serves it
 pub(in crate::pipeline) struct Site<'s> {
-    configured: &'s Configured,
+    pub(super) configured: &'s Configured,
     /// Whose certificate it should get
-    lineage: &'s DnsName,
+    pub(super) lineage: &'s DnsName,
     /// All names of that lineage
     names: Vec<&'s str>,
     /// The name that is asked for
-    name: &'s str,
-    block: &'s ServerBlock,
+    pub(super) name: &'s str,
+    pub(super) block: &'s ServerBlock,
+    /// Names of the certificate that is served now
+    shown: Vec<String>,
 }
 
 impl<'s> Site<'s> {
@@ -35,10 +41,26 @@ impl<'s> Site<'s> {
             names,
             name,
             block,
+            shown: Vec::new(),
         }
     }
 
-    fn naming<'l>(&'l self, line: &'l CertificateLine) -> Naming<'l> {
+    /// The same where this certificate is served now: names that come to the block because none
+    /// lists them may depend on it
+    pub(in crate::pipeline) fn showing(mut self, leaf: Option<&[u8]>) -> Self {
+        let chain = leaf.and_then(|leaf| Chain::from_der(vec![leaf.to_vec()]).ok());
+        self.shown = chain.map_or_else(Vec::new, |chain| chain.leaf().names.clone());
+        self
+    }
+
+    /// The same for a certificate of these names
+    #[cfg(test)]
+    pub(super) fn showing_names(mut self, names: Vec<String>) -> Self {
+        self.shown = names;
+        self
+    }
+
+    pub(super) fn naming<'l>(&'l self, line: &'l CertificateLine) -> Naming<'l> {
         naming(&self.configured.configuration, self.block, line, self.name)
     }
 
@@ -67,192 +89,205 @@ impl<'s> Site<'s> {
         &self,
         is_wrong: impl Fn(&CertificateLine) -> bool,
     ) -> String {
+        if let Some(words) = self.configured.is_unprintable() {
+            return words;
+        }
         let block = self.block;
         if block.certificate_lines().any(is_computed) {
             return self.by_variables();
         }
         // What stands beside the blocks is for others too, and stays.
-        let wrong = || block.certificates.iter().filter(|line| is_wrong(line));
+        let wrong: Vec<&CertificateLine> = block
+            .certificates
+            .iter()
+            .filter(|line| is_wrong(line))
+            .collect();
         let is_without = block.certificate_lines().next().is_none();
         let takes =
-            !is_without && (wrong().next().is_none() || wrong().any(|line| !self.is_own(line)));
-        if takes && block.names.iter().any(|name| self.is_strange(name)) {
+            !is_without && (wrong.is_empty() || wrong.iter().any(|line| !self.is_own(line)));
+        if takes && (block.names.iter().any(|name| self.is_strange(name)) || self.is_relied_on()) {
             return self.block_of_its_own();
-        }
-        let mut cure = format!(
-            "in the server block at {}:{} of {}",
-            block.file,
-            block.line,
-            self.configured.container()
-        );
-        cure.push_str(match wrong().next() {
-            None => " add",
-            Some(_) => " change",
-        });
-        for line in wrong() {
-            let place = match line.file == block.file {
-                true => format!("line {}", line.line),
-                false => format!("{}:{}", line.file, line.line),
-            };
-            let path = words::path(&line.path);
-            let _ = write!(cure, "\n    {place}: {} {path};", line.directive);
-        }
-        if wrong().next().is_some() {
-            cure.push_str("\nto");
         }
         let is_right = |directive: &&&str| {
             let mut lines = block.certificate_lines();
             !lines.any(|line| line.directive == **directive && !is_wrong(line))
         };
         let directives: Vec<&str> = DIRECTIVES.iter().filter(is_right).copied().collect();
-        let live = &self.configured.live;
-        let _ = write!(
-            cure,
-            "\n{}",
-            certificate_lines(live, self.lineage, &directives)
+        let lines = certificate_lines(&self.configured.live, self.lineage, &directives);
+        match wrong
+            .iter()
+            .find_map(|line| Some((line, self.sharer(line)?)))
+        {
+            Some((line, other)) => format!(
+                "{} is included by {} too, and stays as it is: in the server block at {} of {} write the other lines of that file in place of its `include`, and add\n{}",
+                line.file,
+                place(other),
+                place(block),
+                self.configured.container(),
+                certificate_lines(&self.configured.live, self.lineage, &DIRECTIVES)
+            ),
+            None => format!("{}\n{lines}", self.to_replace(&wrong)),
+        }
+    }
+
+    /// In words that the lines to write follow: that these go, or that nothing goes
+    fn to_replace(&self, wrong: &[&CertificateLine]) -> String {
+        let block = self.block;
+        let mut cure = format!(
+            "in the server block at {} of {}",
+            place(block),
+            self.configured.container()
         );
+        cure.push_str(match wrong {
+            [] => " add",
+            _ => " change",
+        });
+        for line in wrong {
+            let place = match line.file == block.file {
+                true => format!("line {}", line.line),
+                false => format!("{}:{}", line.file, line.line),
+            };
+            let _ = write!(
+                cure,
+                "\n    {place}: {} {};",
+                line.directive,
+                path(&line.path)
+            );
+        }
+        if !wrong.is_empty() {
+            cure.push_str("\nto");
+        }
         cure
     }
 
+    /// What nginx is told by `ssl_reject_handshake on`, where that keeps the name from being served,
+    /// and what to write instead; `None` where it does not
+    pub(in crate::pipeline) fn to_accept(&self) -> Option<(String, String)> {
+        let block = self.block;
+        let reject = block.rejects.as_ref()?;
+        let at = format!("{}:{}", reject.file, reject.line);
+        let seen = format!(
+            "`ssl_reject_handshake on` at {at} refuses every handshake of the server block at {}, which lists {}",
+            place(block),
+            self.name
+        );
+        let lines = match block.certificate_lines().next() {
+            Some(_) => String::new(),
+            None => format!(
+                "\n{}",
+                certificate_lines(&self.configured.live, self.lineage, &DIRECTIVES)
+            ),
+        };
+        let is_of_all = self.configured.configuration.rejects.as_ref() == Some(reject);
+        let cure = if block.names.iter().any(|name| self.is_strange(name)) {
+            self.block_of_its_own()
+        } else if is_of_all {
+            format!(
+                "in the server block at {} add\n    ssl_reject_handshake off;{lines}",
+                place(block)
+            )
+        } else if reject.file != block.file {
+            format!(
+                "in the server block at {} write the other lines of {} in place of its `include`{}",
+                place(block),
+                reject.file,
+                if lines.is_empty() {
+                    lines
+                } else {
+                    format!(", and add{lines}")
+                }
+            )
+        } else {
+            format!(
+                "take `ssl_reject_handshake on` out at {at}{}",
+                if lines.is_empty() {
+                    lines
+                } else {
+                    format!(", and add there{lines}")
+                }
+            )
+        };
+        Some((seen, cure))
+    }
+
+    /// What to write in its `server_name`, so that the block lists the name no longer; `None` where it
+    /// does not list the name itself
+    pub(in crate::pipeline) fn to_unlist(&self) -> Option<String> {
+        removal(self.block, &[self.name]).map(|removal| removal.words)
+    }
+
     /// Whether a name of the block is none that the lineage's certificate is for
-    fn is_strange(&self, name: &str) -> bool {
+    pub(super) fn is_strange(&self, name: &str) -> bool {
         !matches!(name, "" | "_") && !self.names.contains(&name)
+    }
+
+    /// Another block with names of others that has the same line, by including the same file
+    fn sharer(&self, line: &CertificateLine) -> Option<&ServerBlock> {
+        let mut others = self.configured.configuration.servers.iter();
+        others.find(|other| {
+            let has_line = || {
+                let mut lines = other.certificates.iter();
+                lines.any(|own| own.file == line.file && own.line == line.line)
+            };
+            let is_for_all = || {
+                !other
+                    .names
+                    .iter()
+                    .any(|name| self.names.contains(&name.as_str()))
+            };
+            let is_for_others =
+                || is_for_all() || other.names.iter().any(|name| self.is_strange(name));
+            !is_same(other, self.block) && other.tls == Tls::On && has_line() && is_for_others()
+        })
+    }
+
+    /// Whether names that the certificate of now is for come to the block because none lists them
+    fn is_relied_on(&self) -> bool {
+        let mut strange = self.shown.iter().filter(|name| self.is_strange(name));
+        strange.any(|name| {
+            // Any name will do for those that a wildcard stands for.
+            let name = name.replacen('*', "certd-any", 1);
+            let secure = self
+                .block
+                .listens
+                .iter()
+                .filter(|listen| listen.tls == Tls::On);
+            let mut inlets = secure.map(|listen| Inlet {
+                addresses: match listen.at.ip().is_unspecified() && listen.at.is_ipv4() {
+                    true => Vec::new(),
+                    false => vec![listen.at.ip()],
+                },
+                port: listen.at.port(),
+            });
+            inlets.any(|inlet| {
+                match choice::choose(&self.configured.configuration, &name, &inlet) {
+                    Choice::Default(block) => is_same(block, self.block),
+                    _ => false,
+                }
+            })
+        })
     }
 
     /// Other names of the block would lose theirs, if its lines were changed
     fn block_of_its_own(&self) -> String {
         let block = self.block;
-        let listed = |name: &&str| block.names.iter().any(|own| own == name);
-        let own: Vec<&str> = self.names.iter().copied().filter(listed).collect();
-        let place = format!("{}:{}", block.file, block.line);
-        let (before, names) = match own.is_empty() {
-            true => (
+        let place = place(block);
+        let (before, names) = match removal(block, &self.names) {
+            None => (
                 format!("leave it to {place} to serve its other names"),
                 vec![self.name],
             ),
-            false => (
+            Some(removal) => (
                 format!(
-                    "the server block at {place} serves other names too: take {} out of its `server_name`",
-                    own.join(" and ")
+                    "the server block at {place} serves other names too: {}",
+                    removal.words
                 ),
-                own,
+                removal.names,
             ),
         };
         let added = self
             .configured
             .block_to_add(self.lineage, &names, &[], Some(block));
-        format!("{before}, and add this server block:\n{added}")
-    }
-
-    /// nginx computes the files from variables: what they come to is what is to be changed
-    fn by_variables(&self) -> String {
-        let block = self.block;
-        let mut cure = format!(
-            "the server block at {}:{} takes the certificate of each name from variables: leave its lines as they are",
-            block.file, block.line
-        );
-        let mut told: Vec<String> = Vec::new();
-        let computed = block.certificate_lines().filter(|line| is_computed(line));
-        for line in computed.filter(|line| !self.is_own(line)) {
-            let change = self.change_of_variable(line);
-            if !told.contains(&change) {
-                let _ = write!(cure, "\n{change}");
-                told.push(change);
-            }
-        }
-        if told.is_empty() {
-            let own = self.configured.live.join(self.lineage.as_str());
-            let _ = write!(
-                cure,
-                "\nfor {} they lead to {}, as they should",
-                self.name,
-                words::path(&own)
-            );
-        }
-        cure
-    }
-
-    fn change_of_variable(&self, line: &CertificateLine) -> String {
-        let live = &self.configured.live;
-        let wanted = live
-            .join(self.lineage.as_str())
-            .join(file_of(&line.directive));
-        let wanted = words::path(&wanted);
-        let text = words::path(&line.path);
-        let place = format!("{}:{}", line.file, line.line);
-        let what = match self.naming(line) {
-            Naming::Computed {
-                by: Some((map, row)),
-                ..
-            } => match (self.key(map), part_of(&text, &map.variable, &wanted)) {
-                (Some(key), Some(value)) => return row_of(map, row, key, value),
-                _ => format!("${}, a map at {}:{}", map.variable, map.file, map.line),
-            },
-            Naming::Computed { by: None, .. } => match part_of(&text, "ssl_server_name", &wanted) {
-                Some(value) => return self.map_to_add(value),
-                None => text.clone(),
-            },
-            Naming::Unknown { variable } => format!("${variable}"),
-            Naming::Fixed(path) => words::path(path),
-        };
-        format!(
-            "`{}` at {place} depends on {what}: for {} let it come to\n    {wanted}",
-            line.directive, self.name
-        )
-    }
-
-    /// What a map of its variable looks up for the name alone; `None` where others share it
-    fn key(&self, map: &Map) -> Option<&str> {
-        match map.key.as_str() {
-            "$ssl_server_name" => Some(self.name),
-            // It is the block's first name, whichever name a visitor asks for.
-            "$host" | "$server_name" => {
-                let is_shared = self.block.names.iter().any(|name| self.is_strange(name));
-                self.block
-                    .names
-                    .first()
-                    .filter(|_| !is_shared)
-                    .map(String::as_str)
-            }
-            _ => None,
-        }
-    }
-
-    /// An alias has no directory of its own: a map says whose it is
-    fn map_to_add(&self, value: &str) -> String {
-        format!(
-            "beside the server blocks add this map, and write ${MAP} for $ssl_server_name in them:\n    map $ssl_server_name ${MAP} {{\n        default $ssl_server_name;\n        {} {value};\n    }}",
-            self.name
-        )
+        format!("{before}, and {added}")
     }
 }
-
-/// What a variable must come to, so that a text with it comes to what is wanted; `None` where the
-/// text has other variables too
-fn part_of<'w>(text: &str, variable: &str, wanted: &'w str) -> Option<&'w str> {
-    let forms = [format!("${{{variable}}}"), format!("${variable}")];
-    let form = forms.iter().find(|form| text.contains(form.as_str()))?;
-    let (before, after) = text.split_once(form.as_str())?;
-    if before.contains('$') || after.contains('$') {
-        return None;
-    }
-    wanted.strip_prefix(before)?.strip_suffix(after)
-}
-
-/// A row for this key alone; one that is for several keeps serving those
-fn row_of(map: &Map, row: Option<&Row>, key: &str, value: &str) -> String {
-    let variable = &map.variable;
-    match row {
-        Some(row) if row.pattern == key => format!(
-            "in the map of ${variable} change the row at {}:{} to\n    {key} {value};",
-            row.file, row.line
-        ),
-        _ => format!(
-            "to the map of ${variable} at {}:{} add this row:\n    {key} {value};",
-            map.file, map.line
-        ),
-    }
-}
-
-/// The variable of a map that is proposed
-const MAP: &str = "certd_lineage";

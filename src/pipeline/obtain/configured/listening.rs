@@ -1,0 +1,266 @@
+//! Where a block listens, and what it takes from others by that: the first that nginx reads at a
+//! socket is its default, and one `ssl` lets all blocks of a socket speak TLS.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::directive::{DIRECTIVES, certificate_lines};
+use super::{Configured, variables};
+use crate::config::Domain;
+use crate::name::DnsName;
+use crate::target::choice::{self, Choice, Inlet};
+use crate::target::dump::{Module, ServerBlock, StreamServer, Tls};
+
+/// Where a server block begins
+pub(super) fn place(block: &ServerBlock) -> String {
+    format!("{}:{}", block.file, block.line)
+}
+
+/// Whether two are the same block of one configuration
+pub(super) fn is_same(block: &ServerBlock, other: &ServerBlock) -> bool {
+    block.file == other.file && block.line == other.line
+}
+
+impl Configured {
+    /// Number of a block in the order in which nginx reads them
+    fn number(&self, block: &ServerBlock) -> Option<usize> {
+        let mut servers = self.configuration.servers.iter();
+        servers.position(|other| is_same(other, block))
+    }
+
+    /// The block that is the default of an address because nginx reads it first
+    pub(super) fn first_at(&self, at: SocketAddr) -> Option<(usize, &ServerBlock)> {
+        choice::first_at(&self.configuration.servers, |block| {
+            let mut own = block.listens.iter();
+            own.find(|listen| listen.at == at).map(|listen| listen.rank)
+        })
+    }
+
+    /// The block behind which one that listens as another does must stand; `None` where any place
+    /// will do
+    pub(super) fn behind(
+        &self,
+        listens: &[SocketAddr],
+        like: Option<&ServerBlock>,
+    ) -> Option<&ServerBlock> {
+        let sockets = like.map_or(&[][..], |like| &like.sockets);
+        let sockets = sockets.iter().filter(|socket| socket.tls == Tls::On);
+        let at_sockets = sockets.filter_map(|socket| {
+            choice::first_at(&self.configuration.servers, |block| {
+                let mut own = block.sockets.iter();
+                own.find(|own| own.path == socket.path).map(|own| own.rank)
+            })
+        });
+        let first = listens.iter().filter_map(|at| self.first_at(*at));
+        let last = first.chain(at_sockets).max_by_key(|(number, _)| *number);
+        last.map(|(_, block)| block)
+    }
+
+    /// What to do where a block lists a name, and others listen where its connections come in
+    ///
+    /// Options of a socket, such as `proxy_protocol`, stand in one `listen` of it alone: none is
+    /// given here, and nginx takes those that it has.
+    pub(in crate::pipeline) fn listens_elsewhere(
+        &self,
+        domain: Option<&Domain>,
+        name: &str,
+        block: &ServerBlock,
+        at: SocketAddr,
+        inlet: Option<&Inlet>,
+    ) -> String {
+        if let Some(inlet) = inlet
+            && let Some(server) = choice::way(&self.configuration, name, inlet).through.last()
+        {
+            return self.passes_elsewhere(domain, (name, block, at), inlet, server);
+        }
+        let mut listens = block.listens.iter();
+        let same_port = listens.find(|listen| listen.at.port() == at.port());
+        let secure = || block.listens.iter().filter(|listen| listen.tls == Tls::On);
+        let is_inside =
+            !at.ip().is_loopback() && secure().all(|listen| listen.at.ip().is_loopback());
+        let Some(same_port) = same_port.filter(|_| !is_inside) else {
+            return self.meant_for_others(name, block, at, inlet);
+        };
+        let why = match at.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+            true => "does not listen on IPv6".to_owned(),
+            // An address of its own comes before all addresses.
+            false => format!(
+                "listens at {}, while others take what comes in there by a `listen` with its address",
+                same_port.at
+            ),
+        };
+        let seen = format!(
+            "the server block at {} lists {name}, and {why}",
+            place(block)
+        );
+        let missing = match block.certificate_lines().next() {
+            Some(_) => String::new(),
+            None => self.lines_of(domain),
+        };
+        let listen = format!("    listen {};{missing}", listen_at(at));
+        let first = self.first_at(at);
+        match first.filter(|(number, _)| self.number(block).is_some_and(|own| own < *number)) {
+            None => format!("{seen}: add\n{listen}"),
+            Some((_, first)) if first.borrowed.contains(&at) => format!(
+                "{seen}: let it listen there too, behind the server block at {}, which takes what none lists there because nginx reads it first",
+                place(first)
+            ),
+            // Read before the one that is first there now, it would be the default in its place.
+            Some((_, first)) => format!(
+                "{seen}: write `default_server` into the `listen` of {at} at {}, which takes what none lists there because nginx reads it first, and then add\n{listen}",
+                place(first)
+            ),
+        }
+    }
+
+    fn lines_of(&self, domain: Option<&Domain>) -> String {
+        let lines = |domain: &Domain| certificate_lines(&self.live, &domain.name, &DIRECTIVES);
+        let lines = domain.map(|domain| format!("\n{}", lines(domain)));
+        lines.unwrap_or_default()
+    }
+
+    /// A block that listens at other ports, or for this container alone, may not be meant for
+    /// visitors: whoever wrote it knows
+    fn meant_for_others(
+        &self,
+        name: &str,
+        block: &ServerBlock,
+        at: SocketAddr,
+        inlet: Option<&Inlet>,
+    ) -> String {
+        let default = inlet.and_then(|inlet| self.default_for(name, inlet));
+        let default = default.map(|block| format!(" from {}", place(block)));
+        format!(
+            "the server block at {} lists {name} and listens at {} alone, while visitors get what they see{} at {at}. If it is meant for visitors, let it listen there; if it is not, give {name} another server block there; or correct `ports` in domains.toml",
+            place(block),
+            addresses(block),
+            default.unwrap_or_default(),
+        )
+    }
+
+    /// The block that takes a name which none lists there
+    pub(super) fn default_for(&self, name: &str, inlet: &Inlet) -> Option<&ServerBlock> {
+        match choice::choose(&self.configuration, name, inlet) {
+            Choice::Default(block) => Some(block),
+            _ => None,
+        }
+    }
+
+    /// A stream server passes a name to others than the block that lists it: what it passes where
+    /// is what is to be changed, and no `listen`
+    fn passes_elsewhere(
+        &self,
+        domain: Option<&Domain>,
+        (name, block, at): (&str, &ServerBlock, SocketAddr),
+        inlet: &Inlet,
+        server: &StreamServer,
+    ) -> String {
+        let seen = format!(
+            "the stream server at {}:{} passes {name} to {at}, and the server block at {}, which lists it, listens at {}",
+            server.file,
+            server.line,
+            place(block),
+            addresses(block)
+        );
+        let others = domain.into_iter().flat_map(Domain::names);
+        let others = others.map(DnsName::as_str).filter(|other| *other != name);
+        let mut rows =
+            others.filter_map(|other| Some((other, self.row_to(other, block, inlet, server)?)));
+        let Some((other, (map, value))) = rows.next() else {
+            return format!("{seen}: let it pass {name} there");
+        };
+        let mut own = map.rows.iter();
+        let own = own.find(|row| row.pattern == name);
+        format!(
+            "{seen}, to which it passes {other}: {}",
+            variables::row_of(map, own, name, value)
+        )
+    }
+
+    /// The row of a map by which a stream server passes a name to a block
+    fn row_to<'c>(
+        &'c self,
+        name: &str,
+        block: &ServerBlock,
+        inlet: &Inlet,
+        server: &StreamServer,
+    ) -> Option<(&'c crate::target::dump::Map, &'c str)> {
+        match choice::choose(&self.configuration, name, inlet) {
+            Choice::Listed { block: chosen, .. } if is_same(chosen, block) => {}
+            _ => return None,
+        }
+        let variable = server.pass.trim_matches(['$', '{', '}']);
+        let mut maps = self.configuration.maps.iter();
+        let map = maps.find(|map| map.module == Module::Stream && map.variable == variable)?;
+        let mut rows = map.rows.iter();
+        let row = rows.find(|row| row.pattern == name)?;
+        (map.key == "$ssl_preread_server_name").then_some((map, row.value.as_str()))
+    }
+
+    /// What to do where blocks listen at a port without TLS; `None` where none listens there, and
+    /// where one has TLS
+    ///
+    /// One `ssl` lets all of them speak TLS, those without a certificate included, with which nginx
+    /// does not start.
+    pub(in crate::pipeline) fn to_secure(
+        &self,
+        domain: &Domain,
+        name: &str,
+        inlet: &Inlet,
+    ) -> Option<String> {
+        let plain = choice::plain(&self.configuration, name, inlet);
+        let names: Vec<&str> = domain.names().map(DnsName::as_str).collect();
+        let (first, at) = plain.first()?;
+        let is_own = first.names.iter().any(|listed| listed == name)
+            && first.names.iter().all(|listed| {
+                matches!(listed.as_str(), "" | "_") || names.contains(&listed.as_str())
+            });
+        if plain.len() == 1 && is_own && !first.borrowed.contains(at) {
+            let lacks = |directive: &&&str| {
+                let mut lines = first.certificate_lines();
+                !lines.any(|line| line.directive == **directive)
+            };
+            let missing: Vec<&str> = DIRECTIVES.iter().filter(lacks).copied().collect();
+            let lines = match missing.is_empty() {
+                true => String::new(),
+                false => format!(
+                    ", and add\n{}",
+                    certificate_lines(&self.live, &domain.name, &missing)
+                ),
+            };
+            return Some(format!(
+                "in the server block at {}, which lists {name}, give the `listen` of port {} its `ssl`{lines}",
+                place(first),
+                at.port()
+            ));
+        }
+        let others = match plain.len() {
+            1 => "listens".to_owned(),
+            2 => "and another one listen".to_owned(),
+            many => format!("and {} others listen", many - 1),
+        };
+        Some(format!(
+            "the server block at {} {others} at port {} without TLS, and one `ssl` there lets all of them speak TLS: either each of them gets its certificate and `ssl`, or {name} a port of its own",
+            place(first),
+            at.port()
+        ))
+    }
+}
+
+/// Where a block listens with TLS
+fn addresses(block: &ServerBlock) -> String {
+    let secure = block.listens.iter().filter(|listen| listen.tls == Tls::On);
+    let sockets = block.sockets.iter().filter(|socket| socket.tls == Tls::On);
+    let all: Vec<String> = secure
+        .map(|listen| listen.at.to_string())
+        .chain(sockets.map(|socket| format!("unix:{}", socket.path)))
+        .collect();
+    all.join(" and ")
+}
+
+/// The arguments of a `listen` with TLS at an address
+pub(super) fn listen_at(at: SocketAddr) -> String {
+    match at.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
+        true => format!("{} ssl", at.port()),
+        false => format!("{at} ssl"),
+    }
+}
