@@ -156,6 +156,8 @@ pub struct Container {
     pub lender: Option<String>,
     /// The Swarm service of which it is a task
     pub swarm: Option<String>,
+    /// As whom its commands run, as configured; empty is root
+    pub user: String,
     /// Its processes, the main one first; empty where none runs or the engine does not tell
     pub processes: Vec<Process>,
     /// When the engine starts it again
@@ -173,6 +175,19 @@ pub struct Process {
     pub parent: u32,
     /// Its command line, words joined by blanks, or the title that it gave itself
     pub command: String,
+    /// As whom it runs; `None` where the engine does not tell
+    pub user: Option<User>,
+}
+
+/// As whom a process runs, as the engine's host counts users and groups
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Its user
+    pub uid: u32,
+    /// Its group
+    pub gid: u32,
+    /// Further groups that it is in, as far as `ps` shows them
+    pub groups: Vec<u32>,
 }
 
 /// When an engine starts a container again that has ended

@@ -156,6 +156,7 @@
 //! come in. In the network of the host loopback stands for the host's own addresses. Where nginx need
 //! not listen (one family or network of several) and does not, nothing is to be proven; what this host
 //! cannot reach is told. A listener that awaits a balancer (`proxy_protocol`) gets the header of one.
+//! nginx's own commands run as its master does, where that is not root and the container's user is.
 //! nginx is reloaded from inside its container; a signal through Docker's API makes the engine forget
 //! to restart it, and is sent only where the configuration says so and nginx gets it. A container that
 //! has ended since the reload fails its domains at once, and nothing goes back for it. Never back to

@@ -67,6 +67,15 @@ pub fn path(path: &Path) -> String {
     whole(&path.to_string_lossy())
 }
 
+/// A word as a shell takes it
+pub fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
 fn push(c: char, text: &mut String) {
     match is_hidden(c) {
         true => {

@@ -54,6 +54,7 @@ pub(super) use order::no_issuer;
 use order::{issuer_of, must_order};
 use stock::{make_plan, makes_live, plan_in_words, ready, renewal_time, stopped, take_stock};
 use target::Target;
+pub(super) use tested::{ABSOLUTE, not_what_runs};
 pub(super) use ways::{Way, way_to};
 
 /// Brings each of these domains to a proven certificate, or says why not
@@ -76,7 +77,7 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
     };
     let mut works = take_stock_of_all(context, options, &clock, domains);
     let mut targets = match options.mode {
-        Mode::Deploy | Mode::Rehearse => target::find(context, &mut works).await,
+        Mode::Deploy | Mode::Rehearse => target::find(context, options.mode, &mut works).await,
         Mode::NoDeploy | Mode::DryRun | Mode::Check => Vec::new(),
     };
     for target in &mut targets {

@@ -28,7 +28,7 @@ use crate::config::{Reload, Selector};
 use crate::crash;
 use crate::facts::{Container, Mount, Network, Published, Restart};
 use crate::finding::{one_line, root_cause};
-use crate::target::process::{self, Receiver, nginx_command};
+use crate::target::process::{self, Command, Receiver, nginx_command};
 use crate::target::words::last_words;
 
 mod error;
@@ -279,17 +279,22 @@ impl Engine {
         let main = main.and_then(|main| u32::try_from(main).ok());
         let mut described = container(response);
         if described.state == RUNNING {
-            let options = TopOptionsBuilder::new().ps_args(process::COLUMNS).build();
-            let table = self
-                .docker
-                .top_processes(&described.id, Some(options))
-                .await;
+            let mut rows = self.top(&described.id, process::COLUMNS).await;
+            if rows.is_none() {
+                rows = self.top(&described.id, process::FEWER_COLUMNS).await;
+            }
             // Without a table the command line that the container was created with has to do.
-            let rows = table.ok().and_then(|table| table.processes);
             described.processes =
                 process::of_table(&rows.unwrap_or_default(), main.unwrap_or_default());
         }
         described
+    }
+
+    /// The table of a container's processes; `None` where the engine does not show it
+    async fn top(&self, id: &str, columns: &str) -> Option<Vec<Vec<String>>> {
+        let options = TopOptionsBuilder::new().ps_args(columns).build();
+        let table = self.docker.top_processes(id, Some(options)).await;
+        table.ok()?.processes
     }
 
     async fn labelled(&self, labels: Vec<String>) -> Result<Vec<String>, DockerError> {
@@ -331,15 +336,15 @@ impl Engine {
     pub async fn exec(
         &self,
         container: &Container,
-        command: &[String],
+        command: &Command,
     ) -> Result<Executed, DockerError> {
         let outcome = timeout(self.patience, self.exec_unbounded(container, command)).await;
-        crash::point("ran", format_args!("{command:?}"));
+        crash::point("ran", format_args!("{:?}", command.words));
         match outcome {
             // The engine's own time for an answer ends with that for the whole: either may be first.
             Ok(Err(DockerError::TimedOut { .. })) | Err(_) => Err(DockerError::ExecTimedOut {
                 container: container.name.clone(),
-                command: command.join(" "),
+                command: command.words.join(" "),
                 after: self.patience,
             }),
             Ok(outcome) => outcome,
@@ -349,11 +354,12 @@ impl Engine {
     async fn exec_unbounded(
         &self,
         container: &Container,
-        command: &[String],
+        command: &Command,
     ) -> Result<Executed, DockerError> {
         let failed = |error| self.failed("run a command in the container", error);
         let options = CreateExecOptions {
-            cmd: Some(command.to_vec()),
+            cmd: Some(command.words.clone()),
+            user: command.user.clone(),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
             ..CreateExecOptions::default()
@@ -592,7 +598,10 @@ fn container(response: ContainerInspectResponse) -> Container {
         (state.status, state.health.and_then(|health| health.status))
     });
     let settings = response.network_settings.unwrap_or_default();
-    let labels = response.config.and_then(|config| config.labels);
+    let (labels, user) = match response.config {
+        Some(config) => (config.labels, config.user.unwrap_or_default()),
+        None => (None, String::new()),
+    };
     let host = response.host_config.unwrap_or_default();
     let restart = restart(&host);
     let restarts = response.restart_count;
@@ -635,6 +644,7 @@ fn container(response: ContainerInspectResponse) -> Container {
         },
         lender: None,
         swarm: labels.and_then(|mut labels| labels.remove(SWARM_SERVICE)),
+        user,
         processes: Vec::new(),
         restart,
         restarts: restarts

@@ -3,24 +3,72 @@
 use std::iter::Peekable;
 use std::path::Path;
 
-use crate::facts::{Container, Process};
+use crate::facts::{Container, Process, User};
+use crate::finding::words::quoted;
 
 /// What an engine's `ps` is asked for, in the order in which [`of_table`] reads it
-pub const COLUMNS: &str = "-eo pid,ppid,args";
+pub const COLUMNS: &str = "-eo pid,ppid,uid,gid,supgid,args";
+/// What it is asked for where it knows no more: that of BusyBox has no columns of numbers
+pub const FEWER_COLUMNS: &str = "-eo pid,ppid,args";
 
-/// The processes in a table that was asked for by [`COLUMNS`], the main one first
+/// A command to be run in a container
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// The program and its arguments
+    pub words: Vec<String>,
+    /// As whom, as the engine takes it; `None` is the container's own user
+    pub user: Option<String>,
+}
+
+impl Command {
+    /// A command that runs as the container's own user
+    pub fn new(words: Vec<String>) -> Self {
+        Self { words, user: None }
+    }
+
+    /// How a person runs it in a container, to be copied into a shell
+    fn by_hand(&self, container: &Container) -> String {
+        let user = self.user.iter();
+        let user = user.flat_map(|user| ["--user", user]);
+        let words = ["docker", "exec"].into_iter().chain(user);
+        let words = words.chain([container.name.as_str()]);
+        let words: Vec<String> = words
+            .chain(self.words.iter().map(String::as_str))
+            .map(quoted)
+            .collect();
+        words.join(" ")
+    }
+}
+
+/// The processes in a table that was asked for by [`COLUMNS`] or [`FEWER_COLUMNS`], the main one
+/// first
 ///
 /// `main` is its identifier as the engine knows it. An engine in a virtual machine may count
 /// otherwise than its `ps`: then the first process counts that none of the others started.
 /// Empty where the table is not what was asked for.
 pub fn of_table(rows: &[Vec<String>], main: u32) -> Vec<Process> {
-    let process = |row: &Vec<String>| match row.as_slice() {
-        [id, parent, command] => Some(Process {
+    let process = |row: &Vec<String>| {
+        let (id, parent, user, command) = match row.as_slice() {
+            [id, parent, command] => (id, parent, None, command),
+            [id, parent, uid, gid, groups, command] => {
+                let user = User {
+                    uid: uid.parse().ok()?,
+                    gid: gid.parse().ok()?,
+                    groups: groups
+                        .split(',')
+                        .filter_map(|one| one.parse().ok())
+                        .collect(),
+                };
+                (id, parent, Some(user), command)
+            }
+            _ => return None,
+        };
+        Some(Process {
             id: id.parse().ok()?,
             parent: parent.parse().ok()?,
             command: command.clone(),
-        }),
-        _ => None,
+            user,
+        })
     };
     let mut processes: Vec<Process> = rows.iter().filter_map(process).collect();
     let is_first = |process: &Process| processes.iter().all(|other| other.id != process.parent);
@@ -64,16 +112,75 @@ pub fn receiver(container: &Container) -> Receiver<'_> {
 /// The arguments come first, and then `-c`, `-p` and `-g` as the running master has them. Where
 /// the engine does not tell what runs, the command line of the container is read for them: what
 /// stands after a word `nginx` there, because the `-c` of a shell is followed by a script.
-pub fn nginx_command(container: &Container, arguments: &[&str]) -> Vec<String> {
+///
+/// It runs as the master does: what nginx tests it also makes, such as the directories of uploads,
+/// and gives to its workers, and what root may read says nothing of a master that is not root.
+pub fn nginx_command(container: &Container, arguments: &[&str]) -> Command {
     let words = own_words(container);
     let (program, options) = match words.split_first() {
         Some((program, options)) => (program.as_str(), options),
         None => (NGINX, &[][..]),
     };
-    let mut command = vec![program.to_owned()];
-    command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
-    command.extend(own_options(options));
-    command
+    let mut words = vec![program.to_owned()];
+    words.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    words.extend(own_options(options));
+    Command {
+        words,
+        user: exec_user(container),
+    }
+}
+
+/// [`nginx_command`] as a person runs it, to be copied into a shell
+pub fn by_hand(container: &Container, arguments: &[&str]) -> String {
+    nginx_command(container, arguments).by_hand(container)
+}
+
+/// As whom the engine is to run nginx's own commands; `None` is the container's own user
+///
+/// That of a container that is not root's is its master's, with all of its groups. An engine that
+/// shifts the users of containers (`userns-remap`) tells of the shifted ones, which it does not take.
+fn exec_user(container: &Container) -> Option<String> {
+    let own = container.user.split(':').next().unwrap_or_default();
+    let user = user_of_master(container).filter(|_| ["", "0", "root"].contains(&own))?;
+    // The engine leaves a process that gets a group by number without any other. What it adds for a
+    // user alone are the groups of /etc/group, as those do that change users for a script.
+    let has_others = user.groups.iter().any(|group| *group != user.gid);
+    Some(match has_others {
+        true => user.uid.to_string(),
+        false => format!("{}:{}", user.uid, user.gid),
+    })
+}
+
+/// As whom nginx's master runs, where that is not root and it is known
+pub fn user_of_master(container: &Container) -> Option<&User> {
+    let user = masters(container).next()?.user.as_ref()?;
+    (1..FIRST_SHIFTED).contains(&user.uid).then_some(user)
+}
+
+/// nginx's masters in a container, without one that is about to replace the one that started it
+///
+/// The first is the one of which all else here speaks.
+pub fn masters(container: &Container) -> impl Iterator<Item = &Process> {
+    let is_master = |process: &&Process| process.command.contains(MASTER);
+    let all = move || container.processes.iter().filter(is_master);
+    all().filter(move |process| all().all(|other| other.id != process.parent))
+}
+
+/// What the running nginx was started with that is relative to a directory which nobody tells: its
+/// program, or its `-p`
+///
+/// A command in a container starts in the directory of the image, and a script may have left that.
+pub fn relative_start(container: &Container) -> Option<String> {
+    masters(container).next()?;
+    let words = own_words(container);
+    let is_relative = |word: &&String| !word.starts_with('/');
+    let program = words.first().filter(|word| word.contains('/'));
+    let prefix = || {
+        let options = own_options(words.get(1..)?);
+        let at = options.iter().position(|option| option == "-p")?;
+        options.get(at + 1).filter(is_relative).cloned()
+    };
+    program.filter(is_relative).cloned().or_else(prefix)
 }
 
 /// Whether the options of a container's nginx are guessed: its engine tells of no master, and the
@@ -97,8 +204,7 @@ fn own_words(container: &Container) -> Vec<String> {
         .skip_while(|word| !is_nginx_word(word))
         .cloned()
         .collect();
-    let mut processes = container.processes.iter();
-    let title = processes.find_map(|process| process.command.split_once(MASTER));
+    let title = masters(container).find_map(|process| process.command.split_once(MASTER));
     match title {
         // A title is words joined by blanks: where they are known apart, those are better.
         Some((_, title)) if title != configured.join(" ") => {
@@ -159,6 +265,8 @@ fn program(command: &str) -> &str {
 const NGINX: &str = "nginx";
 /// What nginx's master has in its title before its command line
 const MASTER: &str = ": master process ";
+/// The first user that is given to a namespace of users: SUB_UID_MIN of login.defs(5)
+const FIRST_SHIFTED: u32 = 100_000;
 /// Inits that pass signals on to the process that they start
 const INITS: [&str; 3] = ["tini", "dumb-init", "docker-init"];
 
@@ -171,6 +279,7 @@ mod tests {
             id: *id,
             parent: *parent,
             command: (*command).to_owned(),
+            user: None,
         });
         Container {
             command: command.iter().map(ToString::to_string).collect(),
@@ -184,7 +293,7 @@ mod tests {
         #[track_caller]
         fn check(command: &[&str], expected: &str) {
             let command = nginx_command(&container(command, &[]), &["-t"]);
-            assert_eq!(command.join(" "), expected);
+            assert_eq!(command.words.join(" "), expected);
         }
         check(&["nginx", "-g", "daemon off;"], "nginx -t");
         check(
@@ -224,7 +333,8 @@ mod tests {
         fn check(command: &[&str], title: &str, expected: &[&str]) {
             let title = format!("nginx: master process {title}");
             let container = container(command, &[(7, 1, "sh /start.sh"), (9, 7, &title)]);
-            assert_eq!(nginx_command(&container, &["-s", "reload"]), expected);
+            let command = nginx_command(&container, &["-s", "reload"]);
+            assert_eq!(command.words, expected);
         }
         let start = ["sh", "/start.sh"];
         check(
@@ -275,6 +385,89 @@ mod tests {
             false,
         );
         check(&["nginx"], &[], false);
+    }
+
+    /// A container whose own user is this one, with a master that `ps` shows so
+    fn run_by(own: &str, uid: &str, gid: &str, groups: &str) -> Container {
+        let row = [
+            "7",
+            "1",
+            uid,
+            gid,
+            groups,
+            "nginx: master process nginx -c /a b",
+        ];
+        Container {
+            name: "web".to_owned(),
+            user: own.to_owned(),
+            processes: of_table(&[row.map(str::to_owned).to_vec()], 7),
+            ..Container::default()
+        }
+    }
+
+    #[test]
+    fn nginxs_own_commands_run_as_its_master() {
+        #[track_caller]
+        fn check(own: &str, [uid, gid, groups]: [&str; 3], expected: Option<&str>) {
+            let command = nginx_command(&run_by(own, uid, gid, groups), &["-t"]);
+            assert_eq!(command.user.as_deref(), expected);
+        }
+        check("", ["0", "0", "-"], None);
+        check("", ["101", "33", "-"], Some("101:33"));
+        check("root", ["101", "33", "33"], Some("101:33"));
+        check("0:0", ["101", "33", "33,44"], Some("101"));
+        // The engine knows the groups of the container's own user.
+        check("nginx", ["101", "33", "44"], None);
+        check("101:33", ["101", "33", "-"], None);
+        // Users of a namespace, as the host counts them.
+        check("", ["100000", "100000", "-"], None);
+        check("", ["165637", "165637", "-"], None);
+        let untold = container(&[], &[(7, 1, "nginx: master process nginx")]);
+        assert_eq!(nginx_command(&untold, &["-t"]).user, None);
+    }
+
+    #[test]
+    fn a_person_types_what_certd_runs() {
+        let told = by_hand(&run_by("", "101", "33", "-"), &["-s", "reload"]);
+        assert_eq!(told, "docker exec --user 101:33 web nginx -s reload -c /a");
+        let mut container = container(&["nginx", "-c", "/a b", "-g", "pid /x;"], &[]);
+        container.name = "web".to_owned();
+        let told = by_hand(&container, &["-t"]);
+        assert_eq!(told, "docker exec web nginx -t -c '/a b' -g 'pid /x;'");
+    }
+
+    #[test]
+    fn of_two_masters_neither_is_overlooked_and_one_that_is_replaced_is_no_second() {
+        #[track_caller]
+        fn check(processes: &[(u32, u32, &str)], expected: &[u32]) {
+            let container = container(&[], processes);
+            let found: Vec<u32> = masters(&container).map(|one| one.id).collect();
+            assert_eq!(found, expected);
+        }
+        let (one, two) = (
+            "nginx: master process nginx",
+            "nginx: master process nginx -c /b",
+        );
+        check(&[(1, 0, "sh"), (7, 1, one), (8, 1, two)], &[7, 8]);
+        check(
+            &[(7, 1, one), (8, 7, one), (9, 8, "nginx: worker process")],
+            &[7],
+        );
+    }
+
+    #[test]
+    fn a_start_from_a_directory_that_nobody_tells_is_noticed() {
+        #[track_caller]
+        fn check(title: &str, expected: Option<&str>) {
+            let title = format!("nginx: master process {title}");
+            let found = relative_start(&container(&[], &[(7, 1, &title)]));
+            assert_eq!(found.as_deref(), expected);
+        }
+        check("nginx -g daemon off;", None);
+        check("/usr/sbin/nginx -p /srv -c a.conf", None);
+        check("./nginx", Some("./nginx"));
+        check("nginx -p ./ -c conf/nginx.conf", Some("./"));
+        assert_eq!(relative_start(&container(&["./nginx"], &[])), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What nginx said in `nginx -t`, read for the file that it stumbled over.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A file that nginx could not load, from its own words
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,17 +43,21 @@ pub fn stumble(output: &str) -> Option<Stumble> {
     })
 }
 
-/// The first line of nginx's log that says why it did not load its files, or cannot use one
+/// The line of nginx's log that says why it does not serve a certificate
 ///
-/// What went wrong with one visitor's connection alone is left out: every scanner causes such lines.
-pub fn trouble(log: &str) -> Option<&str> {
-    let is_grave = |line: &str| GRAVE.iter().any(|level| line.contains(level));
-    let is_of_a_visitor = |line: &str| line.contains(", client: ");
-    let mut lines = log.lines().map(str::trim);
-    lines.find(|line| match line.contains("[error]") {
-        true => line.contains(CANNOT_LOAD),
-        false => is_grave(line) && !is_of_a_visitor(line),
-    })
+/// The last that names one of its files, which `is_own` tells: an earlier one may be of the time
+/// before the file was there. Without one, the first that says why nothing was loaded. What went
+/// wrong with one visitor's connection is left out: scanners ask for all kinds of names.
+pub fn trouble(log: &str, is_own: impl Fn(&Path) -> bool) -> Option<&str> {
+    let names_own = |line: &&str| stumble(line).is_some_and(|found| is_own(&found.path));
+    let is_grave = |line: &&str| {
+        GRAVE.iter().any(|level| line.contains(level)) && !line.contains(", client: ")
+    };
+    let lines = || log.lines().map(str::trim);
+    lines()
+        .rev()
+        .find(names_own)
+        .or_else(|| lines().find(is_grave))
 }
 
 /// The line at the end of a log with which nginx gave up its start; `None` where it ends otherwise
@@ -162,11 +166,19 @@ mod tests {
         const NOTICE: &str = "2027/01/01 00:00:00 [notice] 1#1: signal 1 (SIGHUP) received";
         #[track_caller]
         fn check(lines: &[&str], expected: Option<&str>) {
-            assert_eq!(trouble(&lines.join("\n")), expected);
+            let is_own = |path: &Path| path.starts_with("/k");
+            assert_eq!(trouble(&lines.join("\n"), is_own), expected);
         }
         check(&[NOTICE, HANDSHAKE], None);
         check(&[NOTICE, BIND, HANDSHAKE], Some(BIND));
         check(&[KEY, BIND, NOTICE], Some(KEY));
+        // Before the deployment there was nothing yet.
+        let missing = KEY.replace("Permission denied", "No such file or directory");
+        check(&[&missing, KEY, NOTICE], Some(KEY));
+        // Another site's, for which somebody asked.
+        let other = KEY.replace("/k/", "/nowhere/");
+        check(&[NOTICE, &other], None);
+        check(&[&other, BIND], Some(BIND));
         assert_eq!(stumble(KEY).unwrap().reason, Reason::Forbidden);
         check(&[], None);
     }

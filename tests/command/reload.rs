@@ -173,3 +173,26 @@ fn the_calls_in_the_readme_are_all_that_are_made() {
         }
     }
 }
+
+#[test]
+fn an_nginx_from_a_directory_of_its_own_is_told_as_that() {
+    let host = with("container = \"web\"");
+    host.engine.change(|container| {
+        container.command = vec!["/start.sh".to_owned()];
+        container.processes[0] = "nginx: master process ./nginx".to_owned();
+    });
+    assert_eq!(obtain(&host, 1), ["target.relative_start"]);
+    let why = host
+        .certd(&["why", "rare-books.test", "--format", "json"])
+        .json();
+    assert!(why.to_string().contains("target.relative_start"), "{why:#}");
+}
+
+#[test]
+fn a_table_without_users_does_as_well() {
+    let host = with("container = \"web\"\nreload = \"signal\"");
+    let refused = Answer::html(400, "bad -o argument 'uid'");
+    host.engine.fault(Call::Top, Times::Next(1), refused);
+    assert_eq!(obtain(&host, 0), [""; 0]);
+    assert_eq!(told(&host), (0, 1));
+}

@@ -336,6 +336,30 @@ fn a_handshake_that_is_refused_or_shows_a_stranger() {
 }
 
 #[test]
+fn a_second_master_is_told_and_nothing_is_claimed_of_what_it_serves() {
+    let host = host();
+    configure(&host, &[(&[SHOP, WWW], SHOP)]);
+    host.web.reload().expect("nginx accepts it");
+    host.engine.change(|container| {
+        container.processes = [
+            "sh /start.sh",
+            "nginx: master process nginx",
+            "sh /second.sh",
+            "nginx: master process nginx -c /b.conf",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+    });
+    let obtain = ["obtain", MESSENGER, "--format", "json"];
+    let obtain = host.certd(&obtain).exits(1).json().to_string();
+    assert!(!obtain.contains("no server block"), "{obtain}");
+    let why = host.certd(&["why", MESSENGER, "--format", "json"]).json();
+    for told in [obtain, why.to_string()] {
+        assert!(told.contains("2 masters of nginx run in web"), "{told}");
+    }
+}
+
+#[test]
 fn what_was_read_may_not_be_what_runs_where_nobody_tells_how_nginx_was_started() {
     let host = mistaken();
     let code = "target.options_unknown";

@@ -162,9 +162,17 @@ fn an_address_with_blocks_of_its_own_is_proven_too() {
     let names = format!("server_name {MESSENGER};");
     let line = format!("listen 127.0.0.7:{port} ssl;");
     let broken = at_port(&all.replace(&names, &format!("{line} {names}")), http);
+    let listen = format!("listen 127.0.0.1:{http} default_server;");
+    let both = format!("{listen} {}", listen.replace("127.0.0.1", "127.0.0.7"));
+    let broken = broken.replace(&listen, &both);
     scene.nginx.write_conf(&broken);
-    let report = scene.obtain(&["--all"]).expect(1, SHOP, "failed");
+    // Nobody comes there for the shop, and its block need not listen there.
+    let report = scene.obtain(&["--all"]).expect(0, SHOP, "proven");
     assert_eq!(report.outcome(MESSENGER), "proven", "{report}");
+
+    scene.dns.set_a(SHOP, &["127.0.0.7"]);
+    let report = scene.obtain(&["--all"]).expect(1, SHOP, "failed");
+    assert_eq!(report.outcome(MESSENGER), "unchanged", "{report}");
     let finding = report.finding(SHOP, "proof.other_lineage");
     assert!(finding.evidence.contains("127.0.0.7"), "{finding:?}");
     assert!(finding.cure.contains(&line), "{finding:?}");

@@ -8,7 +8,8 @@ use libtest_mimic::Trial;
 use crate::deploy::{below_a_script, ignore_reloads};
 use crate::support::ca::Kind;
 use crate::support::conf;
-use crate::support::process::wait_for;
+use crate::support::nginx::{Mount, NginxOptions};
+use crate::support::process::{self, wait_for};
 use crate::support::scene::{SHOP, Scene, WWW, site};
 use crate::support::second_engine;
 use crate::support::write;
@@ -24,6 +25,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_container_that_ends_at_the_reload_is_told_with_how_to_start_it,
         a_reload_that_nginx_gives_up_is_told_in_its_own_words,
         keys_that_the_workers_may_not_read_are_told_with_key_group,
+        what_certd_runs_leaves_the_uploads_of_an_nginx_without_root_alone,
+        a_key_that_the_master_may_not_read_goes_back,
+        a_key_that_fails_at_the_reload_goes_back_where_nothing_is_tested,
+        a_container_that_ends_at_its_restart_is_told_with_how_to_start_it,
     ]
 }
 
@@ -216,4 +221,147 @@ fn keys_that_the_workers_may_not_read_are_told_with_key_group() {
     let report = scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     assert_eq!(report.ca_requests(), 0, "{report}");
     scene.assert_serves(SHOP, &[SHOP]);
+}
+
+/// A script of root that starts nginx as another user, as images with `gosu` or `su-exec` do
+const STEP_DOWN: &str = "exec setpriv --reuid 101 --regid 101 --clear-groups \
+    nginx -g 'daemon off; pid /tmp/nginx.pid;'\n";
+
+/// Lends the container a program of this host, with the libraries that it needs
+fn lend(nginx: &mut NginxOptions, program: &str) {
+    let libraries = process::stdout_of(Command::new("ldd").arg(program));
+    let own = |library: &&str| library.contains("cap-ng");
+    let words = libraries.split_whitespace();
+    let library = words.filter(|word| word.starts_with('/')).find(own);
+    for file in [program].into_iter().chain(library) {
+        nginx.mounts.push(Mount::read_only(file, file));
+    }
+}
+
+/// An nginx whose master is not root in a container that is root's, beside the shop's site
+fn stepped_down(reload: &str, key_group: Option<&str>) -> Scene {
+    let scene = Scene::with(Kind::Pebble, |nginx, _| {
+        nginx.conf = without_pid(&nginx.conf);
+        lend(nginx, "/usr/bin/setpriv");
+        below_a_script(nginx, STEP_DOWN);
+    });
+    configure(&scene, reload, key_group);
+    let conf = conf::site(scene.nginx.flavour(), &[site(&[SHOP])]);
+    scene.nginx.write_conf(&without_pid(&conf));
+    scene
+}
+
+fn without_pid(conf: &str) -> String {
+    conf.replace("pid /run/nginx.pid;\n", "")
+}
+
+fn configure(scene: &Scene, reload: &str, key_group: Option<&str>) {
+    let mut config = scene.config().lines(&format!("reload = \"{reload}\""));
+    if let Some(group) = key_group {
+        config = config.key(&format!("key_group = \"{group}\""));
+    }
+    scene.world.write_config(&scene.domain(config, SHOP, &[]));
+}
+
+fn what_certd_runs_leaves_the_uploads_of_an_nginx_without_root_alone() {
+    let scene = stepped_down("exec", Some("101"));
+    let owners = || {
+        let (_, list) = scene.nginx.exec(&["ls", "-ln", "/var/lib/nginx"]);
+        let lines = list.lines().filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            Some((words.last()?.to_string(), words.get(2)?.to_string()))
+        });
+        lines.collect::<Vec<_>>()
+    };
+    let before = owners();
+    let body = ("body".to_owned(), "101".to_owned());
+    assert!(before.contains(&body), "{before:?}");
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    assert_eq!(owners(), before);
+    let why = scene.world.certd(&["why", SHOP]);
+    assert!(why.stdout.contains("✓ block"), "{}", why.stdout);
+    scene.world.certd(&["check", SHOP]);
+    assert_eq!(owners(), before);
+}
+
+fn a_key_that_the_master_may_not_read_goes_back() {
+    let scene = stepped_down("exec", Some("101"));
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    let first = scene.served(SHOP);
+
+    configure(&scene, "exec", None);
+    let report = scene.obtain(&[SHOP, "--force"]).expect(1, SHOP, "failed");
+    assert_eq!(report.failures(SHOP), ["target.test_failed"], "{report}");
+    let finding = report.finding(SHOP, "target.test_failed");
+    assert!(finding.cure.contains("user 101"), "{finding:?}");
+    assert!(finding.cure.contains("key_group = \"101\""), "{finding:?}");
+    scene.nginx.restart();
+    wait_for("nginx with its first certificate", || {
+        let served = crate::support::served::served(&scene.nginx.https_address(), SHOP);
+        served.is_ok_and(|leaf| leaf == first).then_some(())
+    });
+
+    // What it advises.
+    configure(&scene, "exec", Some("101"));
+    let report = scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    assert_eq!(report.ca_requests(), 0, "{report}");
+    assert_eq!(report.generation(SHOP), 2, "{report}");
+}
+
+fn a_container_that_ends_at_its_restart_is_told_with_how_to_start_it() {
+    let scene = stepped_down("restart", None);
+    // Nothing is tested, so that the first certificate is what nginx does not survive.
+    let config = scene.config().lines("reload = \"restart\"\ntest = false");
+    scene.world.write_config(&scene.domain(config, SHOP, &[]));
+    let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
+    assert_eq!(report.failures(SHOP), ["target.ended"], "{report}");
+    let finding = report.finding(SHOP, "target.ended");
+    let start = format!("docker start {}", scene.nginx.name());
+    assert!(
+        finding.evidence.contains("since its restart"),
+        "{finding:?}"
+    );
+    assert!(finding.cure.contains(&start), "{finding:?}");
+
+    // It cannot start: `key_group` is given to the key all the same.
+    let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
+    let finding = report.finding(SHOP, "target.not_running");
+    assert!(finding.cure.contains("key_group"), "{finding:?}");
+    assert!(finding.cure.contains(&start), "{finding:?}");
+    configure(&scene, "restart", Some("101"));
+    scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
+    scene.nginx.start_again();
+    let report = wait_for("nginx", || {
+        let report = scene.obtain(&[SHOP]);
+        (report.outcome(SHOP) != "failed").then_some(report)
+    });
+    assert_eq!(report.outcome(SHOP), "proven", "{report}");
+    assert_eq!(scene.ca.orders(), 1);
+}
+
+fn a_key_that_fails_at_the_reload_goes_back_where_nothing_is_tested() {
+    let scene = stepped_down("signal", Some("101"));
+    let untested = |key_group: Option<&str>| {
+        let mut config = scene.config().lines("reload = \"signal\"\ntest = false");
+        if let Some(group) = key_group {
+            config = config.key(&format!("key_group = \"{group}\""));
+        }
+        scene.world.write_config(&scene.domain(config, SHOP, &[]));
+    };
+    untested(Some("101"));
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    let first = scene.served(SHOP);
+    untested(None);
+    let report = scene.obtain(&[SHOP, "--force"]).expect(1, SHOP, "failed");
+    let finding = report.finding(SHOP, "proof.previous_generation");
+    assert!(
+        finding.evidence.contains("is live and served again"),
+        "{finding:?}"
+    );
+    assert!(finding.evidence.contains("[emerg]"), "{finding:?}");
+    assert!(finding.cure.contains("key_group"), "{finding:?}");
+    assert!(finding.cure.contains("nginx's master"), "{finding:?}");
+    assert_eq!(scene.live(SHOP), first);
+    untested(Some("101"));
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
 }

@@ -4,17 +4,18 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 
-use super::reload::{reload, reload_containers};
+use super::prove::{self, Broken};
+use super::reload::{has_ended, reload, reload_containers};
 use super::target::{Target, is_file_of, open};
 use super::tested::{BROKEN, Before, Tested, Untested, test, test_as_it_is};
-use super::{prove, words};
-use crate::config::ConfigTest;
+use super::words;
+use crate::config::{ConfigTest, Reload};
 use crate::finding::Finding;
 use crate::pipeline::defect::{caught, caught_now};
-use crate::pipeline::{Context, Work};
+use crate::pipeline::{Context, Previous, Work};
 use crate::report::{Stage, StageResult};
 use crate::store::lineage::LineageError;
-use crate::verify::proof::{self, Proof, Verdict, Wanted};
+use crate::verify::proof::{self, Verdict, Wanted};
 
 /// Deploys every ready domain of a target, with one reload
 ///
@@ -154,7 +155,7 @@ async fn test_all(context: &Context<'_>, target: &mut Target, works: &mut [Work<
     }
     let blocked = match untested {
         Untested::Refused { .. } => test_containers(target).await,
-        Untested::Docker(_) | Untested::NoNginx { .. } => {
+        Untested::Docker(_) | Untested::NoNginx { .. } | Untested::Elsewhere { .. } => {
             return fail_all(context, target, works, &untested, begun);
         }
     };
@@ -202,7 +203,8 @@ fn divide(
     let begun = Instant::now();
     let is_named = |member: &usize| names(context, target, &works[*member], untested);
     let guilty = match (untested, group.len()) {
-        (Untested::Docker(_) | Untested::NoNginx { .. }, _) | (_, 1) => std::mem::take(&mut group),
+        (Untested::Docker(_) | Untested::NoNginx { .. } | Untested::Elsewhere { .. }, _)
+        | (_, 1) => std::mem::take(&mut group),
         (Untested::Refused { .. }, _) => group.extract_if(.., |member| is_named(member)).collect(),
     };
     let is_divided = guilty.is_empty();
@@ -285,7 +287,7 @@ fn refused(
         Some(_) if !names(context, target, work, untested) => words::Guilt::Others,
         _ => words::Guilt::Own,
     };
-    words::refused(work.name(), &container.name, said, stumble, guilt)
+    words::refused(work.name(), container, said, stumble, guilt)
 }
 
 /// Whether nginx stumbled over a file of the domain's live generation
@@ -309,22 +311,23 @@ async fn roll_back(
     context: &Context<'_>,
     target: &mut Target,
     works: &mut [Work<'_>],
-    broken: Vec<(usize, Proof)>,
+    broken: Vec<Broken>,
 ) {
     let begun = Instant::now();
     let mut pointed = Vec::new();
-    for (member, proof) in broken {
-        let container = target.name_at(works, proof.address);
+    for broken in broken {
+        let member = broken.member;
+        let container = target.name_at(works, broken.proof.address);
         let work = &mut works[member];
         work.begin(Stage::Rollback);
         let stays = point_back(context, work) == Pointed::Stays;
         let previous = work.ready.as_ref().and_then(|ready| ready.previous.clone());
         match previous.filter(|_| !stays) {
-            Some(previous) => pointed.push((member, container, proof, previous)),
+            Some(previous) => pointed.push((broken, container, previous)),
             None => work.fail_with(
                 Stage::Rollback,
                 begun,
-                words::not_rolled_back(&container, &proof),
+                words::not_rolled_back(&container, &broken.proof),
             ),
         }
     }
@@ -337,23 +340,52 @@ async fn roll_back(
         Err(_) => StageResult::Failed,
     };
     target.note(Stage::Reload, begun, result, "after the rollback");
-    let (observer, patience) = (&target.observer(context), context.patience.reload);
-    let looks = pointed
+    let ended = match target.nginx.reload {
+        Reload::Restart => target.engine.ended(&target.containers).await,
+        Reload::Exec | Reload::Signal => Vec::new(),
+    };
+    if let Some(first) = ended.first() {
+        let ended = has_ended(first, target.told);
+        for (broken, container, previous) in pointed {
+            let healing = words::Healing::StillBroken;
+            let Finding { evidence, .. } =
+                words::rolled_back(&container, &broken.proof, previous.generation, healing);
+            let finding =
+                Finding::failure("proof.broken", format!("{evidence}\n{}", ended.evidence));
+            let cure = ended.cure.clone().unwrap_or_default();
+            works[broken.member].fail_with(Stage::Rollback, begun, finding.with_cure(cure));
+        }
+        return;
+    }
+    for (member, finding) in join_all(looks_after(context, target, pointed)).await {
+        works[member].fail_with(Stage::Rollback, begun, finding);
+    }
+}
+
+/// Looks whether the previous generations are served again; gives what is said of each domain
+fn looks_after<'t>(
+    context: &'t Context<'_>,
+    target: &'t Target,
+    pointed: Vec<(Broken, String, Previous)>,
+) -> impl Iterator<Item = impl Future<Output = (usize, Finding)> + 't> {
+    let patience = context.patience.reload;
+    pointed
         .into_iter()
-        .map(|(member, container, proof, previous)| async move {
+        .map(move |(broken, container, previous)| async move {
+            let observer = &target.observer(context);
             let wanted = Wanted::only(previous.fingerprint);
+            let proof = &broken.proof;
             let (name, address) = (proof.name.as_str(), proof.address);
             let after = caught(proof::wait_for(observer, name, address, &wanted, patience)).await;
             let healing = match after.map(|after| after.verdict) {
                 Ok(Verdict::Proven { .. }) => words::Healing::Served,
                 _ => words::Healing::StillBroken,
             };
-            (
-                member,
-                words::rolled_back(&container, &proof, previous.generation, healing),
-            )
-        });
-    for (member, finding) in join_all(looks).await {
-        works[member].fail_with(Stage::Rollback, begun, finding);
-    }
+            let finding = words::rolled_back(&container, proof, previous.generation, healing);
+            let finding = match &broken.trouble {
+                Some(trouble) => trouble.explain(finding),
+                None => finding,
+            };
+            (broken.member, finding)
+        })
 }

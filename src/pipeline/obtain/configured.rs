@@ -9,13 +9,13 @@ use std::sync::Arc;
 use super::target::Target;
 use crate::config::{Domain, defaults};
 use crate::facts::Container;
-use crate::finding::{Finding, words};
+use crate::finding::{Finding, excerpt, words};
 use crate::name::DnsName;
 use crate::pipeline::{Context, Work};
 use crate::target::choice::{self, Choice, Inlet, Serving};
 use crate::target::dump::{Configuration, Excess, ServerBlock, Tls};
 use crate::target::endpoint;
-use crate::target::process::is_guessed;
+use crate::target::process::{by_hand, is_guessed, masters};
 use crate::target::variables::is_computed;
 
 mod directive;
@@ -63,12 +63,17 @@ impl Configured {
 
     /// That the configuration is beyond what is judged; `None` where it was read
     pub(super) fn unjudged(&self) -> Option<Finding> {
-        self.excess.map(|excess| unjudged(self.container(), excess))
+        self.excess.map(|excess| unjudged(&self.container, excess))
     }
 
     /// That nginx may run with another file than the one that was read; `None` where it does not
     pub(in crate::pipeline) fn doubt(&self) -> Option<Finding> {
         doubt(&self.container)
+    }
+
+    /// Whether another nginx runs beside the one whose configuration it is
+    pub(super) fn is_one_of_several(&self) -> bool {
+        masters(&self.container).nth(1).is_some()
     }
 
     /// The same as lines of a cure
@@ -240,9 +245,24 @@ impl Configured {
     }
 }
 
-/// That nginx in a container may run with another file than `nginx -T` shows
+/// That nginx in a container may run with another file than `nginx -T` shows, or that there is a
+/// second one
 fn doubt(container: &Container) -> Option<Finding> {
     let name = &container.name;
+    let mut all = masters(container);
+    if let (Some(first), more @ 1..) = (all.next(), all.count()) {
+        let evidence = format!(
+            "{} masters of nginx run in {name}. What was read and reloaded is that of process {} alone ({}); which of them takes a connection cannot be seen from here",
+            more + 1,
+            first.id,
+            excerpt(&first.command, MOST_OF_COMMAND)
+        );
+        return Some(
+            Finding::note("target.several_masters", evidence).with_cure(format!(
+                "see them with `docker top {name}`, and run each in a container of its own"
+            )),
+        );
+    }
     is_guessed(container).then(|| {
         let evidence = format!(
             "how nginx was started in {name} cannot be seen from here: with a `-c` of its own it runs with another file than the one that was read"
@@ -259,10 +279,11 @@ pub(super) fn doubt_in_words(container: &Container) -> Option<String> {
 }
 
 /// That a configuration is beyond what is judged
-pub(in crate::pipeline) fn unjudged(container: &str, excess: Excess) -> Finding {
-    let evidence = format!("nginx's configuration in {container} cannot be judged: {excess}");
+pub(in crate::pipeline) fn unjudged(container: &Container, excess: Excess) -> Finding {
+    let name = &container.name;
+    let evidence = format!("nginx's configuration in {name} cannot be judged: {excess}");
     Finding::note("target.config_unjudged", evidence)
-        .with_cure(format!("see it with: docker exec {container} nginx -T"))
+        .with_cure(format!("see it with: {}", by_hand(container, &["-T"])))
 }
 
 /// Reads nginx's configuration in the container that answers at an address
@@ -316,6 +337,9 @@ pub(in crate::pipeline) fn live_in_use(
         .or_else(|| lives.first())
         .cloned()
 }
+
+/// Characters of a command line that are shown
+const MOST_OF_COMMAND: usize = 60;
 
 #[cfg(test)]
 mod tests {

@@ -28,7 +28,7 @@ pub(in crate::pipeline) async fn look_at_targets(
         .iter()
         .map(|domain| take_stock(context, &options, &clock::Standing::default(), domain))
         .collect();
-    let mut targets = target::find(context, &mut works).await;
+    let mut targets = target::find(context, options.mode, &mut works).await;
     for target in &mut targets {
         target::make_ready(context, &options, target, &mut works).await;
     }

@@ -14,6 +14,7 @@ use crate::pipeline::{Context, Work};
 use crate::plan::Plan;
 use crate::report::Stage;
 use crate::target::mount;
+use crate::target::process::Command;
 
 /// The state holds account keys: nothing in a web server's container should see it
 pub(super) fn warn_of_mounted_state(context: &Context<'_>, target: &Target, work: &mut Work<'_>) {
@@ -300,7 +301,7 @@ async fn read(
         .collect();
     let executed = target
         .engine
-        .exec(container, &command)
+        .exec(container, &Command::new(command))
         .await
         .map_err(|error| Finding::from_error(&error))?;
     match (executed.status, probes.first()) {

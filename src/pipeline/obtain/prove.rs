@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tokio::time::sleep;
 
 use super::configured::{self, Configured};
-use super::reload::{self, Trouble};
+use super::reload::{self, Logs, Trouble};
 use super::target::{Target, names_in_words, open};
 use super::words;
 use crate::config::Sharing;
@@ -33,13 +33,23 @@ struct Place {
     wanted: Wanted,
 }
 
-/// Ends every open domain that is proven, or served with something else; gives those in which
-/// TLS broke, which must go back
+/// A domain that must go back: TLS broke, or nginx cannot load its new certificate
+pub(super) struct Broken {
+    /// Its position
+    pub(super) member: usize,
+    /// What is seen at one of its places
+    pub(super) proof: Proof,
+    /// What nginx says of it
+    pub(super) trouble: Option<Trouble>,
+}
+
+/// Ends every open domain that is proven, or served with something else; gives those that must go
+/// back
 pub(super) async fn prove(
     context: &Context<'_>,
     target: &mut Target,
     works: &mut [Work<'_>],
-) -> Vec<(usize, Proof)> {
+) -> Vec<Broken> {
     let begun = Instant::now();
     for work in open(target, works) {
         work.begin(Stage::Proof);
@@ -80,13 +90,13 @@ pub(super) async fn prove(
     }
     target.fail_of_defects(works, Stage::Proof, begun);
     seen.retain(|(place, _)| works[place.member].end.is_none());
-    let trouble = match seen.iter().all(|(_, proof)| proof.is_proven()) {
-        true => None,
-        false => reload::trouble(target).await,
+    let logs = match seen.iter().all(|(_, proof)| proof.is_proven()) {
+        true => Logs::default(),
+        false => reload::logs(context, target).await,
     };
     let reasons = Reasons {
         configured: configured.as_ref(),
-        trouble: trouble.as_ref(),
+        logs: &logs,
     };
     conclude(context, target, works, seen, &reasons, begun)
 }
@@ -96,7 +106,7 @@ struct Reasons<'r> {
     /// Its configuration
     configured: Option<&'r Configured>,
     /// Its log
-    trouble: Option<&'r Trouble>,
+    logs: &'r Logs,
 }
 
 /// Whether the server closed the connection without a word
@@ -295,7 +305,7 @@ fn conclude(
     seen: Vec<(Place, Proof)>,
     reasons: &Reasons<'_>,
     begun: Instant,
-) -> Vec<(usize, Proof)> {
+) -> Vec<Broken> {
     let mut to_roll_back = Vec::new();
     let mut by_member: BTreeMap<usize, Vec<Proof>> = BTreeMap::new();
     for (place, proof) in seen {
@@ -317,13 +327,29 @@ fn conclude(
             None if work.is_confirmed() => work.end_confirmed(),
             None => proven(context, work, &proofs, begun),
             Some(proof) if is_broken(target, &proof) && can_go_back(work) => {
-                to_roll_back.push((member, proof));
+                let trouble = reasons.logs.trouble(work.name());
+                to_roll_back.push(Broken {
+                    member,
+                    proof,
+                    trouble,
+                });
             }
             Some(proof) => {
+                let trouble = reasons.logs.trouble(work.name());
+                let is_refused = trouble.as_ref().is_some_and(Trouble::is_of_the_certificate);
+                if is_refused && can_go_back(work) {
+                    to_roll_back.push(Broken {
+                        member,
+                        proof,
+                        trouble,
+                    });
+                    continue;
+                }
                 let (outcome, finding) =
                     words::not_proven(context, &container, reasons.configured, work, &proof);
-                let finding = match reasons.trouble {
+                let finding = match trouble {
                     Some(trouble) => trouble.explain(finding),
+                    None if reasons.logs.are_empty() => reload::without_a_log(finding),
                     None => finding,
                 };
                 work.note(
@@ -371,7 +397,8 @@ fn proven(context: &Context<'_>, work: &mut Work<'_>, proofs: &[Proof], begun: I
     work.end(Outcome::Proven, summary);
 }
 
-fn can_go_back(work: &Work<'_>) -> bool {
+/// Whether an older generation could be made live instead of the one that was
+pub(super) fn can_go_back(work: &Work<'_>) -> bool {
     // What was only confirmed was not switched, so there is nothing to take back.
     !work.is_confirmed()
         && work

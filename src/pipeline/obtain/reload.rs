@@ -1,14 +1,17 @@
 //! Telling nginx to read its files again: whether that is safe, how it is done, and whether the
 //! container outlives it.
 
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::target::{Target, open};
+use super::prove::can_go_back;
+use super::target::{Target, is_file_of, open};
 use super::words;
 use crate::config::{ConfigTest, Reload};
 use crate::crash;
 use crate::facts::{Container, Restart};
 use crate::finding::{Finding, excerpt, one_line, words as strangers};
+use crate::name::DnsName;
 use crate::pipeline::{Context, Work};
 use crate::report::{Stage, StageResult};
 use crate::target::container::{Ended, Told};
@@ -144,42 +147,95 @@ pub(super) async fn reload_containers(target: &mut Target) -> Result<Told, Findi
     failure.map_or(Ok(last), Err)
 }
 
-/// Why nginx did not load its files, by the first line of its log that says so
-pub(super) async fn trouble(target: &Target) -> Option<Trouble> {
-    let since = target.reloaded?;
-    for container in &target.containers {
-        let log = target.engine.log_since(container, since).await;
-        if let Some(line) = words_of_nginx::trouble(&log) {
-            return Some(Trouble {
-                container: container.name.clone(),
-                line: one_line(line),
-            });
+/// What the containers have written to their logs since the reload
+pub(super) async fn logs(context: &Context<'_>, target: &Target) -> Logs {
+    let mut logs = Vec::new();
+    if let Some(since) = target.reloaded {
+        for container in &target.containers {
+            let text = target.engine.log_since(container, since).await;
+            let lives = target.lives_in(context, container);
+            logs.push((container.name.clone(), lives, text));
         }
     }
-    None
+    Logs(logs)
+}
+
+/// What containers have written since the reload: the name of each, where it sees `live/`, and its log
+#[derive(Default)]
+pub(super) struct Logs(Vec<(String, Vec<PathBuf>, String)>);
+
+impl Logs {
+    /// Why nginx does not serve the certificate of a domain, in its own words
+    pub(super) fn trouble(&self, name: &DnsName) -> Option<Trouble> {
+        let mut logs = self.0.iter();
+        logs.find_map(|(container, lives, text)| {
+            let is_own = |path: &Path| is_file_of(lives, name, path);
+            let line = words_of_nginx::trouble(text, is_own)?;
+            let stumble = words_of_nginx::stumble(line);
+            let blame = match stumble.filter(|stumble| is_own(&stumble.path)) {
+                Some(_) if line.contains("[emerg]") => Blame::Certificate,
+                Some(_) | None => Blame::Unknown,
+            };
+            Some(Trouble {
+                container: container.clone(),
+                line: one_line(line),
+                blame,
+            })
+        })
+    }
+
+    /// Whether nothing was written at all: nginx has another log
+    pub(super) fn are_empty(&self) -> bool {
+        self.0.iter().all(|(_, _, text)| text.trim().is_empty())
+    }
 }
 
 /// What nginx wrote to its log since the reload
 pub(super) struct Trouble {
     container: String,
     line: String,
+    blame: Blame,
+}
+
+/// What keeps nginx from loading its configuration
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blame {
+    /// The files of the domain's own live generation
+    Certificate,
+    /// Anything else, or nothing
+    Unknown,
 }
 
 impl Trouble {
+    /// Whether nginx loads nothing at all because of the domain's own files
+    pub(super) fn is_of_the_certificate(&self) -> bool {
+        self.blame == Blame::Certificate
+    }
+
     /// The finding with nginx's own words, and what they call for
     pub(super) fn explain(&self, finding: Finding) -> Finding {
-        let Self { container, line } = self;
+        let Self {
+            container, line, ..
+        } = self;
         let evidence = format!(
             "{}\n{container} wrote since the reload:\n{line}",
             finding.evidence
         );
+        // The master reads what the configuration names itself, and its workers what depends on a name.
+        let who = match line.contains("[emerg]") {
+            true => ("master reads", " when it loads its configuration", "its"),
+            false => ("workers read", " for each connection", "their"),
+        };
         let key = match words_of_nginx::stumble(line) {
             Some(Stumble {
                 path,
                 reason: Reason::Forbidden,
             }) => Some(format!(
-                "nginx's workers read {} for each connection, and may not: set `key_group` to their group in domains.toml, {}",
+                "nginx's {} {}{}, and may not: set `key_group` to {} group in domains.toml, {}",
+                who.0,
                 strangers::path(&path),
+                who.1,
+                who.2,
                 words::AFTER_A_CHANGE
             )),
             _ => None,
@@ -200,6 +256,17 @@ impl Trouble {
     }
 }
 
+/// The finding with where else nginx may have written what it says
+pub(super) fn without_a_log(finding: Finding) -> Finding {
+    match &finding.cure {
+        Some(cure) if cure.contains("docker logs") => {
+            let cure = format!("{cure}\n{OTHER_LOG}");
+            finding.with_cure(cure)
+        }
+        _ => finding,
+    }
+}
+
 fn how(told: Told) -> &'static str {
     match told {
         Told::BySignal => "HUP sent",
@@ -211,27 +278,32 @@ fn how(told: Told) -> &'static str {
 /// Ends what waits for containers that have ended since the reload; `false` where none has
 ///
 /// Nothing goes back: what does not run serves no generation, and the new one has passed nginx's
-/// test. A restart is another matter: a second one, with the previous generation, may succeed.
+/// test. A restart is another matter: a second one, with the previous generation, may succeed, and
+/// only what has no other generation ends here.
 pub(super) fn is_over(
     target: &Target,
     works: &mut [Work<'_>],
     ended: &[Ended],
     begun: Instant,
 ) -> bool {
-    let (Some(first), Reload::Signal | Reload::Exec) = (ended.first(), target.nginx.reload) else {
+    let Some(first) = ended.first() else {
         return false;
     };
     let finding = has_ended(first, target.told);
+    let mut is_over = true;
     for member in &target.members {
         let work = &mut works[*member];
-        if work.is_open() || work.is_confirmed() {
+        if target.nginx.reload == Reload::Restart && can_go_back(work) {
+            is_over = false;
+        } else if work.is_open() || work.is_confirmed() {
             work.fail_with(Stage::Proof, begun, finding.clone());
         }
     }
-    true
+    is_over
 }
 
-fn has_ended(ended: &Ended, told: Option<Told>) -> Finding {
+/// The failure of what a container served that has ended since it was told
+pub(super) fn has_ended(ended: &Ended, told: Option<Told>) -> Finding {
     let Ended {
         name,
         state,
@@ -239,7 +311,8 @@ fn has_ended(ended: &Ended, told: Option<Told>) -> Finding {
     } = ended;
     let since = match told {
         Some(Told::BySignal) => "since it got HUP",
-        Some(Told::ByExec | Told::Restarted) | None => "since `nginx -s reload`",
+        Some(Told::Restarted) => "since its restart",
+        Some(Told::ByExec) | None => "since `nginx -s reload`",
     };
     let evidence = format!("the container {name} is {state} {since} (exit status {exit_code})");
     let before = match told {
@@ -251,6 +324,7 @@ fn has_ended(ended: &Ended, told: Option<Told>) -> Finding {
     ))
 }
 
+const OTHER_LOG: &str = "If nothing stands there, see the file that nginx's `error_log` names";
 /// How lines to copy begin in a cure
 const LINES: &str = "\n    ";
 /// Characters of a command line that are shown
@@ -267,6 +341,7 @@ mod tests {
             let trouble = Trouble {
                 container: "web".to_owned(),
                 line: line.to_owned(),
+                blame: Blame::Unknown,
             };
             let finding = Finding {
                 cure: cure.map(str::to_owned),

@@ -5,15 +5,17 @@
 //! challenge. A placeholder that it reads once lets it start, with all its other sites, and nothing
 //! of its configuration is touched.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::target::is_file_of;
 use crate::facts::Container;
+use crate::finding::words::quoted;
 use crate::finding::{Finding, one_line, words};
 use crate::name::DnsName;
 use crate::store::Store;
 use crate::target::container::{DockerError, Engine};
 use crate::target::mount;
+use crate::target::process::by_hand;
 use crate::target::words::{Reason, Stumble, last_words, stumble};
 
 /// What certd can supply to a container
@@ -41,25 +43,28 @@ fn judge(container: Box<Container>, log: &str, supply: Option<&Supply<'_>>) -> F
     let Some(line) = last_words(log) else {
         return Finding::from_error(&DockerError::NotRunning { container });
     };
-    if let Some(Stumble {
-        path,
-        reason: Reason::Missing,
-    }) = stumble(line)
-        && let Some(supply) = supply
-        && let Some(name) = supply.supplier(&container, &path)
+    let stumble = stumble(line);
+    if let Some((supply, Stumble { path, reason })) = supply.zip(stumble.as_ref())
+        && *reason == Reason::Missing
+        && let Some(name) = supply.supplier(&container, path)
     {
         let Container {
             name: web, state, ..
         } = &*container;
         let evidence = format!(
             "the container {web} is {state}: nginx cannot start without {}, the first certificate of {name}, which certd supplies",
-            words::path(&path)
+            words::path(path)
         );
-        return Finding::failure("target.first_certificate", evidence).with_cure(supply.steps(web));
+        return Finding::failure("target.first_certificate", evidence)
+            .with_cure(supply.steps(&container));
     }
+    let cure = supply
+        .zip(stumble)
+        .and_then(|(supply, stumble)| supply.to_be_read(&container, &stumble));
     let finding = Finding::from_error(&DockerError::NotRunning { container });
     Finding {
         evidence: format!("{}; its last words:\n{}", finding.evidence, one_line(line)),
+        cure: cure.or(finding.cure),
         ..finding
     }
 }
@@ -67,11 +72,33 @@ fn judge(container: Box<Container>, log: &str, supply: Option<&Supply<'_>>) -> F
 impl Supply<'_> {
     /// The domain without a live certificate that a file belongs to, as the container sees it
     fn supplier(&self, container: &Container, path: &Path) -> Option<&DnsName> {
-        let storage = self.store.storage();
-        let storage = std::fs::canonicalize(storage).unwrap_or_else(|_| storage.to_owned());
-        let lives = mount::in_container(container, &storage.join("live"));
+        let lives = self.lives_in(container);
         let mut domains = self.lacking();
         domains.find(|name| is_file_of(&lives, name, path))
+    }
+
+    /// What to do where nginx may not read a file of one of the domains; `None` for any other file
+    ///
+    /// `obtain` gives `key_group` to keys before it looks at the container.
+    fn to_be_read(&self, container: &Container, stumble: &Stumble) -> Option<String> {
+        let Stumble { path, reason } = stumble;
+        let lives = self.lives_in(container);
+        let mut domains = self.domains.iter();
+        let name = domains.find(|name| is_file_of(&lives, name, path))?;
+        let web = &container.name;
+        (*reason == Reason::Forbidden).then(|| {
+            format!(
+                "nginx's master may not read {}. In domains.toml set `key_group` to a group that it is in; certd gives the key to that group also while {web} is down. Then:\n    certd obtain {name}\n    docker start {web}\n    certd obtain {name}",
+                words::path(path)
+            )
+        })
+    }
+
+    /// The directory `live/` as a container sees it
+    fn lives_in(&self, container: &Container) -> Vec<PathBuf> {
+        let storage = self.store.storage();
+        let storage = std::fs::canonicalize(storage).unwrap_or_else(|_| storage.to_owned());
+        mount::in_container(container, &storage.join("live"))
     }
 
     /// The domains that have nothing in the place of a live certificate
@@ -83,7 +110,7 @@ impl Supply<'_> {
     }
 
     /// The way out, each step of which leaves nginx no worse
-    fn steps(&self, container: &str) -> String {
+    fn steps(&self, container: &Container) -> String {
         let has_one = |name: &DnsName| {
             let generations = self.store.generations(name).unwrap_or_default();
             let newest = generations.last();
@@ -110,7 +137,9 @@ impl Supply<'_> {
             ));
         }
         steps.push(format!(
-            "start nginx, and wait until it runs:\n    docker restart {container}\n    until docker exec {container} nginx -s reload; do sleep 1; done"
+            "start nginx, and wait until it runs:\n    docker restart {}\n    until {}; do sleep 1; done",
+            container.name,
+            by_hand(container, &["-s", "reload"])
         ));
         if !lacking.is_empty() {
             steps.push(format!(
@@ -152,15 +181,6 @@ fn placeholder(directories: &str) -> String {
         chmod -R a+rX \"$at\"
     done"
     )
-}
-
-/// A word as a shell takes it
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    match word.chars().all(is_plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
-    }
 }
 
 /// Words of the engine for a container whose main process has ended by itself

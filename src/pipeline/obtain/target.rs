@@ -2,7 +2,7 @@
 //! now?
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -41,6 +41,10 @@ pub(super) struct Target {
     pub(super) members: Vec<usize>,
     /// What is known of the addresses at which the containers may answer
     pub(super) ways: HashMap<SocketAddr, Way>,
+    /// Where DNS leads names, where that was asked
+    pub(super) resolved: HashMap<DnsName, Vec<IpAddr>>,
+    /// Addresses of the host at which nginx listens for others than the visitors of a domain
+    pub(super) astray: HashMap<DnsName, BTreeSet<IpAddr>>,
     /// Addresses at which nginx awaits the PROXY protocol of a balancer
     pub(super) balanced: BTreeSet<SocketAddr>,
     pub(super) baseline: HashMap<(DnsName, SocketAddr), Handshake>,
@@ -176,11 +180,16 @@ impl Target {
 }
 
 /// Finds the containers of all open domains; a domain whose containers are missing fails here
-pub(super) async fn find(context: &Context<'_>, works: &mut [Work<'_>]) -> Vec<Target> {
+///
+/// Keys get their group before that: a container whose nginx may not read one does not start.
+pub(super) async fn find(context: &Context<'_>, mode: Mode, works: &mut [Work<'_>]) -> Vec<Target> {
     let mut groups: BTreeMap<Nginx, Vec<usize>> = BTreeMap::new();
     for (position, work) in works.iter().enumerate().filter(|(_, work)| work.is_open()) {
         if let Some(nginx) = &work.domain.nginx {
             work.begin(Stage::Target);
+            if mode != Mode::Check {
+                share_keys(context, work);
+            }
             groups.entry(nginx.clone()).or_default().push(position);
         }
     }
@@ -196,6 +205,8 @@ pub(super) async fn find(context: &Context<'_>, works: &mut [Work<'_>]) -> Vec<T
                 dumps: Dumps::default(),
                 members,
                 ways: HashMap::new(),
+                resolved: HashMap::new(),
+                astray: HashMap::new(),
                 balanced: BTreeSet::new(),
                 baseline: HashMap::new(),
                 told: None,
@@ -301,9 +312,6 @@ pub(super) async fn make_ready(
     }
     for member in target.members.clone() {
         let work = &mut works[member];
-        if options.mode != Mode::Check {
-            share_keys(context, work);
-        }
         mounts::refuse_pinned(context, target, work);
         if work.is_open() {
             mounts::warn_of_mounted_state(context, target, work);
@@ -387,13 +395,13 @@ pub(super) fn nothing_to_do(context: &Context<'_>, work: &Work<'_>, ready: &Read
 }
 
 /// Gives `key_group` the keys that were written before it was set
-fn share_keys(context: &Context<'_>, work: &mut Work<'_>) {
+fn share_keys(context: &Context<'_>, work: &Work<'_>) {
     let newest = work.lineage.newest();
     let generations = [
         work.lineage.live,
         newest.filter(|newest| work.lineage.live != Some(*newest)),
     ];
-    for generation in generations.into_iter().flatten().filter(|_| work.is_open()) {
+    for generation in generations.into_iter().flatten() {
         if let Err(error) = context.store.share_key(work.name(), generation) {
             // nginx may be able to read it all the same, and its test will tell.
             tracing::warn!(domain = %work.name(), generation, %error, "key not shared");

@@ -7,13 +7,13 @@ use super::configured::doubt_in_words;
 use super::order::must_order;
 use super::target::{Target, is_file_of, open};
 use super::words::AFTER_A_CHANGE;
-use crate::facts::Container;
+use crate::facts::{Container, User};
 use crate::finding::{Finding, Severity, one_line, words};
 use crate::pipeline::{Context, Mode, Options, Work};
 use crate::plan::Plan;
 use crate::report::Stage;
 use crate::target::container::DockerError;
-use crate::target::process::nginx_command;
+use crate::target::process::{by_hand, nginx_command, relative_start, user_of_master};
 use crate::target::words::{Reason, Stumble, complaints, place, stumble, unresolved};
 
 /// What `nginx -t` said before anything was changed
@@ -102,6 +102,13 @@ pub(super) enum Untested {
         /// The certificate file that it stumbled over
         stumble: Option<Stumble>,
     },
+    /// What was asked is not what runs: that was started from a directory that nobody tells
+    Elsewhere {
+        container: String,
+        /// What is relative to that directory
+        start: String,
+        words: String,
+    },
     /// There is no `nginx` to ask
     NoNginx { container: String, words: String },
     /// It could not be asked
@@ -128,6 +135,14 @@ impl Untested {
             .with_cure(
                 "is it the right container? test = false in [nginx] goes without `nginx -t`",
             ),
+            Self::Elsewhere {
+                container,
+                start,
+                words,
+            } => {
+                let evidence = format!("{}:\n{words}", not_what_runs(container, start));
+                Finding::failure("target.relative_start", evidence).with_cure(ABSOLUTE)
+            }
             Self::Docker(error) => Finding::from_error(error),
         }
     }
@@ -162,14 +177,23 @@ pub(super) async fn test(target: &Target, container: &Container) -> Result<(), U
     if executed.status == 0 {
         return Ok(());
     }
-    if matches!(executed.status, 126 | 127) {
-        let words = format!("{}{}", executed.stderr.trim(), executed.stdout.trim());
-        return Err(Untested::NoNginx {
-            container: container.name.clone(),
-            words: one_line(&words),
+    let said = format!("{}\n{}", executed.stderr, executed.stdout);
+    let is_missing = matches!(executed.status, 126 | 127);
+    let container_name = || container.name.clone();
+    let start = relative_start(container);
+    if let Some(start) = start.filter(|start| is_missing || said.contains(start.as_str())) {
+        return Err(Untested::Elsewhere {
+            container: container_name(),
+            start,
+            words: one_line(&said),
         });
     }
-    let said = format!("{}\n{}", executed.stderr, executed.stdout);
+    if is_missing {
+        return Err(Untested::NoNginx {
+            container: container_name(),
+            words: one_line(&said),
+        });
+    }
     let words = match complaints(&said) {
         // A process that was killed says nothing.
         none if none.is_empty() => format!("(no words, exit status {})", executed.status),
@@ -217,10 +241,31 @@ fn broken(container: &str, words: &str, before: &str) -> Finding {
     Finding::failure(BROKEN, evidence)
 }
 
+/// That nginx in a container was not started from where certd's commands start
+pub(in crate::pipeline) fn not_what_runs(container: &str, start: &str) -> String {
+    let start = one_line(start);
+    format!(
+        "nginx in {container} was started with `{start}` from a directory that certd cannot see, so that what certd runs is not what runs there"
+    )
+}
+
+/// Who may not read what, and what helps
+pub(super) fn may_not_read(container: &Container, what: &str) -> String {
+    let Some(User { uid, gid, .. }) = user_of_master(container) else {
+        return format!(
+            "nginx's user may not read {what}: set `key_group` to its group in domains.toml"
+        );
+    };
+    format!(
+        "nginx's master in {} runs as user {uid} with group {gid}, and may not read {what}: set `key_group = \"{gid}\"` in domains.toml, or make that user the owner of the storage",
+        container.name
+    )
+}
+
 /// How the first of nginx's complaints is met
 fn to_mend(container: &Container, words: &str, stumble: Option<&Stumble>) -> String {
     let name = &container.name;
-    let mut until = format!("until this passes:\n    docker exec {name} nginx -t");
+    let mut until = format!("until this passes:\n    {}", by_hand(container, &["-t"]));
     if let Some(doubt) = doubt_in_words(container) {
         until = format!("{until}\n{doubt}");
     }
@@ -232,10 +277,7 @@ fn to_mend(container: &Container, words: &str, stumble: Option<&Stumble>) -> Str
                 reason: Reason::Forbidden,
             }),
             ..,
-        ) => format!(
-            "nginx's user may not read {}: set `key_group` to its group in domains.toml",
-            words::path(path)
-        ),
+        ) => may_not_read(container, &words::path(path)),
         (_, Some(host), Some(place)) => format!(
             "{place} names {}, which has no address in {name}: start what it names, or take it out, {until}",
             one_line(host)
@@ -245,6 +287,8 @@ fn to_mend(container: &Container, words: &str, stumble: Option<&Stumble>) -> Str
     }
 }
 
+/// What helps where nginx was started from a directory that nobody tells
+pub(in crate::pipeline) const ABSOLUTE: &str = "start nginx by an absolute path, with absolute paths in -p and -c; test = false in [nginx] goes without its test";
 const PASSED: &str = "nginx -t passed";
 /// The code of a configuration that is broken already
 pub(super) const BROKEN: &str = "target.config_broken";

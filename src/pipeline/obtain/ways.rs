@@ -2,9 +2,11 @@
 //! containers answer, as far as this host has a way there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
 
 use super::configured;
@@ -12,10 +14,14 @@ use super::target::Target;
 use crate::config::{ConfigTest, Domain};
 use crate::facts::{ConnectFailure, Container, Network};
 use crate::finding::Finding;
+use crate::name::DnsName;
+use crate::net::dns::Resolver;
 use crate::net::tls::Observer;
 use crate::pipeline::{Context, Work};
 use crate::preflight::probe::is_local;
+use crate::target::choice::{self, Choice, Inlet};
 use crate::target::container::Engine;
+use crate::target::dump::Configuration;
 use crate::target::endpoint::{self, Claim, Endpoint};
 
 /// What a connection to an address showed
@@ -52,10 +58,17 @@ impl Target {
 
     fn groups(&self, domain: &Domain) -> impl Iterator<Item = Group<'_>> {
         let engine = self.engine.address();
+        let astray = self.astray.get(&domain.name);
         self.containers.iter().flat_map(move |container| {
-            domain.ports.iter().map(move |port| Group {
-                container,
-                endpoints: endpoint::endpoints(container, *port, engine),
+            domain.ports.iter().map(move |port| {
+                let mut endpoints = endpoint::endpoints(container, *port, engine);
+                if let (Network::Host, Some(astray)) = (container.network, astray) {
+                    endpoints.retain(|endpoint| !astray.contains(&endpoint.address.ip()));
+                }
+                Group {
+                    container,
+                    endpoints,
+                }
             })
         })
     }
@@ -77,7 +90,7 @@ impl Target {
 
     /// Connects once to each address at which a domain may be served and nobody was seen to listen
     pub(super) async fn explore(&mut self, context: &Context<'_>, works: &[Work<'_>]) {
-        self.read_own_addresses().await;
+        self.read_own_addresses(context, works).await;
         let observer = &context.observer();
         let mut unknown: BTreeMap<SocketAddr, &Container> = BTreeMap::new();
         for member in &self.members {
@@ -102,10 +115,11 @@ impl Target {
 
     /// Reads at which of the host's addresses nginx listens in particular, where it shares the
     /// host's network: who comes there is served by other blocks than who comes to loopback
-    async fn read_own_addresses(&mut self) {
+    async fn read_own_addresses(&mut self, context: &Context<'_>, works: &[Work<'_>]) {
         if self.nginx.test == ConfigTest::Skip {
             return;
         }
+        let mut sites = Vec::new();
         let (engine, dumps) = (&self.engine, &self.dumps);
         let of_host = |container: &&mut Container| container.network == Network::Host;
         for container in self.containers.iter_mut().filter(of_host) {
@@ -115,6 +129,86 @@ impl Target {
             // A floating address may be another host's just now.
             let own = dump.addresses.iter().copied().filter(|ip| is_local(*ip));
             container.addresses = own.collect();
+            if let (false, Ok(configuration)) =
+                (container.addresses.is_empty(), &dump.configuration)
+            {
+                sites.push((container.addresses.clone(), Arc::clone(configuration)));
+            }
+        }
+        if sites.is_empty() {
+            return;
+        }
+        self.resolve(context, works).await;
+        self.astray.clear();
+        for member in &self.members {
+            let domain = works[*member].domain;
+            let astray = sites
+                .iter()
+                .flat_map(|(own, configuration)| self.not_visited(domain, own, configuration));
+            let astray = astray.collect();
+            self.astray.insert(domain.name.clone(), astray);
+        }
+    }
+
+    /// Asks DNS, once in a run, where visitors of the domains come
+    async fn resolve(&mut self, context: &Context<'_>, works: &[Work<'_>]) {
+        let dns = &context.config.dns;
+        let Ok(resolver) = &Resolver::new(&dns.servers, dns.timeout) else {
+            return;
+        };
+        let names = self
+            .members
+            .iter()
+            .flat_map(|member| works[*member].domain.names());
+        let unknown = names.filter(|name| !self.resolved.contains_key(*name));
+        let asking = unknown.map(|name| async move {
+            // Where nobody tells, all addresses count.
+            let found = resolver.addresses(name.as_str()).await.unwrap_or_default();
+            (name.clone(), found)
+        });
+        let asking = futures_util::stream::iter(asking).buffer_unordered(AT_ONCE);
+        let found: Vec<(DnsName, Vec<IpAddr>)> = asking.collect().await;
+        self.resolved.extend(found);
+    }
+
+    /// Those of the addresses at which nginx listens in particular to which nobody comes for a domain
+    ///
+    /// They are other sites' where visitors of this one are known to come elsewhere: DNS leads them
+    /// to another address of this host, or a block that lists a name listens at another one.
+    fn not_visited(
+        &self,
+        domain: &Domain,
+        own: &[IpAddr],
+        configuration: &Configuration,
+    ) -> Vec<IpAddr> {
+        let resolved = || {
+            let names = domain.names().filter_map(|name| self.resolved.get(name));
+            names.flatten().copied()
+        };
+        let is_listed = |ip: &IpAddr| {
+            domain.ports.iter().any(|port| {
+                let inlet = Inlet {
+                    addresses: vec![*ip],
+                    port: *port,
+                };
+                domain.names().any(|name| {
+                    let chosen = choice::choose(configuration, name.as_str(), &inlet);
+                    !matches!(chosen, Choice::Default(_) | Choice::Nobody)
+                })
+            })
+        };
+        let visited: BTreeSet<IpAddr> = own
+            .iter()
+            .copied()
+            .filter(|ip| is_listed(ip) || resolved().any(|led| led == *ip))
+            .collect();
+        match visited.is_empty() && !resolved().any(is_local) {
+            true => Vec::new(),
+            false => own
+                .iter()
+                .copied()
+                .filter(|ip| !visited.contains(ip))
+                .collect(),
         }
     }
 
@@ -240,5 +334,7 @@ pub(in crate::pipeline) async fn way_to(
 
 /// Time for a connection within this host
 const KNOCK: Duration = Duration::from_secs(2);
+/// Names that are asked for at the same time
+const AT_ONCE: usize = 32;
 /// The driver of the networks that the host itself is in
 const BRIDGE: &str = "bridge";

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 
 use super::configured::Configured;
+use super::tested::may_not_read;
 use crate::chain::{Chain, Fingerprint};
-use crate::facts::ConnectFailure;
+use crate::facts::{ConnectFailure, Container};
 use crate::finding::{Finding, words};
 use crate::name::DnsName;
 use crate::pipeline::installed::known_certificates;
@@ -38,19 +39,23 @@ pub(super) enum Healing {
 /// nginx refused its configuration after the switch
 pub(super) fn refused(
     name: &DnsName,
-    container: &str,
+    container: &Container,
     said: &str,
     stumble: Option<&Stumble>,
     guilt: Guilt,
 ) -> Finding {
     let finding = Finding::failure(
         "target.test_failed",
-        format!("nginx -t failed in {container}:\n{said}"),
+        format!("nginx -t failed in {}:\n{said}", container.name),
     );
     match (guilt, stumble) {
-        (Guilt::Own, Some(Stumble { reason: Reason::Forbidden, .. })) => finding.with_cure(format!(
-            "nginx's user may not read the key of {name}: set `key_group` to its group in domains.toml"
-        )),
+        (
+            Guilt::Own,
+            Some(Stumble {
+                reason: Reason::Forbidden,
+                ..
+            }),
+        ) => finding.with_cure(may_not_read(container, &format!("the key of {name}"))),
         (Guilt::Others, Some(stumble)) => finding.with_cure(format!(
             "{name} waits for {}: mend that, then run certd again; it deploys without an order",
             words::path(&stumble.path)
@@ -68,12 +73,15 @@ pub(super) fn rolled_back(
     previous: u32,
     healing: Healing,
 ) -> Finding {
-    let reason = match &proof.verdict {
-        Verdict::Broken(failure) => failure.to_string(),
-        Verdict::KeyUnproven { reason } => reason.clone(),
-        Verdict::Proven { .. } | Verdict::Other { .. } | Verdict::Incomplete { .. } => {
-            "another certificate".to_owned()
-        }
+    let place = format!("{} at {}", proof.name, proof.address);
+    let broken = |reason: &str| ("proof.broken", format!("TLS broke for {place} ({reason})"));
+    let (code, what) = match &proof.verdict {
+        Verdict::Broken(failure) => broken(&failure.to_string()),
+        Verdict::KeyUnproven { reason } => broken(reason),
+        Verdict::Proven { .. } | Verdict::Other { .. } | Verdict::Incomplete { .. } => (
+            "proof.previous_generation",
+            format!("nginx cannot load the new certificate of {place}"),
+        ),
     };
     let after = match healing {
         Healing::Served => format!("generation {previous} is live and served again"),
@@ -81,14 +89,7 @@ pub(super) fn rolled_back(
             format!("generation {previous} is live again, and TLS is still broken")
         }
     };
-    Finding::failure(
-        "proof.broken",
-        format!(
-            "TLS broke for {} at {} ({reason}): {after}",
-            proof.name, proof.address
-        ),
-    )
-    .with_cure(format!(
+    Finding::failure(code, format!("{what}: {after}")).with_cure(format!(
         "see what nginx says of it:\n    docker logs --tail 20 {container}\nThe next run tries the new generation again, without an order"
     ))
 }
@@ -136,6 +137,8 @@ pub(super) fn not_proven(
             };
             return (outcome(work), finding);
         }
+        // Another nginx beside it may serve the name.
+        Serving::Nobody if configured.is_one_of_several() => (outcome(work), served()),
         Serving::Nobody => (outcome(work), no_server_block(work, proof, configured)),
         Serving::Elsewhere { block, at } => {
             let inlet = configured.inlet(proof.address);

@@ -4,6 +4,7 @@ use super::seen::{Chosen, Content, Look, Next, Nginx, Own, Seen};
 use crate::finding::Finding;
 use crate::name::DnsName;
 use crate::target::dump::ServerBlock;
+use crate::target::process::by_hand;
 use crate::verify::judge;
 
 /// Where a server block begins
@@ -17,7 +18,16 @@ pub(super) fn after_a_change(seen: &Seen<'_>, container: &str) -> String {
         Some(domain) if domain.nginx.is_some() => {
             format!("run `certd obtain {}`: it {}", domain.name, reloads(seen))
         }
-        _ => format!("reload nginx: docker exec {container} nginx -s reload"),
+        _ => format!("reload nginx: {}", reload_by_hand(seen, container)),
+    }
+}
+
+/// The command by which a person makes nginx read its files again
+pub(super) fn reload_by_hand(seen: &Seen<'_>, container: &str) -> String {
+    const RELOAD: [&str; 2] = ["-s", "reload"];
+    match seen.container() {
+        Some(container) => by_hand(container, &RELOAD),
+        None => format!("docker exec {container} nginx -s reload"),
     }
 }
 

@@ -11,12 +11,12 @@ use crate::config::{self, ConfigTest, Domain};
 use crate::facts::Container;
 use crate::finding::{Finding, Severity, one_line, words};
 use crate::pipeline::obtain::stopped::{self, Supply};
-use crate::pipeline::obtain::{Configured, live_in_use, unjudged};
+use crate::pipeline::obtain::{ABSOLUTE, Configured, live_in_use, not_what_runs, unjudged};
 use crate::target::choice::{self, Choice, Inlet, Serving};
 use crate::target::container::{AtPort, DockerError, Engine};
 use crate::target::dump::{self, Configuration, ServerBlock, StreamServer, Tls};
 use crate::target::mount;
-use crate::target::process::nginx_command;
+use crate::target::process::{Command, by_hand, nginx_command, relative_start};
 use crate::target::variables::naming;
 use crate::target::words::{Reason, Stumble, complaints, stumble};
 use crate::verify::proof::covers;
@@ -152,7 +152,11 @@ impl Search<'_> {
         let executed = self.engine.exec(self.container, &command).await;
         let executed = executed.map_err(|error| absent(&error))?;
         match executed.status {
-            0 => dump::read(&executed.stdout).map_err(|excess| unjudged(name, excess)),
+            0 => dump::read(&executed.stdout).map_err(|excess| unjudged(self.container, excess)),
+            126 | 127 if let Some(start) = relative_start(self.container) => {
+                let evidence = not_what_runs(name, &start);
+                Err(Finding::note("target.relative_start", evidence).with_cure(ABSOLUTE))
+            }
             126 | 127 => {
                 let evidence = format!("{name} has no nginx: how it chooses cannot be seen");
                 Err(Finding::note("target.no_nginx", evidence))
@@ -164,7 +168,7 @@ impl Search<'_> {
                         path,
                         reason: Reason::Missing,
                     }) => self.waits(&path),
-                    _ => refused(name, &complaints(&said)),
+                    _ => refused(self.container, &complaints(&said)),
                 })
             }
         }
@@ -180,7 +184,8 @@ impl Search<'_> {
         Finding::failure("why.missing_file", evidence).with_cure(match supplier {
             Some(domain) => format!("`certd obtain {domain}` supplies it, and lets nginx load it"),
             None => format!(
-                "no domain of domains.toml supplies it: correct the path until this passes\n    docker exec {name} nginx -t"
+                "no domain of domains.toml supplies it: correct the path until this passes\n    {}",
+                by_hand(self.container, &["-t"])
             ),
         })
     }
@@ -248,7 +253,7 @@ impl Search<'_> {
 
     /// A certificate file as the container sees it; keys are asked for nowhere
     async fn read(&self, path: &Path) -> Content {
-        let command = ["cat".to_owned(), path.display().to_string()];
+        let command = Command::new(vec!["cat".to_owned(), path.display().to_string()]);
         let executed = match self.engine.exec(self.container, &command).await {
             Ok(executed) => executed,
             Err(error) => return Content::Unknown(error.to_string()),
@@ -305,10 +310,16 @@ fn live_of(storage: &Path) -> PathBuf {
 }
 
 /// nginx shows no configuration that it cannot use; it goes on with the one that it read before
-fn refused(container: &str, words: &str) -> Finding {
-    let evidence = format!("nginx in {container} refuses its configuration:\n{words}");
+fn refused(container: &Container, words: &str) -> Finding {
+    let name = &container.name;
+    if let Some(start) = relative_start(container).filter(|start| words.contains(start.as_str())) {
+        let evidence = format!("{}:\n{words}", not_what_runs(name, &start));
+        return Finding::note("target.relative_start", evidence).with_cure(ABSOLUTE);
+    }
+    let evidence = format!("nginx in {name} refuses its configuration:\n{words}");
     Finding::failure("target.config_broken", evidence).with_cure(format!(
-        "mend it until this passes; nginx goes on with what it read before:\n    docker exec {container} nginx -t"
+        "mend it until this passes; nginx goes on with what it read before:\n    {}",
+        by_hand(container, &["-t"])
     ))
 }
 

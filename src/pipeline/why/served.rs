@@ -1,6 +1,6 @@
 //! The last link: what handshakes show.
 
-use super::cure::{in_particular, reloads};
+use super::cure::{in_particular, reload_by_hand, reloads};
 use super::judge::ranked;
 use super::seen::{Content, Look, Seen};
 use crate::chain::Certificate;
@@ -172,11 +172,11 @@ fn not_loaded(seen: &Seen<'_>) -> Option<Finding> {
     };
     let cure = match seen.domain {
         Some(domain) if domain.nginx.is_some() => format!(
-            "nginx was not reloaded since: `certd obtain {}` {}",
+            "nginx has not loaded it since: `certd obtain {}` {}; where that was done, nginx's error log says why it did not",
             domain.name,
             reloads(seen)
         ),
-        _ => format!("reload nginx:\n    docker exec {container} nginx -s reload"),
+        _ => format!("reload nginx:\n    {}", reload_by_hand(seen, container)),
     };
     Some(Finding::failure("why.not_loaded", has_changed).with_cure(cure))
 }

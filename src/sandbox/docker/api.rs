@@ -168,7 +168,7 @@ fn top(shared: &Shared, id: &str, query: &Query) -> Refused<Response> {
             return Err(Refusal::conflict(words));
         }
         match query.value("ps_args") {
-            Some("-eo pid,ppid,args") => Ok(ok(&describe::processes(host))),
+            Some("-eo pid,ppid,uid,gid,supgid,args") => Ok(ok(&describe::processes(host))),
             _ => Err(Refusal::bad_request("Error running ps: exit status 1")),
         }
     })

@@ -24,6 +24,8 @@ pub struct Container {
     pub command: Vec<String>,
     /// The command lines of its processes, each started by the one before it
     pub processes: Vec<String>,
+    /// User and group as whom its processes run
+    pub user: (u32, u32),
     /// Restart policy, in the engine's words
     pub restart: &'static str,
     /// Bind mounts
@@ -156,6 +158,7 @@ impl Container {
             health: None,
             command: COMMAND.map(str::to_owned).to_vec(),
             processes: PROCESSES.map(str::to_owned).to_vec(),
+            user: (0, 0),
             restart: "unless-stopped",
             mounts: vec![mount(storage, STORAGE), mount(webroot, WEBROOT)],
             hidden_mounts: Vec::new(),

@@ -81,13 +81,17 @@ pub(super) fn inspection(host: &Host) -> Value {
     })
 }
 
-/// `GET /containers/{id}/top`, asked for identifier, parent and arguments
+/// `GET /containers/{id}/top`, asked for identifier, parent, user, groups and arguments
 pub(super) fn processes(host: &Host) -> Value {
+    let (uid, gid) = host.container.user;
     let lines = host.container.processes.iter().zip(PID..);
     let rows: Vec<Value> = lines
-        .map(|(line, id)| json!([id.to_string(), (id - 1).to_string(), line]))
+        .map(|(line, id)| {
+            let (id, parent) = (id.to_string(), (id - 1).to_string());
+            json!([id, parent, uid.to_string(), gid.to_string(), "-", line])
+        })
         .collect();
-    json!({"Titles": ["PID", "PPID", "COMMAND"], "Processes": rows})
+    json!({"Titles": ["PID", "PPID", "UID", "GID", "SUPGID", "COMMAND"], "Processes": rows})
 }
 
 fn state(host: &Host) -> Value {

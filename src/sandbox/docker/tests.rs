@@ -176,10 +176,10 @@ async fn log(client: &Docker) -> String {
 #[tokio::test]
 async fn the_processes_of_a_container_are_told_as_certd_asks_for_them() {
     let place = Place::new().await;
-    let options = TopOptionsBuilder::new().ps_args("-eo pid,ppid,args");
+    let options = TopOptionsBuilder::new().ps_args("-eo pid,ppid,uid,gid,supgid,args");
     let table = place.client.top_processes("web", Some(options.build()));
     let rows = table.await.unwrap().processes.unwrap();
-    assert_eq!(rows[0][2], "nginx: master process nginx -g daemon off;");
+    assert_eq!(rows[0][5], "nginx: master process nginx -g daemon off;");
     assert_eq!(rows[1][1], rows[0][0]);
     let others = place.client.top_processes("web", None).await;
     place.check_refused(others, 400, "Error running ps: exit status 1");
