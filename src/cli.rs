@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,16 +125,21 @@ fn run_command(args: Args) -> Result<Ended, CliError> {
     if !matches!(args.command, Command::Verify(_)) {
         refuse_formats_of_verify(args.global.format)?;
     }
+    let config: Option<PathBuf> = std::env::var_os("CERTD_CONFIG")
+        .filter(|path| !path.is_empty())
+        .map(Into::into);
+    let is_named = args.global.config.is_some() || config.is_some();
     let environment = Environment {
-        config: std::env::var_os("CERTD_CONFIG")
-            .filter(|path| !path.is_empty())
-            .map(Into::into),
+        config,
         docker_host: std::env::var("DOCKER_HOST")
             .ok()
             .filter(|host| !host.is_empty()),
         believed: match args.command {
-            // They run nothing and write nothing of what stands in it.
-            Command::Verify(_) | Command::Why(_) => Believed::Anybodys,
+            // They run nothing and write nothing of what stands in it; a file that is named is meant.
+            Command::Verify(_) | Command::Why(_) if is_named => Believed::Anybodys,
+            Command::Verify(_) | Command::Why(_) => {
+                Believed::AnybodysButTrust(nix::unistd::geteuid().as_raw())
+            }
             _ => Believed::OwnAndRoots(nix::unistd::geteuid().as_raw()),
         },
     };

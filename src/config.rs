@@ -5,8 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -17,6 +16,7 @@ use serde::Serialize;
 
 use crate::chain::KeyType;
 use crate::facts::Proxies;
+use crate::input;
 use crate::name::DnsName;
 use crate::time::Fraction;
 use crate::time::schedule::Schedule;
@@ -109,22 +109,36 @@ impl Config {
         environment: &Environment,
         demand: Demand,
     ) -> Result<Self, ConfigError> {
-        environment.believed.admit(path)?;
-        let unreadable = |source| ConfigError::read(path, source);
-        let mut bytes = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
-            .map_err(unreadable)?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(ConfigError::TooLarge {
+        let (file, doubt) = environment.believed.open(path)?;
+        let bytes = input::whole(file, MAX_FILE).map_err(|error| match error.kind() {
+            io::ErrorKind::FileTooLarge => ConfigError::TooLarge {
                 path: path.to_owned(),
-            });
-        }
+            },
+            _ => ConfigError::read(path, error),
+        })?;
         let text = String::from_utf8(bytes).map_err(|error| ConfigError::NotText {
             path: path.to_owned(),
             line: line_of(error.as_bytes(), error.utf8_error().valid_up_to()),
         })?;
-        Self::parse_for(&text, path, environment, demand)
+        let mut config = Self::parse_for(&text, path, environment, demand)?;
+        if let Some(doubt) = doubt {
+            config.trust_nobody(&doubt);
+        }
+        Ok(config)
+    }
+
+    /// Leaves aside what a stranger may have written of roots and resolvers: with his own he could
+    /// have any server shown as proven
+    fn trust_nobody(&mut self, doubt: &ConfigError) {
+        let ignored = self.verify.trust.len() + self.dns.servers.len();
+        self.verify.trust.clear();
+        self.dns.servers.clear();
+        if ignored > 0 {
+            tracing::warn!(
+                reason = %doubt,
+                "its [verify] trust and [dns] servers are left aside; --config names a file that counts"
+            );
+        }
     }
 
     /// The configuration in a text that stands in the file `path`
@@ -476,4 +490,5 @@ pub struct Verify {
 
 /// Letters that a mistyped domain may differ by: other domains differ by more
 const MOST_TYPOS: usize = 2;
-const MAX_FILE: u64 = 4 * 1024 * 1024;
+/// Bytes of a configuration: ten thousand domains have one MiB
+const MAX_FILE: u64 = 4 * input::MIB;

@@ -33,7 +33,7 @@
 //!
 //! | layer | modules | job |
 //! |---|---|---|
-//! | 0 words | [`name`], [`time`], [`chain`], [`finding`], [`facts`] | plain data; no tokio, no tracing |
+//! | 0 words | [`name`], [`time`], [`chain`], [`finding`], [`facts`], [`input`] | plain data, and how a file is opened that may be anything; no tokio, no tracing |
 //! | 1 inputs | [`config`], [`store`] | files in, files out; no network |
 //! | 2 decide | [`plan`] | pure functions of data and `now` |
 //! | 3 net | [`net`] | bounded, timed access to the network, no decisions |
@@ -63,8 +63,11 @@
 //! of the owner of a directory there, no more.
 //!
 //! **Whose words.** domains.toml is refused where others than root and the running user could have
-//! written it ([`config::Believed`]), and root does not look for it in the current directory;
-//! `verify` and `why`, which do nothing that stands in it, take any.
+//! written it ([`config::Believed`]): every directory and symlink on the way is judged by its descriptor,
+//! and the file that is read is the one that was judged. Root does not look for it in the current
+//! directory. `verify` and `why`, which do nothing that stands in it, take any; what one that nobody
+//! named says of roots and resolvers counts only where it is root's or one's own. No file is waited
+//! for, and none is read without end ([`input`]): one that is too long ends its domain.
 //!
 //! **Before an order.** The containers are found, webroot and storage are proven by exec to be
 //! the same directories there, `nginx -t` passes or misses nothing but certificates that this run
@@ -287,6 +290,7 @@ pub mod finding;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+pub mod input;
 pub mod install;
 pub mod name;
 pub mod net;

@@ -9,7 +9,7 @@ use syn::{ItemMod, UseTree};
 
 /// The modules, lowest layer first
 const LAYERS: [&[&str]; 8] = [
-    &["name", "time", "chain", "finding", "facts"],
+    &["name", "time", "chain", "finding", "facts", "input"],
     &["config", "store"],
     &["plan"],
     &["net"],
@@ -53,6 +53,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper", &["net"]),
     ("hyper_util", &["net"]),
     ("psl", &["name"]),
+    ("rustix", &["config"]),
     ("fastrand", &["plan"]),
     ("hyper_rustls", &["net"]),
     ("tower_service", &["net"]),

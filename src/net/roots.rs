@@ -1,13 +1,14 @@
 //! Certificates that are believed to be roots: the system's, and those in PEM files.
 
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use thiserror::Error;
+
+use crate::input;
 
 /// The system's roots
 pub fn system() -> RootCertStore {
@@ -63,7 +64,8 @@ pub fn add_file(
 /// # Errors
 /// [`TrustError`] for a file that cannot be read, or holds none.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
-    let pem = fs::read(path).map_err(|error| TrustError::new(path, error.to_string()))?;
+    let pem = input::read(path, MOST_OF_ROOTS)
+        .map_err(|error| TrustError::new(path, error.to_string()))?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let certificates = certificates.map_err(|error| TrustError::new(path, error.to_string()))?;
     match certificates.is_empty() {
@@ -91,9 +93,25 @@ impl TrustError {
     }
 }
 
+/// Bytes of a file of roots: all those that browsers know have half a MiB
+const MOST_OF_ROOTS: u64 = 4 * input::MIB;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trust_file_without_end_or_writer_is_refused() {
+        let refused = |path: &Path| certificates(path).unwrap_err().to_string();
+        assert_eq!(
+            refused(Path::new("/dev/zero")),
+            "the trust file /dev/zero cannot be used: it is longer than 4 MiB"
+        );
+        let home = tempfile::tempdir().unwrap();
+        let fifo = home.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert!(refused(&fifo).ends_with("it is a FIFO, and no file"));
+    }
 
     #[test]
     fn a_host_without_roots_is_told_to_install_them_or_which_variable_is_wrong() {

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::Store;
 use super::files::{Access, FileError};
+use crate::input::KIB;
 
 /// A registered account (RFC 8555 section 7.1.2)
 #[derive(Clone, Serialize, Deserialize)]
@@ -43,7 +44,7 @@ impl Store {
         directory: &str,
     ) -> Result<Option<StoredAccount>, AccountError> {
         let path = self.account_file(issuer);
-        let text = match self.state.read(&path) {
+        let text = match self.state.read(&path, MOST_OF_ACCOUNT) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -95,7 +96,9 @@ impl Store {
     }
 
     fn any_account(&self, issuer: &str) -> Result<Option<StoredAccount>, io::Error> {
-        let text = self.state.read(&self.account_file(issuer))?;
+        let text = self
+            .state
+            .read(&self.account_file(issuer), MOST_OF_ACCOUNT)?;
         Ok(serde_json::from_slice(&text).ok())
     }
 }
@@ -136,3 +139,6 @@ pub enum AccountError {
     #[error(transparent)]
     File(#[from] FileError),
 }
+
+/// Bytes of an account: a key and two URLs have one KiB
+const MOST_OF_ACCOUNT: u64 = 64 * KIB;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Store;
 use super::record::{self, RecordError};
 use crate::config::notify::Event;
+use crate::input::MIB;
 
 /// The memory of alerts, `alerts.json`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +56,7 @@ impl Store {
     /// [`RecordError`] for a file that is there and cannot be understood.
     pub fn alerts(&self) -> Result<Alerts, RecordError> {
         let path = self.alerts_file();
-        let alerts: Alerts = record::read(&self.state, &path)?.unwrap_or_default();
+        let alerts: Alerts = record::read(&self.state, &path, MOST_REMEMBERED)?.unwrap_or_default();
         match alerts.version {
             ..=VERSION => Ok(alerts),
             version => Err(RecordError::Newer { path, version }),
@@ -79,6 +80,8 @@ impl Store {
 }
 
 const VERSION: u32 = 1;
+/// Bytes of the memory that are read: ten thousand domains that fail, told to five channels
+const MOST_REMEMBERED: u64 = 16 * MIB;
 
 #[cfg(test)]
 mod tests {

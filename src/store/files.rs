@@ -7,7 +7,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use nix::unistd::{Gid, fchown, geteuid};
 use zeroize::Zeroizing;
 
 use crate::crash::{step, synced};
+use crate::input;
 
 mod acting;
 mod appended;
@@ -34,6 +35,7 @@ pub use beneath::Beneath;
 pub use error::FileError;
 pub(super) use error::{code, cure};
 pub use obstacle::Obstacle;
+pub use resolve::{Passed, Walk};
 
 use directory::{Directory, Kind};
 use unfinished::{UNFINISHED, Unfinished, unfinished};
@@ -337,14 +339,15 @@ impl Root {
         step("shared", path).map_err(failed)
     }
 
-    /// What a file holds
+    /// What a file holds, as far as `most` bytes
+    ///
+    /// Whoever owns the directory would otherwise have certd read until its memory is full.
     ///
     /// # Errors
-    /// Those of the system, and an obstacle where a symlink or no file is in its place.
-    pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.open(path)?.read_to_end(&mut bytes)?;
-        Ok(bytes)
+    /// Those of the system, and an obstacle where a symlink or no file is in its place;
+    /// [`io::ErrorKind::FileTooLarge`] with [`input::TooLong`] for a longer one.
+    pub fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+        input::whole(self.open(path)?, most)
     }
 
     /// When a file was last written to; `None` where that cannot be told
@@ -486,18 +489,20 @@ pub(super) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// What a file with a secret of the operator's holds, as far as 64 KiB
+/// What a file with a secret of the operator's holds
 ///
 /// # Errors
-/// Those of reading it, and [`io::ErrorKind::InvalidData`] for one that is no UTF-8.
+/// Those of [`input::read`], and [`io::ErrorKind::InvalidData`] for one that is no UTF-8.
 pub fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::new());
-    let file = File::open(path)?;
-    file.take(MOST_OF_SECRET).read_to_string(&mut text)?;
-    Ok(text)
+    let bytes = Zeroizing::new(input::read(path, MOST_OF_SECRET)?);
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "it is no UTF-8")),
+    }
 }
 
-const MOST_OF_SECRET: u64 = 64 * 1024;
+/// Bytes of a token, a password or a URL: far more than any has
+const MOST_OF_SECRET: u64 = 64 * input::KIB;
 /// Damaged files of one name that are kept
 const MOST_ASIDE: u32 = 100;
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Store;
 use super::record::{self, RecordError};
+use crate::input::{KIB, MIB};
 use crate::name::DnsName;
 
 /// Everything spent in the last [`MEMORY`], oldest first
@@ -89,7 +90,7 @@ impl Store {
         // The log first: whoever folds it meanwhile removes it only once its entries are elsewhere.
         let logged = self.logged()?;
         let path = self.ledger_file();
-        let mut ledger: Ledger = record::read(&self.state, &path)?.unwrap_or_default();
+        let mut ledger: Ledger = record::read(&self.state, &path, MOST_LOGGED)?.unwrap_or_default();
         if ledger.version > VERSION {
             let version = ledger.version;
             return Err(RecordError::Newer { path, version });
@@ -110,7 +111,7 @@ impl Store {
     /// The entries of the log, without lines that a power cut has cut short
     fn logged(&self) -> Result<Vec<Entry>, RecordError> {
         let path = self.ledger_log();
-        let log = match self.state.read_at_most(&path, MOST_LOGGED) {
+        let log = match self.state.read(&path, MOST_LOGGED) {
             Ok(log) => log,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(source) => return Err(RecordError::Unreadable { path, source }),
@@ -153,9 +154,10 @@ impl Store {
 const VERSION: u32 = 1;
 /// Bytes of the log beyond which it is folded: some three hundred entries, and at least as many as
 /// were folded before, so that the work grows with the entries alone
-const LEAST_FOLDED: u64 = 64 * 1024;
-/// Bytes of a log that are read: more than a CA's limits let one account spend in [`MEMORY`]
-const MOST_LOGGED: u64 = 64 * 1024 * 1024;
+const LEAST_FOLDED: u64 = 64 * KIB;
+/// Bytes of the log, and of the ledger, that are read: a hundred thousand entries, more than a CA's
+/// limits let one account spend in [`MEMORY`]
+const MOST_LOGGED: u64 = 16 * MIB;
 /// A little more than the longest period of a limit, a week
 pub const MEMORY: SignedDuration = SignedDuration::from_hours(8 * 24);
 

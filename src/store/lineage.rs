@@ -10,6 +10,7 @@ use super::files::{self, Access, Entry, FileError};
 use super::record::{Record, RecordError};
 use crate::chain::{self, Chain, ChainError, KeyError};
 use crate::finding::Explain;
+use crate::input::{KIB, MIB};
 use crate::name::DnsName;
 
 /// All generations of one domain, with what is remembered of them
@@ -133,14 +134,14 @@ impl Store {
     /// [`GenerationError`] for missing, damaged or mismatched files.
     pub fn generation(&self, name: &DnsName, number: u32) -> Result<Generation, GenerationError> {
         let directory = self.archive(name).join(number.to_string());
-        let pem = self.read(directory.join(FULLCHAIN))?;
+        let pem = self.read(directory.join(FULLCHAIN), MOST_OF_CHAIN)?;
         let chain = Chain::from_pem(&pem)?;
-        let key = zeroize::Zeroizing::new(self.read(directory.join(PRIVKEY))?);
+        let key = zeroize::Zeroizing::new(self.read(directory.join(PRIVKEY), MOST_OF_KEY)?);
         if chain::public_key_of(&key)? != chain.leaf().public_key {
             return Err(GenerationError::Mismatch);
         }
         let is_damaged = |(file, part): &(&str, &[u8])| {
-            let found = self.storage.read(&directory.join(file));
+            let found = self.storage.read(&directory.join(file), MOST_OF_CHAIN);
             !found.is_ok_and(|found| found == *part)
         };
         let damaged = parts(&pem).into_iter().filter(is_damaged);
@@ -151,8 +152,8 @@ impl Store {
         })
     }
 
-    fn read(&self, path: PathBuf) -> Result<Vec<u8>, GenerationError> {
-        let read = self.storage.read(&path);
+    fn read(&self, path: PathBuf, most: u64) -> Result<Vec<u8>, GenerationError> {
+        let read = self.storage.read(&path, most);
         read.map_err(|source| GenerationError::Read { path, source })
     }
 
@@ -163,7 +164,7 @@ impl Store {
     pub fn mend(&self, name: &DnsName, generation: &Generation) -> Result<(), LineageError> {
         let directory = self.archive(name).join(generation.number.to_string());
         let whole = directory.join(FULLCHAIN);
-        let read = self.storage.read(&whole);
+        let read = self.storage.read(&whole, MOST_OF_CHAIN);
         let pem = read.map_err(|error| LineageError::read(&whole, error))?;
         for (file, part) in parts(&pem) {
             if generation.damaged.contains(&file) {
@@ -180,7 +181,7 @@ impl Store {
     /// [`GenerationError`] for missing or damaged files.
     pub fn certificate(&self, name: &DnsName, number: u32) -> Result<Generation, GenerationError> {
         let directory = self.archive(name).join(number.to_string());
-        let pem = self.read(directory.join(FULLCHAIN))?;
+        let pem = self.read(directory.join(FULLCHAIN), MOST_OF_CHAIN)?;
         Ok(Generation {
             number,
             chain: Chain::from_pem(&pem)?,
@@ -432,6 +433,10 @@ const CERT: &str = "cert.pem";
 const CHAIN: &str = "chain.pem";
 const FULLCHAIN: &str = "fullchain.pem";
 const PRIVKEY: &str = "privkey.pem";
+/// Bytes of a chain: one that a browser takes has some ten KiB
+const MOST_OF_CHAIN: u64 = MIB;
+/// Bytes of a key: RSA with 16384 bits has 13 KiB
+pub(super) const MOST_OF_KEY: u64 = 64 * KIB;
 const PEM_END: &[u8] = b"-----END CERTIFICATE-----";
 const KEPT: usize = 5;
 /// The storage that is offered where another program's lineage is in the way

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::Store;
 use super::files::{Access, FileError};
+use super::lineage::MOST_OF_KEY;
 use crate::name::DnsName;
 
 impl Store {
@@ -22,7 +23,10 @@ impl Store {
 
     /// The key of a running order; `None` where there is none that can be read
     pub fn order_key(&self, name: &DnsName) -> Option<Zeroizing<String>> {
-        let bytes = self.state.read(&self.order_file(name, KEY)).ok()?;
+        let bytes = self
+            .state
+            .read(&self.order_file(name, KEY), MOST_OF_KEY)
+            .ok()?;
         match String::from_utf8(bytes) {
             Ok(text) => Some(Zeroizing::new(text)),
             Err(error) => {
@@ -48,7 +52,7 @@ impl Store {
     /// The tokens that were published for a running order, as far as they are known
     pub fn order_tokens(&self, name: &DnsName) -> Vec<String> {
         let path = self.order_file(name, TOKENS);
-        let text = self.state.read_at_most(&path, MOST_OF_TOKENS);
+        let text = self.state.read(&path, MOST_OF_TOKENS);
         let text = String::from_utf8(text.unwrap_or_default()).unwrap_or_default();
         let tokens = text.lines().filter(|line| !line.is_empty());
         tokens.map(ToOwned::to_owned).collect()

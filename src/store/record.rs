@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::Store;
 use super::files::{Access, FileError, Root};
+use crate::input::MIB;
 use crate::name::DnsName;
 use crate::time::Window;
 
@@ -261,10 +262,10 @@ impl Store {
             version: u32,
         }
         let path = self.record_file(name);
-        let record = read(&self.state, &path);
+        let record = read(&self.state, &path, MOST_OF_RECORD);
         // What a later certd wrote may be of another shape: it is not damaged for that.
         if let Err(RecordError::Damaged { .. }) = record
-            && let Ok(Some(Versioned { version })) = read(&self.state, &path)
+            && let Ok(Some(Versioned { version })) = read(&self.state, &path, MOST_OF_RECORD)
             && version > VERSION
         {
             return Err(RecordError::Newer { path, version });
@@ -324,12 +325,13 @@ impl Store {
     }
 }
 
-/// What a JSON file of the state holds; `None` where there is no file
+/// What a JSON file of the state holds, as far as `most` bytes; `None` where there is no file
 pub(super) fn read<T: DeserializeOwned>(
     state: &Root,
     path: &Path,
+    most: u64,
 ) -> Result<Option<T>, RecordError> {
-    let text = match state.read(path) {
+    let text = match state.read(path, most) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => {
@@ -359,6 +361,8 @@ pub(super) fn damaged(path: &Path, source: serde_json::Error) -> RecordError {
     }
 }
 
+/// Bytes of a record: five generations have a few KiB
+const MOST_OF_RECORD: u64 = MIB;
 const VERSION: u32 = 1;
 
 const fn version() -> u32 {

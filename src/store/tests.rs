@@ -574,3 +574,39 @@ fn a_record_survives_and_a_damaged_one_is_not_overwritten() {
         LineageError::Record(RecordError::Newer { version: 2, .. })
     ));
 }
+
+#[test]
+fn a_file_that_is_far_too_long_is_not_read_and_ends_its_domain_alone() {
+    let place = Place::new();
+    let number = place.add_proven();
+    let grow = |path: &Path| {
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.set_len(4 << 30).unwrap();
+    };
+    #[track_caller]
+    fn check(error: &dyn std::error::Error, path: &Path, most: &str) {
+        let source = error.source().unwrap().to_string();
+        assert!(error.to_string().contains(&path.display().to_string()));
+        assert_eq!(
+            source,
+            format!("it is longer than {most} (4294967296 bytes)")
+        );
+    }
+    let directory = place.store.archive(&place.name).join(number.to_string());
+    for (file, most) in [("privkey.pem", "64 KiB"), ("fullchain.pem", "1 MiB")] {
+        let path = directory.join(file);
+        grow(&path);
+        let error = place.store.generation(&place.name, number).unwrap_err();
+        check(&error, &path, most);
+    }
+    let path = place.path("state/domains/a.test.json");
+    grow(&path);
+    let error = place.store.lineage(&place.name).unwrap_err();
+    assert_eq!(error.code(), "store.record");
+    let LineageError::Record(error) = error else {
+        panic!("{error:?}");
+    };
+    check(&error, &path, "1 MiB");
+    let other = DnsName::parse("b.test").unwrap();
+    place.store.lineage(&other).unwrap();
+}

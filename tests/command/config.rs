@@ -191,6 +191,58 @@ fn a_file_that_somebody_else_could_have_written_is_refused() {
 }
 
 #[test]
+fn what_roots_group_may_write_is_not_believed() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let place = Place::with("[[domain]]\nname = \"example.com\"\n");
+    let mode = fs::Permissions::from_mode(0o664);
+    fs::set_permissions(place.path("domains.toml"), mode).expect("it is ours");
+    let run = place.run(&["renew"]).exits(2);
+    assert!(run.stderr.contains("(owner 0, mode 0664)"), "{run}");
+    assert!(run.stderr.contains("chmod go-w"), "{run}");
+}
+
+#[test]
+fn a_fifo_is_refused_and_not_waited_for() {
+    let place = Place::new();
+    let fifo = place.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).expect("it is ours");
+    for arguments in [
+        ["status", "--config", "fifo"].as_slice(),
+        &["verify", "--chain", "fifo", "--name", "example.com"],
+        &["verify", "--trust", "fifo", "127.0.0.1:1"],
+    ] {
+        let run = place.run(arguments).exits(2);
+        assert!(run.stderr.contains("it is a FIFO, and no file"), "{run}");
+    }
+    fs::rename(&fifo, place.path("domains.toml")).expect("it is ours");
+    let run = Run::of(&mut place.certd(&["verify", "127.0.0.1:1"])).exits(1);
+    assert!(run.stderr.contains("left aside"), "{run}");
+}
+
+#[test]
+fn whom_to_trust_is_not_told_by_a_strangers_file_that_nobody_named() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let place = Place::with("[verify]\ntrust = [\"missing.pem\"]\n");
+    let file = place.path("domains.toml");
+    // It is one's own, so it counts.
+    let run = place.run(&["verify", "127.0.0.1:1"]).exits(2);
+    assert!(run.stderr.contains("missing.pem"), "{run}");
+    std::os::unix::fs::chown(&file, Some(12345), None).expect("root may");
+    let run = place.run(&["verify", "127.0.0.1:1"]).exits(1);
+    assert!(run.stderr.contains("left aside"), "{run}");
+    assert!(run.stderr.contains("belongs to user 12345"), "{run}");
+    // It is named, so it is meant.
+    let run = place
+        .run(&["verify", "127.0.0.1:1", "--config", "domains.toml"])
+        .exits(2);
+    assert!(run.stderr.contains("missing.pem"), "{run}");
+}
+
+#[test]
 fn what_others_may_write_to_is_told_once() {
     let place = Place::with(
         "storage = \"storage\"\nstate = \"state\"\n[[domain]]\nname = \"example.com\"\n",

@@ -1,7 +1,7 @@
 //! Files that only grow: what is added to them is a line, and is not synced.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -37,20 +37,6 @@ impl Root {
         file.write_all(&whole).map_err(failed)?;
         step("appended", path).map_err(failed)?;
         Ok(file.metadata().map_err(failed)?.len())
-    }
-
-    /// What a file holds, where that is not more than so many bytes
-    ///
-    /// # Errors
-    /// As [`Root::read`]; [`io::ErrorKind::FileTooLarge`] for a larger one.
-    pub fn read_at_most(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let file = self.open(path)?;
-        file.take(most + 1).read_to_end(&mut bytes)?;
-        match bytes.len() as u64 > most {
-            true => Err(io::ErrorKind::FileTooLarge.into()),
-            false => Ok(bytes),
-        }
     }
 
     /// Bytes that a file has; none where it cannot be opened

@@ -91,6 +91,11 @@ pub(in crate::store) fn cure(place: &Path, error: &io::Error) -> String {
         }
         io::ErrorKind::StorageFull => format!("free some space for {path}: df -h -i {path}"),
         io::ErrorKind::QuotaExceeded => format!("the quota for {path} is used up: quota -s"),
+        io::ErrorKind::FileTooLarge => {
+            format!(
+                "certd writes none so long: see whose it is, and move it away:\n    ls -l {path}"
+            )
+        }
         io::ErrorKind::ReadOnlyFilesystem => format!("{path} is on a read-only file system"),
         _ => format!("see what is wrong with {path}"),
     }
