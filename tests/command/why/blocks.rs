@@ -242,3 +242,20 @@ http {{ server {{ listen 127.0.0.1:8443 ssl; server_name {MESSENGER}; {lines} }}
     assert_eq!(block["findings"][0]["code"], "why.stream", "{report:#}");
     assert_eq!(report["change"], Value::Null, "{report:#}");
 }
+
+#[test]
+fn a_block_that_rejects_handshakes_is_the_cause() {
+    let host = host();
+    let lines = lines(MESSENGER);
+    dumps(
+        &host,
+        &format!(
+            "http {{ server {{ listen 443 ssl; server_name {MESSENGER}; {lines}\nssl_reject_handshake on; }} }}\n"
+        ),
+    );
+    let (code, report) = change(&host, &[MESSENGER], 0);
+    assert_eq!(code, "why.rejected", "{report:#}");
+    let cure = report["change"]["cure"].as_str().expect("a cure");
+    let told = "take `ssl_reject_handshake on` out at /etc/nginx/nginx.conf:3";
+    assert!(cure.starts_with(told), "{cure}");
+}
