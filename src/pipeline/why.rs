@@ -516,7 +516,7 @@ impl View<'_> {
             storage: self
                 .means
                 .config
-                .map_or(Path::new(""), |config| &config.storage),
+                .map_or_else(|| Path::new(""), |config| &config.storage),
             inlets: inlets(container, inlet, looks, inside),
             stored: self.stored,
         };

@@ -256,6 +256,6 @@ fn a_block_that_rejects_handshakes_is_the_cause() {
     let (code, report) = change(&host, &[MESSENGER], 0);
     assert_eq!(code, "why.rejected", "{report:#}");
     let cure = report["change"]["cure"].as_str().expect("a cure");
-    let told = "take `ssl_reject_handshake on` out at /etc/nginx/nginx.conf:3";
+    let told = "take `ssl_reject_handshake on` out at /etc/nginx/nginx.conf:2";
     assert!(cure.starts_with(told), "{cure}");
 }
