@@ -363,7 +363,7 @@ const OLD_SHOP: &str = "old.rare-books.test";
 /// Where the host of the tests has another one
 const OTHER_HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// What nginx's configuration has for challenges, and what `check` tells to add
-const CHALLENGES: &str = "location /.well-known/acme-challenge/ { root /var/www/certbot; }";
+const CHALLENGES: &str = "location ^~ /.well-known/acme-challenge/ { root /var/www/certbot; }";
 /// What it has for everything else
 const DEFAULT: &str = "location / { return 301 https://$host$request_uri; }";
 /// A second or two, and what a busy machine adds

@@ -94,7 +94,7 @@ pub(crate) fn site(flavour: Flavour, sites: &[Site<'_>]) -> String {
         conf,
         "    server {{
         listen {http} default_server;
-        location /.well-known/acme-challenge/ {{ root /var/www/certbot; }}
+        location ^~ /.well-known/acme-challenge/ {{ root /var/www/certbot; }}
         location / {{ return 301 https://$host$request_uri; }}
     }}
 "
