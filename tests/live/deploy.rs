@@ -212,8 +212,13 @@ fn a_certificate_unknown_to_certd_is_described(ca: Kind) {
     assert_eq!(report.failures(SHOP), ["proof.unknown_certificate"]);
     let finding = report.finding(SHOP, "proof.unknown_certificate");
     assert!(finding.evidence.contains("old.example"), "{finding:?}");
-    let line = "ssl_certificate /etc/nginx/own/old/fullchain.pem;";
-    assert!(finding.cure.contains(line), "{finding:?}");
+    // It is the default, and keeps what it serves to whoever asks for old.example.
+    let line = format!("/live/{SHOP}/fullchain.pem;");
+    assert!(finding.cure.contains(&line), "{finding:?}");
+    assert!(
+        finding.cure.contains("behind /etc/nginx/nginx.conf:"),
+        "{finding:?}"
+    );
 }
 
 /// Whatever is wrong with a file, nginx goes on with what it has loaded, and answers challenges

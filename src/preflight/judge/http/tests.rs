@@ -502,7 +502,9 @@ fn what_answers_over_ipv6_is_told_by_its_answer() {
     let location = |fetches: &[Fetch]| {
         let finding = judged(fetches).remove(0);
         assert_eq!(finding.code, "http.not_found");
-        finding.cure.is_some_and(|cure| cure.contains("location ^~ /"))
+        finding
+            .cure
+            .is_some_and(|cure| cure.contains("location ^~ /"))
     };
     assert!(location(&[wrong(IPV6, Whose::Public)]));
     let both = [wrong(IPV4, Whose::Public), wrong(IPV6, Whose::Public)];
