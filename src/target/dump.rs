@@ -59,8 +59,8 @@ pub enum Excess {
     /// Its blocks nest deeper than [`MOST_DEPTH`]
     #[error("its blocks and includes nest deeper than {MOST_DEPTH}")]
     Depth,
-    /// What it includes again and again is more than is followed
-    #[error("its includes come to more than is followed")]
+    /// What it includes again and again, or the ports of its ranges, are more than is followed
+    #[error("its includes and ranges of ports come to more than is followed")]
     Includes,
 }
 
@@ -389,8 +389,15 @@ impl<'t, 'd> Contents<'t, 'd> {
             .map(|(_, item)| *item)
     }
 
-    fn listens(&self) -> Vec<Listen> {
-        self.named("listen").filter_map(listen).collect()
+    /// One for each port; a range of ports costs as much as if each were written
+    fn listens(&self, files: &Files<'_>) -> Result<Vec<Listen>, Excess> {
+        let mut listens = Vec::new();
+        for (first, last) in self.named("listen").filter_map(listen) {
+            let ports = usize::from(last - first.at.port()) + 1;
+            files.spend(KEPT * ports)?;
+            listens.extend(first.until(last));
+        }
+        Ok(listens)
     }
 
     /// Where it says that it rejects handshakes, or that it does not; `None` where it says neither
@@ -402,7 +409,12 @@ impl<'t, 'd> Contents<'t, 'd> {
     }
 }
 
-fn server_block(file: &str, line: usize, contents: &Contents<'_, '_>) -> ServerBlock {
+fn server_block(
+    file: &str,
+    line: usize,
+    contents: &Contents<'_, '_>,
+    files: &Files<'_>,
+) -> Result<ServerBlock, Excess> {
     let is_on = contents
         .named("ssl")
         .any(|ssl| ssl.first().is_some_and(|state| state == "on"));
@@ -415,19 +427,21 @@ fn server_block(file: &str, line: usize, contents: &Contents<'_, '_>) -> ServerB
     } else {
         Tls::Off
     };
-    let mut listens = contents.listens();
+    let mut listens = contents.listens(files)?;
     if contents.named("listen").next().is_none() {
-        listens.extend(Listen::parse(&[&PORT.to_string()]));
+        let usual = Listen::parse(&[&PORT.to_string()]);
+        listens.extend(usual.map(|(listen, _)| listen));
     }
     let included = contents
         .0
         .iter()
         .filter(|(own, item)| *own != file && item.name() == "listen");
-    let borrowed = included.filter_map(|(_, item)| Some(listen(*item)?.at));
+    let borrowed = included.filter_map(|(_, item)| listen(*item));
+    let borrowed = borrowed.flat_map(|(first, last)| first.until(last));
     if is_on {
         listens.iter_mut().for_each(|listen| listen.tls = Tls::On);
     }
-    ServerBlock {
+    Ok(ServerBlock {
         file: file.to_owned(),
         line,
         names: contents
@@ -444,22 +458,28 @@ fn server_block(file: &str, line: usize, contents: &Contents<'_, '_>) -> ServerB
             .filter_map(|(file, item)| certificate_line(file, *item))
             .collect(),
         inherited: Vec::new(),
-        borrowed: borrowed.collect(),
+        borrowed: borrowed.map(|listen| listen.at).collect(),
         rejects: contents.rejects().flatten(),
-    }
+    })
 }
 
-fn stream_server(file: &str, line: usize, contents: &Contents<'_, '_>) -> StreamServer {
+fn stream_server(
+    file: &str,
+    line: usize,
+    contents: &Contents<'_, '_>,
+    files: &Files<'_>,
+) -> Result<StreamServer, Excess> {
     let pass = contents.named("proxy_pass").find_map(Item::first);
-    StreamServer {
+    Ok(StreamServer {
         file: file.to_owned(),
         line,
-        listens: contents.listens(),
+        listens: contents.listens(files)?,
         pass: pass.unwrap_or_default().to_owned(),
-    }
+    })
 }
 
-fn listen(item: Item<'_, '_>) -> Option<Listen> {
+/// The first port of a `listen`, and its last one
+fn listen(item: Item<'_, '_>) -> Option<(Listen, u16)> {
     let arguments = item.arguments().iter().map(AsRef::as_ref);
     Listen::parse(&arguments.collect::<Vec<_>>())
 }
@@ -732,6 +752,8 @@ server {
         assert_eq!(excess(&"a;".repeat(4 << 20)), Some(Excess::Bytes));
         assert_eq!(excess(&"a;".repeat(2 << 20)), Some(Excess::Words));
         assert_eq!(excess(&"#".repeat(7 << 20)), None);
+        let ranges = "server { listen 1-65535; }\n".repeat(100_000);
+        assert_eq!(excess(&ranges), Some(Excess::Includes));
         // One large file that many blocks include comes to more than it takes to write.
         let blocks = "server { include /x; }\n".repeat(20_000);
         let included = "a;".repeat(10_000);

@@ -37,15 +37,17 @@ pub enum Rank {
 }
 
 impl Listen {
-    /// What the arguments of `listen` say; `None` for a Unix socket, QUIC and a host's name
-    pub fn parse(arguments: &[&str]) -> Option<Self> {
+    /// What the arguments of `listen` say of its first port, and its last one, which is another for
+    /// a range such as `440-450`; `None` for a Unix socket, QUIC and a host's name
+    pub fn parse(arguments: &[&str]) -> Option<(Self, u16)> {
         let (place, parameters) = arguments.split_first()?;
         let has = |word: &str| parameters.contains(&word);
         if has("quic") {
             return None;
         }
-        Some(Self {
-            at: place_of(place)?,
+        let (at, last) = range_of(place)?;
+        let listen = Self {
+            at,
             tls: if has("ssl") { Tls::On } else { Tls::Off },
             rank: match has("default_server") || has("default") {
                 true => Rank::Default,
@@ -55,6 +57,15 @@ impl Listen {
                 true => Peer::Balancer,
                 false => Peer::Visitors,
             },
+        };
+        Some((listen, last))
+    }
+
+    /// The same for each port from its own to this one
+    pub fn until(self, last: u16) -> impl Iterator<Item = Self> {
+        (self.at.port()..=last).map(move |port| Self {
+            at: SocketAddr::new(self.at.ip(), port),
+            ..self
         })
     }
 }
@@ -68,10 +79,20 @@ pub fn particular(dump: &str) -> BTreeSet<IpAddr> {
     let listen = |statement: &str| {
         let words: Vec<&str> = statement.split_whitespace().collect();
         let (directive, arguments) = words.split_first()?;
-        let listen = Listen::parse(arguments).filter(|_| *directive == "listen")?;
+        let (listen, _) = Listen::parse(arguments).filter(|_| *directive == "listen")?;
         Some(listen.at.ip()).filter(|ip| !ip.is_unspecified())
     };
     statements.filter_map(listen).collect()
+}
+
+/// An address with its first port, and the last one
+fn range_of(text: &str) -> Option<(SocketAddr, u16)> {
+    if let Some(at) = place_of(text) {
+        return Some((at, at.port()));
+    }
+    let (first, last) = text.rsplit_once('-')?;
+    let (first, last) = (place_of(first)?, last.parse().ok()?);
+    (first.port() <= last).then_some((first, last))
 }
 
 fn place_of(text: &str) -> Option<SocketAddr> {
@@ -117,7 +138,11 @@ mod tests {
                 rank,
                 from: Peer::Visitors,
             });
-            assert_eq!(Listen::parse(&arguments), expected, "{text}");
+            let found = Listen::parse(&arguments).map(|(listen, last)| {
+                assert_eq!(last, listen.at.port(), "{text}");
+                listen
+            });
+            assert_eq!(found, expected, "{text}");
         }
         let plain = |at| Some((at, Tls::Off, Rank::Ordinary));
         let secure = |at| Some((at, Tls::On, Rank::Ordinary));
@@ -137,7 +162,29 @@ mod tests {
         check("shop.example.com:443 ssl", None);
         check("99999 ssl", None);
         let balanced = Listen::parse(&["443", "ssl", "proxy_protocol"]);
-        assert_eq!(balanced.map(|listen| listen.from), Some(Peer::Balancer));
+        let balanced = balanced.map(|(listen, _)| listen.from);
+        assert_eq!(balanced, Some(Peer::Balancer));
+    }
+
+    #[test]
+    fn a_range_of_ports_is_every_port_of_it() {
+        #[track_caller]
+        fn check(text: &str, expected: &[&str]) {
+            let found = Listen::parse(&[text, "ssl"]);
+            let found = found
+                .into_iter()
+                .flat_map(|(first, last)| first.until(last));
+            let found: Vec<String> = found.map(|listen| listen.at.to_string()).collect();
+            assert_eq!(found, expected, "{text}");
+        }
+        check("442-444", &["0.0.0.0:442", "0.0.0.0:443", "0.0.0.0:444"]);
+        check("[::1]:443-444", &["[::1]:443", "[::1]:444"]);
+        check("192.0.2.1:443-443", &["192.0.2.1:443"]);
+        check("65534-65535", &["0.0.0.0:65534", "0.0.0.0:65535"]);
+        check("444-443", &[]);
+        check("443-", &[]);
+        check("443-99999", &[]);
+        check("my-host:443", &[]);
     }
 
     #[test]

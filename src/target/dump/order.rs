@@ -169,14 +169,13 @@ impl<'f, 'd> Reading<'f, 'd> {
         let contents = Contents::of(file, block, self.files, depth + 1)?;
         let servers = &mut self.found;
         if place == Level::Stream {
-            self.files
-                .spend(KEPT * (1 + contents.named("listen").count()))?;
-            let server = stream_server(file, item.line(), &contents);
+            self.files.spend(KEPT)?;
+            let server = stream_server(file, item.line(), &contents, self.files)?;
             servers.streams.push(server);
             return Ok(());
         }
-        let block = server_block(file, item.line(), &contents);
-        let kept = block.names.len() + block.listens.len() + block.certificates.len();
+        let block = server_block(file, item.line(), &contents, self.files)?;
+        let kept = block.names.len() + block.certificates.len();
         self.files.spend(KEPT * (1 + kept))?;
         if contents.rejects().is_none() {
             self.silent.push(servers.servers.len());
