@@ -2,6 +2,7 @@
 //! rights of whoever runs certd.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use nix::sys::stat::{FileStat, SFlag, fstat};
@@ -78,6 +79,10 @@ fn admit(
     seen: &Seen,
     has_acl: impl FnOnce() -> bool,
 ) -> Result<(), ConfigError> {
+    if seen.kind == Kind::Device {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, DEVICE);
+        return Err(ConfigError::read(path, error));
+    }
     let is_private = || !has_acl() && is_private(seen.user, seen.group);
     match distrust(seen, user, is_private) {
         None => Ok(()),
@@ -88,7 +93,7 @@ fn admit(
             mode: seen.mode,
             distrust,
             place: match seen.kind {
-                Kind::File => Place::Itself,
+                Kind::File | Kind::Device => Place::Itself,
                 Kind::Directory | Kind::Symlink => Place::OnTheWay,
             },
         }),
@@ -127,6 +132,8 @@ enum Kind {
     File,
     Directory,
     Symlink,
+    /// A device, which is everybody's: who may write to it must not be changed
+    Device,
 }
 
 impl Seen {
@@ -135,6 +142,7 @@ impl Seen {
             kind: match SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT {
                 SFlag::S_IFDIR => Kind::Directory,
                 SFlag::S_IFLNK => Kind::Symlink,
+                SFlag::S_IFCHR | SFlag::S_IFBLK => Kind::Device,
                 _ => Kind::File,
             },
             user: found.st_uid,
@@ -157,7 +165,7 @@ fn distrust(seen: &Seen, user: u32, is_private: impl FnOnce() -> bool) -> Option
         // What lies in a sticky directory is its owner's to replace, and that owner is judged too.
         Kind::Directory => others_write && seen.mode & STICKY == 0,
         Kind::File => others_write,
-        Kind::Symlink => false,
+        Kind::Symlink | Kind::Device => false,
     };
     is_open.then_some(Distrust::OthersWrite)
 }
@@ -217,6 +225,7 @@ pub(super) fn cure(file: &Path, at: &Path, distrust: Distrust, place: Place) -> 
 
 /// A place that root alone writes to
 pub(super) const USUAL: &str = "/etc/certd/domains.toml";
+const DEVICE: &str = "it is a device, and no file";
 /// The users of this host, as passwd(5) has them
 const USERS: &str = "/etc/passwd";
 /// Bytes of it: a hundred thousand users
@@ -286,6 +295,15 @@ mod tests {
     }
 
     #[test]
+    fn a_device_is_refused_and_its_mode_left_alone() {
+        let refused = Believed::OwnAndRoots(0).open(Path::new("/dev/null"));
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.cure(), None);
+        let cause = std::error::Error::source(&refused).expect("a cause");
+        assert_eq!(cause.to_string(), DEVICE);
+    }
+
+    #[test]
     fn a_group_is_shared_with_those_whose_primary_one_it_is() {
         assert!(!is_private(0, 65533), "a group that nobody knows");
         let users = "root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n";
@@ -319,10 +337,6 @@ mod tests {
             &list,
             rustix::fs::XattrFlags::empty(),
         );
-        if set == Err(Errno::OPNOTSUPP) {
-            // This file system knows no lists.
-            return;
-        }
         set.unwrap();
         assert!(has_acl(file.path()));
     }
