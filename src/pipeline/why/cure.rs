@@ -87,7 +87,8 @@ pub(super) fn lines(seen: &Seen<'_>, nginx: &Nginx, block: &ServerBlock) -> Stri
         }
         (Some(_), Own::NotMounted) => return mount_whole(seen, container),
         (Some(domain), Own::Seen) => Ok(domain.name.clone()),
-        (None, Own::Seen) => DnsName::parse(name),
+        // No CA issues for an underscore, and certd orders for no address.
+        (None, own) if own == Own::Seen || DnsName::parse(name).is_err() => DnsName::parse(name),
         (None, _) => {
             return format!(
                 "add {name} to domains.toml, then run `certd obtain {name}`: it orders a certificate, and shows what to write at {}",
