@@ -27,7 +27,7 @@ impl<'u> EngineAddress<'u> {
         (is_whole && !authority.host().is_empty()).then_some(Self::Http(text))
     }
 
-    /// What a text that is none should have been
+    /// What to write instead of a text that is no such address
     pub const CURE: &'static str =
         "use a socket path, unix:///PATH, or tcp://HOST:PORT for an engine without TLS";
 }

@@ -216,7 +216,7 @@ async fn located<'s>(
     }
 }
 
-/// A look at a place; a defect that shows there hides no other place
+/// Observes one place; a defect that shows there hides no other place
 async fn looked_at(means: &Means, place: Place<'_>, now: Timestamp) -> EndpointReport {
     let subject = place.subject;
     let (at, port) = match &place.address {

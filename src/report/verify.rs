@@ -64,7 +64,7 @@ impl VerifyReport {
 /// One name at one address
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct EndpointReport {
-    /// Name that was asked for, or the words that are none
+    /// Name that was asked for, or the words that cannot be one
     pub name: String,
     /// Primary name of the domain in the configuration, if it is one
     #[serde(skip_serializing_if = "Option::is_none")]

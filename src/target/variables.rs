@@ -123,7 +123,7 @@ impl<'c> Reading<'c, '_> {
                 _ => Err(unknown()),
             };
         };
-        // What is told of is the map whose value stands in the text itself.
+        // The map that is named is the one whose value stands in the text itself.
         let before = self.by;
         let key = self.value(&map.key)?;
         self.by = before;
