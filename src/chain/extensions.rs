@@ -268,31 +268,35 @@ fn authority(basic: &BasicConstraints) -> Basic {
 }
 
 fn name_limits(names: &NameConstraints<'_>) -> NameLimits {
-    let of = |subtrees: &Option<Vec<GeneralSubtree<'_>>>| {
-        let bases = subtrees.iter().flatten().map(|subtree| &subtree.base);
-        let dns = bases.filter_map(|base| match base {
+    let names_in = |subtrees| {
+        let dns = bases(subtrees).filter_map(|base| match base {
             GeneralName::DNSName(name) => Some(excerpt(name, MOST_OF_URL)),
             _ => None,
         });
         dns.collect()
     };
-    let subjects = |subtrees: &Option<Vec<GeneralSubtree<'_>>>| {
-        let bases = subtrees.iter().flatten().map(|subtree| &subtree.base);
-        let subjects = bases.filter_map(|base| match base {
+    let subjects_in = |subtrees| {
+        let subjects = bases(subtrees).filter_map(|base| match base {
             GeneralName::DirectoryName(name) => Some(name.as_raw().to_vec()),
             _ => None,
         });
         subjects.collect()
     };
-    let all = [&names.permitted_subtrees, &names.excluded_subtrees];
-    let mut bases = all.into_iter().flatten().flatten();
+    let (permitted, excluded) = (&names.permitted_subtrees, &names.excluded_subtrees);
+    let mut all = bases(permitted).chain(bases(excluded));
     NameLimits {
-        permitted: of(&names.permitted_subtrees),
-        excluded: of(&names.excluded_subtrees),
-        permitted_subjects: subjects(&names.permitted_subtrees),
-        excluded_subjects: subjects(&names.excluded_subtrees),
-        limits_addresses: bases.any(|subtree| matches!(subtree.base, GeneralName::IPAddress(_))),
+        permitted: names_in(permitted),
+        excluded: names_in(excluded),
+        permitted_subjects: subjects_in(permitted),
+        excluded_subjects: subjects_in(excluded),
+        limits_addresses: all.any(|base| matches!(base, GeneralName::IPAddress(_))),
     }
+}
+
+fn bases<'x, 'n>(
+    subtrees: &'x Option<Vec<GeneralSubtree<'n>>>,
+) -> impl Iterator<Item = &'x GeneralName<'n>> {
+    subtrees.iter().flatten().map(|subtree| &subtree.base)
 }
 
 fn purpose(usage: &ExtendedKeyUsage<'_>) -> Purpose {

@@ -48,12 +48,13 @@ mod ways;
 mod words;
 
 use check::Counting;
-pub(super) use configured::{Configured, live_in_use, unjudged};
+pub(super) use configured::{Configured, live_in_use, live_of, unjudged};
 pub(super) use look::{Host, look_at_targets};
 pub(super) use order::no_issuer;
 use order::{issuer_of, must_order};
 use stock::{make_plan, makes_live, plan_in_words, ready, renewal_time, stopped, take_stock};
 use target::Target;
+pub(super) use target::is_file_of;
 pub(super) use tested::{ABSOLUTE, not_what_runs};
 pub(super) use ways::{Way, way_to};
 
@@ -87,24 +88,7 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
             target::fail_members(target, &mut works, Stage::Target, begun, &defect);
         }
     }
-    check::check_budgets(context, options, Counting::Alone, &mut works);
-    let ordering = works.iter().filter(|work| must_order(work));
-    sweep_webroots(ordering.clone().map(|work| work.domain));
-    let mut orders: BTreeMap<String, usize> = BTreeMap::new();
-    for work in ordering {
-        *orders
-            .entry(issuer_of(options, work).to_owned())
-            .or_default() += 1;
-    }
-    desk.open(context, orders.keys().map(String::as_str)).await;
-    // Without an account the CA may want something first that is not there.
-    orders.retain(|issuer, _| account_url(context.config, context.store, issuer).is_some());
-    tokio::join!(
-        check::check_names(context, options, &desk, &targets, &mut works),
-        desk.fetch_nonces(orders, context.config.jobs),
-    );
-    check::check_budgets(context, options, Counting::InTurn(&desk), &mut works);
-    order::place_all(context, options, &desk, &mut works).await;
+    order(context, options, &mut desk, &targets, &mut works).await;
     let fresh = renewal_info::fresh(&desk, &works);
     let (answers, ()) = tokio::join!(
         renewal_info::ask_about(&desk, fresh),
@@ -134,6 +118,34 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
             Occasion::Timer | Occasion::Sweep => orphans(context),
         },
     }
+}
+
+/// Orders what is due, once it was seen that nothing stands in the way
+async fn order(
+    context: &Context<'_>,
+    options: &Options,
+    desk: &mut Desk,
+    targets: &[Target],
+    works: &mut [Work<'_>],
+) {
+    check::check_budgets(context, options, Counting::Alone, works);
+    let ordering = works.iter().filter(|work| must_order(work));
+    sweep_webroots(ordering.clone().map(|work| work.domain));
+    let mut orders: BTreeMap<String, usize> = BTreeMap::new();
+    for work in ordering {
+        *orders
+            .entry(issuer_of(options, work).to_owned())
+            .or_default() += 1;
+    }
+    desk.open(context, orders.keys().map(String::as_str)).await;
+    // Without an account the CA may want something first that is not there.
+    orders.retain(|issuer, _| account_url(context.config, context.store, issuer).is_some());
+    tokio::join!(
+        check::check_names(context, options, desk, targets, works),
+        desk.fetch_nonces(orders, context.config.jobs),
+    );
+    check::check_budgets(context, options, Counting::InTurn(desk), works);
+    order::place_all(context, options, desk, works).await;
 }
 
 /// Makes live what is ready, as the mode says, and has it proven

@@ -402,10 +402,14 @@ impl Root {
     }
 
     fn directory(&self, path: &Path) -> io::Result<Directory> {
-        let below = self.below(path)?;
+        self.top()?.beneath(self.below(path)?)
+    }
+
+    /// The directory itself, open
+    fn top(&self) -> io::Result<Arc<Directory>> {
         match &self.held {
-            Some(held) => held.beneath(below),
-            None => Directory::root(&self.path)?.beneath(below),
+            Some(held) => Ok(Arc::clone(held)),
+            None => Directory::root(&self.path).map(Arc::new),
         }
     }
 

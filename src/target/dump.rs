@@ -90,6 +90,21 @@ pub struct ServerBlock {
 }
 
 impl ServerBlock {
+    /// Where it begins, as `FILE:LINE`
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.file, self.line)
+    }
+
+    /// Where it takes TCP connections with TLS
+    pub fn secure_listens(&self) -> impl Iterator<Item = &Listen> {
+        self.listens.iter().filter(|listen| listen.tls == Tls::On)
+    }
+
+    /// The Unix sockets at which it takes connections with TLS
+    pub fn secure_sockets(&self) -> impl Iterator<Item = &Socket> {
+        self.sockets.iter().filter(|socket| socket.tls == Tls::On)
+    }
+
     /// The lines that hold for it, its own first
     pub fn certificate_lines(&self) -> impl Iterator<Item = &CertificateLine> {
         self.certificates.iter().chain(&self.inherited)

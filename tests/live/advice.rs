@@ -153,13 +153,7 @@ fn a_block_for_several_domains_keeps_its_certificate() {
 
 fn an_alias_is_added_to_the_block_that_is_there() {
     let scene = Scene::new(Kind::Pebble);
-    two_domains(&scene);
-    scene.write_sites(&[]);
-    scene.nginx.reload();
-    scene.obtain(&[SHOP]).expect(1, SHOP, "not_served");
-    scene
-        .obtain(&[MESSENGER])
-        .expect(1, MESSENGER, "not_served");
+    order_both(&scene);
     scene.write_sites(&[site(&[MESSENGER]), site(&[SHOP])]);
     scene.nginx.restart();
     let report = scene.obtain(&[SHOP]).expect_status(1);
@@ -186,7 +180,6 @@ fn a_stream_server_in_front_is_followed() {
             nginx.mounts.push(Mount::read_only(modules, modules));
         }
     });
-    two_domains(&scene);
     let text = |sites: &str| {
         let load = match is_apart {
             true => format!("load_module {module};"),
@@ -199,12 +192,7 @@ fn a_stream_server_in_front_is_followed() {
         "server {{ listen 127.0.0.1:8443 ssl; server_name {SHOP} {WWW};\n{} }}",
         lines(SHOP)
     );
-    scene.write_sites(&[]);
-    scene.nginx.reload();
-    scene.obtain(&[SHOP]).expect(1, SHOP, "not_served");
-    scene
-        .obtain(&[MESSENGER])
-        .expect(1, MESSENGER, "not_served");
+    order_both(&scene);
     restart_with(&scene, &text(&shop));
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     // All is well, and nothing is proposed.

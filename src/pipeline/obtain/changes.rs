@@ -113,7 +113,7 @@ fn to_change(strange: &Strange<'_>, configured: &Configured) -> Option<String> {
             ));
         }
     };
-    let place = format!("{}:{}", block.file, block.line);
+    let place = block.place();
     let site = configured
         .site(work.domain, name.as_str(), block)
         .showing(Some(leaf));

@@ -13,7 +13,7 @@ use crate::finding::{Finding, excerpt, words};
 use crate::name::DnsName;
 use crate::pipeline::{Context, Work};
 use crate::target::choice::{self, Choice, Inlet, Serving};
-use crate::target::dump::{Configuration, Excess, ServerBlock, Tls};
+use crate::target::dump::{Configuration, Excess, ServerBlock};
 use crate::target::endpoint;
 use crate::target::process::{by_hand, is_guessed, masters};
 use crate::target::variables::is_computed;
@@ -152,8 +152,8 @@ impl Configured {
         let found = others.find_map(|own| Some((own, serving(own)?)));
         if let Some((own, block)) = found {
             return format!(
-                "add {name} to `server_name` of the server block at {}:{}, which serves {own}",
-                block.file, block.line
+                "add {name} to `server_name` of the server block at {}, which serves {own}",
+                block.place()
             );
         }
         let like = inlet.and_then(|inlet| self.default_for(name, inlet));
@@ -176,8 +176,8 @@ impl Configured {
         };
         let own = path(&self.live.join(lineage.as_str()));
         Some(format!(
-            "whether the regular expression at {}:{} takes {name} is not tried here: the server block that serves {name} has to name the files in {own}, and if it serves others too, {name} needs one of its own behind the default. Listed beside the expression, {name} would leave empty what that captures",
-            block.file, block.line
+            "whether the regular expression at {} takes {name} is not tried here: the server block that serves {name} has to name the files in {own}, and if it serves others too, {name} needs one of its own behind the default. Listed beside the expression, {name} would leave empty what that captures",
+            block.place()
         ))
     }
 
@@ -200,11 +200,9 @@ impl Configured {
         ports: &[u16],
         like: Option<&ServerBlock>,
     ) -> String {
-        let secure = like.into_iter().flat_map(|like| &like.listens);
-        let secure = secure.filter(|listen| listen.tls == Tls::On);
+        let secure = like.into_iter().flat_map(ServerBlock::secure_listens);
         let mut addresses: Vec<SocketAddr> = secure.map(|listen| listen.at).collect();
-        let sockets = like.into_iter().flat_map(|like| &like.sockets);
-        let sockets = sockets.filter(|socket| socket.tls == Tls::On);
+        let sockets = like.into_iter().flat_map(ServerBlock::secure_sockets);
         let sockets: Vec<String> = sockets
             .map(|socket| directive::word(&format!("unix:{}", socket.path)))
             .collect();
@@ -228,7 +226,7 @@ impl Configured {
         let where_to = match self.behind(&addresses, like) {
             Some(first) => format!(
                 " behind {}, in that file or one that is read later",
-                listening::place(first)
+                first.place()
             ),
             None => String::new(),
         };
@@ -312,6 +310,12 @@ pub(super) async fn configured(
         excess,
         ..Configured::new(container, engine, live, configuration)
     })
+}
+
+/// The live directory of a storage, as the engine names it
+pub(in crate::pipeline) fn live_of(storage: &Path) -> PathBuf {
+    let storage = std::fs::canonicalize(storage).unwrap_or_else(|_| storage.to_owned());
+    storage.join("live")
 }
 
 /// The path of `live/` that the configuration uses, where the storage is mounted twice

@@ -326,18 +326,10 @@ fn conclude(
         match worst {
             None if work.is_confirmed() => work.end_confirmed(),
             None => proven(context, work, &proofs, begun),
-            Some(proof) if is_broken(target, &proof) && can_go_back(work) => {
-                let trouble = reasons.logs.trouble(work.name());
-                to_roll_back.push(Broken {
-                    member,
-                    proof,
-                    trouble,
-                });
-            }
             Some(proof) => {
                 let trouble = reasons.logs.trouble(work.name());
                 let is_refused = trouble.as_ref().is_some_and(Trouble::is_of_the_certificate);
-                if is_refused && can_go_back(work) {
+                if (is_broken(target, &proof) || is_refused) && can_go_back(work) {
                     to_roll_back.push(Broken {
                         member,
                         proof,

@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::configured::live_of;
 use super::target::is_file_of;
 use crate::facts::Container;
 use crate::finding::words::quoted;
@@ -96,9 +97,7 @@ impl Supply<'_> {
 
     /// The directory `live/` as a container sees it
     fn lives_in(&self, container: &Container) -> Vec<PathBuf> {
-        let storage = self.store.storage();
-        let storage = std::fs::canonicalize(storage).unwrap_or_else(|_| storage.to_owned());
-        mount::in_container(container, &storage.join("live"))
+        mount::in_container(container, &live_of(self.store.storage()))
     }
 
     /// The domains that have nothing in the place of a live certificate

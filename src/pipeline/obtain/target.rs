@@ -418,7 +418,7 @@ pub(super) fn names_in_words(names: usize) -> String {
 }
 
 /// Whether a path is one of the four files of a live generation
-pub(super) fn is_file_of(lives: &[PathBuf], name: &DnsName, path: &Path) -> bool {
+pub(in crate::pipeline) fn is_file_of(lives: &[PathBuf], name: &DnsName, path: &Path) -> bool {
     lives.iter().any(|live| {
         let directory = live.join(name.as_str());
         FILES.iter().any(|file| directory.join(file) == path)

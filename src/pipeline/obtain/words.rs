@@ -171,8 +171,10 @@ pub(super) fn not_proven(
 
 fn not_listening(proof: &Proof, block: &ServerBlock) -> String {
     format!(
-        "the server block at {}:{} serves {}: does it `listen` at the port behind {}, with ssl, and is `ports` right?",
-        block.file, block.line, proof.name, proof.address
+        "the server block at {} serves {}: does it `listen` at the port behind {}, with ssl, and is `ports` right?",
+        block.place(),
+        proof.name,
+        proof.address
     )
 }
 
@@ -229,7 +231,7 @@ fn with_lines(
         Verdict::Incomplete { .. } => names_no_intermediates(line),
         _ => !site.is_own(line),
     };
-    let place = format!("{}:{}", block.file, block.line);
+    let place = block.place();
     let mut lines = block.certificate_lines().peekable();
     if lines.peek().is_some() && lines.all(|line| !is_wrong(line)) {
         let own = match proof.verdict {

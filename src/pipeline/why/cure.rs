@@ -7,11 +7,6 @@ use crate::target::dump::ServerBlock;
 use crate::target::process::by_hand;
 use crate::verify::judge;
 
-/// Where a server block begins
-pub(super) fn place(block: &ServerBlock) -> String {
-    format!("{}:{}", block.file, block.line)
-}
-
 /// How nginx comes to read its files again
 pub(super) fn after_a_change(seen: &Seen<'_>, container: &str) -> String {
     match seen.domain {
@@ -81,7 +76,7 @@ pub(super) fn lines(seen: &Seen<'_>, nginx: &Nginx, block: &ServerBlock) -> Stri
             let cure = format!(
                 "`certd obtain {}` orders a certificate of its own, and shows what to write at {}",
                 domain.name,
-                place(block)
+                block.place()
             );
             return order_first(seen, &cure);
         }
@@ -92,12 +87,12 @@ pub(super) fn lines(seen: &Seen<'_>, nginx: &Nginx, block: &ServerBlock) -> Stri
         (None, _) => {
             return format!(
                 "add {name} to domains.toml, then run `certd obtain {name}`: it orders a certificate, and shows what to write at {}",
-                place(block)
+                block.place()
             );
         }
     };
     let Ok(lineage) = lineage else {
-        return format!("name the certificate of {name} at {}", place(block));
+        return format!("name the certificate of {name} at {}", block.place());
     };
     let site = match seen.domain {
         Some(domain) => nginx.configured.site(domain, name, block),

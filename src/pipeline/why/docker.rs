@@ -11,7 +11,9 @@ use crate::config::{self, ConfigTest, Domain};
 use crate::facts::Container;
 use crate::finding::{Finding, Severity, one_line, words};
 use crate::pipeline::obtain::stopped::{self, Supply};
-use crate::pipeline::obtain::{ABSOLUTE, Configured, live_in_use, not_what_runs, unjudged};
+use crate::pipeline::obtain::{
+    ABSOLUTE, Configured, is_file_of, live_in_use, live_of, not_what_runs, unjudged,
+};
 use crate::target::choice::{self, Choice, Inlet, Serving};
 use crate::target::container::{AtPort, DockerError, Engine};
 use crate::target::dump::{self, Configuration, ServerBlock, StreamServer, Tls};
@@ -177,8 +179,9 @@ impl Search<'_> {
     /// nginx waits for a file that a domain supplies, or that nothing does
     fn waits(&self, path: &Path) -> Finding {
         let name = &self.container.name;
-        let mut domains = self.domains.iter().map(|domain| domain.name.as_str());
-        let supplier = domains.find(|domain| self.supplies(domain, path));
+        let lives = mount::in_container(self.container, &live_of(self.storage));
+        let mut domains = self.domains.iter().map(|domain| &domain.name);
+        let supplier = domains.find(|domain| is_file_of(&lives, domain, path));
         let path = words::path(path);
         let evidence = format!("nginx in {name} waits for {path}, which is not there");
         Finding::failure("why.missing_file", evidence).with_cure(match supplier {
@@ -188,13 +191,6 @@ impl Search<'_> {
                 by_hand(self.container, &["-t"])
             ),
         })
-    }
-
-    /// Whether certd writes this file, as the container names it, for a domain
-    fn supplies(&self, domain: &str, path: &Path) -> bool {
-        let lives = mount::in_container(self.container, &live_of(self.storage));
-        let is_own = |live: &PathBuf| path.parent() == Some(&live.join(domain));
-        lives.iter().any(is_own)
     }
 
     fn choose(&self, configuration: &Configuration) -> Chosen {
@@ -271,28 +267,22 @@ impl Search<'_> {
 
     /// Where the container sees `live/`, and whether the name has a certificate of its own there
     async fn own(&self, blocks: &[ServerBlock], named: Option<&Named>) -> (PathBuf, Own) {
-        let storage = self.storage;
-        let live = self
-            .stored
-            .installed
-            .as_ref()
-            .map(|installed| installed.live.is_some());
         // Of a domain that certd is to look after, no other program's certificate is its own.
-        let is_ours = self.stored.presence == Presence::Here;
-        if live.is_some() || is_ours {
-            let host = live_of(storage);
+        if self.stored.presence == Presence::Here {
+            let installed = self.stored.installed.as_ref();
+            let is_live = installed.is_some_and(|installed| installed.live.is_some());
+            let host = live_of(self.storage);
             let lives = mount::in_container(self.container, &host);
-            let in_use = live_in_use(&host, &lives, blocks);
-            return match (in_use, live) {
-                (Some(in_use), Some(true)) => (in_use, Own::Seen),
-                (None, Some(true)) => (host, Own::NotMounted),
-                (in_use, _) => (in_use.unwrap_or(host), Own::None),
+            return match (live_in_use(&host, &lives, blocks), is_live) {
+                (Some(in_use), true) => (in_use, Own::Seen),
+                (None, true) => (host, Own::NotMounted),
+                (in_use, false) => (in_use.unwrap_or(host), Own::None),
             };
         }
         // Another program's lineages lie side by side, too.
         let beside = named.and_then(|named| named.path.as_deref()?.parent()?.parent());
         let Some(live) = beside else {
-            return (storage.join("live"), Own::None);
+            return (self.storage.join("live"), Own::None);
         };
         let own = live.join(self.lineage).join("fullchain.pem");
         let is_own = match self.read(&own).await {
@@ -301,12 +291,6 @@ impl Search<'_> {
         };
         (live.to_owned(), if is_own { Own::Seen } else { Own::None })
     }
-}
-
-/// The live directory of a storage, as the engine names it
-fn live_of(storage: &Path) -> PathBuf {
-    let storage = std::fs::canonicalize(storage).unwrap_or_else(|_| storage.to_owned());
-    storage.join("live")
 }
 
 /// nginx shows no configuration that it cannot use; it goes on with the one that it read before

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::cure::{after_a_change, lines, mount_whole, order_first, place, to_add};
+use super::cure::{after_a_change, lines, mount_whole, order_first, to_add};
 use super::seen::{Astray, Chosen, Content, Look, Named, Nginx, Own, Seen, Whereabouts};
 use crate::chain::Certificate;
 use crate::config::Sharing;
@@ -39,7 +39,7 @@ fn chosen_block(seen: &Seen<'_>) -> Option<Step> {
             step(finding.evidence.clone(), vec![finding])
         }
         Chosen::Listed(block, ignored) => {
-            let words = format!("{} lists the name{}", place(block), behind(nginx));
+            let words = format!("{} lists the name{}", block.place(), behind(nginx));
             let first = first_block(seen, nginx, block, ignored);
             let astray = nginx.astray.as_ref();
             let astray = astray.map(|astray| not_listening(seen, nginx, container, astray));
@@ -52,13 +52,13 @@ fn chosen_block(seen: &Seen<'_>) -> Option<Step> {
         Chosen::Default(block) => {
             let (words, finding) = match &nginx.astray {
                 Some(astray) => (
-                    format!("{}, the default at {}", place(block), astray.at),
+                    format!("{}, the default at {}", block.place(), astray.at),
                     not_listening(seen, nginx, container, astray),
                 ),
                 None => (
                     format!(
                         "{}, the default{}: none lists the name",
-                        place(block),
+                        block.place(),
                         behind(nginx)
                     ),
                     no_block(seen, nginx, container, block),
@@ -69,7 +69,7 @@ fn chosen_block(seen: &Seen<'_>) -> Option<Step> {
         Chosen::Pattern(block) => {
             let evidence = format!(
                 "none lists the name; the regular expression in `server_name` at {} may match it, which is not tried here",
-                place(block)
+                block.place()
             );
             step(
                 evidence.clone(),
@@ -132,14 +132,14 @@ fn first_block(
     }
     let evidence = format!(
         "{} lists {} first, so nginx ignores {}",
-        place(block),
+        block.place(),
         seen.name,
-        place(meant)
+        meant.place()
     );
     let change = match nginx.configured.site(domain, seen.name, block).to_unlist() {
-        Some(words) => format!("in the server block at {} {words}", place(block)),
+        Some(words) => format!("in the server block at {} {words}", block.place()),
         // A wildcard of both covers it, and the name itself comes before any.
-        None => format!("add {} to `server_name` at {}", seen.name, place(meant)),
+        None => format!("add {} to `server_name` at {}", seen.name, meant.place()),
     };
     let after = after_a_change(seen, nginx.configured.container());
     let finding = Finding::failure("why.first_block", evidence);
@@ -175,7 +175,7 @@ fn not_listening(
 ) -> Finding {
     let evidence = format!(
         "{} lists {} and does not listen at {}, where others do: they take its visitors there",
-        place(&astray.block),
+        astray.block.place(),
         seen.name,
         astray.at
     );
@@ -203,14 +203,14 @@ fn no_block(
     if let Some(block) = &nginx.commas {
         let evidence = format!(
             "{} separates names by commas, which nginx takes for one name",
-            place(block)
+            block.place()
         );
         return Finding::failure("why.commas", evidence).with_cure(format!(
             "in `server_name` at {} separate the names by blanks, then {after}",
-            place(block)
+            block.place()
         ));
     }
-    let evidence = format!("{}, the default: none lists the name", place(default));
+    let evidence = format!("{}, the default: none lists the name", default.place());
     Finding::failure("why.no_block", evidence).with_cure(to_add(seen, nginx, &container.name))
 }
 
@@ -265,7 +265,7 @@ fn no_tls(
         {
             finding.with_cure(format!(
                 "in the server block at {}, which lists {name}, add\n    listen {port} ssl;\nthen {after}",
-                place(block)
+                block.place()
             ))
         }
         _ if seen.domain.is_none() && !is_free => finding.with_cure(format!(
@@ -287,7 +287,7 @@ pub(super) fn file(seen: &Seen<'_>, now: Timestamp) -> Option<Step> {
     }
     let step = |words: String, findings| Some(Step::new(Link::File, words, findings));
     let Some(named) = &nginx.named else {
-        let evidence = format!("the server block at {} names no certificate", place(block));
+        let evidence = format!("the server block at {} names no certificate", block.place());
         return step(evidence.clone(), vec![wrong(seen, nginx, block, evidence)]);
     };
     let path = words::path(named.path.as_ref().unwrap_or(&named.line.path));

@@ -219,11 +219,8 @@ async fn a_redirect_to_another_name_of_the_host_stays_in_the_container() {
     assert_eq!(probe("away.test", Whose::Public).await, (1, Err(nowhere)));
 }
 
-#[tokio::test]
-async fn a_chain_of_slow_redirects_is_given_up() {
-    let mut tasks = JoinSet::new();
-    let site = site(&mut tasks).await;
-    let patience = Duration::from_millis(500);
+/// One that asks this place for names, and takes its port for both of HTTP's
+fn prober_at(site: SocketAddr, patience: Duration) -> (Prober, Ports) {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let ports = Ports {
         http: site.port(),
@@ -235,6 +232,15 @@ async fn a_chain_of_slow_redirects_is_given_up() {
         ports,
         IssuerKind::Private,
     );
+    (prober, ports)
+}
+
+#[tokio::test]
+async fn a_chain_of_slow_redirects_is_given_up() {
+    let mut tasks = JoinSet::new();
+    let site = site(&mut tasks).await;
+    let patience = Duration::from_millis(500);
+    let (prober, ports) = prober_at(site, patience);
     let name = DnsName::parse("slow.test").unwrap();
     let doors = ports.at(site.ip());
     let fetch = prober.probe(&name, "/t", doors, Whose::Public).await;
@@ -260,17 +266,7 @@ async fn a_container_behind_a_balancer_is_asked_as_by_that() {
         }
     });
     let patience = Duration::from_secs(5);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let ports = Ports {
-        http: site.port(),
-        https: site.port(),
-    };
-    let prober = Prober::new(
-        Fetcher::new(provider, patience),
-        Resolver::new(&[site], patience).unwrap(),
-        ports,
-        IssuerKind::Private,
-    );
+    let (prober, ports) = prober_at(site, patience);
     let name = DnsName::parse("shop.test").unwrap();
     let probe = async |whose| {
         let fetch = prober.probe(&name, "/t", ports.at(site.ip()), whose).await;

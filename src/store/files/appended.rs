@@ -7,7 +7,6 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 
-use super::directory::Directory;
 use super::{Access, FileError, Root, check_own};
 use crate::crash::step;
 
@@ -46,10 +45,6 @@ impl Root {
     }
 
     pub(super) fn open(&self, path: &Path) -> io::Result<File> {
-        let below = self.below(path)?;
-        match &self.held {
-            Some(held) => held.read(below),
-            None => Directory::root(&self.path)?.read(below),
-        }
+        self.top()?.read(self.below(path)?)
     }
 }

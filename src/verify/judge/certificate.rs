@@ -79,11 +79,12 @@ pub(super) fn unreadable(leaf: &Certificate) -> Option<Finding> {
     let error = read_error(leaf)?;
     let reason = leaf.malformed.clone();
     let reason = reason.unwrap_or_else(|| format!("rustls does not read it ({error})"));
-    Some(malformed(leaf, &reason))
+    Some(malformed(leaf.label(), &reason))
 }
 
-fn malformed(certificate: &Certificate, reason: &str) -> Finding {
-    let evidence = format!("{} breaks RFC 5280: {reason}", certificate.label());
+/// A certificate, which `which` names, that stands against RFC 5280
+pub(super) fn malformed(which: &str, reason: &str) -> Finding {
+    let evidence = format!("{which} breaks RFC 5280: {reason}");
     Finding::failure(MALFORMED, evidence)
         .with_cure("a browser refuses it: obtain one from a CA that issues for web servers")
 }
@@ -212,7 +213,7 @@ pub(super) fn purpose(way: &Way<'_>) -> Vec<Finding> {
     let mut all = way
         .certificates()
         .filter(|one| !one.is_ca || one.fingerprint != leaf.fingerprint);
-    findings.extend(all.find_map(|one| Some(malformed(one, one.malformed.as_ref()?))));
+    findings.extend(all.find_map(|one| Some(malformed(one.label(), one.malformed.as_ref()?))));
     let mut all = way.certificates();
     findings.extend(all.find_map(|one| {
         let found = one.critical.as_ref().filter(|found| found.kind.is_read())?;

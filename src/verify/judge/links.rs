@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::certificate::{MALFORMED, critical, long_life};
+use super::certificate::{critical, long_life, malformed};
 use crate::chain::{Certificate, Chain, is_same};
 use crate::finding::Finding;
 use crate::time::display;
@@ -78,11 +78,7 @@ fn finding(path: Path, way: &Way<'_>, now: Timestamp) -> Option<Finding> {
             "a CA above it is bound to names of a kind that certd cannot judge",
         )
         .with_cure("browsers may take it; to have it judged, use a CA bound to DNS names alone"),
-        Path::Malformed { reason } => Finding::failure(
-            MALFORMED,
-            format!("a certificate on the way breaks RFC 5280: {reason}"),
-        )
-        .with_cure("a browser refuses it: obtain one from a CA that issues for web servers"),
+        Path::Malformed { reason } => malformed("a certificate on the way", &reason),
         Path::Broken { reason } => {
             Finding::failure(BROKEN, format!("the chain does not verify: {reason}")).with_cure(
                 "serve the chain as the CA sent it: the file is damaged, or mixed from several",

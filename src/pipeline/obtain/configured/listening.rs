@@ -8,12 +8,7 @@ use super::{Configured, variables};
 use crate::config::Domain;
 use crate::name::DnsName;
 use crate::target::choice::{self, Choice, Inlet};
-use crate::target::dump::{Module, ServerBlock, StreamServer, Tls};
-
-/// Where a server block begins
-pub(super) fn place(block: &ServerBlock) -> String {
-    format!("{}:{}", block.file, block.line)
-}
+use crate::target::dump::{Module, ServerBlock, StreamServer};
 
 /// Whether two are the same block of one configuration
 pub(super) fn is_same(block: &ServerBlock, other: &ServerBlock) -> bool {
@@ -42,8 +37,7 @@ impl Configured {
         listens: &[SocketAddr],
         like: Option<&ServerBlock>,
     ) -> Option<&ServerBlock> {
-        let sockets = like.map_or(&[][..], |like| &like.sockets);
-        let sockets = sockets.iter().filter(|socket| socket.tls == Tls::On);
+        let sockets = like.into_iter().flat_map(ServerBlock::secure_sockets);
         let at_sockets = sockets.filter_map(|socket| {
             choice::first_at(&self.configuration.servers, |block| {
                 let mut own = block.sockets.iter();
@@ -74,9 +68,8 @@ impl Configured {
         }
         let mut listens = block.listens.iter();
         let same_port = listens.find(|listen| listen.at.port() == at.port());
-        let secure = || block.listens.iter().filter(|listen| listen.tls == Tls::On);
-        let is_inside =
-            !at.ip().is_loopback() && secure().all(|listen| listen.at.ip().is_loopback());
+        let mut secure = block.secure_listens();
+        let is_inside = !at.ip().is_loopback() && secure.all(|listen| listen.at.ip().is_loopback());
         let Some(same_port) = same_port.filter(|_| !is_inside) else {
             return self.meant_for_others(name, block, at, inlet);
         };
@@ -90,7 +83,7 @@ impl Configured {
         };
         let seen = format!(
             "the server block at {} lists {name}, and {why}",
-            place(block)
+            block.place()
         );
         let missing = match block.certificate_lines().next() {
             Some(_) => String::new(),
@@ -102,12 +95,12 @@ impl Configured {
             None => format!("{seen}: add\n{listen}"),
             Some((_, first)) if first.borrowed.contains(&at) => format!(
                 "{seen}: let it listen there too, behind the server block at {}, which takes what none lists there because nginx reads it first",
-                place(first)
+                first.place()
             ),
             // Read before the one that is first there now, it would be the default in its place.
             Some((_, first)) => format!(
                 "{seen}: write `default_server` into the `listen` of {at} at {}, which takes what none lists there because nginx reads it first, and then add\n{listen}",
-                place(first)
+                first.place()
             ),
         }
     }
@@ -128,10 +121,10 @@ impl Configured {
         inlet: Option<&Inlet>,
     ) -> String {
         let default = inlet.and_then(|inlet| self.default_for(name, inlet));
-        let default = default.map(|block| format!(" from {}", place(block)));
+        let default = default.map(|block| format!(" from {}", block.place()));
         format!(
             "the server block at {} lists {name} and listens at {} alone, while visitors get what they see{} at {at}. If it is meant for visitors, let it listen there; if it is not, give {name} another server block there; or correct `ports` in domains.toml",
-            place(block),
+            block.place(),
             addresses(block),
             default.unwrap_or_default(),
         )
@@ -158,7 +151,7 @@ impl Configured {
             "the stream server at {}:{} passes {name} to {at}, and the server block at {}, which lists it, listens at {}",
             server.file,
             server.line,
-            place(block),
+            block.place(),
             addresses(block)
         );
         let others = domain.into_iter().flat_map(Domain::names);
@@ -229,7 +222,7 @@ impl Configured {
             };
             return Some(format!(
                 "in the server block at {}, which lists {name}, give the `listen` of port {} its `ssl`{lines}",
-                place(first),
+                first.place(),
                 at.port()
             ));
         }
@@ -240,7 +233,7 @@ impl Configured {
         };
         Some(format!(
             "the server block at {} {others} at port {} without TLS, and one `ssl` there lets all of them speak TLS: either each of them gets its certificate and `ssl`, or {name} a port of its own",
-            place(first),
+            first.place(),
             at.port()
         ))
     }
@@ -248,11 +241,14 @@ impl Configured {
 
 /// Where a block listens with TLS
 fn addresses(block: &ServerBlock) -> String {
-    let secure = block.listens.iter().filter(|listen| listen.tls == Tls::On);
-    let sockets = block.sockets.iter().filter(|socket| socket.tls == Tls::On);
-    let all: Vec<String> = secure
+    let all: Vec<String> = block
+        .secure_listens()
         .map(|listen| listen.at.to_string())
-        .chain(sockets.map(|socket| format!("unix:{}", socket.path)))
+        .chain(
+            block
+                .secure_sockets()
+                .map(|socket| format!("unix:{}", socket.path)),
+        )
         .collect();
     all.join(" and ")
 }

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::directive::{DIRECTIVES, certificate_lines, path};
-use super::listening::{is_same, place};
+use super::listening::is_same;
 use super::names::removal;
 use super::{Configured, is_computed};
 use crate::chain::Chain;
@@ -121,8 +121,8 @@ impl<'s> Site<'s> {
             Some((line, other)) => format!(
                 "{} is included by {} too, and stays as it is: in the server block at {} of {} write the other lines of that file in place of its `include`, and add\n{}",
                 line.file,
-                place(other),
-                place(block),
+                other.place(),
+                block.place(),
                 self.configured.container(),
                 certificate_lines(&self.configured.live, self.lineage, &DIRECTIVES)
             ),
@@ -135,7 +135,7 @@ impl<'s> Site<'s> {
         let block = self.block;
         let mut cure = format!(
             "in the server block at {} of {}",
-            place(block),
+            block.place(),
             self.configured.container()
         );
         cure.push_str(match wrong {
@@ -168,7 +168,7 @@ impl<'s> Site<'s> {
         let at = format!("{}:{}", reject.file, reject.line);
         let seen = format!(
             "`ssl_reject_handshake on` at {at} refuses every handshake of the server block at {}, which lists {}",
-            place(block),
+            block.place(),
             self.name
         );
         let lines = match block.certificate_lines().next() {
@@ -184,12 +184,12 @@ impl<'s> Site<'s> {
         } else if is_of_all {
             format!(
                 "in the server block at {} add\n    ssl_reject_handshake off;{lines}",
-                place(block)
+                block.place()
             )
         } else if reject.file != block.file {
             format!(
                 "in the server block at {} write the other lines of {} in place of its `include`{}",
-                place(block),
+                block.place(),
                 reject.file,
                 if lines.is_empty() {
                     lines
@@ -247,18 +247,17 @@ impl<'s> Site<'s> {
         strange.any(|name| {
             // Any name will do for those that a wildcard stands for.
             let name = name.replacen('*', "certd-any", 1);
-            let secure = self
+            let mut inlets = self
                 .block
-                .listens
-                .iter()
-                .filter(|listen| listen.tls == Tls::On);
-            let mut inlets = secure.map(|listen| Inlet {
-                addresses: match listen.at.ip().is_unspecified() && listen.at.is_ipv4() {
-                    true => Vec::new(),
-                    false => vec![listen.at.ip()],
-                },
-                port: listen.at.port(),
-            });
+                .secure_listens()
+                .take(MOST_PORTS)
+                .map(|listen| Inlet {
+                    addresses: match listen.at.ip().is_unspecified() && listen.at.is_ipv4() {
+                        true => Vec::new(),
+                        false => vec![listen.at.ip()],
+                    },
+                    port: listen.at.port(),
+                });
             inlets.any(|inlet| {
                 match choice::choose(&self.configured.configuration, &name, &inlet) {
                     Choice::Default(block) => is_same(block, self.block),
@@ -271,7 +270,7 @@ impl<'s> Site<'s> {
     /// Other names of the block would lose theirs, if its lines were changed
     fn block_of_its_own(&self) -> String {
         let block = self.block;
-        let place = place(block);
+        let place = block.place();
         let (before, names) = match removal(block, &self.names) {
             None => (
                 format!("leave it to {place} to serve its other names"),
@@ -291,3 +290,6 @@ impl<'s> Site<'s> {
         format!("{before}, and {added}")
     }
 }
+
+/// Ports of a block that are looked at: a range may have thousands
+const MOST_PORTS: usize = 64;

@@ -13,8 +13,8 @@ impl Site<'_> {
     pub(super) fn by_variables(&self) -> String {
         let block = self.block;
         let mut cure = format!(
-            "the server block at {}:{} takes the certificate of each name from variables: leave its lines as they are",
-            block.file, block.line
+            "the server block at {} takes the certificate of each name from variables: leave its lines as they are",
+            block.place()
         );
         let mut told: Vec<String> = Vec::new();
         let computed = block.certificate_lines().filter(|line| is_computed(line));
