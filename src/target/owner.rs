@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::iter::successors;
 use std::path::Path;
 
 /// Who listens at a port
@@ -54,6 +55,14 @@ fn owner_in(proc: &Path, port: u16) -> Owner {
         if !holds(&process) {
             continue;
         }
+        // What is about to become another program has its parent's sockets until then. An
+        // init that listens on behalf of a service is not who answers.
+        let parents = successors(Some(pid), |pid| {
+            parent_of(&fs::read_to_string(proc.join(format!("{pid}/stat"))).ok()?)
+                .filter(|&parent| parent > 1 && holds(&proc.join(parent.to_string())))
+        });
+        let pid = parents.take(MOST_PARENTS).last().unwrap_or(pid);
+        let process = proc.join(pid.to_string());
         let read = |file: &str| fs::read_to_string(process.join(file)).unwrap_or_default();
         return Owner::Process {
             name: read("comm").trim().to_owned(),
@@ -76,6 +85,12 @@ fn listening(table: &str, port: u16) -> impl Iterator<Item = &str> {
     })
 }
 
+/// The parent of a process, by its `stat`: its name stands between parentheses, and may hold some
+fn parent_of(stat: &str) -> Option<u32> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
 /// The container that a process is in, by its control group
 ///
 /// `docker-ID.scope`, `/docker/ID` and what other engines make of it: the last word of 64
@@ -85,6 +100,8 @@ fn container_of(cgroup: &str) -> Option<&str> {
     words.rfind(|word| word.len() == ID)
 }
 
+/// Processes above each other that are followed
+const MOST_PARENTS: usize = 64;
 /// TCP_LISTEN, as the kernel writes it
 const LISTEN: &str = "0A";
 /// Hexadecimal digits of a container's identifier
@@ -120,6 +137,32 @@ mod tests {
         check(&format!("0::/docker/{id}/init\n"), Some(&id));
         check("0::/system.slice/nginx.service\n", None);
         check("", None);
+    }
+
+    #[test]
+    fn a_child_that_has_its_parents_socket_is_not_the_owner() {
+        use std::os::unix::fs::symlink;
+        let proc = tempfile::tempdir().unwrap();
+        fs::create_dir(proc.path().join("net")).unwrap();
+        let table = "head\n0: 0100007F:01BB 00000000:0000 0A 0:0 0:0 0 0 0 1111 1\n";
+        let put = |file: &str, text: &str| {
+            let from = tempfile::NamedTempFile::new().unwrap();
+            std::io::Write::write_all(&mut from.as_file(), text.as_bytes()).unwrap();
+            fs::copy(from.path(), proc.path().join(file)).unwrap();
+        };
+        put("net/tcp", table);
+        for (pid, parent) in [(7, 90), (80, 7), (90, 1)] {
+            let fds = proc.path().join(format!("{pid}/fd"));
+            fs::create_dir_all(&fds).unwrap();
+            symlink("socket:[1111]", fds.join("3")).unwrap();
+            put(
+                &format!("{pid}/stat"),
+                &format!("{pid} (a (b) c) S {parent} 0\n"),
+            );
+            put(&format!("{pid}/comm"), "nginx\n");
+        }
+        let found = owner_in(proc.path(), 443);
+        assert!(matches!(found, Owner::Process { pid: 90, .. }), "{found:?}");
     }
 
     #[test]
