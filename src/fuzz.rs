@@ -334,6 +334,8 @@ pub fn nginx_dump(bytes: &[u8]) {
         let _ = choice::serving(&configuration, name, None);
         let _ = choice::with_commas(&configuration.servers, name);
         for block in &configuration.servers {
+            let header = format!("# configuration file {}:", block.file);
+            assert!(text(bytes).lines().any(|line| line == header), "{header}");
             for line in block.certificate_lines() {
                 let naming = variables::naming(&configuration, block, line, name);
                 assert!(variables::is_computed(line) || naming.path() == Some(&line.path));

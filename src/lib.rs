@@ -116,7 +116,7 @@
 //! to the block behind them, and paths with variables through literal maps
 //! ([`target::variables`]); what cannot be followed is a note. What is proposed takes nothing from
 //! another name: a block that serves others keeps its lines. A configuration beyond the bounds of
-//! [`target::dump`] is not judged. Where the engine does not tell how nginx was started,
+//! [`target::dump`], or with a line that passes for the header of another file, is not judged. Where the engine does not tell how nginx was started,
 //! what was read may not be what runs, and that is said. Without `[nginx]` the container is the one that publishes the port,
 //! or whose process the kernel names ([`target::owner`]). Facts come first and are
 //! judged afterwards: where a browser gets what it should, an odd link above is a warning, and of

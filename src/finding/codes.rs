@@ -260,7 +260,7 @@ pub const CODES: &[Code] = &[
     bad("store.storage_not_writable", "the storage is not writable", "run certd as its owner, or as root"),
     bad("store.unreadable", "an installed certificate cannot be read", "run certd as the owner of `storage`, or as root"),
     bad("target.config_broken", "`nginx -t` fails, and certd has changed nothing", "mend what nginx names; what is ordered waits until it passes"),
-    bad("target.config_unjudged", "nginx's configuration is too long or too deep to be judged", "see it with `nginx -T`: all else goes on"),
+    bad("target.config_unjudged", "nginx's configuration is too long, too deep or too doubtful to judge", "see it with `nginx -T`: all else goes on"),
     bad("target.ended", "the container has ended since the reload", "start it, then run certd again: it deploys without an order"),
     bad("target.first_certificate", "nginx cannot start before its first certificate is there", "follow the steps that certd prints: a placeholder lets it start"),
     bad("target.no_cat", "the container has no `cat` to prove mounts with", "use an image that has, or set `test = false`"),

@@ -13,7 +13,7 @@ use crate::finding::{Finding, excerpt, words};
 use crate::name::DnsName;
 use crate::pipeline::{Context, Work};
 use crate::target::choice::{self, Choice, Inlet, Serving};
-use crate::target::dump::{Configuration, Excess, ServerBlock};
+use crate::target::dump::{Configuration, ServerBlock, Unjudged};
 use crate::target::endpoint;
 use crate::target::process::{by_hand, is_guessed, masters};
 use crate::target::variables::is_computed;
@@ -36,7 +36,7 @@ pub(in crate::pipeline) struct Configured {
     pub(in crate::pipeline) live: PathBuf,
     pub(in crate::pipeline) configuration: Arc<Configuration>,
     /// Why nothing is known of it
-    excess: Option<Excess>,
+    unjudged: Option<Unjudged>,
 }
 
 impl Configured {
@@ -52,7 +52,7 @@ impl Configured {
             engine,
             live,
             configuration: configuration.into(),
-            excess: None,
+            unjudged: None,
         }
     }
 
@@ -63,7 +63,8 @@ impl Configured {
 
     /// That the configuration is beyond what is judged; `None` where it was read
     pub(super) fn unjudged(&self) -> Option<Finding> {
-        self.excess.map(|excess| unjudged(&self.container, excess))
+        let reason = self.unjudged.as_ref();
+        reason.map(|reason| unjudged(&self.container, reason))
     }
 
     /// That nginx may run with another file than the one that was read; `None` where it does not
@@ -88,7 +89,7 @@ impl Configured {
 
     /// What serves a name at an address
     pub(super) fn serving(&self, name: &str, address: SocketAddr) -> Serving<'_> {
-        match self.excess {
+        match &self.unjudged {
             Some(_) => Serving::Unknown,
             None => choice::serving(&self.configuration, name, self.inlet(address).as_ref()),
         }
@@ -277,11 +278,17 @@ pub(super) fn doubt_in_words(container: &Container) -> Option<String> {
 }
 
 /// That a configuration is beyond what is judged
-pub(in crate::pipeline) fn unjudged(container: &Container, excess: Excess) -> Finding {
+pub(in crate::pipeline) fn unjudged(container: &Container, reason: &Unjudged) -> Finding {
     let name = &container.name;
-    let evidence = format!("nginx's configuration in {name} cannot be judged: {excess}");
-    Finding::note("target.config_unjudged", evidence)
-        .with_cure(format!("see it with: {}", by_hand(container, &["-T"])))
+    let evidence = format!("nginx's configuration in {name} cannot be judged: {reason}");
+    let dump = by_hand(container, &["-T"]);
+    let cure = match reason {
+        Unjudged::Header { .. } => format!(
+            "a comment of a site's file is written as nginx writes the headers of `nginx -T`: write it in other words. Where it stands:\n    {dump} | grep -n '^# configuration file '"
+        ),
+        _ => format!("see it with: {dump}"),
+    };
+    Finding::note("target.config_unjudged", evidence).with_cure(cure)
 }
 
 /// Reads nginx's configuration in the container that answers at an address
@@ -295,10 +302,10 @@ pub(super) async fn configured(
 ) -> Option<Configured> {
     let container = target.answering(works, address)?;
     let dump = target.dumps.of(&target.engine, container).await?;
-    let (configuration, excess) = match &dump.configuration {
+    let (configuration, unjudged) = match &dump.configuration {
         Ok(configuration) if configuration.servers.is_empty() => return None,
         Ok(configuration) => (Arc::clone(configuration), None),
-        Err(excess) => (Arc::default(), Some(*excess)),
+        Err(reason) => (Arc::default(), Some(reason.clone())),
     };
     let live = live_in_use(
         &context.config.storage.join("live"),
@@ -307,7 +314,7 @@ pub(super) async fn configured(
     )?;
     let engine = target.engine.address();
     Some(Configured {
-        excess,
+        unjudged,
         ..Configured::new(container, engine, live, configuration)
     })
 }

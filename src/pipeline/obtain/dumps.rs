@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::facts::Container;
 use crate::target::container::Engine;
-use crate::target::dump::{self, Configuration, Excess};
+use crate::target::dump::{self, Configuration, Unjudged};
 use crate::target::listen::particular;
 use crate::target::process::nginx_command;
 
@@ -21,7 +21,7 @@ pub(super) struct Dump {
     /// The addresses at which it listens in particular, not at all of a family
     pub(super) addresses: BTreeSet<IpAddr>,
     /// What it says of server blocks
-    pub(super) configuration: Result<Arc<Configuration>, Excess>,
+    pub(super) configuration: Result<Arc<Configuration>, Unjudged>,
 }
 
 impl Dumps {

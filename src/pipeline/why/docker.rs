@@ -154,7 +154,7 @@ impl Search<'_> {
         let executed = self.engine.exec(self.container, &command).await;
         let executed = executed.map_err(|error| absent(&error))?;
         match executed.status {
-            0 => dump::read(&executed.stdout).map_err(|excess| unjudged(self.container, excess)),
+            0 => dump::read(&executed.stdout).map_err(|reason| unjudged(self.container, &reason)),
             126 | 127 if let Some(start) = relative_start(self.container) => {
                 let evidence = not_what_runs(name, &start);
                 Err(Finding::note("target.relative_start", evidence).with_cure(ABSOLUTE))

@@ -5,16 +5,17 @@
 
 use std::collections::HashSet;
 
+use super::files::Files;
 use super::text::{Item, Items};
 use super::{
-    CertificateLine, Configuration, Contents, Excess, Files, KEPT, MOST_DEPTH, Map, Module, Place,
-    REJECT, Row, Upstream, certificate_line, rejection, server_block, stream_server,
+    CertificateLine, Configuration, Contents, KEPT, MOST_DEPTH, Map, Module, Place, REJECT, Row,
+    Unjudged, Upstream, certificate_line, rejection, server_block, stream_server,
 };
 
 /// What the files hold, in the order in which nginx reads it
 ///
-/// Files that no `include` was seen to name come last: better out of order than not at all.
-pub(super) fn read(files: &Files<'_>) -> Result<Configuration, Excess> {
+/// Files that are included inside of other blocks, such as a `location`, come last.
+pub(super) fn read(files: &Files<'_>) -> Result<Configuration, Unjudged> {
     let mut reading = Reading {
         files,
         seen: HashSet::new(),
@@ -23,7 +24,7 @@ pub(super) fn read(files: &Files<'_>) -> Result<Configuration, Excess> {
         rejects: None,
         silent: Vec::new(),
     };
-    for number in 0..files.all.len() {
+    for number in 0..files.len() {
         let is_seen = Level::ALL
             .iter()
             .any(|place| reading.seen.contains(&(number, *place)));
@@ -101,7 +102,7 @@ struct Reading<'f, 'd> {
 }
 
 impl<'f, 'd> Reading<'f, 'd> {
-    fn file(&mut self, number: usize, place: Level, depth: usize) -> Result<(), Excess> {
+    fn file(&mut self, number: usize, place: Level, depth: usize) -> Result<(), Unjudged> {
         // Read twice, it would say the same again.
         if self.seen.insert((number, place)) {
             let (file, items) = self.files.file(number);
@@ -116,9 +117,9 @@ impl<'f, 'd> Reading<'f, 'd> {
         items: Items<'f, 'd>,
         place: Level,
         depth: usize,
-    ) -> Result<(), Excess> {
+    ) -> Result<(), Unjudged> {
         if depth > MOST_DEPTH {
-            return Err(Excess::Depth);
+            return Err(Unjudged::Depth);
         }
         for item in items {
             self.files.spend(1)?;
@@ -162,7 +163,7 @@ impl<'f, 'd> Reading<'f, 'd> {
         block: Items<'f, 'd>,
         place: Level,
         depth: usize,
-    ) -> Result<(), Excess> {
+    ) -> Result<(), Unjudged> {
         if place == Level::Other {
             return Ok(());
         }
@@ -191,7 +192,7 @@ impl<'f, 'd> Reading<'f, 'd> {
         block: Items<'f, 'd>,
         place: Level,
         depth: usize,
-    ) -> Result<(), Excess> {
+    ) -> Result<(), Unjudged> {
         let [key, variable] = item.arguments() else {
             return Ok(());
         };

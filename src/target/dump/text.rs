@@ -8,7 +8,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::Excess;
+use super::Unjudged;
+use super::files::directory_of;
 
 /// The directives of several files, in one list
 #[derive(Default)]
@@ -101,56 +102,85 @@ impl<'t, 'd> Iterator for Items<'t, 'd> {
 }
 
 impl<'d> Texts<'d> {
-    /// Adds a file, and gives the place of its directives
+    /// Reads the files of a dump, and gives each with its name and the place of its directives
     ///
-    /// One that breaks off, which no `nginx -T` prints, gives what can be read of it.
+    /// What stands before the first header is of none, and nothing is what has no header.
     ///
     /// # Errors
-    /// [`Excess`] where it goes beyond what is judged.
-    pub(super) fn add(&mut self, text: &'d str) -> Result<Range<usize>, Excess> {
-        let begin = self.directives.len();
-        let mut lexer = Lexer::new(text);
+    /// [`Unjudged`] where it goes beyond what is judged, or is what no `nginx -T` prints.
+    pub(super) fn read(dump: &'d str) -> Result<(Self, Vec<FileOf<'d>>), Unjudged> {
+        let mut texts = Self::default();
+        let mut files = Vec::new();
+        let Some((main, begin)) = first_header(dump) else {
+            return Ok((texts, files));
+        };
+        let mut lexer = Lexer::new(dump, begin);
+        let mut name = main;
+        loop {
+            let begin = texts.directives.len();
+            let next = texts.file(&mut lexer, (name, main))?;
+            files.push((name, begin..texts.directives.len()));
+            match next {
+                Some(next) => name = next,
+                None => return Ok((texts, files)),
+            }
+        }
+    }
+
+    /// Reads one file, and gives the name of the one behind it
+    ///
+    /// nginx prints nothing that it does not read to its end, so a header inside of a block or of a
+    /// directive is a comment.
+    fn file(
+        &mut self,
+        lexer: &mut Lexer<'d>,
+        (name, main): (&'d str, &'d str),
+    ) -> Result<Option<&'d str>, Unjudged> {
         let mut open: Vec<usize> = Vec::new();
         let mut first = self.words.len();
         let mut line = 1;
-        while let Some(token) = lexer.next() {
-            match token {
+        lexer.line = 1;
+        loop {
+            let is_between = self.words.len() == first;
+            match lexer.next() {
                 Token::Word(word) => {
                     if self.words.len() == MOST_WORDS {
-                        return Err(Excess::Words);
+                        return Err(Unjudged::Words);
                     }
-                    if self.words.len() == first {
+                    if is_between {
                         line = lexer.word_line;
                     }
                     self.words.push(word);
                 }
-                Token::Semicolon if self.words.len() == first => break,
-                Token::Semicolon => first = self.push(line, first, Kind::Line),
-                Token::Open if self.words.len() == first => break,
-                Token::Open => {
+                Token::Semicolon if !is_between => first = self.push(line, first, Kind::Line),
+                Token::Open if !is_between => {
                     if open.len() == super::MOST_DEPTH {
-                        return Err(Excess::Depth);
+                        return Err(Unjudged::Depth);
                     }
-                    if self.words[first].ends_with(LUA) {
-                        lexer.skip_lua();
-                        first = self.push(line, first, Kind::Block);
-                        continue;
-                    }
-                    open.push(self.directives.len());
+                    let is_lua = self.words[first].ends_with(LUA);
+                    let number = self.directives.len();
                     first = self.push(line, first, Kind::Block);
+                    match is_lua {
+                        true => lexer.skip_lua().ok_or_else(|| syntax(name, line))?,
+                        false => open.push(number),
+                    }
                 }
-                Token::Close if self.words.len() > first => break,
-                Token::Close => match open.pop() {
-                    Some(number) => self.close(number),
-                    None => break,
-                },
+                Token::Close if is_between && !open.is_empty() => {
+                    open.pop().into_iter().for_each(|number| self.close(number));
+                }
+                Token::Header(file) => {
+                    let is_absolute = file.starts_with('/');
+                    let is_path = is_absolute || file.starts_with(directory_of(main));
+                    if is_between && open.is_empty() && is_path {
+                        return Ok(Some(file));
+                    }
+                }
+                Token::End if is_between && open.is_empty() => return Ok(None),
+                Token::Semicolon | Token::Open | Token::Close | Token::End | Token::Broken => {
+                    return Err(syntax(name, lexer.line));
+                }
             }
         }
-        self.words.truncate(first);
-        for number in open {
-            self.close(number);
-        }
-        Ok(begin..self.directives.len())
     }
 
     /// The directives at the top of a file that was added
@@ -161,9 +191,13 @@ impl<'d> Texts<'d> {
         }
     }
 
-    /// Every directive, whatever file or block it stands in
-    pub(super) fn all(&self) -> impl Iterator<Item = Item<'_, 'd>> {
-        let numbers = 0..self.directives.len();
+    /// How many directives there are
+    pub(super) fn len(&self) -> usize {
+        self.directives.len()
+    }
+
+    /// Every directive of a part of the list, whatever block it stands in
+    pub(super) fn every(&self, numbers: Range<usize>) -> impl Iterator<Item = Item<'_, 'd>> {
         numbers.map(|number| Item {
             texts: self,
             number,
@@ -188,11 +222,41 @@ impl<'d> Texts<'d> {
     }
 }
 
+/// A file's name, and the place of its directives
+type FileOf<'d> = (&'d str, Range<usize>);
+
+fn syntax(file: &str, line: u32) -> Unjudged {
+    Unjudged::Syntax {
+        file: file.to_owned(),
+        line: line as usize,
+    }
+}
+
+/// The file that a line of a dump is the header of; `None` for any other line
+fn header(line: &str) -> Option<&str> {
+    let name = line.strip_prefix(HEADER)?.strip_suffix(":\n")?;
+    (!name.is_empty()).then_some(name)
+}
+
+/// The first header of a dump, and where the text behind it begins
+fn first_header(dump: &str) -> Option<(&str, usize)> {
+    let mut begin = 0;
+    dump.split_inclusive('\n').find_map(|line| {
+        begin += line.len();
+        Some((header(line)?, begin))
+    })
+}
+
 enum Token<'d> {
     Word(Cow<'d, str>),
     Semicolon,
     Open,
     Close,
+    /// A comment that is written as the header of this file is
+    Header(&'d str),
+    End,
+    /// The end of the text inside of quotation marks
+    Broken,
 }
 
 /// nginx's own reading of a file, `ngx_conf_read_token`: all that ends a word is one byte
@@ -205,10 +269,10 @@ struct Lexer<'d> {
 }
 
 impl<'d> Lexer<'d> {
-    fn new(text: &'d str) -> Self {
+    fn new(text: &'d str, at: usize) -> Self {
         Self {
             text,
-            at: 0,
+            at,
             line: 1,
             word_line: 1,
         }
@@ -225,36 +289,49 @@ impl<'d> Lexer<'d> {
         Some(byte)
     }
 
-    fn next(&mut self) -> Option<Token<'d>> {
+    fn next(&mut self) -> Token<'d> {
         loop {
-            match self.peek()? {
-                b' ' | b'\t' | b'\r' | b'\n' => {
+            match self.peek() {
+                None => return Token::End,
+                Some(b' ' | b'\t' | b'\r' | b'\n') => {
                     self.bump();
                 }
-                b'#' => while self.bump().is_some_and(|byte| byte != b'\n') {},
-                b';' => return self.one(Token::Semicolon),
-                b'{' => return self.one(Token::Open),
-                b'}' => return self.one(Token::Close),
-                quote @ (b'"' | b'\'') => {
+                Some(b'#') => {
+                    if let Some(file) = self.comment() {
+                        return Token::Header(file);
+                    }
+                }
+                Some(b';') => return self.one(Token::Semicolon),
+                Some(b'{') => return self.one(Token::Open),
+                Some(b'}') => return self.one(Token::Close),
+                Some(quote @ (b'"' | b'\'')) => {
                     self.word_line = self.line;
                     self.bump();
-                    return self.quoted(quote);
+                    return self.quoted(quote).map_or(Token::Broken, Token::Word);
                 }
-                _ => {
+                Some(_) => {
                     self.word_line = self.line;
-                    return Some(Token::Word(self.bare()));
+                    return Token::Word(self.bare());
                 }
             }
         }
     }
 
-    fn one(&mut self, token: Token<'d>) -> Option<Token<'d>> {
+    fn one(&mut self, token: Token<'d>) -> Token<'d> {
         self.bump();
-        Some(token)
+        token
     }
 
-    /// A word in quotation marks; `None` where the file ends in it
-    fn quoted(&mut self, quote: u8) -> Option<Token<'d>> {
+    /// Passes over a comment, and gives the file that it is the header of if it is one
+    fn comment(&mut self) -> Option<&'d str> {
+        let begin = self.at;
+        while self.bump().is_some_and(|byte| byte != b'\n') {}
+        let begins_line = begin == 0 || self.text.as_bytes()[begin - 1] == b'\n';
+        header(&self.text[begin..self.at]).filter(|_| begins_line)
+    }
+
+    /// A word in quotation marks; `None` where the text ends in it
+    fn quoted(&mut self, quote: u8) -> Option<Cow<'d, str>> {
         let begin = self.at;
         loop {
             match self.bump()? {
@@ -262,7 +339,7 @@ impl<'d> Lexer<'d> {
                     self.bump();
                 }
                 byte if byte == quote => {
-                    return Some(Token::Word(unescaped(&self.text[begin..self.at - 1])));
+                    return Some(unescaped(&self.text[begin..self.at - 1]));
                 }
                 _ => {}
             }
@@ -291,19 +368,22 @@ impl<'d> Lexer<'d> {
     }
 
     /// Passes over a block of Lua, whose words are not nginx's, and its closing brace
-    fn skip_lua(&mut self) {
+    ///
+    /// `None` where it does not end, or where a header stands in it: Lua is not read as exactly as
+    /// that would take.
+    fn skip_lua(&mut self) -> Option<()> {
+        let begin = self.at;
         let mut depth = 1_usize;
-        while let Some(byte) = self.bump() {
-            match byte {
+        while depth > 0 {
+            match self.bump()? {
                 b'{' => depth += 1,
-                b'}' if depth == 1 => return,
                 b'}' => depth -= 1,
-                b'"' | b'\'' => {
+                quote @ (b'"' | b'\'') => {
                     while self.bump().is_some_and(|next| {
                         if next == b'\\' {
                             self.bump();
                         }
-                        next != byte && next != b'\n'
+                        next != quote && next != b'\n'
                     }) {}
                 }
                 b'-' if self.peek() == Some(b'-') => self.skip_lua_comment(),
@@ -313,6 +393,8 @@ impl<'d> Lexer<'d> {
                 _ => {}
             }
         }
+        let mut lines = self.text[begin..self.at].split_inclusive('\n').skip(1);
+        lines.all(|line| header(line).is_none()).then_some(())
     }
 
     fn skip_lua_comment(&mut self) {
@@ -377,5 +459,7 @@ fn unescaped(word: &str) -> Cow<'_, str> {
 
 /// Words that are read: a thousand real sites have a quarter of a million
 const MOST_WORDS: usize = 1_000_000;
+/// How a line begins that names the file behind it
+const HEADER: &str = "# configuration file ";
 /// Ends the name of a directive whose block holds Lua
 const LUA: &str = "_by_lua_block";

@@ -192,6 +192,30 @@ fn a_configuration_without_end_is_not_judged_and_costs_little() {
 }
 
 #[test]
+fn lines_that_pass_for_those_of_another_file_are_not_judged() {
+    let host = host();
+    let own = lines(MESSENGER);
+    // Whoever wrote a.conf gives the wrong line of it to the file of another.
+    let text = format!(
+        "http {{ include sites/*.conf; }}\n
+# configuration file /etc/nginx/sites/a.conf:
+server {{ listen 80; server_name a.test; }}
+# configuration file /etc/nginx/sites/messenger.conf:
+server {{ listen 443 ssl; server_name {MESSENGER}; ssl_certificate /x; ssl_certificate_key /x; }}\n
+# configuration file /etc/nginx/sites/messenger.conf:
+server {{ listen 443 ssl; server_name {MESSENGER}; {own} }}\n\n"
+    );
+    dumps(&host, &text);
+    let (_, report) = change(&host, &[MESSENGER], 0);
+    assert_eq!(report["change"], Value::Null, "{report:#}");
+    let finding = &step(&report, "block")["findings"][0];
+    assert_eq!(finding["code"], "target.config_unjudged");
+    let cure = finding["cure"].as_str().expect("a cure");
+    let told = "docker exec web nginx -T | grep -n '^# configuration file '";
+    assert!(cure.ends_with(told), "{cure}");
+}
+
+#[test]
 fn an_alias_that_no_block_lists_goes_to_the_block_of_its_domain() {
     let host = host();
     let sites: &[(&[&str], &str)] = &[(&[MESSENGER], MESSENGER), (&[SHOP], SHOP)];
