@@ -282,6 +282,11 @@ pub fn with_commas<'b>(blocks: &'b [ServerBlock], name: &str) -> Option<&'b Serv
     blocks.iter().find(|block| block.names.iter().any(is_among))
 }
 
+/// Whether a block lists a name, or a wildcard that covers it
+pub fn lists(block: &ServerBlock, name: &str) -> bool {
+    fit(block, name).is_some()
+}
+
 /// A block of the http module that listens at a place
 #[derive(Clone, Copy)]
 struct Candidate<'b> {

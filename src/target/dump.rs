@@ -20,7 +20,10 @@ use text::{Item, Items};
 mod files;
 mod glob;
 mod order;
+mod redirect;
 mod text;
+
+pub use redirect::Redirect;
 
 /// What a dump holds, in the order in which nginx reads it
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,6 +108,8 @@ pub struct ServerBlock {
     pub borrowed: Vec<SocketAddr>,
     /// The `ssl_reject_handshake on` that holds for it, by which it has no TLS to show
     pub rejects: Option<Place>,
+    /// How it leads visitors elsewhere; `None` where it does not
+    pub redirect: Option<Redirect>,
 }
 
 impl ServerBlock {
@@ -351,6 +356,7 @@ fn server_block(
         inherited: Vec::new(),
         borrowed: borrowed.map(|listen| listen.at).collect(),
         rejects: contents.rejects().flatten(),
+        redirect: redirect::redirect(contents, files)?,
     })
 }
 

@@ -32,6 +32,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         two_domains_are_taken_out_of_one_block,
         a_block_that_is_added_leaves_the_default_alone,
         a_file_that_two_blocks_include_stays_as_it_is,
+        an_alias_that_a_wildcard_serves_comes_with_its_domain,
+        names_of_one_block_get_another_together,
+        a_redirect_of_the_default_goes_on,
+        lines_and_names_that_are_missing_are_told_together,
+        all_names_of_a_domain_get_their_rows_together,
         a_container_of_the_hosts_network_is_named_for_its_own_ports_alone,
         nginx_that_waits_for_its_first_certificates_is_helped_up,
         nginx_that_waits_for_what_is_issued_already_is_helped_up,
@@ -338,6 +343,157 @@ fn a_file_that_two_blocks_include_stays_as_it_is() {
     scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "proven");
     scene.assert_serves(MESSENGER, &[MESSENGER]);
     assert_eq!(scene.served(GUEST), guest);
+}
+
+/// What `obtain` says of the domain, and `why` of each of its names that is served with another
+/// certificate than its own
+fn told(scene: &Scene) -> Vec<String> {
+    let report = scene.obtain(&[SHOP]).expect_status(1);
+    let domain = report.json()["domains"][0].clone();
+    let findings = domain["findings"].as_array().expect("findings").iter();
+    let cures = findings.filter_map(|finding| finding["cure"].as_str());
+    let mut cures: Vec<String> = cures.map(str::to_owned).collect();
+    assert_eq!(cures.len(), 1, "{report}");
+    let live = scene.live(SHOP);
+    for name in [SHOP, WWW] {
+        if scene.served(name) != live {
+            let (cure, report) = why(scene, name, 1);
+            cures.push(cure.unwrap_or_else(|| panic!("{report}")));
+        }
+    }
+    cures
+}
+
+/// Checks that all is well after one change, with nothing taken from another name
+#[track_caller]
+fn assert_one_step(scene: &Scene, others: &[(&str, served::Leaf)]) {
+    // "proven" the first time, then "unchanged".
+    scene.obtain(&[SHOP]).expect_status(0);
+    scene.assert_serves(SHOP, &[SHOP, WWW]);
+    for (name, leaf) in others {
+        assert_eq!(scene.served(name), *leaf, "{name}");
+    }
+}
+
+/// What is served for these names
+fn shown(scene: &Scene, names: &[&'static str]) -> Vec<(&'static str, served::Leaf)> {
+    let names = names.iter().copied();
+    names.map(|name| (name, scene.served(name))).collect()
+}
+
+fn an_alias_that_a_wildcard_serves_comes_with_its_domain() {
+    let scene = Scene::new(Kind::Pebble);
+    order_both(&scene);
+    let tenants = foreign(&scene, &format!("*.{SHOP}"));
+    let default = foreign(&scene, GUEST);
+    let text = conf("", &format!("{default}{tenants}"));
+    restart_with(&scene, &text);
+    let others = shown(&scene, &[MESSENGER, GUEST, "unknown.test"]);
+    for cure in told(&scene) {
+        assert!(
+            block_in(&cure).contains(&format!("server_name {SHOP} {WWW};")),
+            "{cure}"
+        );
+        restart_with(&scene, &with_block(&text, &cure));
+        assert_one_step(&scene, &others);
+        restart_with(&scene, &text);
+    }
+}
+
+fn names_of_one_block_get_another_together() {
+    let scene = Scene::new(Kind::Pebble);
+    order_both(&scene);
+    for (listed, left) in [
+        (format!("{SHOP} *.{SHOP}"), format!("*.{SHOP}")),
+        (format!(".{SHOP}"), format!("*.{SHOP}")),
+        (format!("{GUEST} {WWW}"), GUEST.to_owned()),
+    ] {
+        let default = foreign(&scene, "default.test");
+        let text = |names: &str| {
+            let block = default.replace("default.test", names);
+            conf("", &format!("{default}{block}"))
+        };
+        restart_with(&scene, &text(&listed));
+        let others = shown(&scene, &[MESSENGER, GUEST, "unknown.test"]);
+        for cure in told(&scene) {
+            assert!(
+                block_in(&cure).contains(&format!("server_name {SHOP} {WWW};")),
+                "{cure}"
+            );
+            restart_with(&scene, &with_block(&text(&left), &cure));
+            assert_one_step(&scene, &others);
+            restart_with(&scene, &text(&listed));
+        }
+    }
+}
+
+fn a_redirect_of_the_default_goes_on() {
+    let scene = Scene::new(Kind::Pebble);
+    order_both(&scene);
+    let redirect = format!("return 301 https://{SHOP}$request_uri;");
+    let default = foreign(&scene, "_").replace("server_name _;", &redirect);
+    let shop = format!(
+        "server {{ listen 443 ssl; server_name {SHOP}; return 200 shop;\n{} }}",
+        lines(SHOP)
+    );
+    let text = conf("", &format!("{default}{shop}"));
+    restart_with(&scene, &text);
+    let others = shown(&scene, &[MESSENGER, GUEST]);
+    for cure in told(&scene) {
+        let block = block_in(&cure);
+        assert!(block.contains(&format!("server_name {WWW};")), "{cure}");
+        assert!(block.contains(&redirect), "{cure}");
+        restart_with(&scene, &with_block(&text, &cure));
+        assert_one_step(&scene, &others);
+        restart_with(&scene, &text);
+    }
+}
+
+fn lines_and_names_that_are_missing_are_told_together() {
+    let scene = Scene::new(Kind::Pebble);
+    order_both(&scene);
+    let default = foreign(&scene, GUEST);
+    let text = conf("", &format!("{default}{}", foreign(&scene, SHOP)));
+    restart_with(&scene, &text);
+    let others = shown(&scene, &[MESSENGER, GUEST]);
+    for cure in told(&scene) {
+        let is_told = |words: &str| assert!(cure.contains(words), "{words}: {cure}");
+        is_told(&format!(
+            "ssl_certificate     /etc/letsencrypt/live/{SHOP}/fullchain.pem;"
+        ));
+        is_told(&format!("add {WWW} to"));
+        let shop = format!(
+            "server {{ listen 443 ssl; server_name {SHOP} {WWW};\n{} }}",
+            lines(SHOP)
+        );
+        restart_with(&scene, &conf("", &format!("{default}{shop}")));
+        assert_one_step(&scene, &others);
+        restart_with(&scene, &text);
+    }
+}
+
+fn all_names_of_a_domain_get_their_rows_together() {
+    let scene = Scene::new(Kind::Pebble);
+    order_both(&scene);
+    let text = |rows: &str| {
+        conf(
+            "",
+            &format!(
+                "map $ssl_server_name $lineage {{\n{rows}default {MESSENGER};\n}}\nserver {{ listen 443 ssl; server_name {SHOP} {WWW} {MESSENGER};\n{} }}",
+                lines("$lineage")
+            ),
+        )
+    };
+    restart_with(&scene, &text(""));
+    let others = shown(&scene, &[MESSENGER, GUEST]);
+    for cure in told(&scene) {
+        let rows = cure.lines().filter(|line| line.starts_with("    "));
+        let rows: String = rows.map(|row| format!("{row}\n")).collect();
+        assert_eq!(rows, format!("    {SHOP} {SHOP};\n    {WWW} {SHOP};\n"));
+        restart_with(&scene, &text(&rows));
+        assert_one_step(&scene, &others);
+        restart_with(&scene, &text(""));
+    }
 }
 
 fn coming_from_certbot_nginx_can_restart_at_any_step() {

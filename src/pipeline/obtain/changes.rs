@@ -108,15 +108,18 @@ fn to_change(strange: &Strange<'_>, configured: &Configured) -> Option<String> {
                 configured.to_serve(
                     work.domain,
                     name.as_str(),
-                    configured.inlet(address).as_ref()
+                    configured.inlet(address).as_ref(),
+                    Some(leaf)
                 )
             ));
         }
     };
     let place = block.place();
+    let inlet = configured.inlet(address);
     let site = configured
         .site(work.domain, name.as_str(), block)
-        .showing(Some(leaf));
+        .showing(Some(leaf))
+        .coming_in(inlet.as_ref());
     let wrong = |line: &CertificateLine| !site.is_own(line);
     let named = block.certificate_lines().find(|line| wrong(line));
     let named = named.map(|line| words::path(&line.path));

@@ -22,10 +22,12 @@ mod directive;
 mod listening;
 mod names;
 mod site;
+mod together;
 mod variables;
 
 pub(in crate::pipeline) use directive::path;
 pub(in crate::pipeline) use site::Site;
+use together::LOCATIONS;
 
 /// What nginx's configuration says of a name
 pub(in crate::pipeline) struct Configured {
@@ -109,7 +111,7 @@ impl Configured {
         block: &'s ServerBlock,
     ) -> Site<'s> {
         let names = domain.names().map(DnsName::as_str).collect();
-        Site::new(self, &domain.name, names, name, block)
+        Site::new(self, &domain.name, names, name, block).at_ports(&domain.ports)
     }
 
     /// The same for a name of no domain, which has a lineage of its own
@@ -122,13 +124,16 @@ impl Configured {
         Site::new(self, lineage, vec![name], name, block)
     }
 
-    /// What makes nginx serve a name of a domain that no server block lists: where one serves
-    /// another name of it, the name beside that; else a block of its own
+    /// What makes nginx serve a name of a domain that no server block lists, and the others that it
+    /// lacks: where a block serves one of them, the names beside that; else a block of their own
+    ///
+    /// `shown` is the certificate that the name is served with now, in DER.
     pub(in crate::pipeline) fn to_serve(
         &self,
         domain: &Domain,
         name: &str,
         inlet: Option<&Inlet>,
+        shown: Option<&[u8]>,
     ) -> String {
         if let Some(words) = self.is_unprintable() {
             return words;
@@ -136,30 +141,25 @@ impl Configured {
         if let Some(secure) = inlet.and_then(|inlet| self.to_secure(domain, name, inlet)) {
             return secure;
         }
-        let serving = |own: &str| match inlet {
-            Some(inlet) => match choice::choose(&self.configuration, own, inlet) {
-                Choice::Listed { block, .. } => Some(block),
-                _ => None,
-            },
-            None => match choice::serving(&self.configuration, own, None) {
-                Serving::Listed(block) => Some(block),
-                _ => None,
-            },
+        if let Some(inlet) = inlet
+            && let Some(default) = self.default_for(name, inlet)
+        {
+            let site = self.site(domain, name, default).showing(shown);
+            return site.to_list(inlet);
+        }
+        let serving = |own: &str| match choice::serving(&self.configuration, own, None) {
+            Serving::Listed(block) if inlet.is_none() => Some(block),
+            _ => None,
         };
-        let mut others = domain
-            .names()
-            .map(DnsName::as_str)
-            .filter(|own| *own != name);
-        let found = others.find_map(|own| Some((own, serving(own)?)));
-        if let Some((own, block)) = found {
-            return format!(
+        let names: Vec<&str> = domain.names().map(DnsName::as_str).collect();
+        let mut others = names.iter().filter(|own| **own != name);
+        match others.find_map(|own| Some((own, serving(own)?))) {
+            Some((own, block)) => format!(
                 "add {name} to `server_name` of the server block at {}, which serves {own}",
                 block.place()
-            );
+            ),
+            None => self.block_to_add(&domain.name, &names, &domain.ports, &[], LOCATIONS),
         }
-        let like = inlet.and_then(|inlet| self.default_for(name, inlet));
-        let names: Vec<&str> = domain.names().map(DnsName::as_str).collect();
-        self.block_to_add(&domain.name, &names, &domain.ports, like)
     }
 
     /// What to do for a name that a regular expression may choose the block for
@@ -193,20 +193,28 @@ impl Configured {
         })
     }
 
-    /// A server block for these names, which listens as another does, and where it must stand
+    /// A server block for these names, which listens as others do, and where it must stand
     fn block_to_add(
         &self,
         lineage: &DnsName,
         names: &[&str],
         ports: &[u16],
-        like: Option<&ServerBlock>,
+        like: &[&ServerBlock],
+        body: &str,
     ) -> String {
-        let secure = like.into_iter().flat_map(ServerBlock::secure_listens);
-        let mut addresses: Vec<SocketAddr> = secure.map(|listen| listen.at).collect();
-        let sockets = like.into_iter().flat_map(ServerBlock::secure_sockets);
-        let sockets: Vec<String> = sockets
-            .map(|socket| directive::word(&format!("unix:{}", socket.path)))
-            .collect();
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        for listen in like.iter().flat_map(|block| block.secure_listens()) {
+            if !addresses.contains(&listen.at) {
+                addresses.push(listen.at);
+            }
+        }
+        let mut sockets: Vec<String> = Vec::new();
+        for socket in like.iter().flat_map(|block| block.secure_sockets()) {
+            let word = directive::word(&format!("unix:{}", socket.path));
+            if !sockets.contains(&word) {
+                sockets.push(word);
+            }
+        }
         if addresses.is_empty() && sockets.is_empty() {
             let port = ports.first().copied().unwrap_or(defaults::PORT);
             addresses.push((Ipv4Addr::UNSPECIFIED, self.port_inside(port)).into());
@@ -231,7 +239,7 @@ impl Configured {
             ),
             None => String::new(),
         };
-        format!("add this server block{where_to}:\n{block}{lines}\n    # locations of the site\n}}")
+        format!("add this server block{where_to}:\n{block}{lines}\n    {body}\n}}")
     }
 
     /// nginx listens in the container, and the port may be another one on the host
@@ -360,7 +368,13 @@ mod tests {
     const SHOP: &str = "shop.test";
 
     fn configured(servers: &str) -> Configured {
-        let dump = format!("# configuration file /etc/nginx/nginx.conf:\nhttp {{\n{servers}\n}}\n");
+        // A text with another file ends `http` itself.
+        let end = match servers.contains("# configuration file ") {
+            true => "",
+            false => "}\n",
+        };
+        let dump =
+            format!("# configuration file /etc/nginx/nginx.conf:\nhttp {{\n{servers}\n{end}");
         let configuration = dump::read(&dump).unwrap();
         let container = Container {
             name: "web".to_owned(),
@@ -462,10 +476,10 @@ server {
         let config = config.unwrap();
         let [shop, other] = [0, 1].map(|number| &config.domains[number]);
         assert_eq!(
-            configured.to_serve(shop, "www.shop.test", Some(&inlet)),
-            "add www.shop.test to `server_name` of the server block at /etc/nginx/nginx.conf:2, which serves shop.test"
+            configured.to_serve(shop, "www.shop.test", Some(&inlet), None),
+            "add www.shop.test to `server_name` of the server block at /etc/nginx/nginx.conf:2, which serves shop.test; until then the default at /etc/nginx/nginx.conf:3 answers for it"
         );
-        let found = configured.to_serve(other, "other.test", Some(&inlet));
+        let found = configured.to_serve(other, "other.test", Some(&inlet), None);
         assert!(
             found.starts_with("add this server block:\nserver {"),
             "{found}"
@@ -727,7 +741,7 @@ server {
     fn ssl_comes_with_a_certificate_and_to_no_block_of_others() {
         let told = |http: &str| {
             let configured = configured(http);
-            configured.to_serve(&domain(""), SHOP, Some(&inlet(&[])))
+            configured.to_serve(&domain(""), SHOP, Some(&inlet(&[])), None)
         };
         let alone = "server { listen 443; server_name shop.test; }";
         assert_eq!(
@@ -782,7 +796,7 @@ server {
         // A block that is added says so, too.
         let configured =
             configured("ssl_reject_handshake on; server { listen 443 ssl default_server; }");
-        let added = configured.to_serve(&domain(""), SHOP, Some(&inlet(&[])));
+        let added = configured.to_serve(&domain(""), SHOP, Some(&inlet(&[])), None);
         assert!(
             added.contains("\n    ssl_reject_handshake off;\n"),
             "{added}"

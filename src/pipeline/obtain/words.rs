@@ -203,8 +203,21 @@ fn no_server_block(work: &Work<'_>, proof: &Proof, configured: &Configured) -> F
     )
     .with_cure(format!(
         "{}\n{AFTER_A_CHANGE}",
-        configured.to_serve(work.domain, name, configured.inlet(proof.address).as_ref())
+        configured.to_serve(
+            work.domain,
+            name,
+            configured.inlet(proof.address).as_ref(),
+            shown(proof)
+        )
     ))
+}
+
+/// The certificate that was shown instead of the domain's own, in DER
+fn shown(proof: &Proof) -> Option<&[u8]> {
+    match &proof.verdict {
+        Verdict::Other { chain } => chain.first().map(Vec::as_slice),
+        _ => None,
+    }
 }
 
 /// Whether a line names the file that holds the leaf alone
@@ -220,13 +233,11 @@ fn with_lines(
     block: &ServerBlock,
     configured: &Configured,
 ) -> Finding {
-    let leaf = match &proof.verdict {
-        Verdict::Other { chain } => chain.first().map(Vec::as_slice),
-        _ => None,
-    };
+    let inlet = configured.inlet(proof.address);
     let site = configured
         .site(work.domain, &proof.name, block)
-        .showing(leaf);
+        .showing(shown(proof))
+        .coming_in(inlet.as_ref());
     let is_wrong = |line: &CertificateLine| match proof.verdict {
         Verdict::Incomplete { .. } => names_no_intermediates(line),
         _ => !site.is_own(line),

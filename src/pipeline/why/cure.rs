@@ -56,9 +56,12 @@ pub(super) fn to_add(seen: &Seen<'_>, nginx: &Nginx, container: &str) -> String 
         ),
         Some(domain) => format!(
             "{}\nthen {}",
-            nginx
-                .configured
-                .to_serve(domain, name, nginx.inlet.as_ref()),
+            nginx.configured.to_serve(
+                domain,
+                name,
+                nginx.inlet.as_ref(),
+                shown(seen, nginx).as_deref()
+            ),
             after_a_change(seen, container)
         ),
         None => format!(
@@ -98,7 +101,9 @@ pub(super) fn lines(seen: &Seen<'_>, nginx: &Nginx, block: &ServerBlock) -> Stri
         Some(domain) => nginx.configured.site(domain, name, block),
         None => nginx.configured.site_of(&lineage, block),
     };
-    let site = site.showing(shown(seen, nginx).as_deref());
+    let site = site
+        .showing(shown(seen, nginx).as_deref())
+        .coming_in(nginx.inlet.as_ref());
     let change = site.to_change(|line| !site.is_own(line));
     format!("{change}\nthen {}", after_a_change(seen, container))
 }

@@ -136,11 +136,8 @@ fn first_block(
         seen.name,
         meant.place()
     );
-    let change = match nginx.configured.site(domain, seen.name, block).to_unlist() {
-        Some(words) => format!("in the server block at {} {words}", block.place()),
-        // A wildcard of both covers it, and the name itself comes before any.
-        None => format!("add {} to `server_name` at {}", seen.name, meant.place()),
-    };
+    let site = nginx.configured.site(domain, seen.name, block);
+    let change = site.to_leave_to(meant);
     let after = after_a_change(seen, nginx.configured.container());
     let finding = Finding::failure("why.first_block", evidence);
     Some(finding.with_cure(format!("{change}\nthen {after}")))

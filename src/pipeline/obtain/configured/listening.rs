@@ -7,8 +7,9 @@ use super::directive::{DIRECTIVES, certificate_lines};
 use super::{Configured, variables};
 use crate::config::Domain;
 use crate::name::DnsName;
-use crate::target::choice::{self, Choice, Inlet};
+use crate::target::choice::{self, Choice, Inlet, Serving};
 use crate::target::dump::{Module, ServerBlock, StreamServer};
+use crate::target::listen::{Listen, Rank};
 
 /// Whether two are the same block of one configuration
 pub(super) fn is_same(block: &ServerBlock, other: &ServerBlock) -> bool {
@@ -30,23 +31,45 @@ impl Configured {
         })
     }
 
-    /// The block behind which one that listens as another does must stand; `None` where any place
-    /// will do
-    pub(super) fn behind(
-        &self,
-        listens: &[SocketAddr],
-        like: Option<&ServerBlock>,
-    ) -> Option<&ServerBlock> {
-        let sockets = like.into_iter().flat_map(ServerBlock::secure_sockets);
-        let at_sockets = sockets.filter_map(|socket| {
+    /// Whether a block takes what none lists, at one of its sockets
+    pub(super) fn is_default(&self, block: &ServerBlock) -> bool {
+        let at_address = |listen: &Listen| {
+            let first = self.first_at(listen.at);
+            listen.rank == Rank::Default || first.is_some_and(|(_, first)| is_same(first, block))
+        };
+        block.secure_listens().any(at_address)
+            || self
+                .first_at_sockets(block)
+                .any(|(_, first)| is_same(first, block))
+            || block
+                .secure_sockets()
+                .any(|socket| socket.rank == Rank::Default)
+    }
+
+    /// The blocks that are the default of the Unix sockets of one because nginx reads them first
+    fn first_at_sockets<'c>(
+        &'c self,
+        block: &'c ServerBlock,
+    ) -> impl Iterator<Item = (usize, &'c ServerBlock)> {
+        block.secure_sockets().filter_map(|socket| {
             choice::first_at(&self.configuration.servers, |block| {
                 let mut own = block.sockets.iter();
                 own.find(|own| own.path == socket.path).map(|own| own.rank)
             })
-        });
-        let first = listens.iter().filter_map(|at| self.first_at(*at));
-        let last = first.chain(at_sockets).max_by_key(|(number, _)| *number);
-        last.map(|(_, block)| block)
+        })
+    }
+
+    /// The block behind which one that listens as others do must stand; `None` where any place
+    /// will do
+    pub(super) fn behind(
+        &self,
+        listens: &[SocketAddr],
+        like: &[&ServerBlock],
+    ) -> Option<&ServerBlock> {
+        let at_addresses = listens.iter().filter_map(|at| self.first_at(*at));
+        let at_sockets = like.iter().flat_map(|block| self.first_at_sockets(block));
+        let all = at_addresses.chain(at_sockets).map(|(number, _)| number);
+        self.configuration.servers.get(all.max()?)
     }
 
     /// What to do where a block lists a name, and others listen where its connections come in
@@ -154,18 +177,38 @@ impl Configured {
             block.place(),
             addresses(block)
         );
-        let others = domain.into_iter().flat_map(Domain::names);
-        let others = others.map(DnsName::as_str).filter(|other| *other != name);
+        let names = || {
+            domain
+                .into_iter()
+                .flat_map(Domain::names)
+                .map(DnsName::as_str)
+        };
         let mut rows =
-            others.filter_map(|other| Some((other, self.row_to(other, block, inlet, server)?)));
-        let Some((other, (map, value))) = rows.next() else {
+            names().find_map(|other| Some((other, self.row_to(other, block, inlet, server)?)));
+        let Some((other, (map, value))) = rows.take() else {
             return format!("{seen}: let it pass {name} there");
         };
-        let mut own = map.rows.iter();
-        let own = own.find(|row| row.pattern == name);
+        // Other names of the block may lack theirs, too.
+        let is_lacking = |own: &&str| {
+            let listed = choice::serving(&self.configuration, own, Some(inlet));
+            *own == name
+                || matches!(listed, Serving::Elsewhere { block: own, .. } if is_same(own, block))
+        };
+        let lacking: Vec<&str> = names().filter(is_lacking).collect();
+        let row_of = |name: &str| map.rows.iter().find(|row| row.pattern == name);
+        let (there, new): (Vec<&str>, Vec<&str>) =
+            lacking.into_iter().partition(|name| row_of(name).is_some());
+        let changed = there
+            .into_iter()
+            .filter_map(|name| Some(variables::row_to_change(map, row_of(name)?, name, value)));
+        let mut steps: Vec<String> = changed.collect();
+        if !new.is_empty() {
+            let rows = new.into_iter().map(|name| (name, value));
+            steps.push(variables::rows_to_add(map, rows));
+        }
         format!(
             "{seen}, to which it passes {other}: {}",
-            variables::row_of(map, own, name, value)
+            steps.join("\nand ")
         )
     }
 

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::directive::{DIRECTIVES, certificate_lines, path};
 use super::listening::is_same;
 use super::names::removal;
+use super::together::in_words;
 use super::{Configured, is_computed};
 use crate::chain::Chain;
 use crate::name::DnsName;
@@ -19,12 +20,24 @@ pub(in crate::pipeline) struct Site<'s> {
     /// Whose certificate it should get
     pub(super) lineage: &'s DnsName,
     /// All names of that lineage
-    names: Vec<&'s str>,
+    pub(super) names: Vec<&'s str>,
     /// The name that is asked for
     pub(super) name: &'s str,
     pub(super) block: &'s ServerBlock,
-    /// Names of the certificate that is served now
-    shown: Vec<String>,
+    shown: Shown,
+    /// Where its connections come in; `None` where nobody looks at its other names
+    pub(super) inlet: Option<&'s Inlet>,
+    /// Ports at which the domain is to be served
+    pub(super) ports: &'s [u16],
+}
+
+/// What is known of the certificate that a block serves now
+#[derive(Clone)]
+enum Shown {
+    /// The names that it is for; none where there is none
+    Names(Vec<String>),
+    /// Nobody has looked: whoever comes to the block unlisted may depend on it
+    Unknown,
 }
 
 impl<'s> Site<'s> {
@@ -41,7 +54,36 @@ impl<'s> Site<'s> {
             names,
             name,
             block,
-            shown: Vec::new(),
+            shown: Shown::Names(Vec::new()),
+            inlet: None,
+            ports: &[],
+        }
+    }
+
+    /// The same where connections come in there: what is proposed is for all names of the domain
+    pub(in crate::pipeline) fn coming_in(mut self, inlet: Option<&'s Inlet>) -> Self {
+        self.inlet = inlet;
+        self
+    }
+
+    /// The same for a domain that is served at these ports
+    pub(super) fn at_ports(mut self, ports: &'s [u16]) -> Self {
+        self.ports = ports;
+        self
+    }
+
+    /// Another name of the domain at its block
+    pub(super) fn beside(&self, name: &'s str, block: &'s ServerBlock) -> Self {
+        let shown = match is_same(block, self.block) {
+            true => self.shown.clone(),
+            false => Shown::Unknown,
+        };
+        Self {
+            names: self.names.clone(),
+            shown,
+            name,
+            block,
+            ..*self
         }
     }
 
@@ -49,14 +91,15 @@ impl<'s> Site<'s> {
     /// lists them may depend on it
     pub(in crate::pipeline) fn showing(mut self, leaf: Option<&[u8]>) -> Self {
         let chain = leaf.and_then(|leaf| Chain::from_der(vec![leaf.to_vec()]).ok());
-        self.shown = chain.map_or_else(Vec::new, |chain| chain.leaf().names.clone());
+        let names = chain.map_or_else(Vec::new, |chain| chain.leaf().names.clone());
+        self.shown = Shown::Names(names);
         self
     }
 
     /// The same for a certificate of these names
     #[cfg(test)]
     pub(super) fn showing_names(mut self, names: Vec<String>) -> Self {
-        self.shown = names;
+        self.shown = Shown::Names(names);
         self
     }
 
@@ -92,22 +135,43 @@ impl<'s> Site<'s> {
         if let Some(words) = self.configured.is_unprintable() {
             return words;
         }
-        let block = self.block;
-        if block.certificate_lines().any(is_computed) {
+        if self.block.certificate_lines().any(is_computed) {
             return self.by_variables();
         }
-        // What stands beside the blocks is for others too, and stays.
-        let wrong: Vec<&CertificateLine> = block
-            .certificates
-            .iter()
-            .filter(|line| is_wrong(line))
-            .collect();
+        let wrong = self.wrong(&is_wrong);
+        match self.takes_from_others(&wrong) {
+            true => self.of_their_own(),
+            false => self.with_others(self.in_place(&wrong, is_wrong)),
+        }
+    }
+
+    /// The lines that are to go
+    ///
+    /// What stands beside the blocks is for others too, and stays.
+    pub(super) fn wrong(
+        &self,
+        is_wrong: impl Fn(&CertificateLine) -> bool,
+    ) -> Vec<&'s CertificateLine> {
+        let lines = self.block.certificates.iter();
+        lines.filter(|line| is_wrong(line)).collect()
+    }
+
+    /// Whether other names would lose their certificate with these lines of the block
+    pub(super) fn takes_from_others(&self, wrong: &[&CertificateLine]) -> bool {
+        let block = self.block;
         let is_without = block.certificate_lines().next().is_none();
         let takes =
             !is_without && (wrong.is_empty() || wrong.iter().any(|line| !self.is_own(line)));
-        if takes && (block.names.iter().any(|name| self.is_strange(name)) || self.is_relied_on()) {
-            return self.block_of_its_own();
-        }
+        takes && (block.names.iter().any(|name| self.is_strange(name)) || self.is_relied_on())
+    }
+
+    /// What to write in the block itself
+    pub(super) fn in_place(
+        &self,
+        wrong: &[&CertificateLine],
+        is_wrong: impl Fn(&CertificateLine) -> bool,
+    ) -> String {
+        let block = self.block;
         let is_right = |directive: &&&str| {
             let mut lines = block.certificate_lines();
             !lines.any(|line| line.directive == **directive && !is_wrong(line))
@@ -126,7 +190,7 @@ impl<'s> Site<'s> {
                 self.configured.container(),
                 certificate_lines(&self.configured.live, self.lineage, &DIRECTIVES)
             ),
-            None => format!("{}\n{lines}", self.to_replace(&wrong)),
+            None => format!("{}\n{lines}", self.to_replace(wrong)),
         }
     }
 
@@ -180,7 +244,7 @@ impl<'s> Site<'s> {
         };
         let is_of_all = self.configured.configuration.rejects.as_ref() == Some(reject);
         let cure = if block.names.iter().any(|name| self.is_strange(name)) {
-            self.block_of_its_own()
+            self.of_their_own()
         } else if is_of_all {
             format!(
                 "in the server block at {} add\n    ssl_reject_handshake off;{lines}",
@@ -210,10 +274,33 @@ impl<'s> Site<'s> {
         Some((seen, cure))
     }
 
-    /// What to write in its `server_name`, so that the block lists the name no longer; `None` where it
-    /// does not list the name itself
-    pub(in crate::pipeline) fn to_unlist(&self) -> Option<String> {
-        removal(self.block, &[self.name]).map(|removal| removal.words)
+    /// What to write in `server_name`, so that a block that comes later serves what both list of the
+    /// domain
+    pub(in crate::pipeline) fn to_leave_to(&self, later: &ServerBlock) -> String {
+        let names = self.names.iter().copied();
+        let of_both = |name: &&str| choice::lists(self.block, name) && choice::lists(later, name);
+        let names: Vec<&str> = names.filter(of_both).collect();
+        let removal = removal(self.block, &names);
+        let (removed, removal) = match removal {
+            Some(removal) => (removal.names, Some(removal.words)),
+            None => (Vec::new(), None),
+        };
+        let removal =
+            removal.map(|words| format!("in the server block at {} {words}", self.block.place()));
+        // A wildcard of both covers these, and a name itself comes before any.
+        let covered: Vec<&str> = names
+            .into_iter()
+            .filter(|name| !removed.contains(name))
+            .collect();
+        let addition = (!covered.is_empty()).then(|| {
+            format!(
+                "add {} to `server_name` at {}",
+                in_words(&covered),
+                later.place()
+            )
+        });
+        let steps: Vec<String> = removal.into_iter().chain(addition).collect();
+        steps.join(", and ")
     }
 
     /// Whether a name of the block is none that the lineage's certificate is for
@@ -243,7 +330,11 @@ impl<'s> Site<'s> {
 
     /// Whether names that the certificate of now is for come to the block because none lists them
     fn is_relied_on(&self) -> bool {
-        let mut strange = self.shown.iter().filter(|name| self.is_strange(name));
+        let shown = match &self.shown {
+            Shown::Names(names) => names,
+            Shown::Unknown => return self.configured.is_default(self.block),
+        };
+        let mut strange = shown.iter().filter(|name| self.is_strange(name));
         strange.any(|name| {
             // Any name will do for those that a wildcard stands for.
             let name = name.replacen('*', "certd-any", 1);
@@ -265,29 +356,6 @@ impl<'s> Site<'s> {
                 }
             })
         })
-    }
-
-    /// Other names of the block would lose theirs, if its lines were changed
-    fn block_of_its_own(&self) -> String {
-        let block = self.block;
-        let place = block.place();
-        let (before, names) = match removal(block, &self.names) {
-            None => (
-                format!("leave it to {place} to serve its other names"),
-                vec![self.name],
-            ),
-            Some(removal) => (
-                format!(
-                    "the server block at {place} serves other names too: {}",
-                    removal.words
-                ),
-                removal.names,
-            ),
-        };
-        let added = self
-            .configured
-            .block_to_add(self.lineage, &names, &[], Some(block));
-        format!("{before}, and {added}")
     }
 }
 

@@ -4,11 +4,13 @@
 use std::fmt::Write as _;
 
 use super::directive::{file_of, path, word};
+use super::listening::is_same;
 use super::site::Site;
+use crate::target::choice::{self, Choice};
 use crate::target::dump::{CertificateLine, Configuration, Map, Row};
-use crate::target::variables::{Naming, is_computed};
+use crate::target::variables::{Naming, is_computed, naming};
 
-impl Site<'_> {
+impl<'s> Site<'s> {
     /// nginx computes the files from variables: what they come to is what is to be changed
     pub(super) fn by_variables(&self) -> String {
         let block = self.block;
@@ -16,16 +18,21 @@ impl Site<'_> {
             "the server block at {} takes the certificate of each name from variables: leave its lines as they are",
             block.place()
         );
-        let mut told: Vec<String> = Vec::new();
-        let computed = block.certificate_lines().filter(|line| is_computed(line));
-        for line in computed.filter(|line| !self.is_own(line)) {
-            let change = self.change_of_variable(line);
-            if !told.contains(&change) {
-                let _ = write!(cure, "\n{change}");
-                told.push(change);
+        let mut changes: Vec<Change<'_>> = Vec::new();
+        for name in self.names_here() {
+            let site = self.beside(name, self.block);
+            let lines = self.block.certificate_lines();
+            for line in lines.filter(|line| is_computed(line) && !site.is_own(line)) {
+                let change = site.change_of_variable(line);
+                if !changes.contains(&change) {
+                    changes.push(change);
+                }
             }
         }
-        if told.is_empty() {
+        for step in self.in_steps(&changes) {
+            let _ = write!(cure, "\n{step}");
+        }
+        if changes.is_empty() {
             let own = self.configured.live.join(self.lineage.as_str());
             let _ = write!(
                 cure,
@@ -37,34 +44,105 @@ impl Site<'_> {
         cure
     }
 
-    fn change_of_variable(&self, line: &CertificateLine) -> String {
+    /// The names of the domain that the block serves, the one that is asked for among them
+    fn names_here(&self) -> Vec<&'s str> {
+        let is_here = |name: &&str| {
+            let chosen = self
+                .inlet
+                .map(|inlet| choice::choose(&self.configured.configuration, name, inlet));
+            *name == self.name
+                || matches!(chosen, Some(Choice::Listed { block, .. }) if is_same(block, self.block))
+        };
+        self.names.iter().copied().filter(is_here).collect()
+    }
+
+    /// What is to be changed, with the rows of one map together
+    fn in_steps(&self, changes: &[Change<'_>]) -> Vec<String> {
+        let mut steps = Vec::new();
+        let mut done: Vec<&str> = Vec::new();
+        for change in changes {
+            match change {
+                Change::Words(words) => steps.push(words.clone()),
+                Change::Row {
+                    map,
+                    row,
+                    key,
+                    value,
+                } => match row {
+                    Some(row) => steps.push(row_to_change(map, row, key, value)),
+                    None if done.contains(&map.variable.as_str()) => {}
+                    None => {
+                        done.push(&map.variable);
+                        let rows = changes.iter().filter_map(|change| match change {
+                            Change::Row {
+                                map: own,
+                                row: None,
+                                key,
+                                value,
+                            } if own == map => Some((key.as_str(), value.as_str())),
+                            _ => None,
+                        });
+                        steps.push(rows_to_add(map, rows));
+                    }
+                },
+                Change::Map { variable, .. } if done.contains(&variable.as_str()) => {}
+                Change::Map { variable, .. } => {
+                    let before = done.len();
+                    done.push(variable);
+                    let rows = changes.iter().filter_map(|change| match change {
+                        Change::Map {
+                            variable: own,
+                            name,
+                            value,
+                        } if own == variable => Some((*name, value.as_str())),
+                        _ => None,
+                    });
+                    steps.push(self.map_to_add(variable, before, rows));
+                }
+            }
+        }
+        steps
+    }
+
+    fn change_of_variable(&self, line: &'s CertificateLine) -> Change<'s> {
         let wanted = self.wanted(line);
         let text = path(&line.path);
         let place = format!("{}:{}", line.file, line.line);
-        let what = match self.naming(line) {
+        let new_map = |variable: &str, value: String| Change::Map {
+            variable: variable.to_owned(),
+            name: self.name,
+            value,
+        };
+        let naming = naming(&self.configured.configuration, self.block, line, self.name);
+        let what = match naming {
             Naming::Computed {
                 by: Some((map, row)),
                 ..
             } => match (self.value_of(&map.variable), self.key(map)) {
                 (Some(value), Some(key)) if self.is_free(map, row, key) => {
-                    return row_of(map, row, key, &value);
+                    return Change::Row {
+                        map,
+                        row: row.filter(|row| row.pattern == key),
+                        key: key.to_owned(),
+                        value,
+                    };
                 }
-                (Some(value), _) => return self.map_to_add(&map.variable, &value),
+                (Some(value), _) => return new_map(&map.variable, value),
                 (None, _) => format!("${}, a map at {}:{}", map.variable, map.file, map.line),
             },
             Naming::Computed { by: None, .. } => match self.value_of(NAME) {
-                Some(value) => return self.map_to_add(NAME, &value),
+                Some(value) => return new_map(NAME, value),
                 None => text,
             },
             Naming::Unknown { variable } => format!("${variable}"),
             Naming::Fixed(file) => path(file),
         };
-        format!(
+        Change::Words(format!(
             "`{}` at {place} depends on {what}: for {} let it come to\n    {}",
             line.directive,
             self.name,
             word(&wanted)
-        )
+        ))
     }
 
     /// The file that a line should come to
@@ -125,27 +203,53 @@ impl Site<'_> {
     }
 
     /// A map for certificates alone, which leaves all other names with what a variable gives them
-    fn map_to_add(&self, variable: &str, value: &str) -> String {
-        let map = free_name(&self.configured.configuration);
+    ///
+    /// `before` is how many maps are proposed beside it.
+    fn map_to_add<'r>(
+        &self,
+        variable: &str,
+        before: usize,
+        rows: impl Iterator<Item = (&'r str, &'r str)>,
+    ) -> String {
+        let map = free_name(&self.configured.configuration, before);
+        let rows = indented(rows, "        ");
         format!(
-            "beside the server blocks add this map, and write ${map} for ${variable} in the lines that name certificates and keys, nowhere else:\n    map ${NAME} ${map} {{\n        default ${variable};\n        {} {};\n    }}",
-            self.name,
-            word(value)
+            "beside the server blocks add this map, and write ${map} for ${variable} in the lines that name certificates and keys, nowhere else:\n    map ${NAME} ${map} {{\n        default ${variable};{rows}\n    }}",
         )
     }
 }
 
-/// A name for the variable of a map that is proposed, which no other map has
-fn free_name(configuration: &Configuration) -> String {
+/// What lets variables come to the right files for a name
+#[derive(PartialEq, Eq)]
+enum Change<'c> {
+    /// A row of a map: this one, or a new one
+    Row {
+        map: &'c Map,
+        row: Option<&'c Row>,
+        key: String,
+        value: String,
+    },
+    /// A map of its own, for what the variable gives now
+    Map {
+        variable: String,
+        name: &'c str,
+        value: String,
+    },
+    /// What a person has to find
+    Words(String),
+}
+
+/// A name for the variable of a map that is proposed, which no other map has; the first, second, ...
+fn free_name(configuration: &Configuration, before: usize) -> String {
     let is_free = |name: &String| {
         let mut maps = configuration.maps.iter();
         !maps.any(|map| map.variable == *name)
     };
-    let mut numbered = (2..).map(|number| format!("{MAP}_{number}"));
-    Some(MAP.to_owned())
-        .filter(is_free)
-        .or_else(|| numbered.find(is_free))
-        .unwrap_or_default()
+    let numbered = (2..).map(|number| format!("{MAP}_{number}"));
+    let mut free = std::iter::once(MAP.to_owned())
+        .chain(numbered)
+        .filter(is_free);
+    free.nth(before).unwrap_or_default()
 }
 
 fn forms(variable: &str) -> [String; 2] {
@@ -164,19 +268,34 @@ fn part_of<'w>(text: &str, variable: &str, wanted: &'w str) -> Option<&'w str> {
     wanted.strip_prefix(before)?.strip_suffix(after)
 }
 
-/// A row for this key alone; one that is for several keeps serving those
-pub(super) fn row_of(map: &Map, row: Option<&Row>, key: &str, value: &str) -> String {
-    let (variable, value) = (&map.variable, word(value));
-    match row {
-        Some(row) if row.pattern == key => format!(
-            "in the map of ${variable} change the row at {}:{} to\n    {key} {value};",
-            row.file, row.line
-        ),
-        _ => format!(
-            "to the map of ${variable} at {}:{} add this row:\n    {key} {value};",
-            map.file, map.line
-        ),
-    }
+/// A row that is for this key alone
+pub(super) fn row_to_change(map: &Map, row: &Row, key: &str, value: &str) -> String {
+    format!(
+        "in the map of ${} change the row at {}:{} to\n    {key} {};",
+        map.variable,
+        row.file,
+        row.line,
+        word(value)
+    )
+}
+
+/// Rows for these keys alone; one that is for several keeps serving those
+pub(super) fn rows_to_add<'r>(map: &Map, rows: impl Iterator<Item = (&'r str, &'r str)>) -> String {
+    let rows = indented(rows, "    ");
+    let these = match rows.matches('\n').count() {
+        1 => "this row",
+        _ => "these rows",
+    };
+    format!(
+        "to the map of ${} at {}:{} add {these}:{rows}",
+        map.variable, map.file, map.line
+    )
+}
+
+/// Rows, each on a line of its own
+fn indented<'r>(rows: impl Iterator<Item = (&'r str, &'r str)>, indent: &str) -> String {
+    rows.map(|(key, value)| format!("\n{indent}{key} {};", word(value)))
+        .collect()
 }
 
 /// The variable of a map that is proposed
