@@ -316,11 +316,27 @@ fn staple(chain: &Chain, served: &Served) -> Option<Finding> {
 ///
 /// `place` is what the evidence begins with; the fingerprints are in hexadecimal.
 pub fn differs(place: &str, own: &str, other: &str, at: &str) -> Finding {
-    let [own, other] = [own, other].map(|whole| whole.get(..8).unwrap_or(whole));
+    let [own, other] = [own, other].map(short);
     let evidence = format!("{place} shows another certificate ({own}) than {at} ({other})");
-    Finding::warning("served.differs", evidence).with_cure(
-        "deploy the same one to every server of this name; a stale record points elsewhere",
-    )
+    Finding::warning("served.differs", evidence).with_cure(ONE_FOR_ALL)
+}
+
+/// The same where none of the addresses is to blame: each with the fingerprint that it shows
+pub fn differ(shown: &[(String, String)]) -> Finding {
+    let shown = shown
+        .iter()
+        .map(|(at, whole)| format!("{} at {at}", short(whole)));
+    let shown: Vec<String> = shown.collect();
+    let evidence = format!(
+        "its addresses show different certificates: {}",
+        shown.join(", ")
+    );
+    Finding::warning("served.differs", evidence).with_cure(ONE_FOR_ALL)
+}
+
+/// A fingerprint as far as people compare it
+fn short(whole: &str) -> &str {
+    whole.get(..8).unwrap_or(whole)
 }
 
 /// Whether a private key belongs to a chain's leaf, by its public half in DER
@@ -337,6 +353,8 @@ pub fn pairing(chain: &Chain, public_key: &[u8]) -> Finding {
 
 /// Code of an address of a kind that this host cannot reach at all
 pub const NO_ROUTE: &str = "connect.no_route";
+const ONE_FOR_ALL: &str =
+    "deploy the same one to every server of this name; a stale record points elsewhere";
 const UNRECOGNIZED_NAME: &str = "unrecognized_name";
 const PROTOCOL_VERSION: &str = "protocol_version";
 const OLD: &str = "browsers refuse it: let `ssl_protocols` name TLSv1.2 and TLSv1.3";

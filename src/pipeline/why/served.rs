@@ -4,9 +4,10 @@ use super::cure::{in_particular, reload_by_hand, reloads};
 use super::judge::ranked;
 use super::seen::{Content, Look, Seen};
 use crate::chain::Certificate;
+use crate::config::Sharing;
 use crate::finding::{Finding, Severity};
 use crate::report::why::{Link, Step};
-use crate::verify::judge::differs;
+use crate::verify::judge::{differ, differs};
 
 /// What handshakes show, each certificate on a line of its own, the worst for a browser first; none
 /// where no certificate was seen, and no TLS was refused
@@ -25,7 +26,7 @@ pub(super) fn served(seen: &Seen<'_>) -> Vec<Step> {
             findings.extend(not_loaded(seen));
         }
         findings.extend(in_particulars(seen, looks[0]));
-        findings.extend(differs_from(&shown[..number], looks[0]));
+        findings.extend(differing(seen, &shown, number));
         let words = match shown.len() {
             1 => words(seen, looks[0]),
             _ => at(words(seen, looks[0]), looks),
@@ -105,23 +106,55 @@ fn in_particulars(seen: &Seen<'_>, look: &Look) -> impl Iterator<Item = Finding>
     findings.map(|finding| in_particular(seen, look, finding))
 }
 
-/// That another certificate than above is shown: visitors get the one or the other
-fn differs_from(above: &[Vec<&Look>], look: &Look) -> Option<Finding> {
-    let own = look.leaf()?.fingerprint;
-    let mut others = above.iter().filter_map(|looks| looks.first());
-    let (other, at) = others.find_map(|look| Some((look.leaf()?.fingerprint, look.address)))?;
-    let [own, other] = [own, other].map(|fingerprint| fingerprint.to_string());
-    let (place, at) = (look.address.to_string(), at.to_string());
-    Some(differs(&place, &own, &other, &at))
+/// That addresses show different certificates: visitors get the one or the other
+///
+/// Where one shows what is installed, those that differ from it are to blame. Else no good one is:
+/// neither the order of DNS nor the order in which they are told here says anything.
+fn differing(seen: &Seen<'_>, shown: &[Vec<&Look>], number: usize) -> Option<Finding> {
+    let fingerprint = |look: &Look| Some(look.leaf()?.fingerprint.to_string());
+    let own_look = *shown.get(number)?.first()?;
+    let own = fingerprint(own_look)?;
+    let live = seen.stored.live.as_ref();
+    let live = live.map(|live| live.fingerprint.to_string());
+    let looks = || shown.iter().filter_map(|looks| looks.first());
+    let mut right = looks().filter(|look| live.is_some() && fingerprint(look) == live);
+    let finding = match right.next() {
+        Some(right) if right.address == own_look.address => return None,
+        Some(right) => differs(
+            &own_look.address.to_string(),
+            &own,
+            &fingerprint(right)?,
+            &right.address.to_string(),
+        ),
+        None => {
+            let good = looks().filter(|look| look.is_right());
+            let good: Vec<(String, String)> = good
+                .filter_map(|look| Some((look.address.to_string(), fingerprint(look)?)))
+                .collect();
+            if good.len() < 2 || !own_look.is_right() {
+                return None;
+            }
+            differ(&good)
+        }
+    };
+    let is_meant = seen.domain.is_none()
+        || (own_look.is_good() && seen.sharing() == Sharing::Shared)
+        || own_look.findings.iter().any(is_allowed);
+    Some(match is_meant {
+        true => finding.at_most(Severity::Note),
+        false => finding,
+    })
+}
+
+/// Whether another certificate than the installed one is allowed for, as a CDN or a proxy has
+fn is_allowed(finding: &Finding) -> bool {
+    finding.code == "served.not_installed" && finding.severity == Severity::Note
 }
 
 /// What stands before a container that has what it should, where the judge has allowed for that
 fn before_the_container(seen: &Seen<'_>, look: &Look) -> Option<String> {
-    let allowed = |finding: &Finding| {
-        finding.code == "served.not_installed" && finding.severity == Severity::Note
-    };
     let inside = seen.inside.as_ref().filter(|_| look.is_good())?;
-    look.findings.iter().find(|finding| allowed(finding))?;
+    look.findings.iter().find(|finding| is_allowed(finding))?;
     let (own, container) = (inside.leaf()?, seen.container()?);
     Some(format!(
         ": a CDN or a proxy; {} behind it shows {}",

@@ -186,8 +186,78 @@ fn two_good_certificates_of_one_name() {
     let laptop = Laptop::new(port, &root);
     let (report, text) = laptop.why(0);
     assert_eq!(report["verdict"]["answer"], "accepted", "{report:#}");
-    assert_eq!(report["change"]["code"], "served.differs", "{report:#}");
+    // A name of no domain may have them on purpose.
+    assert_eq!(report["change"], Value::Null, "{report:#}");
+    assert_eq!(differing(&report), [("note", FIRST), ("note", SECOND)]);
     laptop
         .filters()
         .bind(|| insta::assert_snapshot!("two_certificates", text));
+
+    // Of a domain it is a warning, which blames neither.
+    let config = laptop.place.read("domains.toml");
+    laptop
+        .place
+        .write("domains.toml", config.replace("other.test", NAME));
+    fs::remove_dir(laptop.place.path("storage")).expect("it is empty");
+    let (report, _) = laptop.why(0);
+    assert_eq!(report["change"]["code"], "served.differs", "{report:#}");
+    let evidence = report["change"]["evidence"].as_str().expect("evidence");
+    for address in [FIRST, SECOND] {
+        assert!(
+            evidence.contains(&format!(" at {address}:{port}")),
+            "{evidence}"
+        );
+    }
+    assert_eq!(
+        differing(&report),
+        [("warning", FIRST), ("warning", SECOND)]
+    );
+}
+
+/// The lines of what is served that are told to differ, with their addresses
+fn differing(report: &Value) -> Vec<(&str, Ipv4Addr)> {
+    let steps = report["steps"].as_array().expect("steps").iter();
+    let served = steps.filter(|step| step["link"] == "served");
+    let differing = served.filter_map(|step| {
+        let mut findings = step["findings"].as_array()?.iter();
+        let finding = findings.find(|finding| finding["code"] == "served.differs")?;
+        let seen = step["seen"].as_str()?;
+        let address = [FIRST, SECOND]
+            .into_iter()
+            .find(|address| seen.contains(&format!(" at {address}:")))?;
+        Some((finding["severity"].as_str()?, address))
+    });
+    differing.collect()
+}
+
+#[test]
+fn a_good_certificate_is_not_blamed_for_a_bad_one_beside_it() {
+    let root = Authority::root("Root of a laptop");
+    let good = root.issue(&Wish::names(&[NAME]));
+    let strange = root.issue(&Wish::names(&["strange.test"]));
+    for (first, second) in [(&good, &strange), (&strange, &good)] {
+        let (_servers, port) = two_servers(first, second);
+        let (report, _) = Laptop::new(port, &root).why(1);
+        assert_eq!(differing(&report), [], "{report:#}");
+    }
+}
+
+#[test]
+fn the_address_that_differs_from_what_is_installed_is_blamed() {
+    let root = Authority::root("Root of a laptop");
+    let issue = || root.issue(&Wish::names(&[NAME]));
+    let (installed, other) = (issue(), issue());
+    for (first, second, blamed) in [(&installed, &other, SECOND), (&other, &installed, FIRST)] {
+        let (_servers, port) = two_servers(first, second);
+        let laptop = Laptop::new(port, &root);
+        let config = laptop.place.read("domains.toml");
+        laptop
+            .place
+            .write("domains.toml", config.replace("other.test", NAME));
+        laptop.place.archive(NAME, 1, &installed);
+        laptop.place.go_live(NAME, 1);
+        let (report, _) = laptop.why(1);
+        let differing = differing(&report);
+        assert_eq!(differing, [("warning", blamed)], "{report:#}");
+    }
 }
