@@ -22,7 +22,7 @@ use crate::time::Fraction;
 use crate::time::schedule::Schedule;
 use notify::{Channel, SecretUrl};
 
-pub use error::{ConfigError, Mistake};
+pub use error::{ConfigError, Here, Mistake};
 pub use ownership::{Believed, Distrust, Place};
 pub use remaining::MinRemaining;
 
@@ -174,15 +174,22 @@ impl Config {
         if let Some(path) = named {
             return Ok(path.to_owned());
         }
-        let here = Path::new("domains.toml");
-        let here = here.exists().then(|| here.to_owned());
-        let (here, passed_over) = match environment.believed.searches_here() {
-            true => (here, None),
-            false => (None, here),
-        };
         let usual = Path::new(ownership::USUAL);
-        here.or_else(|| usual.exists().then(|| usual.to_owned()))
-            .ok_or(ConfigError::NotFound { passed_over })
+        let here = Path::new("domains.toml");
+        let searches_here = environment.believed.searches_here();
+        let here = match (here.symlink_metadata(), searches_here) {
+            (Ok(_), true) => return Ok(here.to_owned()),
+            (Ok(_), false) => Here::PassedOver(here.to_owned()),
+            (Err(error), true) if error.kind() == io::ErrorKind::PermissionDenied => Here::Closed,
+            (Err(_), _) => Here::Missing,
+        };
+        // What may not be looked at is not missing: that it cannot be read is told when it is.
+        match usual.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(ConfigError::NotFound { here })
+            }
+            _ => Ok(usual.to_owned()),
+        }
     }
 
     /// The domain whose primary name was most likely meant, if any is near

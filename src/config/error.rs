@@ -21,14 +21,25 @@ pub struct Mistake {
     pub hint: Option<String>,
 }
 
+/// What came of looking for a file in the current directory
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Here {
+    /// There is none
+    Missing,
+    /// There is one, and root does not look there
+    PassedOver(PathBuf),
+    /// The user may not enter the directory
+    Closed,
+}
+
 /// Why there is no configuration
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// No file was named and none stands in the usual places
-    #[error("no configuration: {}", nowhere(passed_over.as_deref()))]
+    #[error("no configuration: {}", nowhere(here))]
     NotFound {
-        /// The file in the current directory, in which root does not look
-        passed_over: Option<PathBuf>,
+        /// What came of the current directory
+        here: Here,
     },
     /// Somebody else could have written it
     #[error("{} is not safe to use: {}", path.display(), ownership::in_words(at, *user, *mode, *distrust))]
@@ -82,14 +93,16 @@ impl ConfigError {
     /// What to do about it
     pub fn cure(&self) -> Option<String> {
         match self {
-            Self::NotFound { passed_over } => Some(match passed_over {
-                Some(here) => format!(
+            Self::NotFound { here } => Some(match here {
+                Here::PassedOver(here) => format!(
                     "if it is yours: certd --config {} ...; else see who put it there",
                     here.display()
                 ),
-                None => "name one with --config, or write the smallest one that works: see \
+                Here::Missing | Here::Closed => {
+                    "name one with --config, or write the smallest one that works: see \
                          README.md"
-                    .to_owned(),
+                        .to_owned()
+                }
             }),
             Self::NotSafe {
                 path,
@@ -98,9 +111,7 @@ impl ConfigError {
                 place,
                 ..
             } => Some(ownership::cure(path, at, *distrust, *place)),
-            Self::Read { path, .. } if self.is_forbidden() => {
-                Some(format!("let the user of certd read {}", path.display()))
-            }
+            Self::Read { path, .. } if self.is_forbidden() => Some(let_in(path)),
             _ => None,
         }
     }
@@ -118,14 +129,40 @@ impl ConfigError {
     }
 }
 
-fn nowhere(passed_over: Option<&Path>) -> String {
-    match passed_over {
-        None => format!("neither ./domains.toml nor {} exists", ownership::USUAL),
-        Some(here) => format!(
+fn nowhere(here: &Here) -> String {
+    match here {
+        Here::Missing => format!("neither ./domains.toml nor {} exists", ownership::USUAL),
+        Here::PassedOver(here) => format!(
             "{} does not exist, and root does not read ./{} unasked",
             ownership::USUAL,
             here.display()
         ),
+        Here::Closed => format!(
+            "{} does not exist, and this user may not look into the current directory",
+            ownership::USUAL
+        ),
+    }
+}
+
+/// What to do where the user of certd may not read a file, or not enter a directory on the way to it
+fn let_in(path: &Path) -> String {
+    let is_seen = |path: &Path| path.symlink_metadata().is_ok();
+    let above = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let above = above.ancestors().skip(1);
+    match above.into_iter().find(|above| is_seen(above)) {
+        // Everything else that lies there has a mode of its own.
+        Some(closed) if !is_seen(path) && Path::new(ownership::USUAL).starts_with(closed) => {
+            format!(
+                "let the user of certd enter it: chmod 755 {}",
+                closed.display()
+            )
+        }
+        Some(closed) if !is_seen(path) => format!(
+            "the user of certd may not enter {}: keep the file elsewhere, such as at {}",
+            closed.display(),
+            ownership::USUAL
+        ),
+        _ => format!("let the user of certd read {}", path.display()),
     }
 }
 

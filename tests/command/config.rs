@@ -259,6 +259,73 @@ fn what_others_may_write_to_is_told_once() {
     assert_eq!(told.count(), 1, "{run}");
 }
 
+/// What certd says by whom the usual place is not root's own: in a mount namespace of its own, `etc`
+/// of the place is `/etc`
+fn refused_where(place: &Place, changes: &str, arguments: &[&str]) -> Option<String> {
+    let changes = format!("mount --bind etc /etc\n{changes}");
+    let mut command = place.certd_without_rights_where(&changes, arguments)?;
+    Some(Run::of(&mut command).exits(2).stderr)
+}
+
+#[test]
+fn a_configuration_that_may_not_be_reached_is_not_called_missing() {
+    let place = Place::new();
+    place.write(
+        "etc/certd/domains.toml",
+        "[[domain]]\nname = \"example.com\"\n",
+    );
+    for mode in ["700", "750"] {
+        let closed = format!("chown 0:0 etc/certd; chmod {mode} etc/certd");
+        let Some(told) = refused_where(&place, &closed, &["status"]) else {
+            return;
+        };
+        assert_eq!(
+            told,
+            "error: cannot read /etc/certd/domains.toml\n  caused by: Permission denied\n\
+             hint: let the user of certd enter it: chmod 755 /etc/certd\n"
+        );
+    }
+    // What is said of the file itself, where that alone is closed.
+    let file = "chmod 755 etc/certd; chown 0:0 etc/certd/*; chmod 600 etc/certd/*";
+    let told = refused_where(&place, file, &["status"]).expect("it is root");
+    assert!(
+        told.ends_with("hint: let the user of certd read /etc/certd/domains.toml\n"),
+        "{told}"
+    );
+    // A directory that is not certd's is not to be opened to everybody.
+    let home = "mkdir -p home; chown 0:0 home; chmod 700 home";
+    let named = ["status", "--config", "home/domains.toml"];
+    let told = refused_where(&place, home, &named).expect("it is root");
+    let closed = place.path("home").display().to_string();
+    assert!(
+        told.contains(&format!("may not enter {closed}: keep the file elsewhere")),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_current_directory_that_may_not_be_entered_is_told_and_hides_no_configuration() {
+    let place = Place::new();
+    place.write("etc/hosts", "");
+    place.write("home/domains.toml", "");
+    let elsewhere = "chown -R 0:0 home; chmod 700 home; cd home";
+    let Some(told) = refused_where(&place, elsewhere, &["status"]) else {
+        return;
+    };
+    assert_eq!(
+        told,
+        "error: no configuration: /etc/certd/domains.toml does not exist, and this user may not \
+         look into the current directory\n\
+         hint: name one with --config, or write the smallest one that works: see README.md\n"
+    );
+    place.write("etc/certd/domains.toml", "mistaken");
+    let told = refused_where(&place, elsewhere, &["status"]).expect("it is root");
+    assert!(
+        told.starts_with("error: /etc/certd/domains.toml has a mistake"),
+        "{told}"
+    );
+}
+
 #[test]
 fn relative_paths_are_relative_to_the_file() {
     let place = Place::new();

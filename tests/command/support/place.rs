@@ -125,6 +125,46 @@ impl Place {
         if !geteuid().is_root() {
             return self.certd(arguments);
         }
+        let mut command = Command::new(self.copy_for_nobody());
+        command
+            .args(arguments)
+            .current_dir(&self.root)
+            .env_clear()
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .uid(NOBODY)
+            .gid(NOBODY);
+        command
+    }
+
+    /// The same where these commands of a shell have changed what is mounted, and who may do what,
+    /// for this run alone; `None` for whoever may not mount anything
+    pub(crate) fn certd_without_rights_where(
+        &self,
+        changes: &str,
+        arguments: &[&str],
+    ) -> Option<Command> {
+        if !geteuid().is_root() {
+            return None;
+        }
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "sh", "-ec"])
+            .arg(format!(
+                "{changes}\nexec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups \"$0\" \"$@\""
+            ))
+            .arg(self.copy_for_nobody())
+            .args(arguments)
+            .current_dir(&self.root)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        Some(command)
+    }
+
+    /// A copy of certd that `nobody` can run, in a place that is his
+    fn copy_for_nobody(&self) -> PathBuf {
         // The build directory may be closed to others. Another process copies: a file that this
         // one has open for writing when another test forks cannot be run.
         let copy = self.path("certd");
@@ -135,16 +175,7 @@ impl Place {
             "certd can be copied"
         );
         give(&self.root);
-        let mut command = Command::new(copy);
-        command
-            .args(arguments)
-            .current_dir(&self.root)
-            .env_clear()
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .uid(NOBODY)
-            .gid(NOBODY);
-        command
+        copy
     }
 
     /// Runs certd to its end
