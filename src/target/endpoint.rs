@@ -70,6 +70,15 @@ pub fn endpoints(container: &Container, port: u16, engine: IpAddr) -> Vec<Endpoi
     endpoints
 }
 
+/// Whether the host publishes a port of a container, or takes connections to it there at all
+///
+/// A port counts as in [`endpoints`]. In the network of the host nothing needs to be published.
+pub fn is_published(container: &Container, port: u16) -> bool {
+    let mut published = container.published.iter();
+    container.network == Network::Host
+        || published.any(|one| one.container_port == port || one.host.port() == port)
+}
+
 /// Whether a port that is published at all IPv6 addresses is so at all IPv4 addresses, and the
 /// container has IPv4 alone: both lead to the same socket
 fn has_twin(published: &[&Published], v6: &Published) -> bool {

@@ -26,10 +26,12 @@ fn a_port_that_is_not_published_is_proven_in_the_containers_network() {
     scene.write_domains(&[(SHOP, &[WWW])]);
     scene.write_sites(&[site(&[SHOP, WWW])]);
     for arguments in [&[SHOP][..], &[SHOP, "--force"]] {
-        scene.obtain(arguments).expect(0, SHOP, "proven");
+        let report = scene.obtain(arguments).expect(0, SHOP, "proven");
+        report.finding(SHOP, "target.not_published");
         scene.assert_serves(SHOP, &[SHOP, WWW]);
     }
     let report = scene.obtain(&[SHOP]).expect(0, SHOP, "unchanged");
+    report.finding(SHOP, "target.not_published");
     assert_eq!(report.ca_requests(), 0, "{report}");
 
     // It was this place that decided.

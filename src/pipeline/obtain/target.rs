@@ -305,6 +305,9 @@ pub(super) async fn make_ready(
         if let Some(finding) = target.no_way(work.domain) {
             work.fail_with(Stage::Target, begun, finding);
         }
+        if work.is_open() {
+            work.findings.extend(target.unpublished(work.domain));
+        }
         confirm(context, options, target, work);
     }
     if options.occasion == Occasion::Sweep {

@@ -265,6 +265,32 @@ impl Target {
         ))
     }
 
+    /// That a domain is verified where no visitor comes: no container publishes its port
+    pub(super) fn unpublished(&self, domain: &Domain) -> Option<Finding> {
+        let [first, ..] = self.containers.as_slice() else {
+            return None;
+        };
+        if domain.connect.is_some() {
+            return None;
+        }
+        let is_published = |port: u16| {
+            let mut containers = self.containers.iter();
+            containers.any(|container| endpoint::is_published(container, port))
+        };
+        let port = *domain.ports.iter().find(|port| !is_published(**port))?;
+        let ways = endpoint::endpoints(first, port, self.engine.address());
+        let (name, address) = (&first.name, ways.first()?.address);
+        let evidence = format!(
+            "{name} publishes no port {port}: {} is verified at {address}, where no visitor comes",
+            domain.name
+        );
+        Some(
+            Finding::warning("target.not_published", evidence).with_cure(format!(
+                "publish it in the compose file, and create {name} anew:\n    ports: [\"{port}:{port}\"]\nor, where something in front of {name} takes the connections, set `connect` to its address"
+            )),
+        )
+    }
+
     /// Where a domain is not verified although visitors may come there
     pub(super) fn unproven(&self, domain: &Domain) -> Option<String> {
         if domain.connect.is_some() {
