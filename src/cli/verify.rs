@@ -27,7 +27,7 @@ use crate::pipeline::verify::{
 use crate::report::SCHEMA_VERSION;
 use crate::report::verify::{Origin, VerifyReport};
 use crate::store::Store;
-use crate::verify::judge::Known;
+use crate::verify::judge::{Known, Moment};
 use crate::verify::path::Trust;
 
 mod formats;
@@ -213,6 +213,10 @@ fn means(config: Option<&Config>, args: &Verify) -> Result<Means, CliError> {
         },
         demand: demand(config, args),
         concurrency: room_for(concurrency),
+        moment: match args.offline.at {
+            Some(_) => Moment::AskedFor,
+            None => Moment::Now,
+        },
     })
 }
 

@@ -19,7 +19,9 @@ use crate::pipeline::defect::caught;
 use crate::preflight::judge::dns as dns_judge;
 use crate::report::SCHEMA_VERSION;
 use crate::report::verify::{EndpointReport, HttpReport, ServedCertificate, VerifyReport};
-use crate::verify::judge::{Expectation, WRONG_NAME, judge_chain, judge_parsed, pairing, parse};
+use crate::verify::judge::{
+    Expectation, Moment, WRONG_NAME, judge_chain, judge_parsed, pairing, parse,
+};
 use crate::verify::path::Trust;
 
 mod addresses;
@@ -71,6 +73,8 @@ pub struct Means {
     pub demand: Demand,
     /// Endpoints, and names, that are looked at at once; each may take [`FILES_EACH`]
     pub concurrency: usize,
+    /// Which instant certificates are judged at
+    pub moment: Moment,
 }
 
 /// Connections, and so files, that one endpoint or name may take at once: TLS, port 80 and a probe,
@@ -87,6 +91,7 @@ impl Means {
             issuer: self.demand.issuer.as_deref(),
             min_remaining: self.demand.min_remaining,
             trust: &self.trust,
+            moment: self.moment,
         }
     }
 }
@@ -331,7 +336,7 @@ async fn look(means: &Means, place: Place<'_>, now: Timestamp) -> EndpointReport
         ));
     }
     let (page, date) = page.unwrap_or_default();
-    if let Some(date) = date {
+    if let (Some(date), Moment::Now) = (date, means.moment) {
         pages::doubt_the_clock(&mut findings, date, now);
     }
     findings.extend(pages::trouble(subject, &page));

@@ -41,6 +41,17 @@ pub struct Expectation<'e> {
     pub min_remaining: MinRemaining,
     /// Roots that are believed
     pub trust: &'e Trust,
+    /// Which instant it is judged at
+    pub moment: Moment,
+}
+
+/// Which instant certificates are judged at
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// The present, by this host's clock
+    Now,
+    /// Another, that somebody asked for
+    AskedFor,
 }
 
 impl<'e> Expectation<'e> {
@@ -59,6 +70,7 @@ impl<'e> Expectation<'e> {
             issuer: None,
             min_remaining: MinRemaining::Duration(Duration::ZERO),
             trust,
+            moment: Moment::Now,
         }
     }
 }

@@ -150,3 +150,17 @@ fn ca_with_validity(host: &Host, valid: (i32, i32)) -> Server {
     host.place.write("domains.toml", text);
     server
 }
+
+#[test]
+fn an_instant_that_was_asked_for_is_no_clock_that_is_wrong() {
+    let host = Host::new(&Setting::default());
+    host.obtain(&[]).exits(0);
+    for (at, code) in [
+        ("2049-01-01", "served.expired"),
+        ("2020-01-01", "served.not_yet_valid"),
+    ] {
+        let run = host.certd(&["verify", SHOP, "--at", at]).exits(1);
+        assert!(run.stdout.contains(code), "{run}");
+        assert!(!run.stdout.contains("clock"), "{run}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Expectation;
+use super::{Expectation, Moment};
 use crate::chain::{Basic, Certificate, CriticalKind, KeyKind, Purpose};
 use crate::finding::Finding;
 use crate::name::is_public_suffix;
@@ -136,19 +136,29 @@ pub(super) fn time(leaf: &Certificate, expected: &Expectation<'_>, now: Timestam
     let left = validity.remaining(now);
     if now < validity.not_before {
         let evidence = format!("not valid before {}", display(validity.not_before));
-        let clock = display(now);
-        return Finding::failure("served.not_yet_valid", evidence).with_cure(format!(
-            "is a clock wrong, here or where it was issued? This host's says {clock}"
-        ));
+        let at = display(now);
+        let cure = match expected.moment {
+            Moment::Now => {
+                format!("is a clock wrong, here or where it was issued? This host's says {at}")
+            }
+            Moment::AskedFor => {
+                format!("it was judged at {at}, as asked: `--at` takes a later day")
+            }
+        };
+        return Finding::failure("served.not_yet_valid", evidence).with_cure(cure);
     }
     if left < SignedDuration::ZERO {
         let evidence = format!(
-            "expired {} ago, at {}",
+            "expired {} {}, at {}",
             in_words(left),
+            match expected.moment {
+                Moment::Now => "ago".to_owned(),
+                Moment::AskedFor => format!("before {}", display(now)),
+            },
             display(validity.not_after)
         );
         // One that nobody has missed for a year is more likely judged by a wrong clock.
-        let cure = match left.abs() > A_YEAR {
+        let cure = match expected.moment == Moment::Now && left.abs() > A_YEAR {
             true => format!(
                 "{IS_THE_CLOCK_RIGHT} It says {}. If it is: {RENEW}",
                 display(now)
