@@ -291,12 +291,26 @@ fn stranger<'h>(site: Site<'_>, hop: Option<&'h Hop>) -> Option<&'h str> {
 
 /// What nginx's configuration needs
 ///
-/// With `^~` no regular expression, such as one that denies hidden files, comes before it.
+/// With `^~` no regular expression, such as one that denies hidden files, comes before it. Two
+/// locations of one path keep nginx from starting.
 fn block(site: Site<'_>) -> String {
+    if let Some(above) = above_well_known(site.root) {
+        return format!(
+            "`webroot` is the directory that holds `.well-known`: set it to {}",
+            above.display()
+        );
+    }
     format!(
-        "the server block for port 80 needs\n    location ^~ /.well-known/acme-challenge/ {{ root {}; }}",
+        "the server block of {} for port 80 needs this location, instead of another that it has for this path:\n    location ^~ /.well-known/acme-challenge/ {{ root {}; }}",
+        site.name,
         site.root.display()
     )
+}
+
+/// The directory that holds `.well-known`, where the webroot lies in it
+fn above_well_known(root: &Path) -> Option<&Path> {
+    let is_within = |path: &&Path| path.file_name().is_some_and(|name| name == ".well-known");
+    root.ancestors().find(is_within)?.parent()
 }
 
 /// The same where a redirect comes before it: nginx obeys a `return` beside the locations first

@@ -126,6 +126,21 @@ fn the_line_for_nginx_names_the_webroot_that_nginx_sees() {
 }
 
 #[test]
+fn a_webroot_within_well_known_is_told_to_be_the_directory_above() {
+    let site = Site {
+        name: &DnsName::parse("shop.test").expect("a name"),
+        token: TOKEN,
+        root: Path::new("/var/www/acme/.well-known/acme-challenge"),
+        own: &[],
+        ipv6: Ipv6::Usable,
+    };
+    let cure = judge(site, &[wrong(IPV4, Whose::Public)]).remove(0).cure;
+    let cure = cure.unwrap_or_default();
+    assert!(cure.contains("`webroot`"), "{cure}");
+    assert!(cure.ends_with("set it to /var/www/acme"), "{cure}");
+}
+
+#[test]
 fn a_redirect_beside_the_locations_is_to_be_moved_into_one() {
     let moved = "    location / { return 301 https://$host$request_uri; }";
     let cure_of = |hops: Vec<Hop>| {
