@@ -5,6 +5,7 @@ use std::io;
 
 use clap::ValueEnum;
 use nix::sys::stat::fstat;
+use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
@@ -101,11 +102,30 @@ where
             Level::DEBUG | Level::TRACE => "<7>",
         };
         let mut words = String::new();
-        context.format_fields(Writer::new(&mut words), event)?;
+        event.record(&mut Copied(&mut words));
+        if words.is_empty() {
+            context.format_fields(Writer::new(&mut words), event)?;
+        }
         // A line without a priority would have that of the whole stream.
         words
             .lines()
             .try_for_each(|line| writeln!(writer, "{priority}{line}"))
+    }
+}
+
+/// Takes the message of an event that begins with a blank: a line that somebody copies, to which
+/// no field may be added
+struct Copied<'w>(&'w mut String);
+
+impl Visit for Copied<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() != "message" {
+            return;
+        }
+        let message = format!("{value:?}");
+        if message.starts_with(' ') {
+            self.0.push_str(&message);
+        }
     }
 }
 

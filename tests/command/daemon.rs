@@ -352,6 +352,12 @@ fn in_the_journal_each_line_has_a_priority_and_what_to_do_stands_alone() {
         "{log}"
     );
     assert!(failure[1].starts_with("<3>-> "), "{log}");
+    // They can be copied: nothing is added to them.
+    let mut copied = failure
+        .iter()
+        .filter(|line| line.contains("ssl_certificate"));
+    assert!(copied.clone().count() > 1, "{log}");
+    assert!(copied.all(|line| line.ends_with(';')), "{log}");
     drop(daemon);
     // Nor does one that does not start go by without.
     let config = host.place.read("domains.toml");
