@@ -287,10 +287,17 @@ fn not_published(seen: &Seen<'_>, container: &Container, is_reached: bool) -> Op
         "{name} does not publish port {port} at {}",
         seen.looks[0].address.ip()
     );
-    Some(
-        Finding::failure("why.not_published", evidence).with_cure(format!(
-            "publish it in the compose file, and create {name} anew:\n    ports: [\"{port}:{}\"]",
-            seen.inlet
-        )),
-    )
+    let inlet = seen.inlet;
+    let mut published = container.published.iter();
+    let cure = match published.find(|one| one.host.port() == port) {
+        // Two lines for one port of the host do not go together.
+        Some(one) => format!(
+            "correct the record of {}, or write this in the compose file instead of \"{}:{inlet}\", and create {name} anew:\n    ports: [\"{port}:{inlet}\"]",
+            seen.name, one.host
+        ),
+        None => format!(
+            "publish it in the compose file, and create {name} anew:\n    ports: [\"{port}:{inlet}\"]"
+        ),
+    };
+    Some(Finding::failure("why.not_published", evidence).with_cure(cure))
 }
