@@ -116,9 +116,10 @@
 //! followed to the block behind them, and paths with variables through literal maps
 //! ([`target::variables`]); what cannot be followed is a note. What is proposed takes nothing from
 //! another name: a block that serves others keeps its lines. It is for all names of the domain, so
-//! that one change is enough, and a redirect by the default goes on. A configuration beyond the
-//! bounds of [`target::dump`], or with a line that passes for the header of another file, is not
-//! judged. Where the engine does not tell how nginx was started, what was read may not be what
+//! that one change is enough, and a redirect by the default goes on. It says where a file lies that
+//! is to be changed: on the host, or in the container alone, which loses what is changed there. A
+//! configuration beyond the bounds of [`target::dump`], or with a line that passes for the header of
+//! another file, is not judged. Where the engine does not tell how nginx was started, what was read may not be what
 //! runs, and that is said. Without `[nginx]` the container is the one that publishes the port, or
 //! whose process the kernel names ([`target::owner`]). Facts come first and are judged afterwards:
 //! where a browser gets what it should, an odd link above is a warning, and of several failures the

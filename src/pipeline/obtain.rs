@@ -48,7 +48,7 @@ mod ways;
 mod words;
 
 use check::Counting;
-pub(super) use configured::{Configured, live_in_use, live_of, unjudged};
+pub(super) use configured::{Configured, live_in_use, live_of, unjudged, whereabouts};
 pub(super) use look::{Host, look_at_targets};
 pub(super) use order::no_issuer;
 use order::{issuer_of, must_order};

@@ -32,6 +32,23 @@ pub fn in_container(container: &Container, host: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// Where a file of a container lies
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lies<'c> {
+    /// On this mount, the deepest one that holds it
+    OnMount(&'c Mount),
+    /// On none: in the container's own layer, or in memory
+    InContainer,
+}
+
+/// Where a path of a container lies, by the mounts that its engine tells of
+pub fn lies<'c>(container: &'c Container, path: &Path) -> Lies<'c> {
+    let mounts = container.mounts.iter();
+    let holding = mounts.filter(|mount| path.starts_with(&mount.destination));
+    let deepest = holding.max_by_key(|mount| mount.destination.components().count());
+    deepest.map_or(Lies::InContainer, Lies::OnMount)
+}
+
 /// `base/rest`, without the trailing slash that joining an empty path leaves
 fn join(base: &Path, rest: &Path) -> PathBuf {
     if rest.as_os_str().is_empty() {

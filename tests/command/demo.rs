@@ -34,11 +34,11 @@ fn assert_nothing_left(place: &Place) {
 }
 
 #[test]
-fn the_whole_loop_is_told_in_less_than_forty_lines() {
+fn the_whole_loop_is_told_in_forty_lines() {
     let place = place();
     let run = Run::of(&mut demo(&place, &[])).exits(0);
     assert_eq!(run.stderr, "");
-    assert!(run.stdout.lines().count() < 40, "{run}");
+    assert!(run.stdout.lines().count() <= 40, "{run}");
     // Lines of nginx's configuration are to be copied, and stay whole.
     let prose = over_80_columns(&run.stdout)
         .into_iter()

@@ -38,6 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         lines_and_names_that_are_missing_are_told_together,
         all_names_of_a_domain_get_their_rows_together,
         a_container_of_the_hosts_network_is_named_for_its_own_ports_alone,
+        a_file_of_the_container_itself_is_to_be_changed_in_what_makes_it,
         nginx_that_waits_for_its_first_certificates_is_helped_up,
         nginx_that_waits_for_what_is_issued_already_is_helped_up,
     ]
@@ -154,6 +155,63 @@ fn a_block_for_several_domains_keeps_its_certificate() {
     scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "proven");
     scene.assert_serves(SHOP, &[SHOP, WWW]);
     scene.assert_serves(MESSENGER, &[MESSENGER]);
+}
+
+fn a_file_of_the_container_itself_is_to_be_changed_in_what_makes_it() {
+    // At each start a script writes the site's file anew, outside of every mount.
+    let start = "while read -r line; do echo \"$line\"; done < /etc/nginx/site.template > /run/site.conf; exec nginx -g 'daemon off;'";
+    let world = World::new();
+    let template = world.conf().join("site.template");
+    let text = |lines: &str| {
+        format!("server {{\nlisten 443 ssl;\nserver_name {SHOP} {WWW};\n{lines}\n}}\n")
+    };
+    let own = "ssl_certificate /etc/nginx/own/fullchain.pem;\nssl_certificate_key /etc/nginx/own/privkey.pem;";
+    served::write_self_signed(&world.conf().join("own"), &[SHOP, WWW]);
+    crate::support::write(&template, text(own));
+    let scene = Scene::in_world(Kind::Pebble, world, Flavour::Root, |nginx, _| {
+        nginx.conf = conf("", "include /run/site.conf;");
+        nginx.command = ["sh", "-c", start].map(str::to_owned).to_vec();
+    });
+    two_domains(&scene);
+    let name = scene.nginx.name();
+    let told = format!(
+        "/run/site.conf lies on no mount of {name}: a change made in the container is lost"
+    );
+    let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
+    let cure = report.finding(SHOP, "proof.unknown_certificate").cure;
+    assert!(
+        cure.contains("/run/site.conf:1") && cure.contains(&told),
+        "{cure}"
+    );
+    let (cure, report) = why(&scene, SHOP, 1);
+    assert!(cure.is_some_and(|cure| cure.contains(&told)), "{report}");
+
+    // Who changes the file in the container is served well, until that starts again.
+    let script = format!("echo '{}' > /run/site.conf", text(&lines(SHOP)));
+    assert_eq!(scene.nginx.exec(&["sh", "-c", &script]).0, 0);
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    scene.nginx.restart();
+    scene
+        .nginx
+        .wait_for_challenges(|reply| reply.contains("404"));
+    assert!(why(&scene, SHOP, 1).0.is_some());
+    // Who changes what makes it is served well from then on.
+    crate::support::write(&template, text(&lines(SHOP)));
+    scene.nginx.restart();
+    scene
+        .nginx
+        .wait_for_challenges(|reply| reply.contains("404"));
+    scene.assert_serves(SHOP, &[SHOP, WWW]);
+    assert_eq!(why(&scene, SHOP, 0).0, None);
+
+    // A file on a mount is named by its path on the host.
+    restart_with(&scene, &conf("", &text(own)));
+    let (cure, report) = why(&scene, SHOP, 1);
+    let host = format!(
+        "On the host /etc/nginx is {}. Then run ",
+        scene.world.conf().display()
+    );
+    assert!(cure.is_some_and(|cure| cure.contains(&host)), "{report}");
 }
 
 fn an_alias_is_added_to_the_block_that_is_there() {

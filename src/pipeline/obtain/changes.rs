@@ -84,13 +84,9 @@ fn to_change(strange: &Strange<'_>, configured: &Configured) -> Option<String> {
         Serving::Elsewhere { block, at } => {
             let inlet = configured.inlet(address);
             let domain = Some(work.domain);
-            return Some(configured.listens_elsewhere(
-                domain,
-                name.as_str(),
-                block,
-                at,
-                inlet.as_ref(),
-            ));
+            let change =
+                configured.listens_elsewhere(domain, name.as_str(), block, at, inlet.as_ref());
+            return Some(configured.with_next(&change, AFTER_A_CHANGE));
         }
         Serving::Unknown if is_first => return None,
         Serving::Unknown => {
@@ -103,15 +99,11 @@ fn to_change(strange: &Strange<'_>, configured: &Configured) -> Option<String> {
             ));
         }
         Serving::Nobody => {
-            return Some(format!(
-                "no server block of {container} serves {name}: {}\n{AFTER_A_CHANGE}",
-                configured.to_serve(
-                    work.domain,
-                    name.as_str(),
-                    configured.inlet(address).as_ref(),
-                    Some(leaf)
-                )
-            ));
+            let inlet = configured.inlet(address);
+            let change =
+                configured.to_serve(work.domain, name.as_str(), inlet.as_ref(), Some(leaf));
+            let change = format!("no server block of {container} serves {name}: {change}");
+            return Some(configured.with_next(&change, AFTER_A_CHANGE));
         }
     };
     let place = block.place();
@@ -123,7 +115,7 @@ fn to_change(strange: &Strange<'_>, configured: &Configured) -> Option<String> {
     let wrong = |line: &CertificateLine| !site.is_own(line);
     let named = block.certificate_lines().find(|line| wrong(line));
     let named = named.map(|line| words::path(&line.path));
-    let change = || Some(format!("{}\n{AFTER_A_CHANGE}", site.to_change(wrong)));
+    let change = || Some(configured.with_next(&site.to_change(wrong), AFTER_A_CHANGE));
     Some(match (is_first, named) {
         (true, Some(named)) => format!(
             "the server block at {place} of {container} names {named}: `certd obtain {domain}` orders a certificate of its own, and shows what to change"

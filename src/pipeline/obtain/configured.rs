@@ -24,10 +24,12 @@ mod names;
 mod site;
 mod together;
 mod variables;
+mod whereabouts;
 
 pub(in crate::pipeline) use directive::path;
 pub(in crate::pipeline) use site::Site;
 use together::LOCATIONS;
+pub(in crate::pipeline) use whereabouts::whereabouts;
 
 /// What nginx's configuration says of a name
 pub(in crate::pipeline) struct Configured {
@@ -82,6 +84,11 @@ impl Configured {
     /// The same as lines of a cure
     pub(super) fn doubt_in_words(&self) -> Option<String> {
         doubt_in_words(&self.container)
+    }
+
+    /// A change of the configuration, where the files lie that it names, and what comes after it
+    pub(in crate::pipeline) fn with_next(&self, change: &str, next: &str) -> String {
+        whereabouts::with_next(&self.container, change, next)
     }
 
     /// Where nginx sees connections to an address come in

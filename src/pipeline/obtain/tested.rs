@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::configured::doubt_in_words;
+use super::configured::{doubt_in_words, whereabouts};
 use super::order::must_order;
 use super::target::{Target, is_file_of, open};
 use super::words::AFTER_A_CHANGE;
@@ -266,10 +266,10 @@ pub(super) fn may_not_read(container: &Container, what: &str) -> String {
 fn to_mend(container: &Container, words: &str, stumble: Option<&Stumble>) -> String {
     let name = &container.name;
     let mut until = format!("until this passes:\n    {}", by_hand(container, &["-t"]));
-    if let Some(doubt) = doubt_in_words(container) {
-        until = format!("{until}\n{doubt}");
-    }
     let first = words.lines().next().unwrap_or_default();
+    for more in [whereabouts(container, first), doubt_in_words(container)] {
+        until.extend(more.iter().flat_map(|more| ["\n", more]));
+    }
     match (stumble, unresolved(first), place(first)) {
         (
             Some(Stumble {

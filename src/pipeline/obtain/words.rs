@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::configured::Configured;
+use super::configured::{Configured, whereabouts};
 use super::tested::may_not_read;
 use crate::chain::{Chain, Fingerprint};
 use crate::facts::{ConnectFailure, Container};
@@ -60,7 +60,10 @@ pub(super) fn refused(
             "{name} waits for {}: mend that, then run certd again; it deploys without an order",
             words::path(&stumble.path)
         )),
-        _ => finding.with_cure(AGAIN),
+        _ => match whereabouts(container, said) {
+            Some(place) => finding.with_cure(format!("{AGAIN}\n{place}")),
+            None => finding.with_cure(AGAIN),
+        },
     }
 }
 
@@ -130,7 +133,7 @@ pub(super) fn not_proven(
             let inlet = configured.inlet(proof.address);
             let cure = inlet
                 .and_then(|inlet| configured.by_pattern(work.name(), &proof.name, &inlet))
-                .map(|cure| format!("{cure}\n{AFTER_A_CHANGE}"));
+                .map(|cure| configured.with_next(&cure, AFTER_A_CHANGE));
             let finding = match cure {
                 Some(cure) => served().with_cure(cure),
                 None => served(),
@@ -144,7 +147,7 @@ pub(super) fn not_proven(
             let inlet = configured.inlet(proof.address);
             let domain = Some(work.domain);
             let cure = configured.listens_elsewhere(domain, &proof.name, block, at, inlet.as_ref());
-            let cure = format!("{cure}\n{AFTER_A_CHANGE}");
+            let cure = configured.with_next(&cure, AFTER_A_CHANGE);
             (Outcome::Failed, served().with_cure(cure))
         }
         Serving::Listed(block) => {
@@ -153,7 +156,9 @@ pub(super) fn not_proven(
                 Verdict::Broken(_) => {
                     let site = configured.site(work.domain, &proof.name, block);
                     finding.with_cure(match site.to_accept() {
-                        Some((seen, cure)) => format!("{seen}: {cure}\n{AFTER_A_CHANGE}"),
+                        Some((seen, cure)) => {
+                            configured.with_next(&format!("{seen}: {cure}"), AFTER_A_CHANGE)
+                        }
                         None => not_listening(proof, block),
                     })
                 }
@@ -201,15 +206,11 @@ fn no_server_block(work: &Work<'_>, proof: &Proof, configured: &Configured) -> F
             configured.container()
         ),
     )
-    .with_cure(format!(
-        "{}\n{AFTER_A_CHANGE}",
-        configured.to_serve(
-            work.domain,
-            name,
-            configured.inlet(proof.address).as_ref(),
-            shown(proof)
-        )
-    ))
+    .with_cure({
+        let inlet = configured.inlet(proof.address);
+        let change = configured.to_serve(work.domain, name, inlet.as_ref(), shown(proof));
+        configured.with_next(&change, AFTER_A_CHANGE)
+    })
 }
 
 /// The certificate that was shown instead of the domain's own, in DER
@@ -255,7 +256,7 @@ fn with_lines(
             configured.container()
         ));
     }
-    finding.with_cure(format!("{}\n{AFTER_A_CHANGE}", site.to_change(is_wrong)))
+    finding.with_cure(configured.with_next(&site.to_change(is_wrong), AFTER_A_CHANGE))
 }
 
 /// What a name is served with, where it is not its own certificate

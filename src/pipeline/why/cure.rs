@@ -17,6 +17,12 @@ pub(super) fn after_a_change(seen: &Seen<'_>, container: &str) -> String {
     }
 }
 
+/// A change of nginx's configuration, where the files lie that it names, and what comes after it
+pub(super) fn changing(seen: &Seen<'_>, nginx: &Nginx, change: &str) -> String {
+    let after = after_a_change(seen, nginx.configured.container());
+    nginx.configured.with_next(change, &format!("then {after}"))
+}
+
 /// The command by which a person makes nginx read its files again
 pub(super) fn reload_by_hand(seen: &Seen<'_>, container: &str) -> String {
     const RELOAD: [&str; 2] = ["-s", "reload"];
@@ -54,16 +60,12 @@ pub(super) fn to_add(seen: &Seen<'_>, nginx: &Nginx, container: &str) -> String 
                 domain.name
             ),
         ),
-        Some(domain) => format!(
-            "{}\nthen {}",
-            nginx.configured.to_serve(
-                domain,
-                name,
-                nginx.inlet.as_ref(),
-                shown(seen, nginx).as_deref()
-            ),
-            after_a_change(seen, container)
-        ),
+        Some(domain) => {
+            let (inlet, shown) = (nginx.inlet.as_ref(), shown(seen, nginx));
+            let configured = &nginx.configured;
+            let change = configured.to_serve(domain, name, inlet, shown.as_deref());
+            changing(seen, nginx, &change)
+        }
         None => format!(
             "add {name} to `server_name` of its server block, then {}",
             after_a_change(seen, container)
@@ -105,7 +107,7 @@ pub(super) fn lines(seen: &Seen<'_>, nginx: &Nginx, block: &ServerBlock) -> Stri
         .showing(shown(seen, nginx).as_deref())
         .coming_in(nginx.inlet.as_ref());
     let change = site.to_change(|line| !site.is_own(line));
-    format!("{change}\nthen {}", after_a_change(seen, container))
+    changing(seen, nginx, &change)
 }
 
 /// The certificate that the name is served with now, in DER
@@ -135,8 +137,7 @@ fn by_pattern(seen: &Seen<'_>) -> Option<String> {
     let cure = nginx
         .configured
         .by_pattern(&domain.name, seen.name, inlet)?;
-    let after = after_a_change(seen, nginx.configured.container());
-    Some(format!("{cure}\nthen {after}"))
+    Some(changing(seen, nginx, &cure))
 }
 
 fn asks_for_the_clock(finding: &Finding) -> bool {

@@ -12,7 +12,7 @@ use crate::facts::Container;
 use crate::finding::{Finding, Severity, one_line, words};
 use crate::pipeline::obtain::stopped::{self, Supply};
 use crate::pipeline::obtain::{
-    ABSOLUTE, Configured, is_file_of, live_in_use, live_of, not_what_runs, unjudged,
+    ABSOLUTE, Configured, is_file_of, live_in_use, live_of, not_what_runs, unjudged, whereabouts,
 };
 use crate::target::choice::{self, Choice, Inlet, Serving};
 use crate::target::container::{AtPort, DockerError, Engine};
@@ -301,10 +301,13 @@ fn refused(container: &Container, words: &str) -> Finding {
         return Finding::note("target.relative_start", evidence).with_cure(ABSOLUTE);
     }
     let evidence = format!("nginx in {name} refuses its configuration:\n{words}");
-    Finding::failure("target.config_broken", evidence).with_cure(format!(
+    let mut cure = format!(
         "mend it until this passes; nginx goes on with what it read before:\n    {}",
         by_hand(container, &["-t"])
-    ))
+    );
+    let place = whereabouts(container, words.lines().next().unwrap_or_default());
+    cure.extend(place.iter().flat_map(|place| ["\n", place]));
+    Finding::failure("target.config_broken", evidence).with_cure(cure)
 }
 
 const RUNNING: &str = "running";

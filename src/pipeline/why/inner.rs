@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::cure::{after_a_change, lines, mount_whole, order_first, to_add};
+use super::cure::{changing, lines, mount_whole, order_first, to_add};
 use super::seen::{Astray, Chosen, Content, Look, Named, Nginx, Own, Seen, Whereabouts};
 use crate::chain::Certificate;
 use crate::config::Sharing;
@@ -42,7 +42,7 @@ fn chosen_block(seen: &Seen<'_>) -> Option<Step> {
             let words = format!("{} lists the name{}", block.place(), behind(nginx));
             let first = first_block(seen, nginx, block, ignored);
             let astray = nginx.astray.as_ref();
-            let astray = astray.map(|astray| not_listening(seen, nginx, container, astray));
+            let astray = astray.map(|astray| not_listening(seen, nginx, astray));
             let rejected = rejected(seen, nginx, block);
             step(
                 words,
@@ -53,7 +53,7 @@ fn chosen_block(seen: &Seen<'_>) -> Option<Step> {
             let (words, finding) = match &nginx.astray {
                 Some(astray) => (
                     format!("{}, the default at {}", block.place(), astray.at),
-                    not_listening(seen, nginx, container, astray),
+                    not_listening(seen, nginx, astray),
                 ),
                 None => (
                     format!(
@@ -138,9 +138,8 @@ fn first_block(
     );
     let site = nginx.configured.site(domain, seen.name, block);
     let change = site.to_leave_to(meant);
-    let after = after_a_change(seen, nginx.configured.container());
     let finding = Finding::failure("why.first_block", evidence);
-    Some(finding.with_cure(format!("{change}\nthen {after}")))
+    Some(finding.with_cure(changing(seen, nginx, &change)))
 }
 
 /// The block that lists the name is told to refuse handshakes
@@ -148,7 +147,6 @@ fn rejected(seen: &Seen<'_>, nginx: &Nginx, block: &ServerBlock) -> Option<Findi
     let domain = seen.domain?;
     let site = nginx.configured.site(domain, seen.name, block);
     let (evidence, cure) = site.to_accept()?;
-    let after = after_a_change(seen, nginx.configured.container());
     let finding = Finding::failure("why.rejected", evidence);
     Some(match nginx.own {
         Own::None => finding.with_cure(order_first(
@@ -159,34 +157,26 @@ fn rejected(seen: &Seen<'_>, nginx: &Nginx, block: &ServerBlock) -> Option<Findi
             ),
         )),
         Own::NotMounted => finding.with_cure(mount_whole(seen, nginx.configured.container())),
-        Own::Seen => finding.with_cure(format!("{cure}\nthen {after}")),
+        Own::Seen => finding.with_cure(changing(seen, nginx, &cure)),
     })
 }
 
 /// The block that lists the name lacks the `listen` at which others take its visitors
-fn not_listening(
-    seen: &Seen<'_>,
-    nginx: &Nginx,
-    container: &Container,
-    astray: &Astray,
-) -> Finding {
+fn not_listening(seen: &Seen<'_>, nginx: &Nginx, astray: &Astray) -> Finding {
     let evidence = format!(
         "{} lists {} and does not listen at {}, where others do: they take its visitors there",
         astray.block.place(),
         seen.name,
         astray.at
     );
-    Finding::failure("why.no_listen", evidence).with_cure(format!(
-        "{}\nthen {}",
-        nginx.configured.listens_elsewhere(
-            seen.domain,
-            seen.name,
-            &astray.block,
-            astray.at,
-            Some(&astray.inlet)
-        ),
-        after_a_change(seen, &container.name)
-    ))
+    let change = nginx.configured.listens_elsewhere(
+        seen.domain,
+        seen.name,
+        &astray.block,
+        astray.at,
+        Some(&astray.inlet),
+    );
+    Finding::failure("why.no_listen", evidence).with_cure(changing(seen, nginx, &change))
 }
 
 /// No block lists the name
@@ -196,16 +186,16 @@ fn no_block(
     container: &Container,
     default: &ServerBlock,
 ) -> Finding {
-    let after = after_a_change(seen, &container.name);
     if let Some(block) = &nginx.commas {
         let evidence = format!(
             "{} separates names by commas, which nginx takes for one name",
             block.place()
         );
-        return Finding::failure("why.commas", evidence).with_cure(format!(
-            "in `server_name` at {} separate the names by blanks, then {after}",
+        let change = format!(
+            "in `server_name` at {} separate the names by blanks",
             block.place()
-        ));
+        );
+        return Finding::failure("why.commas", evidence).with_cure(changing(seen, nginx, &change));
     }
     let evidence = format!("{}, the default: none lists the name", default.place());
     Finding::failure("why.no_block", evidence).with_cure(to_add(seen, nginx, &container.name))
@@ -229,7 +219,6 @@ fn no_tls(
         container.name
     );
     let finding = Finding::failure("why.no_tls", evidence);
-    let after = after_a_change(seen, &container.name);
     let inlet = nginx.inlet.as_ref().filter(|_| nginx.own == Own::Seen);
     let secured = seen.domain.zip(inlet);
     let secured =
@@ -252,7 +241,7 @@ fn no_tls(
     };
     match listing {
         _ if secured.is_some() => {
-            finding.with_cure(format!("{}\nthen {after}", secured.unwrap_or_default()))
+            finding.with_cure(changing(seen, nginx, &secured.unwrap_or_default()))
         }
         Some(block)
             if !block.certificates.is_empty()
@@ -260,10 +249,11 @@ fn no_tls(
                 && !is_inside(block)
                 && is_free =>
         {
-            finding.with_cure(format!(
-                "in the server block at {}, which lists {name}, add\n    listen {port} ssl;\nthen {after}",
+            let change = format!(
+                "in the server block at {}, which lists {name}, add\n    listen {port} ssl;",
                 block.place()
-            ))
+            );
+            finding.with_cure(changing(seen, nginx, &change))
         }
         _ if seen.domain.is_none() && !is_free => finding.with_cure(format!(
             "what listens at port {port} does so without TLS: each server block there needs `ssl` and a certificate, all at once"

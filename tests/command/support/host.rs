@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use certd::sandbox::acme::{self, Ca, Reuse};
 use certd::sandbox::dns::{self, Record, Zone};
-use certd::sandbox::docker::{Container, Engine};
+use certd::sandbox::docker::{Container, Engine, Mount};
 use certd::sandbox::web::{self, Site, Web};
 use certd::sandbox::{Clock, SandboxError};
 use jiff::{SignedDuration, Timestamp};
@@ -189,7 +189,11 @@ type Parts = (Place, Zone, dns::Server, Web, Engine, Ca);
 async fn parts(setting: &Setting) -> Result<Parts, SandboxError> {
     let place = Place::new();
     let (webroot, storage) = (place.path("webroot"), place.path("storage"));
-    let container = Container::nginx("web", &storage, &webroot);
+    let mut container = Container::nginx("web", &storage, &webroot);
+    container.mounts.push(Mount {
+        source: place.path("nginx"),
+        destination: web::CONFIGURATION.into(),
+    });
     let options = web::Options {
         configuration: place.path("nginx"),
         webroot,
