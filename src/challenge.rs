@@ -198,7 +198,8 @@ fn webroot_cure(error: &FileError) -> String {
     }
 }
 
-const WELL_KNOWN: [&str; 2] = [".well-known", "acme-challenge"];
+/// Where tokens lie below a webroot
+pub const WELL_KNOWN: [&str; 2] = [".well-known", "acme-challenge"];
 /// How a file in a webroot begins that certd writes to read it back, and that no CA asks for
 pub const OWN: &str = "certd-";
 /// What a file may be called, in bytes

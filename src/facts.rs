@@ -238,13 +238,24 @@ pub struct DirectoryFacts {
     /// The same, or the nearest directory above it that is there
     pub nearest: PathBuf,
     /// Whether this process may make files there
-    pub writable: bool,
+    pub writing: Writing,
     /// The user who owns it, where root works there with the rights of somebody else
     pub acts_as: Option<String>,
     /// Room for this process, in bytes; the largest number where that is not known
     pub free_bytes: u64,
     /// What it lies on
     pub file_system: FileSystem,
+}
+
+/// Whether files may be made in a directory
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writing {
+    /// They may
+    Allowed,
+    /// This user lacks the right
+    Forbidden,
+    /// Its file system is read-only, for this process at least
+    ReadOnly,
 }
 
 /// What a directory lies on

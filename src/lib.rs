@@ -92,9 +92,9 @@
 //! of RFC 8657. HTTP: a token with a random name in the webroot, fetched at each address and at
 //! each container by the rules that a CA fetches by. `certd check` adds the host: directories, the
 //! containers by the very steps of `obtain` ([`pipeline::Mode::Check`], which ends before an
-//! order), the CA's directory, clock and profile, and the limits; and, as warnings, what an order
-//! would not mend: a certificate that does not belong to the name ([`verify`]), an application
-//! that answers 5xx. It takes no lock, and orders, registers and reloads nothing; what it writes
+//! order; without `[nginx]` it fails as they do, unless with `--no-deploy`), the CA's directory,
+//! clock and profile, and the limits; and, as warnings, what an order would not mend: a certificate
+//! that does not belong to the name ([`verify`]), an application that answers 5xx. It takes no lock, and orders, registers and reloads nothing; what it writes
 //! to be read back it removes. When a CA refused a name all the same, `obtain` looks at it once
 //! more and reports what it sees.
 //!

@@ -85,7 +85,18 @@ impl Store {
             made.map_err(StoreError::StorageNotWritable)?;
         }
         store.make_state()?;
+        store.admits()?;
         Ok(store)
+    }
+
+    /// Refuses directories in which nothing can be made: an order or a renewal would find out when
+    /// its certificate is there, or months from now
+    fn admits(&self) -> Result<(), StoreError> {
+        let of_storage = [LIVE, ARCHIVE].map(|name| self.storage().join(name));
+        admit(&self.storage, &of_storage).map_err(StoreError::StorageNotWritable)?;
+        let of_state = [ACCOUNTS, DOMAINS, ORDERS].map(|name| self.state().join(name));
+        let with_itself = [&[self.state().to_owned()], of_state.as_slice()].concat();
+        admit(&self.state, &with_itself).map_err(StoreError::StateNotWritable)
     }
 
     /// The store for reading alone: nothing is checked and nothing is made
@@ -138,9 +149,13 @@ impl Store {
             Some(Ok(group)) => Access::Group(group),
             _ => Access::Owner,
         };
-        let storage = ["", LIVE, ARCHIVE].map(|name| (&self.storage, name, key_access));
+        let own = [LIVE, ARCHIVE];
+        // In the storage itself nothing is made but these.
+        let is_missing = own.iter().any(|name| !self.storage().join(name).exists());
+        let storage = is_missing.then_some("").into_iter().chain(own);
+        let storage = storage.map(|name| (&self.storage, name, key_access));
         let state = ["", ACCOUNTS, DOMAINS, ORDERS].map(|name| (&self.state, name, Access::Owner));
-        let tried = storage.into_iter().chain(state);
+        let tried = storage.chain(state);
         let mut failed: Vec<FileError> = tried
             .filter_map(|(root, name, access)| {
                 root.try_writing(&root.path().join(name), access).err()
@@ -224,6 +239,21 @@ impl Store {
     }
 }
 
+/// Asks for each of a root's directories whether anything can be made there
+fn admit(root: &Root, directories: &[PathBuf]) -> Result<(), FileError> {
+    for directory in directories {
+        root.admits(directory).map_err(|error| FileError {
+            // It is mounted as a whole.
+            path: match error.is_read_only() {
+                true => root.path().to_owned(),
+                false => error.path,
+            },
+            ..error
+        })?;
+    }
+    Ok(())
+}
+
 /// The directory `path` and those above it, as far as they do not exist, outermost first
 fn missing_directories(path: &Path) -> Vec<PathBuf> {
     let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
@@ -296,6 +326,11 @@ impl Explain for StoreError {
     fn code(&self) -> &'static str {
         match self {
             Self::StorageMissing { .. } => "store.storage_missing",
+            Self::StorageNotWritable(error) | Self::StateNotWritable(error)
+                if error.is_read_only() =>
+            {
+                error.code()
+            }
             Self::StorageNotWritable(_) => "store.storage_not_writable",
             Self::StateNotWritable(_) => "store.state_not_writable",
             Self::KeyGroup { .. } => "store.key_group",
@@ -311,6 +346,11 @@ impl Explain for StoreError {
                 ),
                 _ => files::cure(path, source),
             },
+            Self::StateNotWritable(error) if error.is_read_only() && !error.path.exists() => {
+                let path = error.path.display();
+                let write = files::let_write(&error.path);
+                format!("make it first, for the user of certd:\n    install -d -o certd -m 700 {path}\n{write}")
+            }
             Self::StorageNotWritable(error) | Self::StateNotWritable(error) => {
                 files::cure(&error.path, &error.source)
             }
@@ -321,8 +361,10 @@ impl Explain for StoreError {
     }
 }
 
-const LIVE: &str = "live";
-const ARCHIVE: &str = "archive";
+/// Where the live links lie in the storage
+pub const LIVE: &str = "live";
+/// Where the generations lie in the storage
+pub const ARCHIVE: &str = "archive";
 const ACCOUNTS: &str = "accounts";
 const DOMAINS: &str = "domains";
 const ORDERS: &str = "orders";

@@ -318,6 +318,9 @@ pub(super) struct CheckArguments {
     /// What it finds is still shown, and does not count for the exit status.
     #[arg(long, value_name = "CHECK", value_enum)]
     pub(super) skip_check: Vec<SkippedCheck>,
+    /// Look at what `obtain --no-deploy` needs: no container is looked at
+    #[arg(long)]
+    pub(super) no_deploy: bool,
 }
 
 /// Arguments of `verify`

@@ -8,8 +8,8 @@ use super::obtain::{enabled, named_by};
 use super::{Ended, configuration, crypto_provider, now, print_report};
 use crate::config::Environment;
 use crate::finding::Severity;
-use crate::pipeline::Context;
 use crate::pipeline::check::check;
+use crate::pipeline::{Context, Mode};
 use crate::report::check::{CheckReport, Readiness};
 use crate::report::text;
 use crate::store::Store;
@@ -48,5 +48,9 @@ pub(super) async fn report(
     let store = Store::for_reading(&config.storage, &config.state);
     let context = Context::new(&config, &store, crypto_provider(), now);
     let skip = args.skip_check.iter().copied().map(SkippedCheck::check);
-    Ok(check(&context, &skip.collect(), &domains).await)
+    let mode = match args.no_deploy {
+        true => Mode::NoDeploy,
+        false => Mode::Deploy,
+    };
+    Ok(check(&context, mode, &skip.collect(), &domains).await)
 }

@@ -1,7 +1,8 @@
 //! `certd check`: everything that `obtain` would meet before an order, and no order.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,14 +10,15 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream;
 
-use super::Context;
 use super::budget::{self, Planned};
 use super::installed::{expected_of, known_certificates};
-use super::obtain::{Host, look_at_targets, no_issuer};
+use super::obtain::{Host, look_at_targets, no_issuer, no_target};
 use super::preflight::{Known, Scout, required, sweep_webroots};
+use super::{Context, Mode};
 use crate::acme::{AcmeError, Session};
+use crate::challenge::WELL_KNOWN;
 use crate::config::{Check, Domain};
-use crate::facts::DirectoryFacts;
+use crate::facts::{DirectoryFacts, Writing};
 use crate::finding::{Finding, Severity, chain_of_causes};
 use crate::name::DnsName;
 use crate::net::http::Meter;
@@ -26,25 +28,27 @@ use crate::report::SCHEMA_VERSION;
 use crate::report::check::{CheckReport, DomainCheck, Group};
 use crate::store::ledger::Ledger;
 use crate::store::record::RecordError;
-use crate::store::{self, space};
+use crate::store::{self, ARCHIVE, LIVE, space};
 use crate::verify::judge::{Expectation, Known as Installable, judge};
 use crate::verify::path::Trust;
 
 /// Looks at these domains; nothing is ordered, registered or changed
 ///
-/// Tokens and probe files are written and removed again. No lock is taken.
+/// Tokens and probe files are written and removed again. No lock is taken. `mode` is that of the
+/// `obtain` that would order: one that deploys needs containers.
 pub async fn check(
     context: &Context<'_>,
+    mode: Mode,
     skip: &BTreeSet<Check>,
     domains: &[&Domain],
 ) -> CheckReport {
     let begun = Instant::now();
     sweep_webroots(domains.iter().copied());
     let (hosts, issuers) = tokio::join!(
-        look_at_targets(context, domains),
+        look_at_targets(context, mode, domains),
         look_at_issuers(context, domains)
     );
-    let (issuers, shared) = (&issuers, &Shared::new(context, skip));
+    let (issuers, shared) = (&issuers, &Shared::new(context, mode, skip));
     let examined = stream::iter(domains.iter().zip(hosts))
         .map(|(domain, host)| async move {
             let issuer = issuers.get(domain.issuer.as_str());
@@ -88,7 +92,7 @@ async fn examine(
     let is_required = |check| required(context, shared.skip, check);
     let groups = vec![
         Group::new(FILES, files(context, domain, &shared.tried)),
-        Group::new("docker", containers(domain, &host)),
+        Group::new("docker", containers(shared.mode, domain, &host)),
         Group::new("order", host.obstacle.iter().cloned().collect()),
         Group::new("served", served(context, &shared.browser, domain, &host)),
         Group::new("site", shared.scout.applications(&host.handshakes).await),
@@ -100,6 +104,7 @@ async fn examine(
 
 /// What the looks at all domains share
 struct Shared<'s> {
+    mode: Mode,
     skip: &'s BTreeSet<Check>,
     scout: Scout,
     browser: Browser,
@@ -113,7 +118,7 @@ struct Shared<'s> {
 type Balances = BTreeMap<String, Balance>;
 
 impl<'s> Shared<'s> {
-    fn new(context: &Context<'_>, skip: &'s BTreeSet<Check>) -> Self {
+    fn new(context: &Context<'_>, mode: Mode, skip: &'s BTreeSet<Check>) -> Self {
         let balances = |ledger: Ledger| {
             let issuers = context.config.issuers.values();
             let balances = issuers.filter_map(|issuer| {
@@ -125,6 +130,7 @@ impl<'s> Shared<'s> {
         let key_group = context.config.key_group.as_deref();
         let tried = context.store.try_writing(key_group);
         Self {
+            mode,
             skip,
             tried: tried.iter().map(Finding::from_error).collect(),
             scout: Scout::new(context),
@@ -176,27 +182,71 @@ fn of_directories(context: &Context<'_>, domain: &Domain) -> Vec<Finding> {
     let no_group = no_group.map(|error| Finding::from_error(&error));
     directories(context, domain)
         .into_iter()
-        .flat_map(|(purpose, path)| match space::look(path) {
-            Ok(facts) => host::directory(purpose, &facts),
-            Err((path, error)) => {
-                let evidence = format!("{} cannot be looked at: {error}", path.display());
-                let finding = Finding::failure("files.unreadable", evidence);
-                vec![finding.with_cure("run certd as its owner, or as root")]
-            }
-        })
+        .flat_map(|(purpose, path)| of_directory(purpose, path))
         .chain(no_group)
         .collect()
 }
 
-fn containers(domain: &Domain, host: &Host) -> Vec<Finding> {
-    if domain.nginx.is_none() {
-        let evidence = "no nginx is configured here that could pick a certificate up";
-        let finding = Finding::warning("docker.none", evidence);
-        return vec![finding.with_cure(
-            "add [nginx] to domains.toml; without it `certd obtain` needs --no-deploy",
-        )];
+/// What is wrong with a directory that is for this purpose, or that nothing is
+pub(super) fn of_directory(purpose: Purpose, path: &Path) -> Vec<Finding> {
+    match look(purpose, path) {
+        Ok(facts) => host::directory(purpose, &facts),
+        Err((path, error)) => {
+            let evidence = format!("{} cannot be looked at: {error}", path.display());
+            let finding = Finding::failure("files.unreadable", evidence);
+            vec![finding.with_cure("run certd as its owner, or as root")]
+        }
     }
+}
+
+/// What there is to know of the directories that certd makes files in, in one that is for this purpose
+///
+/// Those below it may be others' than the directory itself.
+fn look(purpose: Purpose, path: &Path) -> Result<DirectoryFacts, (PathBuf, io::Error)> {
+    let facts = space::look(path)?;
+    let below: Vec<PathBuf> = match purpose {
+        Purpose::Webroot => vec![WELL_KNOWN.iter().collect()],
+        Purpose::Storage => vec![LIVE.into(), ARCHIVE.into()],
+        Purpose::State => Vec::new(),
+    };
+    if facts.nearest != facts.path || below.is_empty() {
+        return Ok(facts);
+    }
+    for below in below {
+        let inner = space::look(&path.join(below))?;
+        match inner.writing {
+            Writing::Allowed => {}
+            // It is mounted as a whole.
+            Writing::ReadOnly => {
+                return Ok(DirectoryFacts {
+                    writing: Writing::ReadOnly,
+                    ..facts
+                });
+            }
+            Writing::Forbidden => {
+                return Ok(DirectoryFacts {
+                    path: inner.nearest.clone(),
+                    ..inner
+                });
+            }
+        }
+    }
+    Ok(DirectoryFacts {
+        writing: Writing::Allowed,
+        ..facts
+    })
+}
+
+fn containers(mode: Mode, domain: &Domain, host: &Host) -> Vec<Finding> {
     let mut findings = host.findings.clone();
+    match (mode, &domain.nginx) {
+        (Mode::NoDeploy, _) => return findings,
+        (_, None) => {
+            findings.push(no_target());
+            return findings;
+        }
+        (_, Some(_)) => {}
+    }
     findings.extend(host.containers.iter().filter_map(host::container));
     let is_bad = |finding: &Finding| finding.severity == Severity::Failure;
     if !findings.iter().any(is_bad) {

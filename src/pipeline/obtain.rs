@@ -52,6 +52,7 @@ pub(super) use configured::{Configured, live_in_use, live_of, unjudged, whereabo
 pub(super) use look::{Host, look_at_targets};
 pub(super) use order::no_issuer;
 use order::{issuer_of, must_order};
+pub(super) use stock::no_target;
 use stock::{make_plan, makes_live, plan_in_words, ready, renewal_time, stopped, take_stock};
 use target::Target;
 pub(super) use target::is_file_of;
@@ -77,6 +78,9 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
         _ => clock::Standing::default(),
     };
     let mut works = take_stock_of_all(context, options, &clock, domains);
+    if options.occasion != Occasion::ByHand {
+        check::foretell_webroots(&mut works);
+    }
     let mut targets = match options.mode {
         Mode::Deploy | Mode::Rehearse => target::find(context, options.mode, &mut works).await,
         Mode::NoDeploy | Mode::DryRun | Mode::Check => Vec::new(),

@@ -32,7 +32,7 @@ mod unfinished;
 
 pub(in crate::store) use acting::owner_instead;
 pub use beneath::Beneath;
-pub use error::FileError;
+pub use error::{FileError, let_write};
 pub(super) use error::{code, cure};
 pub use obstacle::Obstacle;
 pub use resolve::{Passed, Walk};

@@ -3,11 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::sys::statfs::{FsType, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, statfs};
 use nix::unistd::{AccessFlags, User, access};
 
 use super::files::owner_instead;
-use crate::facts::{DirectoryFacts, FileSystem};
+use crate::facts::{DirectoryFacts, FileSystem, Writing};
 
 /// What there is to know of a directory
 ///
@@ -31,7 +32,11 @@ pub fn look(path: &Path) -> Result<DirectoryFacts, (PathBuf, io::Error)> {
     Ok(DirectoryFacts {
         path: path.to_owned(),
         nearest: existing.to_owned(),
-        writable: access(existing, flags).is_ok(),
+        writing: match access(existing, flags) {
+            Ok(()) => Writing::Allowed,
+            Err(Errno::EROFS) => Writing::ReadOnly,
+            Err(_) => Writing::Forbidden,
+        },
         acts_as: acts_as(existing),
         free_bytes: match stat.blocks() {
             // Some network file systems do not say how large they are.
@@ -79,10 +84,11 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let there = look(home.path()).unwrap();
         assert_eq!((&*there.path, &*there.nearest), (home.path(), home.path()));
-        assert!(there.writable && there.free_bytes > 0);
+        assert_eq!(there.writing, Writing::Allowed);
+        assert!(there.free_bytes > 0);
         let missing = home.path().join("a/b");
         let facts = look(&missing).unwrap();
         assert_eq!((facts.path, &*facts.nearest), (missing, home.path()));
-        assert!(facts.writable);
+        assert_eq!(facts.writing, Writing::Allowed);
     }
 }

@@ -10,7 +10,7 @@ use certd::sandbox::docker::{Mount, State};
 use certd::sandbox::fault::{Fault, Times};
 use certd::sandbox::web::{Asked, HttpInstead};
 
-use crate::support::{Host, Place, Setting, over_80_columns, sites};
+use crate::support::{Daemon, Host, Place, Run, Setting, over_80_columns, sites};
 
 const SHOP: &str = "rare-books.test";
 const WWW: &str = "www.rare-books.test";
@@ -320,6 +320,123 @@ fn root_says_once_whose_rights_it_works_with() {
     let paths = ["storage", "webroot"].map(|name| host.place.path(name).display().to_string());
     let words = format!("of nobody in {}", paths.join(", "));
     assert!(told.contains(&words), "{words}: {told}");
+}
+
+/// Runs `check` and `obtain` by a user who is not root, after these commands of a shell have said
+/// what is whose: both fail and name this directory, or both succeed
+#[track_caller]
+fn agree(changes: &str, told: Option<&str>) {
+    let host = Host::new(&setting());
+    for command in ["check", "obtain"] {
+        let Some(mut run) = host
+            .place
+            .certd_without_rights_where(changes, &[command, SHOP])
+        else {
+            return;
+        };
+        let run = Run::of(&mut run);
+        let status = i32::from(told.is_some());
+        assert_eq!(run.status, Some(status), "{changes}: {run}");
+        let shown = host
+            .place
+            .without_directory(&format!("{}{}", run.stdout, run.stderr));
+        assert!(
+            told.is_none_or(|path| shown.contains(path)),
+            "{changes}: {run}"
+        );
+    }
+    assert_eq!(host.ca.orders() == 0, told.is_some(), "{changes}");
+}
+
+#[test]
+fn a_check_tries_the_very_directories_in_which_an_order_makes_files() {
+    let tokens = "webroot/.well-known/acme-challenge";
+    let own = "storage/live storage/archive";
+    let closed = |paths: &str| format!("chown 0:0 {paths}; chmod 755 {paths}");
+    let make = format!("mkdir -p {tokens} {own}; chown -R {NOBODY}:{NOBODY} webroot storage");
+    let check = |paths: &str, told| agree(&format!("{make}; {}", closed(paths)), told);
+    check("webroot webroot/.well-known storage", None);
+    check(tokens, Some("[DIR]/webroot/.well-known/acme-challenge"));
+    check("storage/archive", Some("[DIR]/storage/archive"));
+    check("storage/live", Some("[DIR]/storage/live"));
+    // What is missing is made in the directory above it.
+    let made = format!("{make}; rmdir {tokens}; {}", closed("webroot/.well-known"));
+    agree(&made, Some("[DIR]/webroot/.well-known"));
+}
+
+#[test]
+fn a_check_without_nginx_ends_as_an_order_does() {
+    for (further, status) in [([].as_slice(), 1), (&["--no-deploy"], 0)] {
+        let host = Host::new(&setting());
+        let config = host.place.read("domains.toml");
+        let (before, rest) = config.split_once("[nginx]").expect("a table");
+        let (_, domain) = rest.split_once("[[domain]]").expect("a domain");
+        host.place
+            .write("domains.toml", format!("{before}[[domain]]{domain}"));
+        for command in ["check", "obtain"] {
+            let run = host
+                .certd(&[&[command, SHOP], further].concat())
+                .exits(status);
+            assert_eq!(run.stdout.contains("target.none"), status == 1, "{run}");
+        }
+    }
+}
+
+/// Has a directory mounted read-only, as a unit of systemd that does not name it has
+fn sealed(directory: &str) -> String {
+    format!("mount --bind {directory} {directory}; mount -o remount,bind,ro {directory}")
+}
+
+#[test]
+fn a_storage_or_state_that_is_read_only_is_told_at_each_start_with_the_lines_for_the_unit() {
+    for directory in ["storage", "state"] {
+        let host = Host::new(&setting());
+        host.certd(&["obtain", SHOP]).exits(0);
+        let told = host.place.path(directory);
+        let told = format!("ReadWritePaths=-{}\n", told.display());
+        for command in [
+            ["run"].as_slice(),
+            &["renew"],
+            &["obtain", SHOP],
+            &["check"],
+        ] {
+            let sealed = sealed(directory);
+            let Some(mut run) = host.place.certd_without_rights_where(&sealed, command) else {
+                return;
+            };
+            let run = Run::of(&mut run).exits(1);
+            let shown = format!("{}{}", run.stdout, run.stderr);
+            assert!(shown.contains(&told), "{command:?}: {run}");
+            assert!(!shown.contains("run certd as"), "{command:?}: {run}");
+        }
+        assert_eq!(host.ca.orders(), 1);
+    }
+}
+
+#[test]
+fn a_run_in_which_nothing_is_due_tells_of_a_webroot_that_takes_no_token() {
+    let host = Host::new(&two_domains());
+    host.certd(&["obtain", "--all"]).exits(0);
+    let closed = "chown 0:0 webroot/.well-known/*; chmod 755 webroot/.well-known/*";
+    for (changes, code) in [
+        (sealed("webroot").as_str(), "files.read_only"),
+        (closed, "files.forbidden"),
+    ] {
+        let quiet = ["-q", "renew"];
+        let Some(mut run) = host.place.certd_without_rights_where(changes, &quiet) else {
+            return;
+        };
+        let run = Run::of(&mut run).exits(0);
+        assert_eq!(run.stdout.matches(&format!("! {code}")).count(), 1, "{run}");
+        let run = host.place.certd_without_rights_where(changes, &["check"]);
+        let run = Run::of(&mut run.expect("it is root")).exits(1);
+        assert!(run.stdout.contains(&format!("✗ {code}")), "{run}");
+    }
+    // The daemon says so after its start.
+    let host = Host::new(&setting());
+    host.certd(&["obtain", SHOP]).exits(0);
+    std::fs::remove_dir_all(host.place.path("webroot")).expect("it is ours");
+    Daemon::start(&host).wait_for("files.missing");
 }
 
 #[test]

@@ -289,7 +289,7 @@ fn nothing_is_ordered_that_could_not_be_kept() {
         }
         fs::set_permissions(&path, Permissions::from_mode(0o555)).unwrap();
         let output = command.output().expect("it starts");
-        let said = String::from_utf8_lossy(&output.stdout);
+        let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{directory}: {said}");
         assert!(
             said.contains("run certd as the owner"),

@@ -410,7 +410,7 @@ fn what_is_not_required_is_a_warning() {
 #[test]
 fn containers() {
     check(&[
-        warning("docker.none", |host| {
+        failure("target.none", |host| {
             let config = host.place.read("domains.toml");
             let (before, rest) = config.split_once("[nginx]").expect("a table");
             let (_, after) = rest.split_once("[[domain]]").expect("a domain");

@@ -1,7 +1,7 @@
 //! Before an order: what a CA would find, and whether its limits leave room.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use futures_util::future::join_all;
@@ -14,13 +14,13 @@ use crate::config::{Check, Domain};
 use crate::finding::{Finding, Severity};
 use crate::name::DnsName;
 use crate::pipeline::budget::{self, Planned};
-use crate::pipeline::check::directories;
+use crate::pipeline::check::{directories, of_directory};
 use crate::pipeline::defect::caught;
 use crate::pipeline::desk::Desk;
 use crate::pipeline::preflight::{Known, Scout, required};
 use crate::pipeline::{Context, Options, Work};
 use crate::plan::budget::{Balance, blocking};
-use crate::preflight::judge::host;
+use crate::preflight::judge::host::{self, Purpose};
 use crate::preflight::probe::Doors;
 use crate::report::check::NameFindings;
 use crate::report::{Outcome, Stage, StageResult};
@@ -144,6 +144,22 @@ fn of_host(context: &Context<'_>, domain: &Domain) -> Vec<Finding> {
         .filter_map(|(purpose, path)| Some((purpose, space::look(path).ok()?)))
         .flat_map(|(purpose, facts)| host::room(purpose, &facts))
         .collect()
+}
+
+/// Tells, where no order is due, of a webroot that takes no token now: the next renewal would find
+/// it out
+pub(super) fn foretell_webroots(works: &mut [Work<'_>]) {
+    let mut seen: BTreeMap<&Path, Vec<Finding>> = BTreeMap::new();
+    for work in works.iter_mut().filter(|work| !must_order(work)) {
+        let webroot = work.domain.webroot.as_path();
+        let found = seen.entry(webroot).or_insert_with(|| {
+            let found = of_directory(Purpose::Webroot, webroot).into_iter();
+            let bad = found.filter(|finding| finding.severity == Severity::Failure);
+            bad.map(|finding| finding.at_most(Severity::Warning))
+                .collect()
+        });
+        work.findings.extend(found.iter().cloned());
+    }
 }
 
 /// Which orders count for a limit

@@ -15,9 +15,10 @@ use crate::preflight::probe::Doors;
 use crate::report::check::BACKS_OFF;
 use crate::time::display;
 
-/// What obtain would find of the containers before it orders for these domains
+/// What obtain in this mode would find of the containers before it orders for these domains
 pub(in crate::pipeline) async fn look_at_targets(
     context: &Context<'_>,
+    mode: Mode,
     domains: &[&Domain],
 ) -> Vec<Host> {
     let options = Options {
@@ -28,7 +29,10 @@ pub(in crate::pipeline) async fn look_at_targets(
         .iter()
         .map(|domain| take_stock(context, &options, &clock::Standing::default(), domain))
         .collect();
-    let mut targets = target::find(context, options.mode, &mut works).await;
+    let mut targets = match mode {
+        Mode::NoDeploy => Vec::new(),
+        _ => target::find(context, options.mode, &mut works).await,
+    };
     for target in &mut targets {
         target::make_ready(context, &options, target, &mut works).await;
     }

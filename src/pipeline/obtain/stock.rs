@@ -371,7 +371,8 @@ pub(super) fn stopped(failures: &Failures, words: &str) -> Finding {
     )
 }
 
-fn no_target() -> Finding {
+/// Why nothing is ordered where nothing would pick a certificate up
+pub(in crate::pipeline) fn no_target() -> Finding {
     Finding::failure(
         "target.none",
         "no nginx is configured that could pick the certificate up",

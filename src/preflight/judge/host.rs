@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use crate::facts::{Container, DirectoryFacts, FileSystem};
+use crate::facts::{Container, DirectoryFacts, FileSystem, Writing};
 use crate::finding::{Finding, Severity, words};
+use crate::store::files;
 use crate::time::in_words;
 
 /// What a directory is for
@@ -72,12 +73,24 @@ fn access(purpose: Purpose, facts: &DirectoryFacts) -> Vec<Finding> {
         let evidence = format!("`{key}` {path} does not exist");
         let cure = format!("mkdir -p {path}, and mount it into nginx's container");
         findings.push(Finding::failure("files.missing", evidence).with_cure(cure));
-    } else if !facts.writable {
-        let evidence = format!("`{key}` {path} cannot be written to by this user");
-        findings.push(
-            Finding::failure("files.forbidden", evidence)
-                .with_cure("run certd as its owner, or as root"),
-        );
+        return findings;
+    }
+    match facts.writing {
+        Writing::Allowed => {}
+        Writing::Forbidden => {
+            let evidence = format!("`{key}` {path} cannot be written to by this user");
+            findings.push(
+                Finding::failure("files.forbidden", evidence)
+                    .with_cure("run certd as its owner, or as root"),
+            );
+        }
+        Writing::ReadOnly => {
+            let evidence = format!("`{key}` {path} is read-only for certd, whoever runs it");
+            findings.push(
+                Finding::failure("files.read_only", evidence)
+                    .with_cure(files::let_write(&facts.path)),
+            );
+        }
     }
     findings
 }
@@ -195,7 +208,7 @@ mod tests {
         DirectoryFacts {
             path: "/srv/certd".into(),
             nearest: "/srv/certd".into(),
-            writable: true,
+            writing: Writing::Allowed,
             acts_as: None,
             free_bytes: ENOUGH_BYTES,
             file_system: FileSystem::Disk,
@@ -242,7 +255,11 @@ mod tests {
             ..good()
         };
         let forbidden = DirectoryFacts {
-            writable: false,
+            writing: Writing::Forbidden,
+            ..good()
+        };
+        let read_only = DirectoryFacts {
+            writing: Writing::ReadOnly,
             ..good()
         };
         let full = DirectoryFacts {
@@ -265,6 +282,12 @@ mod tests {
             Purpose::State,
             forbidden,
             "files.forbidden",
+            Severity::Failure,
+        );
+        check(
+            Purpose::Webroot,
+            read_only,
+            "files.read_only",
             Severity::Failure,
         );
         check(Purpose::Storage, full, "files.full", Severity::Failure);

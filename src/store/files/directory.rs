@@ -12,7 +12,9 @@ use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat, umask};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, symlinkat, unlinkat};
+use nix::unistd::{
+    AccessFlags, Gid, Uid, UnlinkatFlags, faccessat, fchown, geteuid, symlinkat, unlinkat,
+};
 
 use super::acting::{Acting, Owner};
 use super::obstacle::Obstacle;
@@ -231,6 +233,18 @@ impl Directory {
         }
         let _acting = Acting::as_owner(self.owner);
         Ok(unlinkat(&self.descriptor, name, UnlinkatFlags::RemoveDir)?)
+    }
+
+    /// Whether names may be made in it, as far as the system tells
+    ///
+    /// Where it does not tell, which an engine's filter of system calls may see to, they may.
+    pub(super) fn admits(&self) -> io::Result<()> {
+        let _acting = Acting::as_owner(self.owner);
+        let wanted = AccessFlags::W_OK | AccessFlags::X_OK;
+        match faccessat(&self.descriptor, ".", wanted, AtFlags::AT_EACCESS) {
+            Err(error @ (Errno::EACCES | Errno::EROFS)) => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// What a name in it stands for, no symlink followed

@@ -30,6 +30,11 @@ impl FileError {
         )
     }
 
+    /// Whether it failed because the file system is read-only, for this process at least
+    pub(in crate::store) fn is_read_only(&self) -> bool {
+        self.source.kind() == io::ErrorKind::ReadOnlyFilesystem
+    }
+
     pub(in crate::store) fn new(operation: &'static str, path: &Path, source: io::Error) -> Self {
         Self {
             operation,
@@ -61,7 +66,8 @@ pub(in crate::store) fn code(error: &io::Error) -> &'static str {
         io::ErrorKind::NotADirectory
         | io::ErrorKind::AlreadyExists
         | io::ErrorKind::IsADirectory => "store.in_the_way",
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "store.not_writable",
+        io::ErrorKind::PermissionDenied => "store.not_writable",
+        io::ErrorKind::ReadOnlyFilesystem => "files.read_only",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "store.full",
         io::ErrorKind::NotFound => "store.missing",
         _ => "store.failed",
@@ -96,9 +102,23 @@ pub(in crate::store) fn cure(place: &Path, error: &io::Error) -> String {
                 "certd writes none so long: see whose it is, and move it away:\n    ls -l {path}"
             )
         }
-        io::ErrorKind::ReadOnlyFilesystem => format!("{path} is on a read-only file system"),
+        io::ErrorKind::ReadOnlyFilesystem => {
+            // A file there may have a name that nobody else knows.
+            let mut above = place.ancestors();
+            let_write(above.find(|place| place.is_dir()).unwrap_or(place))
+        }
         _ => format!("see what is wrong with {path}"),
     }
+}
+
+/// How a process may write to a directory that is read-only for it, though perhaps for no other
+pub fn let_write(directory: &Path) -> String {
+    let path = directory.display();
+    format!(
+        "under systemd `ReadWritePaths` lets it write there:\n    \
+         systemctl edit certd certd-renew\n    [Service]\n    ReadWritePaths=-{path}\n\
+         elsewhere see how it is mounted:\n    findmnt -T {path}"
+    )
 }
 
 /// Who may do what this process may not

@@ -34,6 +34,17 @@ impl Root {
         directory.remove(&name).map_err(failed)
     }
 
+    /// Asks the system whether files may be made in a directory, and makes none
+    ///
+    /// # Errors
+    /// [`FileError`] with the path.
+    pub fn admits(&self, path: &Path) -> Result<(), FileError> {
+        let asked = self
+            .directory(path)
+            .and_then(|directory| directory.admits());
+        asked.map_err(|source| FileError::new("write to", path, source))
+    }
+
     /// Shows that a file could be written now: writes these bytes beside it, and removes them
     ///
     /// Not synced: it tells of rights and of room, and costs no wait for the disk.

@@ -99,7 +99,11 @@ fn what_failed_has_the_code_of_what_mends_it() {
     let of = |errno: nix::Error| io::Error::from(errno);
     check(of(nix::Error::ENOSPC), "store.full", "df -h");
     check(of(nix::Error::EDQUOT), "store.full", "quota");
-    check(of(nix::Error::EROFS), "store.not_writable", "read-only");
+    check(
+        of(nix::Error::EROFS),
+        "files.read_only",
+        "ReadWritePaths=-/\n",
+    );
     check(of(nix::Error::EACCES), "store.not_writable", "/");
     check(of(nix::Error::ENOENT), "store.missing", "mounted");
     check(of(nix::Error::EIO), "store.failed", "/nowhere/file");
