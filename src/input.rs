@@ -3,9 +3,10 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open as open_at_once};
 use nix::sys::stat::Mode;
@@ -65,6 +66,24 @@ pub fn whole(file: File, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The end of a log that others write, `most` bytes of it, and when it was written last
+///
+/// # Errors
+/// Those of the system, and [`io::ErrorKind::InvalidInput`] for what is no regular file: a symlink in
+/// its place is not followed.
+pub fn tail(path: &Path, most: u64) -> io::Result<(Vec<u8>, SystemTime)> {
+    let opened = open_at_once(path, AT_ONCE | OFlag::O_NOFOLLOW, Mode::empty())?;
+    let mut file = File::from(opened);
+    let facts = file.metadata()?;
+    if !facts.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+    }
+    file.seek(SeekFrom::Start(facts.len().saturating_sub(most)))?;
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok((bytes, facts.modified()?))
+}
+
 /// Adds to `bytes` what a source gives, as far as `most` bytes
 ///
 /// # Errors
@@ -115,6 +134,8 @@ const FIFO: &str = "it is a FIFO, and no file";
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]
@@ -139,8 +160,26 @@ mod tests {
     }
 
     #[test]
+    fn of_a_log_its_end_is_read_and_of_what_is_none_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("log");
+        let mut made = tempfile::NamedTempFile::new_in(home.path()).unwrap();
+        made.write_all(b"first\nlast\n").unwrap();
+        made.persist(&path).unwrap();
+        let read = |most| tail(&path, most).unwrap().0;
+        assert_eq!(read(5), b"last\n");
+        assert_eq!(read(KIB), b"first\nlast\n");
+        let link = home.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let fifo = home.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, Mode::S_IRUSR).unwrap();
+        for other in [link.as_path(), &fifo, home.path(), Path::new("/dev/null")] {
+            assert!(tail(other, KIB).is_err(), "{}", other.display());
+        }
+    }
+
+    #[test]
     fn a_pipe_of_a_shell_is_waited_for() {
-        use std::io::Write;
         use std::os::fd::AsRawFd;
         let (reader, mut writer) = io::pipe().unwrap();
         let path = format!("/proc/self/fd/{}", reader.as_raw_fd());

@@ -38,6 +38,8 @@ pub struct Configuration {
     pub upstreams: Vec<Upstream>,
     /// The `ssl_reject_handshake on` beside the server blocks
     pub rejects: Option<Place>,
+    /// The first file that `error_log` names beside all blocks, where nginx says what it cannot load
+    pub error_log: Option<PathBuf>,
     /// Variables of maps that stand elsewhere too than in lines that name certificates
     pub used: BTreeSet<String>,
 }
@@ -394,6 +396,14 @@ fn socket(item: Item<'_, '_>) -> Option<Socket> {
     })
 }
 
+/// The file of an `error_log`; `None` for a socket, a stream of the process, and a path that starts
+/// from where nginx was built to run
+fn log_file(item: Item<'_, '_>) -> Option<PathBuf> {
+    let path = PathBuf::from(item.first()?);
+    let is_file = path.is_absolute() && !path.starts_with("/dev") && !path.starts_with("/proc");
+    is_file.then_some(path)
+}
+
 fn rejection(file: &str, item: Item<'_, '_>) -> Option<Place> {
     let is_on = item.first().is_some_and(|state| state == "on");
     is_on.then(|| Place {
@@ -424,6 +434,8 @@ const REJECT: &str = "ssl_reject_handshake";
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[track_caller]
@@ -683,6 +695,31 @@ ssl_certificate_key beside;
         assert!(blocks[0].certificates.is_empty());
         assert_eq!(blocks[0].inherited[0].file, "/etc/nginx/snippets/tls.conf");
         assert_eq!(blocks.len(), 3);
+    }
+
+    #[test]
+    fn the_log_is_the_file_beside_all_blocks() {
+        #[track_caller]
+        fn check(main: &str, expected: Option<&str>) {
+            let dump = format!("# configuration file /etc/nginx/nginx.conf:\n{main}\n");
+            let found = read(&dump).unwrap().error_log;
+            assert_eq!(found.as_deref(), expected.map(Path::new), "{main}");
+        }
+        check(
+            "error_log /logs/a.log notice; error_log /logs/b.log;",
+            Some("/logs/a.log"),
+        );
+        check(
+            "error_log stderr; error_log syslog:server=x; error_log memory:1m; error_log /b;",
+            Some("/b"),
+        );
+        check("error_log /dev/stderr notice;", None);
+        check("error_log logs/error.log;", None);
+        check("http { error_log /a; server { error_log /b; } }", None);
+        check(
+            "include log;\n# configuration file /etc/nginx/log:\nerror_log /included;",
+            Some("/included"),
+        );
     }
 
     #[test]

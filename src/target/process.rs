@@ -116,18 +116,20 @@ pub fn receiver(container: &Container) -> Receiver<'_> {
 /// It runs as the master does: what nginx tests it also makes, such as the directories of uploads,
 /// and gives to its workers, and what root may read says nothing of a master that is not root.
 pub fn nginx_command(container: &Container, arguments: &[&str]) -> Command {
-    let words = own_words(container);
-    let (program, options) = match words.split_first() {
+    let user = exec_user(container, masters(container).next());
+    command_of(&own_words(container), arguments, user)
+}
+
+/// nginx with these arguments and the options with which another one was started
+fn command_of(started: &[String], arguments: &[&str], user: Option<String>) -> Command {
+    let (program, options) = match started.split_first() {
         Some((program, options)) => (program.as_str(), options),
         None => (NGINX, &[][..]),
     };
     let mut words = vec![program.to_owned()];
     words.extend(arguments.iter().map(|argument| (*argument).to_owned()));
     words.extend(own_options(options));
-    Command {
-        words,
-        user: exec_user(container),
-    }
+    Command { words, user }
 }
 
 /// [`nginx_command`] as a person runs it, to be copied into a shell
@@ -135,13 +137,24 @@ pub fn by_hand(container: &Container, arguments: &[&str]) -> String {
     nginx_command(container, arguments).by_hand(container)
 }
 
+/// The same for this one of a container's masters
+pub fn by_hand_for(container: &Container, master: &Process, arguments: &[&str]) -> String {
+    let title = master.command.split_once(MASTER);
+    let started = title.map_or("", |(_, started)| started).split_whitespace();
+    let started: Vec<String> = started.map(str::to_owned).collect();
+    let user = exec_user(container, Some(master));
+    command_of(&started, arguments, user).by_hand(container)
+}
+
 /// As whom the engine is to run nginx's own commands; `None` is the container's own user
 ///
 /// That of a container that is not root's is its master's, with all of its groups. An engine that
 /// shifts the users of containers (`userns-remap`) tells of the shifted ones, which it does not take.
-fn exec_user(container: &Container) -> Option<String> {
+fn exec_user(container: &Container, master: Option<&Process>) -> Option<String> {
     let own = container.user.split(':').next().unwrap_or_default();
-    let user = user_of_master(container).filter(|_| ["", "0", "root"].contains(&own))?;
+    let user = master
+        .and_then(user_of)
+        .filter(|_| ["", "0", "root"].contains(&own))?;
     // The engine leaves a process that gets a group by number without any other. What it adds for a
     // user alone are the groups of /etc/group, as those do that change users for a script.
     let has_others = user.groups.iter().any(|group| *group != user.gid);
@@ -153,7 +166,11 @@ fn exec_user(container: &Container) -> Option<String> {
 
 /// As whom nginx's master runs, where that is not root and it is known
 pub fn user_of_master(container: &Container) -> Option<&User> {
-    let user = masters(container).next()?.user.as_ref()?;
+    masters(container).next().and_then(user_of)
+}
+
+fn user_of(master: &Process) -> Option<&User> {
+    let user = master.user.as_ref()?;
     (1..FIRST_SHIFTED).contains(&user.uid).then_some(user)
 }
 
@@ -434,6 +451,27 @@ mod tests {
         container.name = "web".to_owned();
         let told = by_hand(&container, &["-t"]);
         assert_eq!(told, "docker exec web nginx -t -c '/a b' -g 'pid /x;'");
+    }
+
+    #[test]
+    fn a_second_master_is_reloaded_with_its_own_options() {
+        let mut container = run_by("", "0", "0", "-");
+        container.processes.push(Process {
+            id: 8,
+            parent: 1,
+            command: "nginx: master process /opt/nginx -c /b.conf -g daemon off;".to_owned(),
+            user: Some(User {
+                uid: 101,
+                gid: 33,
+                groups: Vec::new(),
+            }),
+        });
+        let second = masters(&container).nth(1).unwrap();
+        let told = by_hand_for(&container, second, &["-s", "reload"]);
+        assert_eq!(
+            told,
+            "docker exec --user 101:33 web /opt/nginx -s reload -c /b.conf"
+        );
     }
 
     #[test]

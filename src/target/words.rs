@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+
 /// A file that nginx could not load, from its own words
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stumble {
@@ -60,6 +63,33 @@ pub fn trouble(log: &str, is_own: impl Fn(&Path) -> bool) -> Option<&str> {
         .or_else(|| lines().find(is_grave))
 }
 
+/// What of the end of nginx's error log was written since an instant
+///
+/// Its lines have the time of the container's clock face, in a zone that nobody tells. When the file
+/// was written last tells what that face showed then.
+pub fn since(log: &str, written: Timestamp, since: Timestamp) -> String {
+    let last = log.lines().rev().find_map(stamp);
+    let Some(last) = last else {
+        return String::new();
+    };
+    // A line has whole seconds.
+    let since = Timestamp::from_second(since.as_second()).unwrap_or(since);
+    let mut is_new = false;
+    let new = log.lines().filter(|line| {
+        if let Some(stamp) = stamp(line) {
+            let age = last.duration_since(stamp);
+            is_new = written.checked_sub(age).is_ok_and(|at| at >= since);
+        }
+        is_new
+    });
+    new.collect::<Vec<_>>().join("\n")
+}
+
+/// The time that a line of an error log begins with
+fn stamp(line: &str) -> Option<DateTime> {
+    DateTime::strptime(STAMP, line.get(..STAMP_LENGTH)?).ok()
+}
+
 /// The line at the end of a log with which nginx gave up its start; `None` where it ends otherwise
 ///
 /// It says so twice, and a script that started it may have a word after it.
@@ -116,12 +146,36 @@ const CERTIFICATE_COMPLAINTS: [&str; 4] = [
     "SSL_CTX_use_PrivateKey",
 ];
 const MAX_LINES: usize = 12;
+/// How a line of an error log begins
+const STAMP: &str = "%Y/%m/%d %H:%M:%S";
+const STAMP_LENGTH: usize = "2026/11/28 12:00:00".len();
 /// Lines at the end of a log among which the last words are
 const LAST_LINES: usize = 4;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_log_in_any_zone_what_was_written_since_is_found() {
+        let log = "cut off, [emerg] 1#1: old
+2026/11/28 15:00:00 [emerg] 1#1: old
+2026/11/28 15:00:09 [emerg] 1#1: bind() failed
+ and a line of its own
+2026/11/28 15:00:10 [notice] 1#1: done";
+        let written: Timestamp = "2026-11-28T12:00:10.4Z".parse().unwrap();
+        #[track_caller]
+        fn check(log: &str, written: Timestamp, at: &str, expected: usize) {
+            let found = since(log, written, at.parse().unwrap());
+            assert_eq!(found.lines().count(), expected, "{found}");
+        }
+        check(log, written, "2026-11-28T12:00:09.9Z", 3);
+        check(log, written, "2026-11-28T12:00:05Z", 3);
+        check(log, written, "2026-11-28T11:59:00Z", 4);
+        check(log, written, "2026-11-28T12:00:11Z", 0);
+        check("no time in it", written, "2026-11-28T11:59:00Z", 0);
+        check("2026/11/28 15:00:0ß", written, "2026-11-28T11:59:00Z", 0);
+    }
 
     #[test]
     fn the_file_and_the_reason_are_found() {

@@ -352,10 +352,18 @@ fn a_second_master_is_told_and_nothing_is_claimed_of_what_it_serves() {
     });
     let obtain = ["obtain", MESSENGER, "--format", "json"];
     let obtain = host.certd(&obtain).exits(1).json().to_string();
-    assert!(!obtain.contains("no server block"), "{obtain}");
-    let why = host.certd(&["why", MESSENGER, "--format", "json"]).json();
-    for told in [obtain, why.to_string()] {
+    let check = ["check", MESSENGER, "--format", "json"];
+    let check = host.certd(&check).json().to_string();
+    let (code, why) = change(&host, &[MESSENGER], 1);
+    assert_eq!(code, "target.several_masters", "{why:#}");
+    for told in [obtain, check, why.to_string()] {
         assert!(told.contains("2 masters of nginx run in web"), "{told}");
+        assert!(!told.contains("no server block"), "{told}");
+        assert!(!told.contains("add this"), "{told}");
+        assert!(
+            told.contains("docker exec web nginx -s reload -c /b.conf"),
+            "{told}"
+        );
     }
 }
 

@@ -7,11 +7,12 @@ use libtest_mimic::Trial;
 
 use crate::deploy::{below_a_script, ignore_reloads};
 use crate::support::ca::Kind;
-use crate::support::conf;
+use crate::support::conf::{self, Flavour};
 use crate::support::nginx::{Mount, NginxOptions};
 use crate::support::process::{self, wait_for};
 use crate::support::scene::{SHOP, Scene, WWW, site};
 use crate::support::second_engine;
+use crate::support::world::World;
 use crate::support::write;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -24,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         an_init_passes_the_signal_on,
         a_container_that_ends_at_the_reload_is_told_with_how_to_start_it,
         a_reload_that_nginx_gives_up_is_told_in_its_own_words,
+        what_nginx_writes_to_a_file_of_its_own_is_read_or_named,
         keys_that_the_workers_may_not_read_are_told_with_key_group,
         what_certd_runs_leaves_the_uploads_of_an_nginx_without_root_alone,
         a_key_that_the_master_may_not_read_goes_back,
@@ -178,20 +180,57 @@ fn a_container_that_ends_at_the_reload_is_told_with_how_to_start_it() {
     assert_eq!(scene.ca.orders(), 1);
 }
 
+/// nginx.conf of the shop with a port that a second nginx has: `nginx -t` takes no offence at that
+fn taking_a_port_that_is_taken(scene: &Scene) -> String {
+    let other = "pid /tmp/other.pid;\nerror_log stderr;\nevents {}\nhttp { access_log off; server { listen 8444; } }\n";
+    write(scene.world.conf().join("other.conf"), other);
+    let (status, words) = scene.nginx.exec(&["nginx", "-c", "/etc/nginx/other.conf"]);
+    assert_eq!(status, 0, "{words}");
+    let conf = conf::site(scene.nginx.flavour(), &[site(&[SHOP])]);
+    conf.replace("listen 443 ssl;", "listen 443 ssl; listen 8444;")
+}
+
+fn what_nginx_writes_to_a_file_of_its_own_is_read_or_named() {
+    let world = World::new();
+    let logs = world.conf().with_file_name("logs");
+    std::fs::create_dir(&logs).expect("it can be made");
+    let scene = Scene::in_world(Kind::Pebble, world, Flavour::Root, |nginx, _| {
+        let mount = format!("{}:/logs", logs.display());
+        nginx.run.extend(["--volume".to_owned(), mount]);
+    });
+    scene.write_domains(&[(SHOP, &[])]);
+    scene.write_sites(&[site(&[SHOP])]);
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    let conf = taking_a_port_that_is_taken(&scene);
+    let told = |arguments: &[&str], file: &str| {
+        let log = format!("error_log {file} notice;");
+        let conf = conf.replace("error_log stderr notice;", &log);
+        assert!(conf.contains(&log), "{conf}");
+        scene.nginx.write_conf(&conf);
+        let report = scene.obtain(arguments).expect(1, SHOP, "failed");
+        let code = report.failures(SHOP)[0].to_owned();
+        let finding = report.finding(SHOP, &code);
+        (finding.evidence, finding.cure)
+    };
+    let (evidence, cure) = told(&[SHOP, "--force"], "/logs/error.log");
+    assert!(
+        evidence.contains("[emerg]") && evidence.contains("8444"),
+        "{evidence}"
+    );
+    assert!(!cure.contains("docker logs"), "{cure}");
+    // Where that is seen from nowhere, the file is named.
+    let (_, cure) = told(&[SHOP], "/tmp/own.log");
+    let place = format!("/tmp/own.log in {}", scene.nginx.name());
+    assert!(cure.contains(&place), "{cure}");
+}
+
 fn a_reload_that_nginx_gives_up_is_told_in_its_own_words() {
     let scene = Scene::new(Kind::Pebble);
     scene.write_domains(&[(SHOP, &[])]);
     scene.write_sites(&[site(&[SHOP])]);
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
 
-    // A second nginx has a port that the site wants: `nginx -t` takes no offence at that.
-    let other = "pid /tmp/other.pid;\nerror_log stderr;\nevents {}\nhttp { access_log off; server { listen 8444; } }\n";
-    write(scene.world.conf().join("other.conf"), other);
-    let (status, words) = scene.nginx.exec(&["nginx", "-c", "/etc/nginx/other.conf"]);
-    assert_eq!(status, 0, "{words}");
-    let conf = conf::site(scene.nginx.flavour(), &[site(&[SHOP])]);
-    let conf = conf.replace("listen 443 ssl;", "listen 443 ssl; listen 8444;");
-    scene.nginx.write_conf(&conf);
+    scene.nginx.write_conf(&taking_a_port_that_is_taken(&scene));
 
     let report = scene.obtain(&[SHOP, "--force"]).expect(1, SHOP, "failed");
     let code = report.failures(SHOP)[0].to_owned();

@@ -54,6 +54,10 @@ pub(super) async fn changes(
     changes
         .filter_map(|strange| {
             let change = to_change(&strange, &configured)?;
+            let change = match configured.doubt_in_words() {
+                Some(doubt) if change != doubt => format!("{change}\n{doubt}"),
+                _ => change,
+            };
             Some((strange.name.to_string(), change))
         })
         .collect()
@@ -93,6 +97,8 @@ fn to_change(strange: &Strange<'_>, configured: &Configured) -> Option<String> {
             let inlet = configured.inlet(address)?;
             return configured.by_pattern(domain, name.as_str(), &inlet);
         }
+        // Another nginx beside it may serve the name.
+        Serving::Nobody if configured.is_one_of_several() => return configured.doubt_in_words(),
         Serving::Nobody if is_first => {
             return Some(format!(
                 "no server block of {container} serves {name} yet: `certd obtain {domain}` orders its certificate, and shows the one to add"

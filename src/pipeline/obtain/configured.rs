@@ -15,7 +15,7 @@ use crate::pipeline::{Context, Work};
 use crate::target::choice::{self, Choice, Inlet, Serving};
 use crate::target::dump::{Configuration, ServerBlock, Unjudged};
 use crate::target::endpoint;
-use crate::target::process::{by_hand, is_guessed, masters};
+use crate::target::process::{by_hand, by_hand_for, is_guessed, masters};
 use crate::target::variables::is_computed;
 
 mod directive;
@@ -77,12 +77,12 @@ impl Configured {
     }
 
     /// Whether another nginx runs beside the one whose configuration it is
-    pub(super) fn is_one_of_several(&self) -> bool {
+    pub(in crate::pipeline) fn is_one_of_several(&self) -> bool {
         masters(&self.container).nth(1).is_some()
     }
 
     /// The same as lines of a cure
-    pub(super) fn doubt_in_words(&self) -> Option<String> {
+    pub(in crate::pipeline) fn doubt_in_words(&self) -> Option<String> {
         doubt_in_words(&self.container)
     }
 
@@ -271,9 +271,13 @@ fn doubt(container: &Container) -> Option<Finding> {
             first.id,
             excerpt(&first.command, MOST_OF_COMMAND)
         );
+        let others = masters(container).skip(1);
+        let reloads = others.map(|other| by_hand_for(container, other, &["-s", "reload"]));
+        let reloads: Vec<String> = reloads.collect();
         return Some(
             Finding::note("target.several_masters", evidence).with_cure(format!(
-                "see them with `docker top {name}`, and run each in a container of its own"
+                "see them with `docker top {name}`, and run each in a container of its own. Until then certd reloads the first alone; what loads new certificates elsewhere:\n    {}",
+                reloads.join("\n    ")
             )),
         );
     }

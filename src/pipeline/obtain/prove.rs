@@ -257,7 +257,8 @@ fn is_settled(
     let block = match configured.serving(place.name.as_str(), place.address) {
         Serving::Listed(block) => block,
         Serving::Elsewhere { .. } | Serving::Unknown => return false,
-        Serving::Nobody => return true,
+        // Another nginx beside it may serve the name.
+        Serving::Nobody => return !configured.is_one_of_several(),
     };
     if matches!(proof.verdict, Verdict::Incomplete { .. }) {
         return block.certificate_lines().any(words::names_no_intermediates);
@@ -341,8 +342,7 @@ fn conclude(
                     words::not_proven(context, &container, reasons.configured, work, &proof);
                 let finding = match trouble {
                     Some(trouble) => trouble.explain(finding),
-                    None if reasons.logs.are_empty() => reload::without_a_log(finding),
-                    None => finding,
+                    None => reasons.logs.elsewhere(finding),
                 };
                 work.note(
                     Stage::Proof,

@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use jiff::Timestamp;
+
 use super::prove::can_go_back;
 use super::target::{Target, is_file_of, open};
 use super::words;
@@ -11,10 +13,12 @@ use crate::config::{ConfigTest, Reload};
 use crate::crash;
 use crate::facts::{Container, Restart};
 use crate::finding::{Finding, excerpt, one_line, words as strangers};
+use crate::input;
 use crate::name::DnsName;
 use crate::pipeline::{Context, Work};
 use crate::report::{Stage, StageResult};
 use crate::target::container::{Ended, Told};
+use crate::target::mount::{self, Lies};
 use crate::target::process::{Receiver, receiver};
 use crate::target::words::{self as words_of_nginx, Reason, Stumble};
 
@@ -147,47 +151,128 @@ pub(super) async fn reload_containers(target: &mut Target) -> Result<Told, Findi
     failure.map_or(Ok(last), Err)
 }
 
-/// What the containers have written to their logs since the reload
+/// What the containers, and nginx to a file of its own, have written since the reload
 pub(super) async fn logs(context: &Context<'_>, target: &Target) -> Logs {
     let mut logs = Vec::new();
     if let Some(since) = target.reloaded {
         for container in &target.containers {
-            let text = target.engine.log_since(container, since).await;
-            let lives = target.lives_in(context, container);
-            logs.push((container.name.clone(), lives, text));
+            let mut text = target.engine.log_since(container, since).await;
+            let file = error_log(target, container).await;
+            if let Some(ErrorLog::OnHost(path)) = &file {
+                text.push('\n');
+                text.push_str(&written_since(path, since));
+            }
+            logs.push(Log {
+                container: container.name.clone(),
+                lives: target.lives_in(context, container),
+                text,
+                file,
+            });
         }
     }
     Logs(logs)
 }
 
-/// What containers have written since the reload: the name of each, where it sees `live/`, and its log
+/// The file to which nginx writes what it cannot load; `None` where it names none
+async fn error_log(target: &Target, container: &Container) -> Option<ErrorLog> {
+    let dump = target.dumps.of(&target.engine, container).await?;
+    let path = dump.configuration.as_ref().ok()?.error_log.clone()?;
+    Some(match mount::lies(container, &path) {
+        Lies::OnMount(mount) => match path.strip_prefix(&mount.destination) {
+            Ok(rest) => ErrorLog::OnHost(mount.source.join(rest)),
+            Err(_) => ErrorLog::InContainer(path),
+        },
+        Lies::InContainer => ErrorLog::InContainer(path),
+    })
+}
+
+/// What was written to a log since the reload; nothing where it cannot be read
+fn written_since(path: &Path, since: Timestamp) -> String {
+    let Ok((bytes, written)) = input::tail(path, MOST_OF_LOG) else {
+        return String::new();
+    };
+    match Timestamp::try_from(written) {
+        Ok(written) => words_of_nginx::since(&String::from_utf8_lossy(&bytes), written, since),
+        Err(_) => String::new(),
+    }
+}
+
+/// What containers have written since the reload
 #[derive(Default)]
-pub(super) struct Logs(Vec<(String, Vec<PathBuf>, String)>);
+pub(super) struct Logs(Vec<Log>);
+
+struct Log {
+    /// Name of the container
+    container: String,
+    /// Where it sees `live/`
+    lives: Vec<PathBuf>,
+    text: String,
+    /// Where else nginx writes
+    file: Option<ErrorLog>,
+}
+
+/// A file to which nginx writes its errors
+enum ErrorLog {
+    /// By its path on the host
+    OnHost(PathBuf),
+    /// By its path in the container
+    InContainer(PathBuf),
+}
 
 impl Logs {
     /// Why nginx does not serve the certificate of a domain, in its own words
     pub(super) fn trouble(&self, name: &DnsName) -> Option<Trouble> {
         let mut logs = self.0.iter();
-        logs.find_map(|(container, lives, text)| {
-            let is_own = |path: &Path| is_file_of(lives, name, path);
-            let line = words_of_nginx::trouble(text, is_own)?;
+        logs.find_map(|log| {
+            let is_own = |path: &Path| is_file_of(&log.lives, name, path);
+            let line = words_of_nginx::trouble(&log.text, is_own)?;
             let stumble = words_of_nginx::stumble(line);
             let blame = match stumble.filter(|stumble| is_own(&stumble.path)) {
                 Some(_) if line.contains("[emerg]") => Blame::Certificate,
                 Some(_) | None => Blame::Unknown,
             };
             Some(Trouble {
-                container: container.clone(),
+                container: log.container.clone(),
                 line: one_line(line),
                 blame,
             })
         })
     }
 
-    /// Whether nothing was written at all: nginx has another log
-    pub(super) fn are_empty(&self) -> bool {
-        self.0.iter().all(|(_, _, text)| text.trim().is_empty())
+    /// The finding with where else nginx may have written what it says
+    ///
+    /// A file that is a link to the process's own stream, as in many images, is in the container's log.
+    pub(super) fn elsewhere(&self, finding: Finding) -> Finding {
+        let told = finding.cure.as_ref().and_then(|cure| {
+            let mut logs = self.0.iter();
+            let log = logs.find(|log| cure.contains(&docker_logs(&log.container)))?;
+            let command = docker_logs(&log.container);
+            let file = match &log.file {
+                Some(ErrorLog::OnHost(path)) => Some(strangers::path(path)),
+                Some(ErrorLog::InContainer(path)) => {
+                    Some(format!("{} in {}", strangers::path(path), log.container))
+                }
+                None => None,
+            };
+            match (log.text.trim().is_empty(), file) {
+                (true, Some(file)) => Some(cure.replace(&command, &format!(" {file}"))),
+                (true, None) => Some(format!(
+                    "{cure}\n{OTHER_LOG} the file that nginx's `error_log` names"
+                )),
+                (false, Some(file)) => Some(format!("{cure}\n{OTHER_LOG} {file}")),
+                (false, None) => None,
+            }
+        });
+        match told {
+            Some(cure) => finding.with_cure(cure),
+            None => finding,
+        }
     }
+}
+
+/// How a cure has a container's log read
+fn docker_logs(container: &str) -> String {
+    format!("\n{INDENT}{DOCKER_LOGS} {container}")
 }
 
 /// What nginx wrote to its log since the reload
@@ -240,8 +325,13 @@ impl Trouble {
             )),
             _ => None,
         };
-        // Lines to change say more than the log, which may speak of something else.
-        let lines = finding.cure.as_ref().filter(|cure| cure.contains(LINES));
+        // Lines to change say more than the log, which may speak of something else; that the log is to
+        // be read says nothing more.
+        let shows_lines = |cure: &&String| {
+            let mut lines = cure.lines().filter_map(|line| line.strip_prefix(INDENT));
+            lines.any(|line| !line.starts_with(DOCKER_LOGS))
+        };
+        let lines = finding.cure.as_ref().filter(shows_lines);
         let cure = match (lines, key) {
             (Some(lines), Some(key)) => format!("{lines}\n{key}"),
             (Some(lines), None) => lines.clone(),
@@ -253,17 +343,6 @@ impl Trouble {
             ..finding
         }
         .with_cure(cure)
-    }
-}
-
-/// The finding with where else nginx may have written what it says
-pub(super) fn without_a_log(finding: Finding) -> Finding {
-    match &finding.cure {
-        Some(cure) if cure.contains("docker logs") => {
-            let cure = format!("{cure}\n{OTHER_LOG}");
-            finding.with_cure(cure)
-        }
-        _ => finding,
     }
 }
 
@@ -324,15 +403,47 @@ pub(super) fn has_ended(ended: &Ended, told: Option<Told>) -> Finding {
     ))
 }
 
-const OTHER_LOG: &str = "If nothing stands there, see the file that nginx's `error_log` names";
+const OTHER_LOG: &str = "If nothing stands there, see";
 /// How lines to copy begin in a cure
-const LINES: &str = "\n    ";
+const INDENT: &str = "    ";
+const DOCKER_LOGS: &str = "docker logs --tail 20";
+/// Bytes of a log that are read
+const MOST_OF_LOG: u64 = 64 * input::KIB;
 /// Characters of a command line that are shown
 const MOST_OF_COMMAND: usize = 60;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_docker_has_no_log_the_file_is_named() {
+        #[track_caller]
+        fn check(text: &str, file: Option<ErrorLog>, expected: &str) {
+            let logs = Logs(vec![Log {
+                container: "web".to_owned(),
+                lives: Vec::new(),
+                text: text.to_owned(),
+                file,
+            }]);
+            let finding = Finding::failure("proof.no_tls", "seen");
+            let told = logs.elsewhere(finding.with_cure("see\n    docker logs --tail 20 web"));
+            assert_eq!(told.cure.as_deref(), Some(expected));
+        }
+        const DOCKER: &str = "see\n    docker logs --tail 20 web";
+        let inside = || Some(ErrorLog::InContainer("/logs/error.log".into()));
+        check(" \n", inside(), "see /logs/error.log in web");
+        check(
+            "",
+            Some(ErrorLog::OnHost("/srv/error.log".into())),
+            "see /srv/error.log",
+        );
+        let other = "If nothing stands there, see the file that nginx's `error_log` names";
+        check("", None, &format!("{DOCKER}\n{other}"));
+        let other = "If nothing stands there, see /logs/error.log in web";
+        check("[notice] x", inside(), &format!("{DOCKER}\n{other}"));
+        check("[notice] x", None, DOCKER);
+    }
 
     #[test]
     fn lines_to_change_stay_beside_the_words_of_nginx() {
@@ -359,6 +470,11 @@ mod tests {
         check(BIND, Some(LINES), LINES);
         check(BIND, Some("is it open?"), words::AGAIN);
         check(BIND, None, words::AGAIN);
+        check(
+            BIND,
+            Some("see\n    docker logs --tail 20 web"),
+            words::AGAIN,
+        );
         check(KEY, Some("is it open?"), GROUP);
         check(KEY, Some(LINES), &format!("{LINES}\n{GROUP}"));
     }

@@ -32,6 +32,27 @@ pub(super) fn reload_by_hand(seen: &Seen<'_>, container: &str) -> String {
     }
 }
 
+/// What helps where nginx has not loaded what is there: whether anybody told it to, and it failed,
+/// cannot be seen from outside
+pub(super) fn to_load(seen: &Seen<'_>) -> String {
+    const SINCE: &str = "was not reloaded since, or the reload failed";
+    match (seen.domain, seen.container()) {
+        (Some(domain), _) if domain.nginx.is_some() => format!(
+            "nginx {SINCE}: `certd obtain {}` {}, and shows nginx's own words where that fails",
+            domain.name,
+            reloads(seen)
+        ),
+        (_, Some(container)) => format!(
+            "nginx {SINCE}: reload it, and read what it says where that changes nothing\n    {}\n    docker logs --tail 20 {}",
+            reload_by_hand(seen, &container.name),
+            container.name
+        ),
+        _ => format!(
+            "the server {SINCE}: reload it, and read its error log where that changes nothing"
+        ),
+    }
+}
+
 /// What `certd obtain` does beside a reload
 pub(super) fn reloads(seen: &Seen<'_>) -> &'static str {
     match seen.stored.next {
@@ -168,12 +189,7 @@ pub(super) fn in_particular(seen: &Seen<'_>, look: &Look, finding: &Finding) -> 
         return finding.clone().with_cure(lines(seen, nginx, block));
     }
     let cure = match (finding.code, other) {
-        ("served.other_generation", _) => {
-            format!(
-                "nginx was not reloaded since: `certd obtain {name}` {}",
-                reloads(seen)
-            )
-        }
+        ("served.other_generation", _) => to_load(seen),
         // A year ago: the clock is asked for first.
         ("served.expired", _) if asks_for_the_clock(finding) => return finding.clone(),
         ("served.expired", _) => {

@@ -22,7 +22,9 @@ pub(super) fn block(seen: &Seen<'_>) -> Option<Step> {
         ..
     } = chosen_block(seen)?;
     let nginx = seen.nginx.as_ref()?.as_ref().ok();
-    findings.extend(nginx.and_then(|nginx| nginx.configured.doubt()));
+    let doubt = nginx.and_then(|nginx| nginx.configured.doubt());
+    let is_told = |doubt: &Finding| findings.iter().any(|told| told.code == doubt.code);
+    findings.extend(doubt.filter(|doubt| !is_told(doubt)));
     Some(Step::new(Link::Block, words, findings))
 }
 
@@ -34,6 +36,15 @@ fn chosen_block(seen: &Seen<'_>) -> Option<Step> {
         Err(finding) => return step(one_line_of(finding), vec![finding.clone()]),
     };
     match &nginx.chosen {
+        Chosen::Default(_) | Chosen::Nobody(_) if nginx.configured.is_one_of_several() => {
+            let doubt = nginx.configured.doubt().into_iter();
+            let words = format!(
+                "not in what the first of several masters in {} reads, and another may serve it",
+                container.name
+            );
+            // What takes the connections is not known, so that nothing is proposed for it.
+            step(words, doubt.map(as_a_failure).collect())
+        }
         Chosen::Stream(server) => {
             let finding = stream(seen, server);
             step(finding.evidence.clone(), vec![finding])
@@ -80,6 +91,13 @@ fn chosen_block(seen: &Seen<'_>) -> Option<Step> {
             let finding = no_tls(seen, nginx, container, listing.as_ref());
             step(finding.evidence.clone(), vec![finding])
         }
+    }
+}
+
+fn as_a_failure(finding: Finding) -> Finding {
+    Finding {
+        severity: Severity::Failure,
+        ..finding
     }
 }
 

@@ -1,6 +1,6 @@
 //! The last link: what handshakes show.
 
-use super::cure::{in_particular, reload_by_hand, reloads};
+use super::cure::{in_particular, to_load};
 use super::judge::ranked;
 use super::seen::{Content, Look, Seen};
 use crate::chain::Certificate;
@@ -203,13 +203,8 @@ fn not_loaded(seen: &Seen<'_>) -> Option<Finding> {
             leaf.fingerprint.short()
         ),
     };
-    let cure = match seen.domain {
-        Some(domain) if domain.nginx.is_some() => format!(
-            "nginx has not loaded it since: `certd obtain {}` {}; where that was done, nginx's error log says why it did not",
-            domain.name,
-            reloads(seen)
-        ),
-        _ => format!("reload nginx:\n    {}", reload_by_hand(seen, container)),
-    };
-    Some(Finding::failure("why.not_loaded", has_changed).with_cure(cure))
+    let cure = to_load(seen);
+    let doubt = nginx.configured.doubt_in_words();
+    let cure: Vec<String> = [cure].into_iter().chain(doubt).collect();
+    Some(Finding::failure("why.not_loaded", has_changed).with_cure(cure.join("\n")))
 }

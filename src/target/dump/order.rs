@@ -9,7 +9,7 @@ use super::files::Files;
 use super::text::{Item, Items};
 use super::{
     CertificateLine, Configuration, Contents, KEPT, MOST_DEPTH, Map, Module, Place, REJECT, Row,
-    Unjudged, Upstream, certificate_line, rejection, server_block, stream_server,
+    Unjudged, Upstream, certificate_line, log_file, rejection, server_block, stream_server,
 };
 
 /// What the files hold, in the order in which nginx reads it
@@ -43,6 +43,11 @@ pub(super) fn read(files: &Files<'_>) -> Result<Configuration, Unjudged> {
         found.servers[number].rejects.clone_from(&rejects);
     }
     found.rejects = rejects;
+    if files.len() > 0 {
+        let (main, items) = files.file(0);
+        let beside = Contents::of(main, items, files, 0)?;
+        found.error_log = beside.named("error_log").find_map(log_file);
+    }
     let made: HashSet<&str> = found.maps.iter().map(|map| map.variable.as_str()).collect();
     let used = files.variables().filter(|name| made.contains(name));
     found.used = used.map(str::to_owned).collect();

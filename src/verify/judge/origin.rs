@@ -55,7 +55,10 @@ pub(super) fn installed(leaf: &Certificate, expected: &Expectation<'_>) -> Optio
                 known.generation, live.generation
             ),
         )
-        .with_cure("nginx was not reloaded since: run `certd obtain` for it"),
+        .with_cure(format!(
+            "nginx was not reloaded since, or the reload failed: `certd obtain {}` reloads the nginx that domains.toml names, and shows its own words where that fails",
+            installed.lineage
+        )),
         Some(known) if expected.sharing == Sharing::Shared => Finding::note(
             "served.other_lineage",
             format!("the certificate of {} is served", known.lineage),
