@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use serde::Deserialize;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use crate::config::Issuer;
@@ -30,6 +30,7 @@ pub mod csr;
 mod cure;
 pub mod order;
 mod pace;
+mod part;
 pub mod problem;
 pub mod renewal_info;
 pub mod reply;
@@ -49,6 +50,8 @@ pub struct Session {
     directory_json: Bytes,
     date: Option<Timestamp>,
     nonces: Nonces,
+    /// One for each part of an order that may be gone on with beside others
+    lanes: Arc<Semaphore>,
     account: Mutex<Registered>,
     silence: Silence,
 }
@@ -120,6 +123,7 @@ impl Session {
             directory_json,
             date,
             nonces,
+            lanes: Arc::new(Semaphore::new(LANES)),
             account: Mutex::new(Registered::NotYet),
             silence: Silence::default(),
         })
@@ -171,11 +175,14 @@ impl Session {
         })
     }
 
-    /// Fetches nonces for so many orders, all at once, while there is something else to do
+    /// Fetches nonces for orders with so many names each, all at once, while there is something else
+    /// to do
     ///
     /// Where the CA gives none in time each order asks for its own, and says why that fails.
-    pub async fn fetch_nonces(&self, orders: usize) {
-        let asking = (0..orders).map(|_| async {
+    pub async fn fetch_nonces(&self, orders: &[usize]) {
+        let parts: usize = orders.iter().map(|names| order::parts(*names)).sum();
+        let wanted = orders.len() + parts.min(LANES);
+        let asking = (0..wanted).map(|_| async {
             let request = Request::head(&self.directory.new_nonce).body(Bytes::new());
             let answer = self.client.send(request.ok()?).await.ok()?;
             answer.headers().get(REPLAY_NONCE).cloned()
@@ -311,6 +318,9 @@ async fn repeat<T>(
 }
 
 const NONCE_TRIES: u32 = 10;
+/// Parts of orders that are gone on with at once at a CA, each with a nonce of its own: Let's Encrypt
+/// gives an address twenty a second
+const LANES: usize = 16;
 /// Time for nonces that nobody waits for yet
 const FOR_NONCES: Duration = Duration::from_secs(3);
 /// Pauses before a call whose connection broke is made again

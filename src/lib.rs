@@ -202,7 +202,9 @@
 //! CA, and none is placed that could not be kept. What is under way is gone on with: an issued
 //! certificate is had, an order that leads nowhere is given up after three tries or a day, and one of
 //! which nothing is heard after three looks and a day (a quarter of the life that is left, an hour at
-//! least). A record or an account that makes no sense is set aside as `.damaged`.
+//! least). The authorizations of one order are read and answered side by side, in parts, as far as a
+//! CA is asked several things at once; of names that are refused then the first one is told. A record
+//! or an account that makes no sense is set aside as `.damaged`.
 //!
 //! **Daemon.** `run` decides when a domain is looked at; what is done for it is decided by the pass,
 //! from the state on disk, as `renew` does. Every pass also looks at what is served: an older

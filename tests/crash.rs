@@ -467,8 +467,11 @@ impl<'s> Case<'s> {
             made_now.accounts - made.accounts,
             known_now.accounts - known.accounts,
         );
+        // Those that are under way may come to the CA after the kill.
+        let is_asked = passed.iter().any(|point| point == "ask CA/new-order");
+        let under_way = if is_asked { self.names().len() } else { 0 };
         self.unknown.orders += lost(
-            made_now.orders - made.orders,
+            under_way.max(made_now.orders - made.orders),
             known_now.orders - known.orders,
         );
         Ended::Killed(point)
@@ -496,7 +499,7 @@ impl<'s> Case<'s> {
         let text = text.replace(&*root.to_string_lossy(), "").replace(ca, "CA");
         let unnumbered = |line: &str| match line.split_once("/.certd-") {
             Some((above, _)) if is_sync(line) => format!("{above}/.certd-[...]"),
-            _ => without_chance(line),
+            _ => without_turn(&without_chance(line)),
         };
         text.lines().map(unnumbered).collect()
     }
@@ -597,6 +600,15 @@ fn without_chance(text: &str) -> String {
         }
     });
     named.collect()
+}
+
+/// The names of an order are asked for side by side: which is asked for or answered first is chance
+fn without_turn(line: &str) -> String {
+    let kinds = ["CA/authorization/", "CA/challenge/"];
+    match kinds.iter().find(|kind| line.contains(**kind)) {
+        Some(kind) => format!("at {kind}[...]"),
+        None => line.to_owned(),
+    }
 }
 
 /// Pairs of points, the same in each run of the test

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use instant_acme::{Account, AccountCredentials, ExternalAccountKey, Key, NewAccount};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
@@ -222,21 +223,33 @@ impl Session {
         Ok(account)
     }
 
+    /// What it takes to speak for an account
+    pub(super) fn credentials(&self, account: StoredAccount) -> Credentials {
+        Credentials {
+            account,
+            directory_json: self.directory_json.clone(),
+        }
+    }
+}
+
+/// What it takes to speak for an account
+pub(super) struct Credentials {
+    pub(super) account: StoredAccount,
+    directory_json: Bytes,
+}
+
+impl Credentials {
     /// instant-acme's form of a stored account, without a request
-    pub(super) async fn restore(
-        &self,
-        account: &StoredAccount,
-        transport: &Transport,
-    ) -> Result<Account, AcmeError> {
+    pub(super) async fn restore(&self, transport: &Transport) -> Result<Account, AcmeError> {
         let nonsense = |error: serde_json::Error| AcmeError::Directory {
-            url: self.issuer.directory.clone(),
+            url: self.account.directory.clone(),
             reason: error.to_string(),
         };
         // With the URLs inside, instant-acme does not fetch the directory again.
         let urls: Value = serde_json::from_slice(&self.directory_json).map_err(nonsense)?;
         let credentials: AccountCredentials = serde_json::from_value(json!({
-            "id": account.url,
-            "key_pkcs8": account.key,
+            "id": self.account.url,
+            "key_pkcs8": self.account.key,
             "urls": urls,
         }))
         .map_err(nonsense)?;

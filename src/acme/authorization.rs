@@ -14,6 +14,16 @@ pub(super) enum Found {
     Missing { name: String, offered: String },
 }
 
+impl Found {
+    /// The same where the authorization is at that position of its order
+    pub(super) fn at(mut self, position: usize) -> Self {
+        if let Self::Challenge(answer) = &mut self {
+            answer.position = position;
+        }
+        self
+    }
+}
+
 /// Reads the authorization at a position; those before it are known and cost no request
 pub(super) async fn answer_at(
     order: &mut Order,

@@ -2,24 +2,34 @@
 //! [`Pending::prepare`] reads what must be published, [`Pending::finish`] validates, finalizes and
 //! downloads.
 
+use std::sync::Arc;
+
+use futures_util::future::join_all;
 use instant_acme::{Identifier, NewOrder, Order, OrderStatus};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 
-use super::account::Registration;
-use super::authorization::{Found, answer_at, challenge_problem, set_ready};
+use super::account::{Credentials, Registration};
+use super::authorization::Found;
 use super::pace::{Deadline, Pace, bounded};
+use super::part::Part;
 use super::problem::{self, AcmeError, Invalid, is_of_validation, problem_of};
 use super::renewal_info::identifier;
-use super::reply::Hints;
+use super::reply::{Hints, RetryAfter};
 use super::transport::Transport;
 use super::{Session, repeat};
 use crate::name::DnsName;
+use crate::store::account::StoredAccount;
 
 /// An order that was placed
 pub struct Pending {
-    order: Order,
-    transport: Transport,
-    account_url: String,
+    whole: Part,
+    /// Where there are several, they are gone on with side by side in the place of the whole
+    parts: Vec<Part>,
+    /// For as long as there are parts
+    permit: Option<OwnedSemaphorePermit>,
+    lanes: Arc<Semaphore>,
+    credentials: Credentials,
     answers: Vec<Answer>,
     deadline: Deadline,
 }
@@ -89,7 +99,8 @@ impl Session {
         let deadline = Deadline::after(self.patience.order);
         bounded(deadline, "an order", async move {
             let transport = self.transport();
-            let restored = self.restore(&account, &transport).await?;
+            let credentials = self.credentials(account);
+            let restored = credentials.restore(&transport).await?;
             let mut order = match repeat(async || restored.order(url.to_owned()).await).await {
                 Ok(order) => order,
                 Err(error) => {
@@ -102,7 +113,7 @@ impl Session {
             };
             Ok(match order.state().status {
                 OrderStatus::Invalid => None,
-                _ => Some(Pending::new(order, transport, account.url, deadline)),
+                _ => Some(self.pending(order, transport, credentials, deadline)),
             })
         })
         .await
@@ -134,19 +145,38 @@ impl Session {
             };
             order = self.new_order(&account, names, wish, &transport).await;
         }
-        Ok(Pending::new(order?, transport, account.url, deadline))
+        let credentials = self.credentials(account);
+        Ok(self.pending(order?, transport, credentials, deadline))
+    }
+
+    fn pending(
+        &self,
+        order: Order,
+        transport: Transport,
+        credentials: Credentials,
+        deadline: Deadline,
+    ) -> Pending {
+        Pending {
+            whole: Part::whole(order, transport),
+            parts: Vec::new(),
+            permit: None,
+            lanes: Arc::clone(&self.lanes),
+            credentials,
+            answers: Vec::new(),
+            deadline,
+        }
     }
 
     async fn new_order(
         &self,
-        account: &crate::store::account::StoredAccount,
+        account: &StoredAccount,
         names: &[DnsName],
         wish: Wish<'_>,
         transport: &Transport,
     ) -> Result<Order, AcmeError> {
         let replaces = wish.replaces;
         let replaces = replaces.and_then(|(_, certificate)| identifier(certificate));
-        let account = self.restore(account, transport).await?;
+        let account = self.credentials(account.clone()).restore(transport).await?;
         let identifiers: Vec<Identifier> = names
             .iter()
             .map(|name| Identifier::Dns(name.to_string()))
@@ -172,16 +202,6 @@ impl Session {
 }
 
 impl Pending {
-    fn new(order: Order, transport: Transport, account_url: String, deadline: Deadline) -> Self {
-        Self {
-            order,
-            transport,
-            account_url,
-            answers: Vec::new(),
-            deadline,
-        }
-    }
-
     /// What must be published; empty where the CA still holds every authorization valid
     pub fn answers(&self) -> &[Answer] {
         &self.answers
@@ -189,17 +209,17 @@ impl Pending {
 
     /// URL of the order
     pub fn url(&self) -> &str {
-        self.order.url()
+        self.whole.order.url()
     }
 
     /// URL of the account that ordered
     pub fn account_url(&self) -> &str {
-        &self.account_url
+        &self.credentials.account.url
     }
 
     /// Whether the CA has issued, or is about to: nothing but the certificate is missing
     pub fn is_issued(&mut self) -> bool {
-        let status = self.order.state().status;
+        let status = self.whole.order.state().status;
         matches!(status, OrderStatus::Processing | OrderStatus::Valid)
     }
 
@@ -208,7 +228,7 @@ impl Pending {
     /// # Errors
     /// [`AcmeError`]; the order is there, and may be gone on with.
     pub async fn prepare(&mut self) -> Result<(), AcmeError> {
-        match self.order.state().status {
+        match self.whole.order.state().status {
             OrderStatus::Pending => {
                 let deadline = self.deadline;
                 bounded(deadline, "its challenges", self.fetch_challenges()).await
@@ -233,7 +253,9 @@ impl Pending {
             self.finalize(csr).await?;
             self.poll_past(OrderStatus::Processing, asked).await?;
             let chain = self.download().await?;
-            self.transport.leave_nonce();
+            for part in self.parts.iter().chain([&self.whole]) {
+                part.transport.leave_nonce();
+            }
             Ok(chain)
         })
         .await
@@ -241,13 +263,13 @@ impl Pending {
 
     /// Reads each authorization and notes the HTTP-01 challenge of those that are pending
     async fn fetch_challenges(&mut self) -> Result<(), AcmeError> {
-        for position in 0..self.order.state().authorizations.len() {
-            let order = &mut self.order;
-            let answer = repeat(async || answer_at(order, position).await).await;
-            let answer = answer.map_err(|error| {
-                problem::explain("an authorization", error, self.transport.hints())
-            })?;
-            match answer {
+        self.divide().await;
+        let reading = self.at_once().iter_mut().map(Part::read);
+        let mut found: Vec<_> = join_all(reading).await.into_iter().flatten().collect();
+        // Of several that go wrong the first name is told.
+        found.sort_by_key(|(position, _)| *position);
+        for (_, found) in found {
+            match found? {
                 Found::Valid => {}
                 Found::Challenge(answer) => self.answers.push(answer),
                 Found::Missing { name, offered } => {
@@ -258,25 +280,56 @@ impl Pending {
         Ok(())
     }
 
+    /// Divides an order with several names, unless others have taken what the CA is asked at once
+    ///
+    /// What cannot be divided is gone on with as a whole.
+    async fn divide(&mut self) {
+        let lanes = (2..=parts(self.whole.len())).rev().find_map(|lanes| {
+            let count = u32::try_from(lanes).ok()?;
+            let permit = Arc::clone(&self.lanes).try_acquire_many_owned(count);
+            Some((lanes, permit.ok()?))
+        });
+        let Some((lanes, permit)) = lanes else {
+            return;
+        };
+        match self.whole.divided(lanes, &self.credentials).await {
+            Ok(parts) => (self.parts, self.permit) = (parts, Some(permit)),
+            Err(error) => tracing::debug!(%error, "the order is not divided"),
+        }
+    }
+
+    /// What is gone on with side by side
+    fn at_once(&mut self) -> &mut [Part] {
+        match self.parts.as_mut_slice() {
+            [] => std::slice::from_mut(&mut self.whole),
+            parts => parts,
+        }
+    }
+
     async fn answer_challenges(&mut self) -> Result<(), AcmeError> {
-        if !matches!(self.order.state().status, OrderStatus::Pending) {
+        if !matches!(self.whole.order.state().status, OrderStatus::Pending) {
             return Ok(());
         }
-        for position in 0..self.order.state().authorizations.len() {
-            let order = &mut self.order;
-            let ready = repeat(async || set_ready(order, position).await).await;
-            ready.map_err(|error| self.explain_validation(error, position))?;
+        let telling = self.at_once().iter_mut().map(Part::set_ready);
+        let told = join_all(telling).await;
+        let refused = told.into_iter().filter_map(Result::err);
+        if let Some((position, error)) = refused.min_by_key(|(position, _)| *position) {
+            return Err(self.explain_validation(error, position));
+        }
+        let hints = self.parts.iter().map(|part| part.transport.hints());
+        let longest = hints.max_by_key(|hints| hints.retry_after.map(|RetryAfter(wait)| wait));
+        if let Some(hints) = longest {
+            self.whole.transport.note(hints);
         }
         Ok(())
     }
 
     /// The error of a challenge that the CA refused at once
-    fn explain_validation(&self, error: instant_acme::Error, position: usize) -> AcmeError {
+    fn explain_validation(&self, error: AcmeError, position: usize) -> AcmeError {
         let answer = self
             .answers
             .iter()
             .find(|answer| answer.position == position);
-        let error = problem::explain("a challenge", error, self.transport.hints());
         match (error, answer) {
             (AcmeError::Refused { problem, .. }, Some(answer)) if is_of_validation(&problem) => {
                 AcmeError::Validation(vec![Invalid {
@@ -294,8 +347,8 @@ impl Pending {
     async fn poll_past(&mut self, status: OrderStatus, asked: Instant) -> Result<(), AcmeError> {
         let mut pace = Pace::after(asked.elapsed());
         let mut failures = 0;
-        while self.order.state().status == status {
-            let asked = self.transport.hints().retry_after;
+        while self.whole.order.state().status == status {
+            let asked = self.whole.transport.hints().retry_after;
             let Some(wait) = pace.wait(asked, self.deadline.until_last_look()) else {
                 return Err(self.at_work());
             };
@@ -306,7 +359,7 @@ impl Pending {
                 Err(error) => return Err(error),
             }
         }
-        if self.order.state().status == OrderStatus::Invalid {
+        if self.whole.order.state().status == OrderStatus::Invalid {
             return Err(self.why_invalid().await);
         }
         Ok(())
@@ -315,7 +368,7 @@ impl Pending {
     /// What the CA was doing when the order's time was over
     fn at_work(&mut self) -> AcmeError {
         AcmeError::AtWork {
-            doing: match self.order.state().status {
+            doing: match self.whole.order.state().status {
                 OrderStatus::Pending => "validating",
                 _ => "issuing",
             },
@@ -330,26 +383,24 @@ impl Pending {
     }
 
     async fn refresh(&mut self) -> Result<(), AcmeError> {
-        let order = &mut self.order;
+        let order = &mut self.whole.order;
         repeat(async || order.refresh().await.map(|_| ()))
             .await
-            .map_err(|error| problem::explain("the order's state", error, self.transport.hints()))
+            .map_err(|error| {
+                problem::explain("the order's state", error, self.whole.transport.hints())
+            })
     }
 
     /// The problems that made the order invalid: they stand in the authorizations, not in the order
     async fn why_invalid(&mut self) -> AcmeError {
-        let mut invalid = Vec::new();
-        for position in 0..self.order.state().authorizations.len() {
-            let order = &mut self.order;
-            let found = repeat(async || challenge_problem(order, position).await).await;
-            if let Ok(Some((name, problem))) = found {
-                invalid.push(Invalid { name, problem });
-            }
-        }
+        let asking = self.at_once().iter_mut().map(Part::problems);
+        let mut invalid: Vec<_> = join_all(asking).await.into_iter().flatten().collect();
+        invalid.sort_by_key(|(position, _)| *position);
+        let invalid: Vec<Invalid> = invalid.into_iter().map(|(_, invalid)| invalid).collect();
         if !invalid.is_empty() {
             return AcmeError::Validation(invalid);
         }
-        match &self.order.state().error {
+        match &self.whole.order.state().error {
             Some(problem) => AcmeError::Refused {
                 what: "the finalized order",
                 problem: Box::new(problem_of(problem)),
@@ -363,18 +414,18 @@ impl Pending {
     }
 
     async fn finalize(&mut self, csr: &[u8]) -> Result<(), AcmeError> {
-        if self.order.state().status != OrderStatus::Ready {
+        if self.whole.order.state().status != OrderStatus::Ready {
             return Ok(());
         }
-        let order = &mut self.order;
+        let order = &mut self.whole.order;
         let finalized = repeat(async || order.finalize_csr(csr).await)
             .await
-            .map_err(|error| problem::explain("the CSR", error, self.transport.hints()));
+            .map_err(|error| problem::explain("the CSR", error, self.whole.transport.hints()));
         match finalized {
             // The answer to a first attempt was lost, and the CA is at work already.
             Err(error) if error.is_not_ready() => {
                 self.refresh().await?;
-                match self.order.state().status {
+                match self.whole.order.state().status {
                     OrderStatus::Processing | OrderStatus::Valid => Ok(()),
                     _ => Err(error),
                 }
@@ -384,10 +435,12 @@ impl Pending {
     }
 
     async fn download(&mut self) -> Result<String, AcmeError> {
-        let order = &mut self.order;
+        let order = &mut self.whole.order;
         let chain = repeat(async || order.certificate().await)
             .await
-            .map_err(|error| problem::explain("the certificate", error, self.transport.hints()))?;
+            .map_err(|error| {
+                problem::explain("the certificate", error, self.whole.transport.hints())
+            })?;
         chain.ok_or_else(|| AcmeError::Protocol {
             what: "the certificate",
             reason: "the order is processing again".to_owned(),
@@ -395,5 +448,15 @@ impl Pending {
     }
 }
 
+/// How many parts of an order with so many names are gone on with side by side
+pub(super) fn parts(names: usize) -> usize {
+    match names {
+        0 | 1 => 0,
+        names => names.min(PARTS),
+    }
+}
+
+/// Enough for all names of most domains, and half of what a CA is asked at once
+const PARTS: usize = 8;
 /// Looks at an order that may fail in a row before the order is given up
 const TRANSIENT: u32 = 3;

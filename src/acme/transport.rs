@@ -26,6 +26,8 @@ pub(super) struct Transport {
     last: Arc<Mutex<Hints>>,
     /// That of the last answer: whoever asks next uses it, or nobody
     last_nonce: Arc<Mutex<Option<HeaderValue>>>,
+    /// An order that is known without a request, until it was asked for: its URL and document
+    known: Arc<Mutex<Option<(String, String)>>>,
 }
 
 /// Nonces that nobody has used yet (RFC 8555 section 6.5): those that were fetched before the orders
@@ -78,6 +80,18 @@ impl Transport {
             nonces,
             last: Arc::default(),
             last_nonce: Arc::default(),
+            known: Arc::default(),
+        }
+    }
+
+    /// One to the same CA for work beside that of this one, by which the order at this URL is read
+    /// as this document
+    pub(super) fn beside(&self, url: String, document: String) -> Self {
+        Self {
+            last: Arc::default(),
+            last_nonce: Arc::default(),
+            known: Arc::new(Mutex::new(Some((url, document)))),
+            ..self.clone()
         }
     }
 
@@ -98,10 +112,35 @@ impl Transport {
             .clone()
     }
 
+    /// Has the next wait be what these headers ask for
+    pub(super) fn note(&self, hints: Hints) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = hints;
+    }
+
+    /// The answer to what is known without a request
+    ///
+    /// A request for it is signed all the same, with a nonce that no CA sees.
+    fn known_answer(&self, request: &Request<BodyWrapper<Bytes>>) -> Option<BytesResponse> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (url, _) = known.as_ref()?;
+        if *request.uri() == **url {
+            let (_, document) = known.take()?;
+            return Some(Response::new(Full::new(Bytes::from(document))).into());
+        }
+        let is_nonce = request.method() == Method::HEAD && *request.uri() == *self.nonces.url;
+        let mut response = Response::new(Full::<Bytes>::default());
+        let unsent = HeaderValue::from_static("unsent");
+        response.headers_mut().insert(REPLAY_NONCE, unsent);
+        is_nonce.then(|| response.into())
+    }
+
     async fn answer(self, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, Error> {
         // The directory is fetched once a run; instant-acme would fetch it for each account.
         if request.method() == Method::GET && *request.uri() == *self.directory_url {
             return Ok(Response::new(Full::new(self.directory)).into());
+        }
+        if let Some(answer) = self.known_answer(&request) {
+            return Ok(answer);
         }
         if let Some(answer) = self.nonces.answer(&request) {
             return Ok(answer);

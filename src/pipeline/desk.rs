@@ -52,11 +52,12 @@ impl Desk {
         self.opened.extend(opened);
     }
 
-    /// Fetches nonces for the orders that are about to begin at each CA, `jobs` at most
-    pub(super) async fn fetch_nonces(&self, orders: BTreeMap<String, usize>, jobs: usize) {
+    /// Fetches nonces for the orders that are about to begin at each CA, `jobs` at most: each is
+    /// given by its number of names
+    pub(super) async fn fetch_nonces(&self, orders: BTreeMap<String, Vec<usize>>, jobs: usize) {
         let fetching = orders.iter().filter_map(|(issuer, orders)| {
             let session = self.session(issuer)?;
-            Some(session.fetch_nonces((*orders).min(jobs)))
+            Some(session.fetch_nonces(&orders[..orders.len().min(jobs)]))
         });
         join_all(fetching).await;
     }

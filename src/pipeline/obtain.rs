@@ -135,11 +135,10 @@ async fn order(
     check::check_budgets(context, options, Counting::Alone, works);
     let ordering = works.iter().filter(|work| must_order(work));
     sweep_webroots(ordering.clone().map(|work| work.domain));
-    let mut orders: BTreeMap<String, usize> = BTreeMap::new();
+    let mut orders: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for work in ordering {
-        *orders
-            .entry(issuer_of(options, work).to_owned())
-            .or_default() += 1;
+        let issuer = issuer_of(options, work).to_owned();
+        orders.entry(issuer).or_default().push(work.names.len());
     }
     desk.open(context, orders.keys().map(String::as_str)).await;
     // Without an account the CA may want something first that is not there.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LINK, LOCATION, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
+use tokio::sync::Barrier;
 use tokio::time::sleep;
 
 use super::lock;
@@ -29,6 +30,8 @@ pub enum Fault {
     Silent,
     /// It does what it should, after this long
     Slow(Duration),
+    /// It does what it should once so many calls are there at once as the barrier waits for
+    Meeting(Arc<Barrier>),
 }
 
 /// An answer with an error
@@ -123,6 +126,11 @@ impl From<Answer> for Fault {
 }
 
 impl Fault {
+    /// So many calls are waited for, and answered when all are there
+    pub fn meeting(calls: usize) -> Self {
+        Self::Meeting(Arc::new(Barrier::new(calls)))
+    }
+
     /// The answer that stands for the fault; `None` where the server may answer after all
     pub(super) async fn play(self) -> Option<Response> {
         match self {
@@ -145,6 +153,10 @@ impl Fault {
             Self::Silent => std::future::pending().await,
             Self::Slow(pause) => {
                 sleep(pause).await;
+                None
+            }
+            Self::Meeting(barrier) => {
+                barrier.wait().await;
                 None
             }
         }

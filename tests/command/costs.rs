@@ -3,7 +3,10 @@
 
 use std::fs;
 
+use certd::sandbox::acme::Call;
+use certd::sandbox::fault::{Answer, Fault, Times};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use serde_json::json;
 
 use crate::support::{Host, Setting};
 
@@ -70,6 +73,67 @@ fn nonces_are_fetched_before_the_orders_begin_and_no_more_than_are_used_at_once(
     let order = order.expect("an order is placed");
     assert_eq!(nonces(&requests[..order]), 2, "{requests:#?}");
     assert_eq!(nonces(&requests[order..]), 0, "{requests:#?}");
+}
+
+#[test]
+fn all_names_of_an_order_are_asked_for_side_by_side() {
+    let names = ["a.test", "b.test", "c.test", "d.test", "e.test"];
+    let host = Host::new(&Setting {
+        domains: vec![names.to_vec()],
+        ..Setting::default()
+    });
+    let all = u32::try_from(names.len()).expect("there are few");
+    for call in [Call::Authorization, Call::Challenge] {
+        let meeting = Fault::meeting(names.len());
+        host.ca.fault(call, Times::Next(all), meeting);
+    }
+    host.obtain(&["--no-deploy"]).exits(0);
+    let requests = host.ca.requests();
+    for call in ["/authorization/", "/challenge/"] {
+        let asked = requests.iter().filter(|one| one.contains(call));
+        assert_eq!(asked.count(), names.len(), "{requests:#?}");
+    }
+}
+
+#[test]
+fn names_beyond_what_a_ca_is_asked_at_once_take_their_turns() {
+    let names = [
+        "a.test", "b.test", "c.test", "d.test", "e.test", "f.test", "g.test", "h.test", "i.test",
+        "j.test", "k.test", "l.test",
+    ];
+    let host = Host::new(&Setting {
+        domains: vec![names.to_vec()],
+        ..Setting::default()
+    });
+    host.ca.reject_nonces(20);
+    host.obtain(&["--no-deploy"]).exits(0);
+    assert_eq!(host.ca.validations(), names.len());
+    let asked = nonces(&host.ca.requests());
+    assert!(asked <= 1 + 8, "{asked} nonces");
+}
+
+#[test]
+fn of_names_that_are_refused_at_once_the_first_is_told() {
+    let host = Host::new(&Setting {
+        domains: vec![vec!["a.test", "b.test", "c.test"]],
+        ..Setting::default()
+    });
+    let problem = json!({
+        "type": "urn:ietf:params:acme:error:dns",
+        "detail": "no valid A records found",
+        "status": 400,
+    });
+    let answer = Answer::json(400, &problem);
+    host.ca.fault(Call::Challenge, Times::Always, answer);
+    let report = host.obtain(&["--format", "json"]).exits(1).json();
+    let summary = report["domains"][0]["summary"].to_string();
+    assert!(
+        summary.contains("a.test") && !summary.contains("b.test"),
+        "{summary}"
+    );
+    // The tokens of all are gone.
+    let left = host.place.path("webroot/.well-known/acme-challenge");
+    assert_eq!(fs::read_dir(left).expect("a directory").count(), 0);
 }
 
 /// A host with three domains, and a line for its domains.toml

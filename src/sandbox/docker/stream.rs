@@ -38,7 +38,7 @@ impl Ending {
             Fault::CutShort => Some(Self::Early),
             Fault::Stalled => Some(Self::Never),
             Fault::Endless => Some(Self::Endless),
-            Fault::Answer(_) | Fault::Silent | Fault::Slow(_) => None,
+            Fault::Answer(_) | Fault::Silent | Fault::Slow(_) | Fault::Meeting(_) => None,
         }
     }
 
