@@ -1,8 +1,9 @@
 //! Years of renewals in a minute: the daemon's and the timer's decisions, over real sockets, with
 //! the CA's clock set to the instant of each pass.
 //!
-//! Certificates of 90, 64 and 45 days live a year of the timer with each trouble, those of 6 days one
-//! year, and 60 days of the daemon with each trouble: in these they are renewed 18 times.
+//! Certificates of 90, 64 and 45 days are renewed six times by the timer with each trouble, in a year
+//! or what is as long for shorter ones; those of 6 days 18 times, in 60 days of the daemon with each
+//! trouble, and of the timer.
 
 use jiff::SignedDuration;
 
@@ -52,6 +53,10 @@ const DAYS_45: SignedDuration = days(45);
 const DAYS_6: SignedDuration = hours(160);
 
 const YEAR: SignedDuration = days(365);
+/// As many renewals of 64 days as a year has of 90
+const MONTHS_9: SignedDuration = days(260);
+/// The same of 45 days
+const MONTHS_6: SignedDuration = days(183);
 const SIXTY: SignedDuration = days(60);
 
 const HOUR: Trouble = Trouble::Outage(hours(1));
@@ -72,22 +77,22 @@ const ROWS: [Row; 31] = {
         row(DAYS_90, Timer, Crash, YEAR, days(28)),
         row(DAYS_90, Timer, Recall, YEAR, days(66)),
         row(DAYS_90, Timer, Limit, YEAR, days(21)),
-        row(DAYS_64, Timer, Nothing, YEAR, days(20)),
-        row(DAYS_64, Timer, HOUR, YEAR, days(20)),
-        row(DAYS_64, Timer, DAY, YEAR, days(19)),
-        row(DAYS_64, Timer, WEEK, YEAR, days(12)),
-        row(DAYS_64, Timer, Nonces, YEAR, days(20)),
-        row(DAYS_64, Timer, Crash, YEAR, days(20)),
-        row(DAYS_64, Timer, Recall, YEAR, days(46)),
-        row(DAYS_45, Timer, Nothing, YEAR, days(13)),
-        row(DAYS_45, Timer, HOUR, YEAR, days(13)),
-        row(DAYS_45, Timer, DAY, YEAR, days(12)),
-        row(DAYS_45, Timer, WEEK, YEAR, days(6)),
-        row(DAYS_45, Timer, Nonces, YEAR, days(13)),
-        row(DAYS_45, Timer, Crash, YEAR, days(13)),
-        row(DAYS_45, Timer, Recall, YEAR, days(32)),
+        row(DAYS_64, Timer, Nothing, MONTHS_9, days(20)),
+        row(DAYS_64, Timer, HOUR, MONTHS_9, days(20)),
+        row(DAYS_64, Timer, DAY, MONTHS_9, days(19)),
+        row(DAYS_64, Timer, WEEK, MONTHS_9, days(12)),
+        row(DAYS_64, Timer, Nonces, MONTHS_9, days(20)),
+        row(DAYS_64, Timer, Crash, MONTHS_9, days(20)),
+        row(DAYS_64, Timer, Recall, MONTHS_9, days(46)),
+        row(DAYS_45, Timer, Nothing, MONTHS_6, days(13)),
+        row(DAYS_45, Timer, HOUR, MONTHS_6, days(13)),
+        row(DAYS_45, Timer, DAY, MONTHS_6, days(12)),
+        row(DAYS_45, Timer, WEEK, MONTHS_6, days(6)),
+        row(DAYS_45, Timer, Nonces, MONTHS_6, days(13)),
+        row(DAYS_45, Timer, Crash, MONTHS_6, days(13)),
+        row(DAYS_45, Timer, Recall, MONTHS_6, days(32)),
         row(DAYS_45, Daemon, WEEK, SIXTY, days(6)),
-        row(DAYS_6, Timer, Nothing, YEAR, hours(64)),
+        row(DAYS_6, Timer, Nothing, SIXTY, hours(64)),
         row(DAYS_6, Daemon, Nothing, SIXTY, hours(72)),
         row(DAYS_6, Daemon, HOUR, SIXTY, hours(72)),
         row(DAYS_6, Daemon, DAY, SIXTY, hours(50)),
