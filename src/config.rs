@@ -136,7 +136,7 @@ impl Config {
         if ignored > 0 {
             tracing::warn!(
                 reason = %doubt,
-                "its [verify] trust and [dns] servers are left aside; --config names a file that counts"
+                "its [verify] trust and [dns] servers are ignored: name the file by --config to use them"
             );
         }
     }

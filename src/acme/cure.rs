@@ -62,7 +62,7 @@ impl Explain for AcmeError {
             Self::Validation(invalid) => Some(validation_cures(invalid)),
             Self::Deadline { .. } => Some(TROUBLE.to_owned()),
             Self::AtWork { .. } => Some(
-                "the CA answers and takes its time: run certd again later, which goes on with the order"
+                "the CA answers and takes its time: run `certd obtain` again later, which goes on with the order"
                     .to_owned(),
             ),
             Self::Directory { .. } => Some(DOCUMENTED.to_owned()),
@@ -85,7 +85,7 @@ impl Explain for AcmeError {
                 Some("run it again with `-v`, and report it if it stays".to_owned())
             }
             Self::Protocol { .. } => {
-                Some("run certd again later, and tell the CA if it stays".to_owned())
+                Some("run `certd obtain` again later, and tell the CA if it stays".to_owned())
             }
             Self::NotTrusted { .. }
             | Self::Trust(_)
@@ -147,7 +147,7 @@ fn http_cure(error: &HttpError) -> String {
             "this host's DNS does not find the CA: does /etc/resolv.conf name a server that answers? Until then no other look at DNS counts"
         }
         HttpError::Truncated { .. } | HttpError::TimedOut { .. } => {
-            "the CA, or something on the way to it, is in trouble: run certd again later"
+            "the CA, or something on the way to it, is in trouble: run `certd obtain` again later"
         }
         _ => "check that this host may connect there, and the `directory` URL",
     };
@@ -161,7 +161,7 @@ fn is_of_dns(reason: &str) -> bool {
 
 fn status_cure(status: u16) -> String {
     match status {
-        429 => "it has had too many requests from here: run certd again later".to_owned(),
+        429 => "it has had too many requests from here: run `certd obtain` again later".to_owned(),
         500.. => TROUBLE.to_owned(),
         _ => DOCUMENTED.to_owned(),
     }
@@ -189,11 +189,11 @@ fn refusal_cure(problem: &Problem, hints: &Hints) -> String {
             "ask the CA for a key, and set `eab_kid` and `eab_hmac_file` in the issuer's table"
                 .to_owned()
         }
-        (UNAUTHORIZED, _) => "an authorization was lost on the way: run certd again".to_owned(),
+        (UNAUTHORIZED, _) => "an authorization was lost on the way: run `certd obtain` again".to_owned(),
         (REJECTED | UNSUPPORTED, _) => "the CA does not issue for such a name: is it spelt right, and public? Another `issuer` may".to_owned(),
         (BAD_CSR | BAD_PUBLIC_KEY, _) => "the CA wants another key: set `key_type`".to_owned(),
         (ALREADY_REPLACED, _) => {
-            "an earlier order replaces the certificate already: run certd again".to_owned()
+            "an earlier order replaces the certificate already: run `certd obtain` again".to_owned()
         }
         (USER_ACTION, Some(link)) => format!("do what {link} asks for"),
         (_, Some(link)) => format!("the CA points to {link}"),
@@ -270,7 +270,7 @@ fn caa_lookup_cure(name: &str, lookup: &CaaLookup) -> String {
     let zone = match lookup {
         CaaLookup::Tld(tld) => {
             return format!(
-                "the name servers of `{tld}` failed the CA, and they are not yours: that passes by itself, run certd again later"
+                "the name servers of `{tld}` failed the CA, and they are not yours: that passes by itself, run `certd obtain` again later"
             );
         }
         CaaLookup::Zone(zone) => zone,
@@ -285,5 +285,6 @@ fn caa_cure(name: &str) -> String {
     format!("the CAA records of {name} must allow this CA, for this account and for http-01")
 }
 
-const TROUBLE: &str = "the CA is in trouble: run certd again later; what is served is untouched";
+const TROUBLE: &str =
+    "the CA is in trouble: run `certd obtain` again later; what is served is untouched";
 const DOCUMENTED: &str = "set `directory` to the URL that the CA documents";

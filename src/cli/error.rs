@@ -38,7 +38,7 @@ pub(super) enum CliError {
     UnknownIssuer { name: String, known: Vec<String> },
     #[error("`{what}` is not supported yet")]
     NotSupported { what: String },
-    #[error("`--format {format}` is of `certd verify` alone")]
+    #[error("only `certd verify` has `--format {format}`")]
     FormatOfVerify { format: &'static str },
     #[error("no enabled domain is configured")]
     NoDomain,

@@ -265,7 +265,14 @@ fn asked(
             Err(unusable) => all.push(Err(unusable)),
             Ok(target) => match configured(config, &target.host, target.port) {
                 Some(asked) => {
-                    all.extend(asked.subjects(config, &store, &known).into_iter().map(Ok))
+                    let subjects = asked.subjects(config, &store, &known).into_iter();
+                    // A list asks by its own lines, whatever else names the host.
+                    all.extend(subjects.map(|subject| {
+                        Ok(Subject {
+                            origin: target.origin.clone().or(subject.origin),
+                            ..subject
+                        })
+                    }));
                 }
                 None => all.push(Ok(host(args, &target))),
             },

@@ -306,9 +306,13 @@ fn served(context: &Context<'_>, browser: &Browser, domain: &Domain, host: &Host
             if !OF_ANOTHER.contains(&finding.code) {
                 return true;
             }
-            if let Some(change) = host.changes.get(&handshake.name) {
-                finding.cure = Some(change.clone());
-            }
+            let change = host.changes.get(&handshake.name).cloned();
+            finding.cure = Some(change.unwrap_or_else(|| {
+                format!(
+                    "`certd obtain {}` supplies its certificate, and shows what to change where nginx names another",
+                    domain.name
+                )
+            }));
             !std::mem::replace(&mut is_told, true)
         });
         for finding in judged {

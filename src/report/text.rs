@@ -66,7 +66,7 @@ pub fn renew(report: &Report, idle: Idle, out: &mut impl Write) -> io::Result<()
         writeln!(out, "next: {name} at {}", display(at))?;
     }
     for orphan in &report.orphans {
-        let words = format!("{orphan} is not in the configuration: nobody renews it");
+        let words = format!("{orphan} is not in the configuration: certd no longer renews it");
         write_wrapped("", &words, out)?;
     }
     writeln!(out, "{}", summary(report))

@@ -27,7 +27,7 @@ pub(super) fn tell(report: &Report, troubled: &mut BTreeSet<String>) {
     for orphan in &report.orphans {
         tracing::info!(
             domain = orphan,
-            "not in the configuration: nobody renews it"
+            "not in the configuration: certd no longer renews it"
         );
     }
     tracing::debug!(

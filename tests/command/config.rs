@@ -218,7 +218,7 @@ fn a_fifo_is_refused_and_not_waited_for() {
     }
     fs::rename(&fifo, place.path("domains.toml")).expect("it is ours");
     let run = Run::of(&mut place.certd(&["verify", "127.0.0.1:1"])).exits(1);
-    assert!(run.stderr.contains("left aside"), "{run}");
+    assert!(run.stderr.contains("are ignored"), "{run}");
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn whom_to_trust_is_not_told_by_a_strangers_file_that_nobody_named() {
     assert!(run.stderr.contains("missing.pem"), "{run}");
     std::os::unix::fs::chown(&file, Some(12345), None).expect("root may");
     let run = place.run(&["verify", "127.0.0.1:1"]).exits(1);
-    assert!(run.stderr.contains("left aside"), "{run}");
+    assert!(run.stderr.contains("are ignored"), "{run}");
     assert!(run.stderr.contains("belongs to user 12345"), "{run}");
     // It is named, so it is meant.
     let run = place

@@ -452,7 +452,7 @@ fn a_deployment_that_fails_is_not_tried_again_by_each_start_of_its_container() {
     let daemon = Daemon::start(&host);
     wait_until_idle(&host, &daemon);
     assert_eq!(restarts(), before, "{daemon}");
-    daemon.wait_for("is deployed again from");
+    daemon.wait_for("generation 2 is tried again at");
     // An operator who has read it again has mended something.
     misconfigure(&host, MESSENGER, MESSENGER);
     daemon.signal(Signal::SIGHUP);

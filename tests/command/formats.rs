@@ -388,7 +388,7 @@ fn no_other_command_has_the_formats_of_verify() {
             assert_eq!(
                 run.stderr,
                 format!(
-                    "error: `--format {format}` is of `certd verify` alone\n\
+                    "error: only `certd verify` has `--format {format}`\n\
                      hint: every other command has `text` and `json`\n"
                 )
             );

@@ -232,7 +232,7 @@ fn a_domain_that_was_removed_is_listed_and_left_alone() {
     host.place.go_live(gone, 1);
     let before = host.place.tree(&format!("storage/archive/{gone}"));
     let run = host.certd(&["renew"]).exits(0);
-    let words = format!("{gone} is not in the configuration: nobody renews it");
+    let words = format!("{gone} is not in the configuration: certd no longer renews it");
     assert!(run.stdout.contains(&words), "{run}");
     let report = host.certd(&["renew", "--format", "json"]).exits(0).json();
     assert_eq!(report["orphans"], json!([gone]));
@@ -245,7 +245,7 @@ fn a_dry_run_says_when_each_is_renewed() {
     let host = host();
     let requests = host.ca.requests().len();
     let run = host.certd(&["renew", "--dry-run"]).exits(0);
-    assert_eq!(run.stdout.matches("renewed at 20").count(), 2, "{run}");
+    assert_eq!(run.stdout.matches("renewal due 20").count(), 2, "{run}");
     assert_eq!(host.ca.requests().len(), requests);
 }
 

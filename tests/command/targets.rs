@@ -266,3 +266,27 @@ fn a_list_in_another_encoding_is_told_as_that() {
     let run = place.run(&["verify", "--targets", "list"]).exits(2);
     assert!(run.stderr.contains("save it as UTF-8"), "{run}");
 }
+
+#[test]
+fn a_line_of_a_list_is_where_a_domain_was_asked_for() {
+    let scene = Scene::new();
+    let address = scene.address();
+    scene.place.write(
+        "domains.toml",
+        format!(
+            "storage = \"storage\"\n[verify]\ntrust = [\"root.pem\"]\n\
+             [[domain]]\nname = \"shop.rare-books.test\"\nconnect = \"{address}\"\n"
+        ),
+    );
+    let port = scene.server.address.port();
+    let list = format!("# of today\nshop.rare-books.test:{port}\n");
+    scene.place.write("list", list);
+    let report = scene.verify(&["--targets", "list", "--format", "json"]);
+    let report = report.json();
+    let origin = &report["endpoints"][0]["origin"];
+    assert_eq!(origin["line"], 2, "{report:#}");
+    assert!(
+        origin["file"].as_str().unwrap().ends_with("list"),
+        "{report:#}"
+    );
+}

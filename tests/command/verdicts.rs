@@ -440,7 +440,7 @@ fn a_chain_out_of_order_warns_and_needless_certificates_are_noted() {
     assert_eq!(told.count(), 1, "{report:#}");
     assert_eq!(
         finding(&report, "served.needless_root")["evidence"],
-        "Strange Root is sent for nothing, 3 times: whoever trusts a root has it"
+        "Strange Root need not be sent (it is, 3 times): whoever trusts a root has it"
     );
 }
 
@@ -500,7 +500,7 @@ fn what_no_path_uses_is_a_note_however_ill_it_is() {
         let evidence = &finding(&report, "served.needless_certificate")["evidence"];
         assert_eq!(
             evidence,
-            "Trusted Intermediate is sent for nothing: the way to the root does without it"
+            "Trusted Intermediate need not be sent: the way to the root does without it"
         );
     }
     // Of the same CA: the way that lasts counts, whichever is sent first.
@@ -524,7 +524,7 @@ fn what_no_path_uses_is_a_note_however_ill_it_is() {
     let report = check_file(&place, "twice.pem", &["--strict"], &[]);
     assert_eq!(
         finding(&report, "served.needless_certificate")["evidence"],
-        "Trusted Intermediate is sent for nothing: it is sent twice"
+        "Trusted Intermediate need not be sent: it is sent twice"
     );
 }
 

@@ -131,7 +131,7 @@ impl<'t> Checker<'_, 't> {
             }
         };
         if let Some(first) = seen.insert(name.clone(), value.key.clone()) {
-            self.mistake(value, format!("{name} stands in `{first}` already"), None);
+            self.mistake(value, format!("{name} is already in `{first}`"), None);
         }
         Some(name)
     }

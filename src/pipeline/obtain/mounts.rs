@@ -280,8 +280,9 @@ async fn read_anywhere(
 /// The engine ended the output before the command did
 fn broken_off(container: &Container) -> Finding {
     let evidence = format!("the output of a command in {} broke off", container.name);
-    Finding::failure("docker.broken_off", evidence)
-        .with_cure("the Docker engine, or a proxy in front of it, is in trouble: run certd again")
+    Finding::failure("docker.broken_off", evidence).with_cure(
+        "the Docker engine, or a proxy in front of it, is in trouble: run `certd obtain` again",
+    )
 }
 
 async fn read(

@@ -399,7 +399,7 @@ pub(super) fn has_ended(ended: &Ended, told: Option<Told>) -> Finding {
         Some(Told::ByExec | Told::Restarted) | None => "",
     };
     Finding::failure("target.ended", evidence).with_cure(format!(
-        "{before}start the container:\n    docker start {name}\nthen run certd again: it deploys without an order. Why it ended:\n    docker logs --tail 20 {name}"
+        "{before}start the container:\n    docker start {name}\nthen run `certd obtain` again: it deploys without an order. Why it ended:\n    docker logs --tail 20 {name}"
     ))
 }
 
@@ -465,8 +465,9 @@ mod tests {
         const BIND: &str = "[emerg] 1#1: bind() to 0.0.0.0:443 failed";
         const KEY: &str =
             "[error] 7#7: cannot load certificate key \"/k\": fopen: Permission denied";
-        const LINES: &str = "change line 3 to\n    ssl_certificate /x;\nthen run certd again";
-        const GROUP: &str = "nginx's workers read /k for each connection, and may not: set `key_group` to their group in domains.toml, then run certd again; it deploys without an order";
+        const LINES: &str =
+            "change line 3 to\n    ssl_certificate /x;\nthen run `certd obtain` again";
+        const GROUP: &str = "nginx's workers read /k for each connection, and may not: set `key_group` to their group in domains.toml, then run `certd obtain` again; it deploys without an order";
         check(BIND, Some(LINES), LINES);
         check(BIND, Some("is it open?"), words::AGAIN);
         check(BIND, None, words::AGAIN);

@@ -289,7 +289,7 @@ fn begin(
     match (options.mode, &work.plan) {
         (Mode::DryRun, Plan::Confirm { .. }) if options.occasion == Occasion::Timer => {
             let at = renewal_in_words(context, work);
-            work.end(Outcome::Unchanged, format!("renewed at {at}"));
+            work.end(Outcome::Unchanged, format!("renewal due {at}"));
         }
         (Mode::DryRun, _) => {
             let summary = intention(context, options, work);
@@ -297,7 +297,7 @@ fn begin(
         }
         (Mode::Deploy | Mode::NoDeploy, Plan::Confirm { .. }) if leaves_alone(options, work) => {
             let at = renewal_in_words(context, work);
-            work.end(Outcome::Unchanged, format!("renewed at {at}"));
+            work.end(Outcome::Unchanged, format!("renewal due {at}"));
         }
         (Mode::NoDeploy, Plan::Confirm { generation }) => {
             let summary = format!("generation {generation} is live, nothing is due");
@@ -336,7 +336,7 @@ fn wait_to_deploy(work: &mut Work<'_>, begun: Instant, generation: u32, until: T
     let last = failures.reason.as_deref().unwrap_or_default();
     let until = display(until);
     let evidence =
-        format!("generation {generation} is deployed again from {until}; the last: {last}");
+        format!("generation {generation} is tried again at {until}; the last try failed: {last}");
     let finding = Finding::warning("deploy.backoff", evidence)
         .with_cure("once that is mended, `certd obtain` deploys at once, without an order");
     let summary = finding.evidence.clone();
@@ -395,7 +395,7 @@ fn intention(context: &Context<'_>, options: &Options, work: &Work<'_>) -> Strin
             let due = renewal_in_words(context, work);
             match options.occasion {
                 Occasion::ByHand => format!("would look whether it is served; due from {due}"),
-                Occasion::Timer | Occasion::Sweep => format!("renewed at {due}"),
+                Occasion::Timer | Occasion::Sweep => format!("renewal due {due}"),
             }
         }
     }

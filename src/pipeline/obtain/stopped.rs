@@ -252,7 +252,7 @@ mod tests {
             assert_eq!(finding.code, "target.not_running");
             assert_eq!(finding.evidence, expected);
         }
-        const STATE: &str = "the container web is restarting, not running";
+        const STATE: &str = "the container web is not running: its state is restarting";
         check("", STATE);
         let other = missing("/etc/letsencrypt/live/other.test/fullchain.pem");
         check(

@@ -237,7 +237,7 @@ fn supplied(
 
 fn broken(container: &str, words: &str, before: &str) -> Finding {
     let evidence =
-        format!("{before}nginx in {container} refuses its configuration already:\n{words}");
+        format!("{before}nginx in {container} cannot load its current configuration:\n{words}");
     Finding::failure(BROKEN, evidence)
 }
 

@@ -265,7 +265,8 @@ impl Target {
         ))
     }
 
-    /// That a domain is verified where no visitor comes: no container publishes its port
+    /// That a domain is verified where no visitor comes: no container publishes its port, and nginx
+    /// listens there
     pub(super) fn unpublished(&self, domain: &Domain) -> Option<Finding> {
         let [first, ..] = self.containers.as_slice() else {
             return None;
@@ -279,7 +280,8 @@ impl Target {
         };
         let port = *domain.ports.iter().find(|port| !is_published(**port))?;
         let ways = endpoint::endpoints(first, port, self.engine.address());
-        let (name, address) = (&first.name, ways.first()?.address);
+        let is_open = |endpoint: &&Endpoint| self.ways.get(&endpoint.address) == Some(&Way::Open);
+        let (name, address) = (&first.name, ways.iter().find(is_open)?.address);
         let evidence = format!(
             "{name} publishes no port {port}: {} is verified at {address}, where no visitor comes",
             domain.name

@@ -57,7 +57,7 @@ pub(super) fn refused(
             }),
         ) => finding.with_cure(may_not_read(container, &format!("the key of {name}"))),
         (Guilt::Others, Some(stumble)) => finding.with_cure(format!(
-            "{name} waits for {}: mend that, then run certd again; it deploys without an order",
+            "{name} waits for {}: mend that, then run `certd obtain` again; it deploys without an order",
             words::path(&stumble.path)
         )),
         _ => match whereabouts(container, said) {
@@ -315,7 +315,7 @@ fn incomplete(place: &str, missing: usize) -> Finding {
     let evidence =
         format!("{place} is served without {intermediates}: curl and most programs refuse it");
     Finding::failure("proof.incomplete_chain", evidence)
-        .with_cure("let `ssl_certificate` name fullchain.pem, not cert.pem, then run certd again; it deploys without an order")
+        .with_cure("let `ssl_certificate` name fullchain.pem, not cert.pem, then run `certd obtain` again; it deploys without an order")
 }
 
 fn label(chain: &[Vec<u8>], now: Timestamp) -> String {
@@ -343,6 +343,8 @@ fn no_tls(place: &str, failure: &ConnectFailure) -> Finding {
 }
 
 /// What to do when lines of nginx's configuration have been changed
-pub(super) const AFTER_A_CHANGE: &str = "then run certd again; it deploys without an order";
+pub(super) const AFTER_A_CHANGE: &str =
+    "then run `certd obtain` again; it deploys without an order";
 /// What to do about a target that fails after the certificate was issued
-pub(super) const AGAIN: &str = "mend it, then run certd again: it deploys without an order";
+pub(super) const AGAIN: &str =
+    "mend it, then run `certd obtain` again: it deploys without an order";

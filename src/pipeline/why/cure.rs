@@ -87,6 +87,9 @@ pub(super) fn to_add(seen: &Seen<'_>, nginx: &Nginx, container: &str) -> String 
             let change = configured.to_serve(domain, name, inlet, shown.as_deref());
             changing(seen, nginx, &change)
         }
+        None if DnsName::parse(name).is_ok() => format!(
+            "no `[[domain]]` of domains.toml has {name}: add it there, then run `certd obtain {name}`, which orders its certificate and shows the server block"
+        ),
         None => format!(
             "add {name} to `server_name` of its server block, then {}",
             after_a_change(seen, container)

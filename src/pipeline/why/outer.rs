@@ -1,7 +1,8 @@
 //! The links that lead to nginx: the name, DNS, the address, and who takes connections there.
 
+use super::cure::after_a_change;
 use super::judge::{is_of_address, ranked};
-use super::seen::{Chosen, ConfigFile, Dns, Listener, Look, Seen, Whereabouts};
+use super::seen::{Chosen, ConfigFile, Content, Dns, Listener, Look, Named, Seen, Whereabouts};
 use crate::facts::{Container, Network};
 use crate::finding::{Finding, Severity, one_line};
 use crate::preflight::judge::dns::scope;
@@ -15,7 +16,7 @@ pub(super) fn name(seen: &Seen<'_>) -> Step {
         (Some(domain), _) if domain.name.as_str() == name => "a domain of domains.toml".to_owned(),
         (Some(domain), _) => format!("an alias of {} in domains.toml", domain.name),
         (None, ConfigFile::Read) => "in no [[domain]] of domains.toml".to_owned(),
-        (None, ConfigFile::Absent) => "no domains.toml says what it should get".to_owned(),
+        (None, ConfigFile::Absent) => "no domains.toml to compare it with".to_owned(),
     };
     let typed = one_line(seen.typed);
     let seen = match typed.eq_ignore_ascii_case(name) {
@@ -137,7 +138,8 @@ fn elsewhere(seen: &Seen<'_>) -> Option<Finding> {
 
 /// Who takes connections there
 pub(super) fn listener(seen: &Seen<'_>) -> Option<Step> {
-    let unreached = seen.looks.iter().filter_map(Look::unreached).cloned();
+    let unreached = seen.looks.iter().filter_map(Look::unreached);
+    let unreached = unreached.map(|finding| not_read_yet(seen, finding));
     let unreached: Vec<Finding> = match is_explained_below(seen) {
         true => unreached
             .map(|finding| finding.at_most(Severity::Warning))
@@ -191,6 +193,25 @@ pub(super) fn listener(seen: &Seen<'_>) -> Option<Step> {
     Some(Step::new(Link::Listener, words, findings))
 }
 
+/// A connection that nginx closes although a block of its files serves the name: it has not read
+/// them yet, more likely than not
+fn not_read_yet(seen: &Seen<'_>, finding: &Finding) -> Finding {
+    let finding = finding.clone();
+    let Some(Ok(nginx)) = &seen.nginx else {
+        return finding;
+    };
+    let has_chain = |named: &Named| matches!(named.content, Content::Chain(_));
+    let is_ready =
+        matches!(nginx.chosen, Chosen::Listed(..)) && nginx.named.as_ref().is_some_and(has_chain);
+    match is_ready && finding.code == "connect.reset" {
+        true => finding.with_cure(format!(
+            "nginx's files have what it needs, and nginx may not have read them since: {}",
+            after_a_change(seen, nginx.configured.container())
+        )),
+        false => finding,
+    }
+}
+
 /// Whether connections come to nothing because nginx has nothing to take them with: the link below
 /// says why
 fn is_explained_below(seen: &Seen<'_>) -> bool {
@@ -220,7 +241,7 @@ fn hidden(seen: &Seen<'_>, names: &[String]) -> Finding {
 fn no_docker(seen: &Seen<'_>, is_reached: bool, finding: &Finding) -> String {
     let (port, reason) = (seen.port, &finding.evidence);
     match is_reached {
-        true => format!("somebody takes connections at port {port}; who, cannot be seen: {reason}"),
+        true => format!("something listens at port {port}, and certd cannot see what: {reason}"),
         false => format!("nobody takes connections at port {port}; {reason}"),
     }
 }

@@ -207,7 +207,7 @@ fn write_orders(lineage: &LineageStatus, out: &mut impl Write) -> io::Result<()>
     match lineage.standing {
         Standing::Configured => {}
         Standing::Disabled => note("enabled = false: left out by --all", out)?,
-        Standing::Orphaned => note("not in domains.toml: nobody renews it", out)?,
+        Standing::Orphaned => note("not in domains.toml: certd no longer renews it", out)?,
     }
     match lineage.renewal_at {
         Some(at) if lineage.state == LineageState::Proven && !told.contains("due from") => {

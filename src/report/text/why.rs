@@ -19,7 +19,7 @@ pub fn why(report: &WhyReport, out: &mut impl Write) -> io::Result<()> {
     let (sign, style) = sign(report.severity());
     let words = match report.verdict.answer {
         Answer::Accepted => "browsers accept it",
-        Answer::Contradicted => "browsers accept another than they should",
+        Answer::Contradicted => "browsers accept it, but it is the wrong certificate",
         Answer::Refused => "browsers refuse it",
         Answer::Unreached => "no browser gets through",
         Answer::Unjudged => "it cannot be judged, and a browser may accept it",

@@ -71,7 +71,7 @@ pub enum DockerError {
         running: Vec<String>,
     },
     /// The container is there and does not run
-    #[error("the container {} is {}, not running", container.name, container.state)]
+    #[error("the container {} is not running: its state is {}", container.name, container.state)]
     NotRunning {
         /// What the engine tells of it
         container: Box<Container>,
@@ -111,9 +111,9 @@ fn to_run(container: &Container) -> String {
     match state.as_str() {
         "paused" => format!("let it go on: docker unpause {name}"),
         "created" => format!("start it: docker start {name}"),
-        "restarting" => format!(
-            "it ends each time that it is started; see why:\n    docker logs --tail 20 {name}"
-        ),
+        "restarting" => {
+            format!("it stops each time it starts; see why:\n    docker logs --tail 20 {name}")
+        }
         _ => format!(
             "see why it stopped, and start it:\n    docker logs --tail 20 {name}\n    docker start {name}"
         ),

@@ -211,9 +211,9 @@ pub(super) fn order(way: &Way<'_>, now: Timestamp) -> Vec<Finding> {
     let notes = counts.into_iter().map(|((code, label, why), count)| {
         let times = match count {
             1 => String::new(),
-            _ => format!(", {count} times"),
+            _ => format!(" (it is, {count} times)"),
         };
-        Finding::note(code, format!("{label} is sent for nothing{times}: {why}"))
+        Finding::note(code, format!("{label} need not be sent{times}: {why}"))
             .with_cure("serve the chain as the CA sends it")
     });
     findings.extend(notes);

@@ -148,20 +148,24 @@ mod tests {
             name: "web".to_owned(),
             ..Container::default()
         };
-        let told = |container: &Container| with_next(container, CHANGE, "then run certd again");
+        let told =
+            |container: &Container| with_next(container, CHANGE, "then run `certd obtain` again");
         assert_eq!(
             told(&container),
-            format!("{CHANGE}\n{LOST} Then run certd again")
+            format!("{CHANGE}\n{LOST} Then run `certd obtain` again")
         );
         let mount = |source: &str, destination: &str| Mount {
             source: source.into(),
             destination: destination.into(),
         };
         container.mounts = vec![mount("/etc", "/etc")];
-        assert_eq!(told(&container), format!("{CHANGE}\nthen run certd again"));
+        assert_eq!(
+            told(&container),
+            format!("{CHANGE}\nthen run `certd obtain` again")
+        );
         container.mounts.push(mount("/x", "/etc/nginx/a.conf"));
         let told = told(&container);
-        let end = "\n    docker restart web\nthen run certd again";
+        let end = "\n    docker restart web\nthen run `certd obtain` again";
         assert!(told.ends_with(end), "{told}");
     }
 
