@@ -82,18 +82,33 @@ impl Store {
         for name in [LIVE, ARCHIVE] {
             let directory = store.storage().join(name);
             let made = store.storage.create_directory(&directory, Entry::Everyone);
-            made.map_err(StoreError::StorageNotWritable)?;
+            made.map_err(|error| store.refused(error))?;
         }
         store.make_state()?;
         store.admits()?;
         Ok(store)
     }
 
+    /// Why nothing can be written to the storage: certbot lets nobody but root into its own
+    fn refused(&self, error: FileError) -> StoreError {
+        let renewals = self.storage.names(&self.storage().join(lineage::RENEWALS));
+        let mut renewals = renewals.unwrap_or_default().into_iter();
+        match error.source.kind() {
+            io::ErrorKind::PermissionDenied if renewals.any(|name| name.ends_with(".conf")) => {
+                StoreError::Certbots {
+                    path: self.storage().to_owned(),
+                    source: error,
+                }
+            }
+            _ => StoreError::StorageNotWritable(error),
+        }
+    }
+
     /// Refuses directories in which nothing can be made: an order or a renewal would find out when
     /// its certificate is there, or months from now
     fn admits(&self) -> Result<(), StoreError> {
         let of_storage = [LIVE, ARCHIVE].map(|name| self.storage().join(name));
-        admit(&self.storage, &of_storage).map_err(StoreError::StorageNotWritable)?;
+        admit(&self.storage, &of_storage).map_err(|error| self.refused(error))?;
         let of_state = [ACCOUNTS, DOMAINS, ORDERS].map(|name| self.state().join(name));
         let with_itself = [&[self.state().to_owned()], of_state.as_slice()].concat();
         admit(&self.state, &with_itself).map_err(StoreError::StateNotWritable)
@@ -308,6 +323,14 @@ pub enum StoreError {
         /// Why
         source: io::Error,
     },
+    /// The storage is certbot's, and closed
+    #[error("certbot keeps its certificates in the storage {}", path.display())]
+    Certbots {
+        /// The storage
+        path: PathBuf,
+        /// What could not be done there
+        source: FileError,
+    },
     /// `live/` or `archive/` cannot be written
     #[error("the storage is not writable")]
     StorageNotWritable(#[source] FileError),
@@ -331,6 +354,7 @@ impl Explain for StoreError {
             {
                 error.code()
             }
+            Self::Certbots { .. } => "store.foreign_lineage",
             Self::StorageNotWritable(_) => "store.storage_not_writable",
             Self::StateNotWritable(_) => "store.state_not_writable",
             Self::KeyGroup { .. } => "store.key_group",
@@ -346,6 +370,7 @@ impl Explain for StoreError {
                 ),
                 _ => files::cure(path, source),
             },
+            Self::Certbots { .. } => lineage::move_out("--all"),
             Self::StateNotWritable(error) if error.is_read_only() && !error.path.exists() => {
                 let path = error.path.display();
                 let write = files::let_write(&error.path);

@@ -102,8 +102,21 @@ fn lineage(
         next_try: None,
         order_stopped: is_stopped(config, store, domain, &record),
         order_failure: record.order_failures.reason.clone(),
+        removal: None,
         problem: damage,
     };
+    if domain.is_none() {
+        // What its last run asked for would have it served again.
+        if let Some(last) = &mut status.last_result {
+            last.cure = None;
+        }
+        let (live, archive) = (store.live_link(name), store.archive(name));
+        status.removal = Some(format!(
+            "once nginx names it no more:\n    rm -r {}\n    rm -r {}",
+            live.display(),
+            archive.display()
+        ));
+    }
     match (store.generations(name), store.live(name)) {
         (Ok(generations), Ok(live)) => {
             status.newest_generation = generations.last().copied();
@@ -113,9 +126,13 @@ fn lineage(
         (Err(error), _) | (_, Err(error)) => {
             status.state = match error {
                 LineageError::Foreign { .. } => LineageState::Foreign,
+                _ if error.is_forbidden() => LineageState::Unreadable,
                 _ => LineageState::Damaged,
             };
-            status.problem = Some(error.to_string());
+            status.problem = Some(match status.state {
+                LineageState::Unreadable => unreadable(&error),
+                _ => error.to_string(),
+            });
         }
     }
     if record.order_failures.refused.is_none() {
@@ -123,6 +140,12 @@ fn lineage(
         status.next_try = next.filter(|at| *at > now);
     }
     status
+}
+
+/// Why nothing can be said of a lineage that is there
+fn unreadable(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = chain_of_causes(error);
+    format!("{causes}; run certd as the owner of the storage, or as root")
 }
 
 /// Whether what would be ordered now is what the CA has refused until a person acts
@@ -148,6 +171,11 @@ fn describe(
     };
     let generation = match store.certificate(name, number) {
         Ok(generation) => generation,
+        Err(error) if error.is_forbidden() => {
+            status.state = LineageState::Unreadable;
+            status.problem = Some(unreadable(&error));
+            return;
+        }
         Err(error) => {
             status.state = LineageState::Damaged;
             // What was installed is on record, whatever became of its files.

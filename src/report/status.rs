@@ -71,6 +71,9 @@ pub struct LineageStatus {
     /// Why the last order failed, since when none has succeeded
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order_failure: Option<String>,
+    /// How to be rid of it, where the configuration no longer names it
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removal: Option<String>,
     /// Why the files cannot be read
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -159,6 +162,8 @@ pub enum LineageState {
     Expired,
     /// Its files cannot be used
     Damaged,
+    /// Its files may not be read by this user
+    Unreadable,
     /// Another program's files are in the way
     Foreign,
 }
@@ -173,6 +178,7 @@ impl LineageState {
             Self::Proven => "proven",
             Self::Expired => "expired",
             Self::Damaged => "damaged",
+            Self::Unreadable => "unreadable",
             Self::Foreign => "foreign",
         }
     }

@@ -77,7 +77,7 @@ impl Store {
         let names = match self.storage.names(&archive) {
             Ok(names) => names,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(LineageError::read(&archive, error)),
+            Err(error) => return Err(self.unreadable(name, archive, error)),
         };
         let mut numbers = Vec::new();
         for file_name in names.iter().filter(|name| !name.starts_with('.')) {
@@ -103,7 +103,7 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                 return Err(self.foreign(name, link));
             }
-            Err(error) => return Err(LineageError::read(&link, error)),
+            Err(error) => return Err(self.unreadable(name, link, error)),
         };
         let own = target
             .strip_prefix(live_target(name, ""))
@@ -115,11 +115,23 @@ impl Store {
         }
     }
 
+    /// What may not be read, which is certbot's where that renews it: its directories are root's alone
+    fn unreadable(&self, name: &DnsName, found: PathBuf, error: io::Error) -> LineageError {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied if self.is_certbots(name) => self.foreign(name, found),
+            _ => LineageError::read(&found, error),
+        }
+    }
+
+    fn is_certbots(&self, name: &DnsName) -> bool {
+        let renewals = self.storage().join(RENEWALS);
+        renewals.join(format!("{name}.conf")).exists()
+    }
+
     fn foreign(&self, name: &DnsName, found: PathBuf) -> LineageError {
-        let certbot = self.storage().join("renewal").join(format!("{name}.conf"));
         LineageError::Foreign {
             name: name.clone(),
-            owner: if certbot.exists() {
+            owner: if self.is_certbots(name) {
                 "certbot"
             } else {
                 "another program"
@@ -351,6 +363,11 @@ pub enum LineageError {
 }
 
 impl LineageError {
+    /// Whether it is there, and may not be read
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     fn read(path: &Path, source: io::Error) -> Self {
         Self::Read {
             path: path.to_owned(),
@@ -374,17 +391,7 @@ impl Explain for LineageError {
 
     fn cure(&self) -> Option<String> {
         match self {
-            Self::Foreign { name, .. } => Some(format!(
-                "it is left untouched, and nginx goes on with it meanwhile. In this order:\n\
-                 1. in domains.toml, a storage that is owned by the user who runs certd:\n\
-                 \x20   storage = \"{OFFERED}\"\n\
-                 2. mount it into the nginx container too, and create that anew:\n\
-                 \x20   {OFFERED}:{OFFERED}:ro\n\
-                 3. order the certificate, which shows what to write in nginx's files:\n\
-                 \x20   certd obtain {name}\n\
-                 4. write that, not before: nginx cannot start without the files; again\n\
-                 \x20   certd obtain {name}"
-            )),
+            Self::Foreign { name, .. } => Some(move_out(name.as_str())),
             Self::Record(error) if error.is_forbidden() => {
                 Some("run certd as the owner of the state directory, or as root".to_owned())
             }
@@ -400,7 +407,27 @@ impl Explain for LineageError {
     }
 }
 
+/// How certd gets a storage of its own, and nginx its certificates from there
+pub(super) fn move_out(domains: &str) -> String {
+    format!(
+        "it is left untouched, and nginx goes on with it meanwhile. In this order:\n\
+         1. in domains.toml, a storage that is owned by the user who runs certd:\n\
+         \x20   storage = \"{OFFERED}\"\n\
+         2. mount it into the nginx container too, and create that anew:\n\
+         \x20   {OFFERED}:{OFFERED}:ro\n\
+         3. order the certificate, which shows what to write in nginx's files:\n\
+         \x20   certd obtain {domains}\n\
+         4. write that, not before: nginx cannot start without the files; again\n\
+         \x20   certd obtain {domains}"
+    )
+}
+
 impl GenerationError {
+    /// Whether the files may not be read
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// Whether the files are there and cannot be read: a new order would mend nothing
     pub fn is_unreadable(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.kind() != io::ErrorKind::NotFound)
@@ -439,5 +466,7 @@ const MOST_OF_CHAIN: u64 = MIB;
 pub(super) const MOST_OF_KEY: u64 = 64 * KIB;
 const PEM_END: &[u8] = b"-----END CERTIFICATE-----";
 const KEPT: usize = 5;
+/// Where certbot keeps what it renews, readable to all, in the storage that is its own by default
+pub(super) const RENEWALS: &str = "renewal";
 /// The storage that is offered where another program's lineage is in the way
 const OFFERED: &str = "/etc/certd/certificates";

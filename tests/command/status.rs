@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::support::{Authority, Host, Place, Run, Setting, Wish, over_80_columns, sites};
 
+const MESSENGER: &str = "messenger.rare-books.test";
 const LONG: &str = "a-domain-with-sixty-characters-in-its-name.rare-books.example";
 
 /// A place with one lineage of each kind
@@ -370,6 +371,74 @@ fn what_is_well_has_a_line_each_and_what_is_named_is_told_whole() {
         .exits(0)
         .json();
     assert_eq!(json["lineages"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn certbots_own_storage_is_known_by_whom_certbot_does_not_let_in() {
+    let place = Place::with(
+        "storage = \"storage\"\nstate = \"state\"\n[[domain]]\nname = \"certbot.example\"\n\
+         [[domain]]\nname = \"other.example\"\n",
+    );
+    certbot(&place, "certbot.example");
+    let closed = "chown 0:0 storage/live storage/archive; chmod 700 storage/live storage/archive";
+    let run = |arguments: &[&str]| {
+        let mut command = place.certd_without_rights_where(closed, arguments)?;
+        Some(Run::of(&mut command))
+    };
+    for command in [["renew"].as_slice(), &["run"], &["obtain", "--all"]] {
+        let Some(run) = run(command) else {
+            return;
+        };
+        let told = run.exits(1).stderr;
+        assert!(
+            told.contains("error: certbot keeps its certificates in the storage"),
+            "{told}"
+        );
+        assert!(
+            told.contains("1. in domains.toml, a storage that is owned by"),
+            "{told}"
+        );
+        assert!(told.contains("certd obtain --all"), "{told}");
+    }
+    let report = run(&["status", "--format", "json"])
+        .expect("it is root")
+        .json();
+    let of = |at: usize| report["lineages"][at]["state"].as_str();
+    assert_eq!([of(0), of(1)], [Some("foreign"), Some("unreadable")]);
+    let problem = report["lineages"][1]["problem"]
+        .as_str()
+        .expect("a problem");
+    assert!(
+        problem.contains("Permission denied; run certd as the owner"),
+        "{problem}"
+    );
+    let checked = run(&["check", "certbot.example"])
+        .expect("it is root")
+        .exits(1);
+    assert!(
+        checked.stdout.contains("store.foreign_lineage"),
+        "{checked}"
+    );
+}
+
+#[test]
+fn what_is_configured_no_more_is_to_be_removed_and_not_to_be_served_again() {
+    let host = Host::new(&Setting::two_domains());
+    let mut wrong = sites(&Setting::two_domains());
+    wrong[1].lineage = "rare-books.test".to_owned();
+    host.web.configure(&wrong).expect("files can be written");
+    host.obtain(&[]).exits(1);
+    let server_block = "ssl_certificate ";
+    assert!(host.certd(&["status"]).stdout.contains(server_block));
+    let config = host.place.read("domains.toml");
+    let (others, _) = config.rsplit_once("[[domain]]").expect("a domain");
+    host.place.write("domains.toml", others);
+    let run = host.certd(&["status"]).exits(0);
+    assert!(!run.stdout.contains(server_block), "{run}");
+    let remove = ["live", "archive"];
+    let remove = remove.map(|below| format!("rm -r [DIR]/storage/{below}/{MESSENGER}\n"));
+    let shown = host.place.without_directory(&run.stdout);
+    assert!(remove.iter().all(|line| shown.contains(line)), "{run}");
 }
 
 #[test]

@@ -83,9 +83,14 @@ fn row(lineage: &LineageStatus) -> Vec<Cell> {
 /// before what was proven once
 fn standing(lineage: &LineageStatus) -> String {
     match (lineage.state, lineage.failure()) {
-        (LineageState::Damaged | LineageState::Foreign | LineageState::Expired, _) | (_, None) => {
-            lineage.state.as_str().to_owned()
-        }
+        (
+            LineageState::Damaged
+            | LineageState::Unreadable
+            | LineageState::Foreign
+            | LineageState::Expired,
+            _,
+        )
+        | (_, None) => lineage.state.as_str().to_owned(),
         (_, Some(failure)) => outcome(failure),
     }
 }
@@ -166,7 +171,10 @@ fn write_generations(
                     out,
                 )?;
             }
-            LineageState::None | LineageState::Damaged | LineageState::Foreign => {}
+            LineageState::None
+            | LineageState::Damaged
+            | LineageState::Unreadable
+            | LineageState::Foreign => {}
         }
     }
     match lineage
@@ -208,6 +216,9 @@ fn write_orders(lineage: &LineageStatus, out: &mut impl Write) -> io::Result<()>
         Standing::Configured => {}
         Standing::Disabled => note("enabled = false: left out by --all", out)?,
         Standing::Orphaned => note("not in domains.toml: certd no longer renews it", out)?,
+    }
+    if let Some(removal) = &lineage.removal {
+        write_cure(removal, INDENT, out)?;
     }
     match lineage.renewal_at {
         Some(at) if lineage.state == LineageState::Proven && !told.contains("due from") => {
