@@ -218,6 +218,7 @@ fn refuse(mut error: clap::Error) -> ExitCode {
         let _ = error.print(&mut AutoStream::auto(io::stderr()));
         return error.ended().into();
     }
+    suggest_what_is_shown(&mut error);
     if let Some(tip) = tip(&error) {
         error.insert(
             ContextKind::Suggested,
@@ -228,6 +229,23 @@ fn refuse(mut error: clap::Error) -> ExitCode {
     match error.exit_code() {
         0 => Ended::Well.into(),
         _ => Ended::Usage.into(),
+    }
+}
+
+/// Leaves out of what was most likely meant what the help does not show, if anything else is left
+fn suggest_what_is_shown(error: &mut clap::Error) {
+    let kind = ContextKind::SuggestedSubcommand;
+    let Some(ContextValue::Strings(suggested)) = error.get(kind) else {
+        return;
+    };
+    let commands = Args::command();
+    let is_shown = |name: &&String| {
+        let command = commands.find_subcommand(name);
+        command.is_some_and(|command| !command.is_hide_set())
+    };
+    let shown: Vec<String> = suggested.iter().filter(is_shown).cloned().collect();
+    if !shown.is_empty() {
+        error.insert(kind, ContextValue::Strings(shown));
     }
 }
 

@@ -34,7 +34,16 @@ pub(super) fn config(
     let source = Source::new(text);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
-        source.report(&error.span().unwrap_or(0..0), "", error.message(), None);
+        let span = error.span().unwrap_or(0..0);
+        match bare_switch(text, span.start) {
+            Some((word, meant)) => source.report(
+                &span,
+                "",
+                format!("expected true or false, found {word}"),
+                Some(format!("write {meant}, without quotes")),
+            ),
+            None => source.report(&span, "", error.message(), None),
+        }
     }
     if !errors.is_empty() {
         return Err(source.into_mistakes());
@@ -53,6 +62,19 @@ pub(super) fn config(
         Ok(config)
     } else {
         Err(mistakes)
+    }
+}
+
+/// The word for true or false of another language that is the value in the line at an offset, and
+/// what it means: quotes, which the parser asks for, would not make it either
+fn bare_switch(text: &str, at: usize) -> Option<(&str, bool)> {
+    let begin = text.get(..at)?.rfind('\n').map_or(0, |newline| newline + 1);
+    let (_, value) = text.get(begin..)?.lines().next()?.split_once('=')?;
+    let word = value.split('#').next()?.trim();
+    match word.to_ascii_lowercase().as_str() {
+        "yes" | "on" | "true" => Some((word, true)),
+        "no" | "off" | "false" => Some((word, false)),
+        _ => None,
     }
 }
 

@@ -99,7 +99,7 @@ pub const CODES: &[Code] = &[
     bad("dns.hosts_file", "the hosts file of this host leads the name there", "remove its line, if this host should go where DNS leads"),
     bad("dns.no_address", "the name has neither A nor AAAA", "add an A record that points to this host"),
     bad("dns.no_server", "no DNS server can be asked", "set `[dns] servers`"),
-    bad("dns.nxdomain", "DNS knows no such name", "add an A record that points to this host"),
+    bad("dns.nxdomain", "DNS knows no such name", "correct the name, or add an A record that points to this host"),
     bad("dns.one_of_several", "one of several addresses is not this host", "remove it: a CA takes any of them"),
     bad("dns.other_view", "the zone's own servers say otherwise than this host's resolver", "wait for the cache, or name other servers in `[dns] servers`"),
     bad("dns.private_address", "nobody on the internet can reach the address", "publish the host's public address alone"),

@@ -383,7 +383,10 @@ fn report(
 fn dns_finding(name: &str, error: &DnsError) -> Finding {
     let (code, cure) = match error {
         DnsError::NoDescriptor => return Finding::no_descriptor(format!("{name}: {error}")),
-        DnsError::NoSuchName => ("dns.nxdomain", format!("add an A record for {name}")),
+        DnsError::NoSuchName => (
+            "dns.nxdomain",
+            format!("correct the name, or add an A record for {name}"),
+        ),
         DnsError::NoAddress => ("dns.no_address", format!("add an A record for {name}")),
         DnsError::TimedOut => (
             "dns.timeout",

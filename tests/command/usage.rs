@@ -153,6 +153,13 @@ fn without_a_configuration_the_message_says_where_it_was_looked_for() {
 }
 
 #[test]
+fn a_command_that_the_help_does_not_show_is_not_suggested() {
+    let run = Place::new().run(&["verif"]).exits(2);
+    assert!(run.stderr.contains("exists: 'verify'"), "{run}");
+    assert!(!run.stderr.contains("version"), "{run}");
+}
+
+#[test]
 fn all_without_an_enabled_domain_is_refused() {
     let place = Place::with("[[domain]]\nname = \"example.com\"\nenabled = false\n");
     let run = place.run(&["obtain", "--all"]).exits(2);

@@ -248,7 +248,7 @@ fn no_answer(facts: &NameFacts, failure: &LookupFailure) -> Finding {
         LookupFailure::NoSuchName => (
             "dns.nxdomain",
             format!("{who} knows no {name} (NXDOMAIN)"),
-            format!("add an A record for {name} that points to this host; a new record takes 5 to 30 minutes to show everywhere"),
+            format!("correct the name, or add an A record for {name} that points to this host; a new record takes 5 to 30 minutes to show everywhere"),
         ),
         LookupFailure::ServFail(Dnssec::Broken) => (
             "dns.dnssec",

@@ -173,7 +173,9 @@ pub(super) fn time(leaf: &Certificate, expected: &Expectation<'_>, now: Timestam
         display(validity.not_after),
         in_words(left)
     );
-    if left < expected.min_remaining.of(validity.lifetime()) {
+    let least = expected.min_remaining.of(validity.lifetime());
+    if left < least {
+        let evidence = format!("{evidence}, below `min_remaining`: {}", in_words(least));
         let cure = match expected.own_names.is_empty() {
             true => "is it renewed by itself, and is the server reloaded then?",
             false => "does its renewal fail? See `certd status`",
