@@ -176,12 +176,8 @@ impl Engine {
         };
         let mut containers = Vec::new();
         for id in ids {
-            match self.docker.inspect_container(&id, None).await {
-                Ok(response) => containers.push(self.describe(response).await?),
-                Err(ApiError::DockerResponseServerError {
-                    status_code: 404, ..
-                }) => {}
-                Err(error) => return Err(self.failed("inspect the container", error)),
+            if let Some(response) = self.inspect(&id).await? {
+                containers.push(self.describe(response).await?);
             }
         }
         if containers.is_empty() {

@@ -511,3 +511,31 @@ fn test_false_asks_for_no_exec_at_all() {
     ];
     assert_eq!(engine.requests(), looks);
 }
+
+#[test]
+fn a_container_that_was_removed_meanwhile_hides_none_that_is_there() {
+    let place = Place::new();
+    let mut behaviour = Behaviour::healthy(&place);
+    behaviour.answer = Box::new(|request| {
+        let all = [
+            json!({"Id": "90ce", "Names": ["/gone"]}),
+            json!({"Id": "1f7c0ffee", "Names": ["/web"]}),
+        ];
+        (request.line() == "GET /containers/json").then(|| Reply::json(200, &json!(all)))
+    });
+    let engine = Engine::start(&place, behaviour);
+    let url = format!("unix://{}", place.path("docker.sock").display());
+    let arguments = ["why", CLOSED, "--format", "json"];
+    let report = Run::of(place.certd(&arguments).env("DOCKER_HOST", url)).json();
+    let requests = engine.requests();
+    for asked in [
+        "GET /containers/90ce/json",
+        "GET /containers/1f7c0ffee/json",
+    ] {
+        assert!(requests.iter().any(|line| line == asked), "{requests:?}");
+    }
+    assert!(
+        !report.to_string().contains("No such container"),
+        "{report:#}"
+    );
+}

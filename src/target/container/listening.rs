@@ -94,9 +94,10 @@ impl Engine {
     ) -> Result<Vec<Container>, DockerError> {
         let mut found = Vec::new();
         for id in summaries.filter_map(|summary| summary.id.as_deref()) {
-            let inspected = self.docker.inspect_container(id, None).await;
-            let response =
-                inspected.map_err(|error| self.failed("inspect the container", error))?;
+            // What was removed since the list was made is none of them.
+            let Some(response) = self.inspect(id).await? else {
+                continue;
+            };
             let configured = response.host_config.as_ref();
             let configured = configured.and_then(|config| config.port_bindings.clone());
             let mut one = self.describe(response).await?;

@@ -25,21 +25,30 @@ impl Engine {
         let Some(lender) = lender else {
             return Ok(own);
         };
-        match self.docker.inspect_container(&lender, None).await {
-            Ok(response) => {
-                let lent = container(response);
-                Ok(Container {
-                    published: lent.published,
-                    addresses: lent.addresses,
-                    network: lent.network,
-                    lender: Some(lent.name),
-                    ..own
-                })
-            }
-            // It was removed, and its network with it.
+        // Where it was removed its network is gone with it.
+        let Some(response) = self.inspect(&lender).await? else {
+            return Ok(own);
+        };
+        let lent = container(response);
+        Ok(Container {
+            published: lent.published,
+            addresses: lent.addresses,
+            network: lent.network,
+            lender: Some(lent.name),
+            ..own
+        })
+    }
+
+    /// What the API says of a container; `None` where there is none of this name, or no longer
+    pub(super) async fn inspect(
+        &self,
+        id: &str,
+    ) -> Result<Option<ContainerInspectResponse>, DockerError> {
+        match self.docker.inspect_container(id, None).await {
+            Ok(response) => Ok(Some(response)),
             Err(ApiError::DockerResponseServerError {
                 status_code: 404, ..
-            }) => Ok(own),
+            }) => Ok(None),
             Err(error) => Err(self.failed("inspect the container", error)),
         }
     }
