@@ -159,8 +159,23 @@ impl<'t> Checker<'_, 't> {
             self.source
                 .report(&root.span_of("state"), "state", message, Some(hint));
         }
+        self.keys_apart(&config, &root);
         root.finish(&["target", "status"]);
         config
+    }
+
+    /// nginx shows the world what lies below a webroot
+    fn keys_apart(&self, config: &Config, root: &Table<'_, 't>) {
+        for (key, directory) in [("storage", &config.storage), ("state", &config.state)] {
+            let mut domains = config.domains.iter();
+            let Some(open) = domains.find(|domain| directory.starts_with(&domain.webroot)) else {
+                continue;
+            };
+            let message = format!("it lies in the `webroot` of {}", open.name);
+            let hint = "nginx may show the world the keys in it: choose a directory of its own";
+            let hint = Some(hint.to_owned());
+            self.source.report(&root.span_of(key), key, message, hint);
+        }
     }
 
     fn mistake<T>(&self, value: &Value<T>, message: impl Into<String>, hint: Option<String>) {
