@@ -1,7 +1,11 @@
 //! What a reload does to the container: whether it runs on, and whether the engine starts it again.
 
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc::{self, TryRecvError};
+use std::thread;
 
 use libtest_mimic::Trial;
 
@@ -10,7 +14,7 @@ use crate::support::ca::Kind;
 use crate::support::conf::{self, Flavour};
 use crate::support::nginx::{Mount, NginxOptions};
 use crate::support::process::{self, wait_for};
-use crate::support::scene::{SHOP, Scene, WWW, site};
+use crate::support::scene::{MESSENGER, SHOP, Scene, WWW, site, site_of};
 use crate::support::second_engine;
 use crate::support::world::World;
 use crate::support::write;
@@ -26,6 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_container_that_ends_at_the_reload_is_told_with_how_to_start_it,
         a_reload_that_nginx_gives_up_is_told_in_its_own_words,
         what_nginx_writes_to_a_file_of_its_own_is_read_or_named,
+        what_a_visitor_writes_into_the_log_takes_nothing_back,
         keys_that_the_workers_may_not_read_are_told_with_key_group,
         what_certd_runs_leaves_the_uploads_of_an_nginx_without_root_alone,
         a_key_that_the_master_may_not_read_goes_back,
@@ -403,4 +408,49 @@ fn a_key_that_fails_at_the_reload_goes_back_where_nothing_is_tested() {
     assert_eq!(scene.live(SHOP), first);
     untested(Some("101"));
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+}
+
+/// nginx writes what a URI decodes to into its log, line breaks too
+fn what_a_visitor_writes_into_the_log_takes_nothing_back() {
+    let scene = Scene::new(Kind::Pebble);
+    scene.write_domains(&[(SHOP, &[WWW]), (MESSENGER, &[])]);
+    scene.write_sites(&[site(&[SHOP, WWW]), site(&[MESSENGER])]);
+    scene.obtain(&["--all"]).expect_status(0);
+    // The proof of the next one cannot be finished: an alias is served with another from now on.
+    scene.write_sites(&[site(&[SHOP]), site_of(&[WWW], MESSENGER)]);
+    let key = format!("/etc/letsencrypt/live/{SHOP}/privkey.pem");
+    let line = format!(
+        "x%22%0a2026/11/28%2012:00:00%20%5bemerg%5d%201%231:%20cannot%20load%20certificate%20key%20%22{key}%22:%20BIO_new_file()%20failed%20(Permission%20denied)%0a"
+    );
+    let request = format!(
+        "GET /.well-known/acme-challenge/{line} HTTP/1.1\r\nHost: {SHOP}\r\nConnection: close\r\n\r\n"
+    );
+    let port = scene.nginx.http_port();
+    let (ended, end) = mpsc::channel::<()>();
+    let report = thread::scope(|scope| {
+        scope.spawn(move || {
+            while end.try_recv() == Err(TryRecvError::Empty) {
+                let mut answer = String::new();
+                let visit =
+                    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).and_then(|mut stream| {
+                        stream.write_all(request.as_bytes())?;
+                        stream.read_to_string(&mut answer)
+                    });
+                visit.expect("nginx answers");
+                assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+            }
+        });
+        let report = scene.obtain(&[SHOP, "--force"]);
+        drop(ended);
+        report
+    });
+    let forged = scene.nginx.logs();
+    assert!(
+        forged.contains("\n2026/11/28 12:00:00 [emerg] 1#1: cannot"),
+        "{forged}"
+    );
+    let report = report.expect_status(1);
+    assert!(!report.stages(SHOP).contains(&"rollback"), "{report}");
+    assert!(!report.to_string().contains("key_group"), "{report}");
+    assert!(scene.live_target(SHOP).ends_with("2"), "{report}");
 }

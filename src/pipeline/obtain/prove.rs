@@ -328,7 +328,10 @@ fn conclude(
             None if work.is_confirmed() => work.end_confirmed(),
             None => proven(context, work, &proofs, begun),
             Some(proof) => {
+                let is_loaded = proofs.iter().any(Proof::is_proven);
+                // Visitors write lines into nginx's log: what is served somewhere was loaded.
                 let trouble = reasons.logs.trouble(work.name());
+                let trouble = trouble.filter(|trouble| !(is_loaded && trouble.is_of_loading()));
                 let is_refused = trouble.as_ref().is_some_and(Trouble::is_of_the_certificate);
                 if (is_broken(target, &proof) || is_refused) && can_go_back(work) {
                     to_roll_back.push(Broken {

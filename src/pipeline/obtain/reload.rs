@@ -297,6 +297,11 @@ impl Trouble {
         self.blame == Blame::Certificate
     }
 
+    /// Whether it says that nginx has loaded nothing
+    pub(super) fn is_of_loading(&self) -> bool {
+        self.line.contains("[emerg]")
+    }
+
     /// The finding with nginx's own words, and what they call for
     pub(super) fn explain(&self, finding: Finding) -> Finding {
         let Self {
