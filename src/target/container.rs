@@ -694,7 +694,7 @@ fn published(ports: PortMap) -> Vec<Published> {
 const COMPOSE_SERVICE: &str = "com.docker.compose.service";
 const SWARM_SERVICE: &str = "com.docker.swarm.service.name";
 const COMPOSE_PROJECT: &str = "com.docker.compose.project";
-const RUNNING: &str = "running";
+pub(crate) const RUNNING: &str = "running";
 const RESTARTING: &str = "restarting";
 /// What the title of nginx's workers begins with
 const WORKER: &str = "nginx: worker process";

@@ -300,13 +300,11 @@ pub(super) async fn make_ready(
     works: &mut [Work<'_>],
 ) {
     let begun = Instant::now();
+    target.warn_of_unpublished(works).await;
     for member in target.members.clone() {
         let work = &mut works[member];
         if let Some(finding) = target.no_way(work.domain) {
             work.fail_with(Stage::Target, begun, finding);
-        }
-        if work.is_open() {
-            work.findings.extend(target.unpublished(work.domain));
         }
         confirm(context, options, target, work);
     }

@@ -13,14 +13,14 @@ use super::configured;
 use super::target::Target;
 use crate::config::{ConfigTest, Domain};
 use crate::facts::{ConnectFailure, Container, Network};
-use crate::finding::Finding;
+use crate::finding::{Finding, one_line};
 use crate::name::DnsName;
 use crate::net::dns::Resolver;
 use crate::net::tls::Observer;
 use crate::pipeline::{Context, Work};
 use crate::preflight::probe::is_local;
 use crate::target::choice::{self, Choice, Inlet};
-use crate::target::container::Engine;
+use crate::target::container::{AtPort, Engine, RUNNING};
 use crate::target::dump::Configuration;
 use crate::target::endpoint::{self, Claim, Endpoint};
 
@@ -265,12 +265,27 @@ impl Target {
         ))
     }
 
-    /// That a domain is verified where no visitor comes: no container publishes its port, and nginx
-    /// listens there
-    pub(super) fn unpublished(&self, domain: &Domain) -> Option<Finding> {
-        let [first, ..] = self.containers.as_slice() else {
-            return None;
-        };
+    /// Warns of the open domains that are verified where no visitor comes
+    pub(super) async fn warn_of_unpublished(&self, works: &mut [Work<'_>]) {
+        let mut holders: BTreeMap<u16, Option<String>> = BTreeMap::new();
+        for member in &self.members {
+            let work = &mut works[*member];
+            let unpublished = self.unpublished(work.domain).filter(|_| work.is_open());
+            let Some((container, port, address)) = unpublished else {
+                continue;
+            };
+            if !holders.contains_key(&port) {
+                holders.insert(port, holder(&self.engine, port).await);
+            }
+            let holder = holders.get(&port).and_then(Option::as_deref);
+            let finding = not_published(&container.name, port, work.name(), address, holder);
+            work.findings.push(finding);
+        }
+    }
+
+    /// A port that no container publishes, and where nginx listens inside for it
+    fn unpublished(&self, domain: &Domain) -> Option<(&Container, u16, SocketAddr)> {
+        let container = self.containers.first()?;
         if domain.connect.is_some() {
             return None;
         }
@@ -279,18 +294,10 @@ impl Target {
             containers.any(|container| endpoint::is_published(container, port))
         };
         let port = *domain.ports.iter().find(|port| !is_published(**port))?;
-        let ways = endpoint::endpoints(first, port, self.engine.address());
+        let ways = endpoint::endpoints(container, port, self.engine.address());
         let is_open = |endpoint: &&Endpoint| self.ways.get(&endpoint.address) == Some(&Way::Open);
-        let (name, address) = (&first.name, ways.iter().find(is_open)?.address);
-        let evidence = format!(
-            "{name} publishes no port {port}: {} is verified at {address}, where no visitor comes",
-            domain.name
-        );
-        Some(
-            Finding::warning("target.not_published", evidence).with_cure(format!(
-                "publish it in the compose file, and create {name} anew:\n    ports: [\"{port}:{port}\"]\nor, where something in front of {name} takes the connections, set `connect` to its address"
-            )),
-        )
+        let address = ways.iter().find(is_open)?.address;
+        Some((container, port, address))
     }
 
     /// Where a domain is not verified although visitors may come there
@@ -318,6 +325,48 @@ impl Target {
                 Way::Open | Way::Closed => None,
             })
     }
+}
+
+/// Who has a port of the host, as far as it can be seen
+async fn holder(engine: &Engine, port: u16) -> Option<String> {
+    match engine.at_port(port).await.ok()? {
+        AtPort::Containers(containers) => {
+            let mut containers = containers.into_iter();
+            let holder = containers.find(|container| container.state == RUNNING)?;
+            Some(format!("the container {}", holder.name))
+        }
+        AtPort::Process { name, pid } => Some(format!("{} (process {pid})", one_line(&name))),
+        AtPort::Perhaps(_) => None,
+    }
+}
+
+/// That a domain is verified in a container's own network, where no visitor comes
+fn not_published(
+    container: &str,
+    port: u16,
+    domain: &DnsName,
+    address: SocketAddr,
+    holder: Option<&str>,
+) -> Finding {
+    let (evidence, cure) = match holder {
+        Some(holder) => (
+            format!(
+                "{domain} is verified at {address}, inside: {holder} has port {port} of this host"
+            ),
+            format!(
+                "set `connect` to where visitors come in, such as \"127.0.0.1:{port}\", if {holder} passes them on to {container}"
+            ),
+        ),
+        None => (
+            format!(
+                "{container} publishes no port {port}: {domain} is verified at {address}, where no visitor comes"
+            ),
+            format!(
+                "publish it in the compose file, and create {container} anew:\n    ports: [\"{port}:{port}\"]\nor, where something in front of {container} takes the connections, set `connect` to its address"
+            ),
+        ),
+    };
+    Finding::warning("target.not_published", evidence).with_cure(cure)
 }
 
 /// The networks of a Swarm lead to no task from outside of it
@@ -366,3 +415,27 @@ const KNOCK: Duration = Duration::from_secs(2);
 const AT_ONCE: usize = 32;
 /// The driver of the networks that the host itself is in
 const BRIDGE: &str = "bridge";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_something_else_has_is_not_to_be_published_too() {
+        let name = DnsName::parse("shop.test").unwrap();
+        let address = "172.17.0.2:443".parse().unwrap();
+        let told = |holder| not_published("web", 443, &name, address, holder);
+        let cure = told(None).cure.unwrap();
+        assert!(cure.contains("ports: [\"443:443\"]"), "{cure}");
+        let finding = told(Some("the container front"));
+        assert!(
+            finding.evidence.contains("front has port 443"),
+            "{finding:?}"
+        );
+        let cure = finding.cure.unwrap();
+        assert!(
+            cure.contains("`connect`") && !cure.contains("ports:"),
+            "{cure}"
+        );
+    }
+}
