@@ -359,6 +359,12 @@ fn a_container_that_ends_at_its_restart_is_told_with_how_to_start_it() {
     scene.world.write_config(&scene.domain(config, SHOP, &[]));
     let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
     assert_eq!(report.failures(SHOP), ["target.ended"], "{report}");
+    // It was foretold.
+    let foretold = report.finding(SHOP, "target.key_group");
+    assert!(
+        foretold.cure.contains("`key_group = \"101\"`"),
+        "{foretold:?}"
+    );
     let finding = report.finding(SHOP, "target.ended");
     let start = format!("docker start {}", scene.nginx.name());
     assert!(

@@ -2,6 +2,8 @@
 //! and proven by files that certd writes and the containers read back.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -14,7 +16,7 @@ use crate::pipeline::{Context, Work};
 use crate::plan::Plan;
 use crate::report::Stage;
 use crate::target::mount;
-use crate::target::process::Command;
+use crate::target::process::{Command, user_of_master};
 
 /// The state holds account keys: nothing in a web server's container should see it
 pub(super) fn warn_of_mounted_state(context: &Context<'_>, target: &Target, work: &mut Work<'_>) {
@@ -35,6 +37,30 @@ pub(super) fn warn_of_mounted_state(context: &Context<'_>, target: &Target, work
         .with_cure("account keys lie there: set `state` to a directory that is not mounted");
         work.findings.push(finding);
     }
+}
+
+/// Keys are for their owner alone as long as no group is named: nginx names them, and starts no more
+pub(super) fn warn_of_closed_keys(context: &Context<'_>, target: &Target, work: &mut Work<'_>) {
+    let storage = fs::metadata(context.store.storage());
+    let (None, Ok(storage)) = (&context.config.key_group, storage) else {
+        return;
+    };
+    let mut masters = target
+        .containers
+        .iter()
+        .filter_map(|container| Some((&container.name, user_of_master(container)?)));
+    let Some((name, user)) = masters.find(|(_, user)| user.uid != storage.uid()) else {
+        return;
+    };
+    let evidence = format!(
+        "nginx's master in {name} runs as user {} with group {}, and may not read the keys, which are for their owner alone",
+        user.uid, user.gid
+    );
+    work.findings
+        .push(Finding::warning("target.key_group", evidence).with_cure(format!(
+            "set `key_group = \"{}\"` in domains.toml before nginx's configuration names a key: nginx would not start again",
+            user.gid
+        )));
 }
 
 /// A mount inside the lineage shows the old generation until a restart
@@ -231,7 +257,7 @@ fn place(
 
 /// A host path in the container, its symlinks resolved first
 fn paths_in(container: &Container, host: &Path) -> Vec<PathBuf> {
-    match std::fs::canonicalize(host) {
+    match fs::canonicalize(host) {
         Ok(canonical) => mount::in_container(container, &canonical),
         Err(_) => Vec::new(),
     }

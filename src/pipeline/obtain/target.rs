@@ -316,6 +316,7 @@ pub(super) async fn make_ready(
         mounts::refuse_pinned(context, target, work);
         if work.is_open() {
             mounts::warn_of_mounted_state(context, target, work);
+            mounts::warn_of_closed_keys(context, target, work);
             reload::foresee(target, work, begun);
         }
     }
