@@ -1,6 +1,7 @@
 //! Where the domains of a target are verified: every family and every address at which its
 //! containers answer, as far as this host has a way there.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -274,11 +275,12 @@ impl Target {
             let Some((container, port, address)) = unpublished else {
                 continue;
             };
-            if !holders.contains_key(&port) {
-                holders.insert(port, holder(&self.engine, port).await);
-            }
-            let holder = holders.get(&port).and_then(Option::as_deref);
-            let finding = not_published(&container.name, port, work.name(), address, holder);
+            let holder = match holders.entry(port) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => unknown.insert(holder(&self.engine, port).await),
+            };
+            let (name, holder) = (&container.name, holder.as_deref());
+            let finding = not_published(name, port, work.name(), address, holder);
             work.findings.push(finding);
         }
     }
