@@ -6,7 +6,7 @@
 //! is taken for one of another file ([`files`]): where that cannot be told the configuration is not
 //! judged.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -19,10 +19,12 @@ use text::{Item, Items};
 
 mod files;
 mod glob;
+mod inclusion;
 mod order;
 mod redirect;
 mod text;
 
+pub use inclusion::Inclusion;
 pub use redirect::Redirect;
 
 /// What a dump holds, in the order in which nginx reads it
@@ -42,6 +44,8 @@ pub struct Configuration {
     pub error_log: Option<PathBuf>,
     /// Variables of maps that stand elsewhere too than in lines that name certificates
     pub used: BTreeSet<String>,
+    /// How nginx comes to the files from which server blocks have certificate lines
+    pub included: BTreeMap<String, Inclusion>,
 }
 
 /// Where a directive begins
@@ -108,6 +112,13 @@ pub struct ServerBlock {
     pub inherited: Vec<CertificateLine>,
     /// Those of `listens` that stand in a file that it includes
     pub borrowed: Vec<SocketAddr>,
+    /// The arguments of its `listen` lines that another block of the same sockets may repeat
+    pub listen_lines: Vec<Vec<String>>,
+    /// Where its `server_name` lines stand
+    pub named: Vec<Place>,
+    /// Files that it includes with lines in which a copy of it differs: where it listens, its names
+    /// and its certificates
+    pub lent: BTreeSet<String>,
     /// The `ssl_reject_handshake on` that holds for it, by which it has no TLS to show
     pub rejects: Option<Place>,
     /// How it leads visitors elsewhere; `None` where it does not
@@ -339,9 +350,26 @@ fn server_block(
     if is_on {
         listens.iter_mut().for_each(|listen| listen.tls = Tls::On);
     }
+    let names = contents.0.iter();
+    let named = names.filter(|(_, item)| item.name() == "server_name");
+    let differing = contents.0.iter().filter(|(own, item)| {
+        *own != file
+            && matches!(
+                item.name(),
+                "listen" | "server_name" | "ssl_certificate" | "ssl_certificate_key" | REJECT
+            )
+    });
     Ok(ServerBlock {
         file: file.to_owned(),
         line,
+        listen_lines: contents.named("listen").map(repeatable).collect(),
+        named: named
+            .map(|(file, item)| Place {
+                file: (*file).to_owned(),
+                line: item.line(),
+            })
+            .collect(),
+        lent: differing.map(|(file, _)| (*file).to_owned()).collect(),
         names: contents
             .named("server_name")
             .flat_map(Item::arguments)
@@ -381,6 +409,17 @@ fn stream_server(
 fn listen(item: Item<'_, '_>) -> Option<(Listen, u16)> {
     let arguments = item.arguments().iter().map(AsRef::as_ref);
     Listen::parse(&arguments.collect::<Vec<_>>())
+}
+
+/// What a `listen` says that a second one of its socket may say too
+///
+/// nginx refuses a second `default_server` and second options of a socket.
+fn repeatable(item: Item<'_, '_>) -> Vec<String> {
+    let may_stand = |word: &str| matches!(word, "ssl" | "quic" | "http2" | "proxy_protocol");
+    let mut arguments = item.arguments().iter();
+    let place = arguments.next().into_iter();
+    let words = place.chain(arguments.filter(|word| may_stand(word)));
+    words.map(|word| word.clone().into_owned()).collect()
 }
 
 fn socket(item: Item<'_, '_>) -> Option<Socket> {

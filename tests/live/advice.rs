@@ -6,7 +6,8 @@
     reason = "a test writes what certbot left behind"
 )]
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
@@ -31,6 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         coming_from_certbot_nginx_can_restart_at_any_step,
         two_domains_are_taken_out_of_one_block,
         a_block_that_is_added_leaves_the_default_alone,
+        a_copy_of_a_block_serves_what_the_block_did,
         a_file_that_two_blocks_include_stays_as_it_is,
         an_alias_that_a_wildcard_serves_comes_with_its_domain,
         names_of_one_block_get_another_together,
@@ -297,10 +299,13 @@ fn order_both(scene: &Scene) {
 /// The text with the block that a cure shows, at the first place that the cure allows
 #[track_caller]
 fn with_block(text: &str, cure: &str) -> String {
-    let behind = cure.split_once("behind /etc/nginx/nginx.conf:");
+    let behind = match cure.split_once(" right behind it") {
+        Some((before, _)) => before.rsplit_once("server block at /etc/nginx/nginx.conf:"),
+        None => cure.split_once("behind /etc/nginx/nginx.conf:"),
+    };
     let line: usize = match behind {
         Some((_, rest)) => {
-            let digits = rest.split(',').next().expect("a line");
+            let digits = rest.split([',', ' ']).next().expect("a line");
             digits.parse().expect("a number")
         }
         // Before all others.
@@ -369,6 +374,56 @@ fn a_block_that_is_added_leaves_the_default_alone() {
     restart_with(&scene, &with_block(&text, &cure));
     scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "proven");
     assert_eq!(scene.served(GUEST), guest);
+}
+
+/// What a name is answered at port 80: status and `Location`
+fn plain(scene: &Scene, name: &str) -> String {
+    process::wait_for("an answer at port 80", || {
+        let address = (Ipv4Addr::LOCALHOST, scene.nginx.http_port());
+        let mut stream = TcpStream::connect(address).ok()?;
+        let request = format!("GET / HTTP/1.0\r\nHost: {name}\r\n\r\n");
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).ok()?;
+        let is_told = |line: &&str| line.starts_with("HTTP/") || line.starts_with("Location");
+        let told: Vec<&str> = reply.lines().filter(is_told).collect();
+        (!told.is_empty()).then(|| told.join("\n"))
+    })
+}
+
+fn a_copy_of_a_block_serves_what_the_block_did() {
+    let scene = Scene::new(Kind::Pebble);
+    order_both(&scene);
+    // Beside a default that answers nobody, the block itself serves challenges.
+    let location = "location /.well-known/acme-challenge/ { root /var/www/certbot; }";
+    let closed = conf("", "").replace(location, "return 444;");
+    let site = format!("{location}\nlocation / {{ return 301 https://$host/moved; }}");
+    let block = |names: &str| {
+        let block = foreign(&scene, names).replace("ssl;", "ssl default_server; listen 80;");
+        block.replace(" }\n", &format!("\n{site} }}\n"))
+    };
+    let restart = |blocks: &str| {
+        let text = closed.replace("\n\n}\n", &format!("\n{blocks}\n}}\n"));
+        scene.nginx.write_conf(&text);
+        scene.nginx.restart();
+        let (status, said) = scene.nginx.exec(&["nginx", "-t"]);
+        assert_eq!(status, 0, "{said}\n{text}");
+        plain(&scene, MESSENGER)
+    };
+    let before = restart(&block(&format!("{GUEST} {MESSENGER}")));
+    assert!(before.contains(&format!("https://{MESSENGER}/moved")));
+    let (cure, report) = why(&scene, MESSENGER, 1);
+    let cure = cure.unwrap_or_else(|| panic!("{report}"));
+    assert!(cure.contains("with all its lines"), "{cure}");
+    let shown = block_in(&cure);
+    let (head, _) = shown.split_once("    # all other lines of").expect(shown);
+    let after = restart(&format!("{}{head}{site} }}\n", block(GUEST)));
+    assert_eq!(after, before);
+    scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "proven");
+    scene.assert_serves(MESSENGER, &[MESSENGER]);
+    // The next order is answered at port 80, too.
+    let report = scene.obtain(&["--force", MESSENGER]);
+    report.expect(0, MESSENGER, "proven");
 }
 
 fn a_file_that_two_blocks_include_stays_as_it_is() {

@@ -2,7 +2,7 @@
 //! `nginx -t` and takes no certificate from another name.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::finding::{Finding, excerpt, words};
 use crate::name::DnsName;
 use crate::pipeline::{Context, Work};
 use crate::target::choice::{self, Choice, Inlet, Serving};
-use crate::target::dump::{Configuration, ServerBlock, Unjudged};
+use crate::target::dump::{Configuration, Place, ServerBlock, Unjudged};
 use crate::target::endpoint;
 use crate::target::process::{by_hand, by_hand_for, is_guessed, masters};
 use crate::target::variables::is_computed;
@@ -165,7 +165,10 @@ impl Configured {
                 "add {name} to `server_name` of the server block at {}, which serves {own}",
                 block.place()
             ),
-            None => self.block_to_add(&domain.name, &names, &domain.ports, &[], LOCATIONS),
+            None => {
+                let at = self.address_for(&domain.ports, inlet);
+                self.block_to_add(&domain.name, &names, at, &[], LOCATIONS)
+            }
         }
     }
 
@@ -201,11 +204,13 @@ impl Configured {
     }
 
     /// A server block for these names, which listens as others do, and where it must stand
+    ///
+    /// Where no other shows it, it listens at the address that is given.
     fn block_to_add(
         &self,
         lineage: &DnsName,
         names: &[&str],
-        ports: &[u16],
+        otherwise: SocketAddr,
         like: &[&ServerBlock],
         body: &str,
     ) -> String {
@@ -223,22 +228,13 @@ impl Configured {
             }
         }
         if addresses.is_empty() && sockets.is_empty() {
-            let port = ports.first().copied().unwrap_or(defaults::PORT);
-            addresses.push((Ipv4Addr::UNSPECIFIED, self.port_inside(port)).into());
+            addresses.push(otherwise);
         }
         // What else such a line says holds for all blocks of the address, and need not be repeated.
-        let mut block = "server {\n".to_owned();
-        for at in &addresses {
-            let _ = writeln!(block, "    listen {};", listening::listen_at(*at));
-        }
-        for socket in sockets {
-            let _ = writeln!(block, "    listen {socket} ssl;");
-        }
-        let _ = writeln!(block, "    server_name {};", names.join(" "));
-        if self.configuration.rejects.is_some() {
-            block.push_str("    ssl_reject_handshake off;\n");
-        }
-        let lines = directive::certificate_lines(&self.live, lineage, &directive::DIRECTIVES);
+        let at_addresses = addresses.iter().map(|at| listening::listen_at(*at));
+        let at_sockets = sockets.iter().map(|socket| format!("{socket} ssl"));
+        let listens: Vec<String> = at_addresses.chain(at_sockets).collect();
+        let block = self.block_text(lineage, names, (&listens, None), body);
         let where_to = match self.behind(&addresses, like) {
             Some(first) => format!(
                 " behind {}, in that file or one that is read later",
@@ -246,16 +242,28 @@ impl Configured {
             ),
             None => String::new(),
         };
-        format!("add this server block{where_to}:\n{block}{lines}\n    {body}\n}}")
+        format!("add this server block{where_to}:\n{block}")
     }
 
-    /// nginx listens in the container, and the port may be another one on the host
-    fn port_inside(&self, port: u16) -> u16 {
-        let mut published = self.container.published.iter();
-        match published.any(|published| published.container_port == port) {
-            true => port,
-            false => endpoint::container_port(&self.container, port),
+    /// The text of a server block that listens so, for these names; a handshake that is rejected
+    /// there is let in
+    fn block_text(
+        &self,
+        lineage: &DnsName,
+        names: &[&str],
+        (listens, rejects): (&[String], Option<&Place>),
+        body: &str,
+    ) -> String {
+        let mut block = "server {\n".to_owned();
+        for listen in listens {
+            let _ = writeln!(block, "    listen {listen};");
         }
+        let _ = writeln!(block, "    server_name {};", names.join(" "));
+        if rejects.or(self.configuration.rejects.as_ref()).is_some() {
+            block.push_str("    ssl_reject_handshake off;\n");
+        }
+        let lines = directive::certificate_lines(&self.live, lineage, &directive::DIRECTIVES);
+        format!("{block}{lines}\n    {body}\n}}")
     }
 }
 
@@ -373,7 +381,10 @@ const MOST_OF_COMMAND: usize = 60;
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+    use crate::facts::Network;
     use crate::target::dump::{self, CertificateLine};
 
     const SHOP: &str = "shop.test";
@@ -426,20 +437,21 @@ to
             )
         };
         let found = change(&block("b.test shop.test"), SHOP);
-        let expected = "the server block at /etc/nginx/nginx.conf:2 serves other names too: take shop.test out of its `server_name` (write `_` there where none is left), and add this server block behind /etc/nginx/nginx.conf:2, in that file or one that is read later:
+        let expected = "the server block at /etc/nginx/nginx.conf:2 serves other names too: take shop.test out of its `server_name` (write `_` there where none is left), and put a copy of that block right behind it, with all its lines (locations, redirects, access rules); in the copy write these for its `listen` and `server_name` and the lines that name its certificate:
 server {
     listen 10.0.0.5:443 ssl;
     listen [::]:443 ssl;
+    listen 80;
     server_name shop.test;
     ssl_certificate     /live/shop.test/fullchain.pem;
     ssl_certificate_key /live/shop.test/privkey.pem;
-    # locations of the site
+    # all other lines of /etc/nginx/nginx.conf:2
 }";
         assert_eq!(found, expected);
         let found = change(&block("*.test"), SHOP);
         assert!(
             found.starts_with(
-                "leave it to /etc/nginx/nginx.conf:2 to serve its other names, and add"
+                "leave it to the server block at /etc/nginx/nginx.conf:2 to serve its other names, and put a copy"
             ),
             "{found}"
         );
@@ -543,12 +555,11 @@ server {
         };
         let others = [SHOP, "b.test"];
         let found = change_at(&text(" default_server"), 2, &others);
-        let begin = "the server block at /etc/nginx/nginx.conf:2 serves other names too: write `_` for shop.test in its `server_name`, and add this server block:\nserver {";
+        let begin = "the server block at /etc/nginx/nginx.conf:2 serves other names too: write `_` for shop.test in its `server_name`, and put a copy of that block right behind it,";
         assert!(found.starts_with(begin), "{found}");
-        let found = change_at(&text(""), 2, &others);
-        assert!(
-            found.contains(" behind /etc/nginx/nginx.conf:2, "),
-            "{found}"
+        assert_eq!(
+            change_at(&text(""), 2, &others),
+            change_at(&text(" default_server"), 2, &others)
         );
         // Names that others list, and those of the domain, do not depend on it.
         for shown in [&[SHOP, "c.test"][..], &[SHOP], &[]] {
@@ -556,31 +567,128 @@ server {
             assert!(found.starts_with("in the server block at"), "{found}");
         }
         let found = change_at(&text(""), 2, &["*.test"]);
-        assert!(found.contains("add this server block"), "{found}");
+        assert!(found.contains("put a copy of that block"), "{found}");
     }
 
     #[test]
     fn a_new_block_stands_behind_the_default_of_its_sockets() {
         let text = |rank: &str| {
             format!(
-                "server {{ listen 443 ssl{rank}; server_name b.test; {B} }}\nserver {{ listen [::]:443 ssl; listen 443 ssl; server_name *.test; {B} }}"
+                "server {{ listen [::]:443 ssl{rank}; listen 443 ssl{rank}; server_name b.test; {B} }}"
             )
         };
         #[track_caller]
         fn check(text: &str, expected: &str) {
-            let found = change_at(text, 3, &[]);
+            let found = configured(text).to_serve(&domain(""), SHOP, Some(&inlet(&[])), None);
             assert!(
                 found.contains(&format!("add this server block{expected}:\nserver {{\n")),
                 "{found}"
             );
         }
-        // It is the first at one of the sockets, and second at the other.
         check(
             &text(""),
-            " behind /etc/nginx/nginx.conf:3, in that file or one that is read later",
+            " behind /etc/nginx/nginx.conf:2, in that file or one that is read later",
         );
-        let dual = text(" default_server").replace("[::]:443 ssl", "[::]:443 ssl default_server");
-        check(&dual, "");
+        check(&text(" default_server"), "");
+    }
+
+    #[test]
+    fn a_copy_listens_wherever_the_block_does() {
+        let shown = |listens: &str, others: &str, names: &str| {
+            let text = format!(
+                "server {{ {listens} listen 443 ssl; server_name {names}; {B} }}\nserver {{ listen 443 ssl default_server; }}\n{others}"
+            );
+            let found = change(&text, SHOP);
+            let (_, block) = found.split_once("server {\n").expect(&found);
+            let lines = block.lines().map(str::trim);
+            let lines = lines.filter(|line| line.starts_with("listen "));
+            lines.collect::<Vec<_>>().join(" ")
+        };
+        let check = |listens: &str, expected: &str| {
+            let expected = format!("{expected} listen 443 ssl;");
+            assert_eq!(shown(listens, "", "b.test shop.test"), expected);
+        };
+        check("listen 80;", "listen 80;");
+        // What nginx refuses to read twice is left out.
+        check(
+            "listen [::]:80 default_server ipv6only=on; listen 8443 quic reuseport; listen unix:/run/x ssl backlog=9;",
+            "listen [::]:80; listen 8443 quic; listen unix:/run/x ssl;",
+        );
+        check(
+            "listen localhost:8443-8445 ssl http2 proxy_protocol deferred;",
+            "listen localhost:8443-8445 ssl http2 proxy_protocol;",
+        );
+        // What another block has from the name at another port, it keeps.
+        let plain = "server { listen 80; server_name shop.test; }";
+        for (names, expected) in [
+            ("b.test shop.test", "listen 80; listen 443 ssl;"),
+            ("*.test", "listen 443 ssl;"),
+        ] {
+            assert_eq!(shown("listen 80;", plain, names), expected);
+        }
+    }
+
+    #[test]
+    fn lines_of_an_include_are_written_into_the_copy() {
+        let text = |other: &str| {
+            format!(
+                "server {{ listen 443 ssl; include names; include tls; }}\n{other}\n}}\n# configuration file /etc/nginx/names:\nserver_name shop.test b.test;\n\n# configuration file /etc/nginx/tls:\n{B}\n"
+            )
+        };
+        let lent = "that name its certificate, and the other lines of /etc/nginx/names and /etc/nginx/tls for the `include`:\nserver {";
+        let found = change(&text(""), SHOP);
+        let place =
+            "(write `_` there where none is left) (it stands at /etc/nginx/names:1), and put";
+        assert!(found.contains(place) && found.contains(lent), "{found}");
+        let found = change(&text("server { listen 80; include names; }"), SHOP);
+        let place = "(it stands at /etc/nginx/names:1, which the server block at /etc/nginx/nginx.conf:3 includes too, and stays as it is there: write the names that are left, and the other lines of /etc/nginx/names, in place of the `include`), and put";
+        assert!(found.contains(place) && found.contains(lent), "{found}");
+    }
+
+    #[test]
+    fn a_file_that_is_included_beside_the_blocks_keeps_its_lines() {
+        let own = "server { listen 443 ssl; server_name shop.test; include tls; }";
+        let file = format!("\n# configuration file /etc/nginx/tls:\n{B}\n");
+        let found = change_at(&format!("{own}\ninclude tls;\n}}{file}"), 2, &[]);
+        let expected = "/etc/nginx/tls is included more than once (at /etc/nginx/nginx.conf:2 and /etc/nginx/nginx.conf:3), and stays as it is: in the server block at /etc/nginx/nginx.conf:2 of web write";
+        assert!(found.starts_with(expected), "{found}");
+        let stream = "}\nstream { include tls; server { listen 8883 ssl; } }";
+        let found = change_at(&format!("{own}\n{stream}{file}"), 2, &[]);
+        assert!(found.contains("tls is included more than once"), "{found}");
+        let found = change_at(&format!("{own}\n}}{file}"), 2, &[]);
+        assert!(found.starts_with("in the server block at"), "{found}");
+    }
+
+    #[test]
+    fn a_name_that_a_dot_lists_later_is_served_by_the_copy_before_that() {
+        let text = format!(
+            "server {{ listen 443 ssl; server_name first.test; }}\nserver {{ listen 443 ssl; server_name shop.test other.test; {B} }}\nserver {{ listen 443 ssl; server_name .shop.test; {B} }}"
+        );
+        let found = change_at(&text, 3, &[]);
+        let begin = "the server block at /etc/nginx/nginx.conf:3 serves other names too: take shop.test out of its `server_name` (write `_` there where none is left), and put a copy of that block right behind it";
+        assert!(found.starts_with(begin), "{found}");
+    }
+
+    #[test]
+    fn a_block_that_is_added_in_the_hosts_network_listens_at_its_address_alone() {
+        #[track_caller]
+        fn check(servers: &str, network: Network, expected: &str) {
+            let mut configured = configured(servers);
+            configured.container.network = network;
+            let inlet = inlet(&["127.79.9.9"]);
+            let found = configured.to_serve(&domain(""), SHOP, Some(&inlet), None);
+            assert!(
+                found.contains(&format!("    listen {expected};\n")),
+                "{found}"
+            );
+            assert_eq!(configured.listen_to_add(443, Some(&inlet)), expected);
+        }
+        let own = "server { listen 127.79.1.81:443 ssl; server_name b.test; }";
+        check(own, Network::Host, "127.79.9.9:443 ssl");
+        check(own, Network::Own, "443 ssl");
+        check("server { listen 80; }", Network::Host, "443 ssl");
+        let other = "server { listen [::1]:443 ssl; }";
+        check(other, Network::Host, "127.79.9.9:443 ssl");
     }
 
     #[test]
@@ -589,8 +697,10 @@ server {
             "server {{ listen 443 ssl default_server; }}\nserver {{ listen 443 ssl; server_name .shop.test; {B} }}"
         );
         let found = change_at(&text, 3, &[]);
-        let expected = "the server block at /etc/nginx/nginx.conf:3 serves other names too: write `*.shop.test` for `.shop.test` in its `server_name`, and add this server block:\nserver {\n    listen 443 ssl;\n    server_name shop.test;\n";
+        let expected = "the server block at /etc/nginx/nginx.conf:3 serves other names too: write `*.shop.test` for `.shop.test` in its `server_name`, and put a copy of that block right behind it,";
         assert!(found.starts_with(expected), "{found}");
+        let block = ":\nserver {\n    listen 443 ssl;\n    server_name shop.test;\n";
+        assert!(found.contains(block), "{found}");
     }
 
     #[test]

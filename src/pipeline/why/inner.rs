@@ -268,8 +268,9 @@ fn no_tls(
                 && is_free =>
         {
             let change = format!(
-                "in the server block at {}, which lists {name}, add\n    listen {port} ssl;",
-                block.place()
+                "in the server block at {}, which lists {name}, add\n    listen {};",
+                block.place(),
+                nginx.configured.listen_to_add(port, nginx.inlet.as_ref())
             );
             finding.with_cure(changing(seen, nginx, &change))
         }

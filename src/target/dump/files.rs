@@ -70,6 +70,18 @@ impl<'d> Files<'d> {
         (name, self.texts.items(directives.clone()))
     }
 
+    /// The number of a file of this name
+    pub(super) fn number(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The `include` lines of a file, in whatever block: the line, and the pattern
+    pub(super) fn includes(&self, number: usize) -> impl Iterator<Item = (usize, &str)> {
+        let all = self.texts.every(self.all[number].1.clone());
+        let includes = all.filter(|item| item.block().is_none() && item.name() == "include");
+        includes.filter_map(|item| Some((item.line(), item.first()?)))
+    }
+
     /// The variables in what stands elsewhere than in lines that name certificates
     pub(super) fn variables(&self) -> impl Iterator<Item = &str> {
         let texts = self.texts.every(0..self.texts.len());

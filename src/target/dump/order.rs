@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 
 use super::files::Files;
+use super::inclusion::inclusions;
 use super::text::{Item, Items};
 use super::{
     CertificateLine, Configuration, Contents, KEPT, MOST_DEPTH, Map, Module, Place, REJECT, Row,
@@ -55,6 +56,12 @@ pub(super) fn read(files: &Files<'_>) -> Result<Configuration, Unjudged> {
         files.spend(http.len() * KEPT)?;
         block.inherited = inherited(&block.certificates, &http);
     }
+    let lent = found.servers.iter().flat_map(|block| {
+        let lines = block.certificates.iter();
+        let lent = lines.filter(|line| line.file != block.file);
+        lent.map(|line| line.file.as_str())
+    });
+    found.included = inclusions(files, lent)?;
     Ok(found)
 }
 
@@ -181,7 +188,8 @@ impl<'f, 'd> Reading<'f, 'd> {
             return Ok(());
         }
         let block = server_block(file, item.line(), &contents, self.files)?;
-        let kept = block.names.len() + block.certificates.len();
+        let lines = block.listen_lines.len() + block.named.len() + block.lent.len();
+        let kept = block.names.len() + block.certificates.len() + lines;
         self.files.spend(KEPT * (1 + kept))?;
         if contents.rejects().is_none() {
             self.silent.push(servers.servers.len());

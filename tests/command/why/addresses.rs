@@ -133,12 +133,12 @@ fn nginx_in_the_network_of_the_host() {
     write("127.0.0.7");
     let (_, report) = change(&host, &[MESSENGER], 0);
     assert_eq!(report["change"]["code"], "why.no_tls", "{report:#}");
-    let (address, port) = (host.web.https(), host.web.https().port());
+    let address = host.web.https();
     let evidence = format!("no server block of web listens with TLS at {address}");
     assert_eq!(report["change"]["evidence"], evidence);
     let cure = report["change"]["cure"].as_str().expect("a cure");
     assert!(
-        cure.contains(&format!(" add\n    listen {port} ssl;\n")),
+        cure.contains(&format!(" add\n    listen {address} ssl;\n")),
         "{cure}"
     );
 }

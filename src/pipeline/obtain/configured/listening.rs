@@ -3,12 +3,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::directive::{DIRECTIVES, certificate_lines};
+use super::directive::{self, DIRECTIVES, certificate_lines};
 use super::{Configured, variables};
-use crate::config::Domain;
+use crate::config::{Domain, defaults};
+use crate::facts::Network;
 use crate::name::DnsName;
 use crate::target::choice::{self, Choice, Inlet, Serving};
 use crate::target::dump::{Module, ServerBlock, StreamServer};
+use crate::target::endpoint;
 use crate::target::listen::{Listen, Rank};
 
 /// Whether two are the same block of one configuration
@@ -70,6 +72,81 @@ impl Configured {
         let at_sockets = like.iter().flat_map(|block| self.first_at_sockets(block));
         let all = at_addresses.chain(at_sockets).map(|(number, _)| number);
         self.configuration.servers.get(all.max()?)
+    }
+
+    /// nginx listens in the container, and the port may be another one on the host
+    fn port_inside(&self, port: u16) -> u16 {
+        let mut published = self.container.published.iter();
+        match published.any(|published| published.container_port == port) {
+            true => port,
+            false => endpoint::container_port(&self.container, port),
+        }
+    }
+
+    /// Where a block is to listen at the first of these ports, where no other shows it
+    pub(super) fn address_for(&self, ports: &[u16], inlet: Option<&Inlet>) -> SocketAddr {
+        let port = ports.first().copied().unwrap_or(defaults::PORT);
+        self.address_at(self.port_inside(port), inlet)
+    }
+
+    /// The arguments of a `listen` with TLS for what comes in there, where nginx has none yet
+    pub(in crate::pipeline) fn listen_to_add(&self, port: u16, inlet: Option<&Inlet>) -> String {
+        listen_at(self.address_at(port, inlet))
+    }
+
+    /// All addresses; in the network of the host, where nginx listens at some of its own, the one
+    /// that visitors come to: another program may have the port at another
+    fn address_at(&self, port: u16, inlet: Option<&Inlet>) -> SocketAddr {
+        let all = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        let own = inlet.and_then(|inlet| inlet.addresses.first());
+        let Some(own) = own.filter(|_| self.container.network == Network::Host) else {
+            return all;
+        };
+        let blocks = self.configuration.servers.iter();
+        let listens = || blocks.clone().flat_map(|block| &block.listens);
+        let is_all = |listen: &Listen| {
+            let ip = listen.at.ip();
+            listen.at.port() == port && ip.is_unspecified() && ip.is_ipv4() == own.is_ipv4()
+        };
+        let has_own = listens().any(|listen| !listen.at.ip().is_unspecified());
+        match has_own && !listens().any(is_all) {
+            true => SocketAddr::new(*own, port),
+            false => all,
+        }
+    }
+
+    /// The arguments of each `listen` of a block that a copy of it for these names has, too
+    ///
+    /// Where another block has all of these names from it now, the copy would take them back.
+    pub(super) fn listens_to_copy(&self, block: &ServerBlock, names: &[&str]) -> Vec<String> {
+        let lists = |block: &ServerBlock, name: &str| {
+            let mut listed = block.names.iter();
+            listed.any(|own| own.strip_prefix('.').unwrap_or(own) == name)
+        };
+        let is_anothers = |name: &str, at: SocketAddr| {
+            let own = self.number(block).filter(|_| lists(block, name));
+            let mut others = self.configuration.servers.iter().enumerate();
+            others.any(|(number, other)| {
+                own.is_none_or(|own| number < own)
+                    && !is_same(other, block)
+                    && lists(other, name)
+                    && other.listens.iter().any(|listen| listen.at == at)
+            })
+        };
+        let is_copied = |line: &&Vec<String>| {
+            let words: Vec<&str> = line.iter().map(String::as_str).collect();
+            let Some((listen, _)) = Listen::parse(&words) else {
+                return true;
+            };
+            let mut left = names.iter().filter(|name| !is_anothers(name, listen.at));
+            let is_listed = left.clone().any(|name| lists(block, name));
+            is_listed || left.by_ref().count() == names.len()
+        };
+        let copied = block.listen_lines.iter().filter(is_copied);
+        let words = copied.map(|line| line.iter().map(|word| directive::word(word)));
+        words
+            .map(|words| words.collect::<Vec<_>>().join(" "))
+            .collect()
     }
 
     /// What to do where a block lists a name, and others listen where its connections come in

@@ -1,5 +1,7 @@
 //! How names are taken out of a `server_name`, which nginx refuses to find empty.
 
+use super::Configured;
+use super::listening::is_same;
 use crate::target::dump::ServerBlock;
 
 /// What to write in the `server_name` of a block, so that it lists these names no longer
@@ -11,8 +13,36 @@ pub(super) struct Removal<'n> {
     pub(super) words: String,
 }
 
+impl Configured {
+    /// How to take names out of a block, with the file of its `server_name` where that is another
+    /// one; `None` where it lists none of them itself
+    pub(super) fn removal<'n>(
+        &self,
+        block: &ServerBlock,
+        names: &[&'n str],
+    ) -> Option<Removal<'n>> {
+        let mut removal = removal(block, names)?;
+        let mut named = block.named.iter();
+        let Some(place) = named.find(|place| place.file != block.file) else {
+            return Some(removal);
+        };
+        let mut others = self.configuration.servers.iter();
+        let other = others.find(|other| !is_same(other, block) && other.named.contains(place));
+        let at = format!("{}:{}", place.file, place.line);
+        removal.words.push_str(&match other {
+            None => format!(" (it stands at {at})"),
+            Some(other) => format!(
+                " (it stands at {at}, which the server block at {} includes too, and stays as it is there: write the names that are left, and the other lines of {}, in place of the `include`)",
+                other.place(),
+                place.file
+            ),
+        });
+        Some(removal)
+    }
+}
+
 /// How to take names out of a block; `None` where it lists none of them itself
-pub(super) fn removal<'n>(block: &ServerBlock, names: &[&'n str]) -> Option<Removal<'n>> {
+fn removal<'n>(block: &ServerBlock, names: &[&'n str]) -> Option<Removal<'n>> {
     let lists = |listed: &str| block.names.iter().any(|own| own == listed);
     let by_dot = |name: &&&str| lists(&format!(".{name}"));
     let itself: Vec<&str> = names.iter().copied().filter(|name| lists(name)).collect();

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 
 use super::directive::{DIRECTIVES, certificate_lines, path};
 use super::listening::is_same;
-use super::names::removal;
 use super::together::in_words;
 use super::{Configured, is_computed};
 use crate::chain::Chain;
@@ -180,12 +179,11 @@ impl<'s> Site<'s> {
         let lines = certificate_lines(&self.configured.live, self.lineage, &directives);
         match wrong
             .iter()
-            .find_map(|line| Some((line, self.sharer(line)?)))
+            .find_map(|line| Some((line, self.other_use(line)?)))
         {
             Some((line, other)) => format!(
-                "{} is included by {} too, and stays as it is: in the server block at {} of {} write the other lines of that file in place of its `include`, and add\n{}",
+                "{} {other}, and stays as it is: in the server block at {} of {} write the other lines of that file in place of its `include`, and add\n{}",
                 line.file,
-                other.place(),
                 block.place(),
                 self.configured.container(),
                 certificate_lines(&self.configured.live, self.lineage, &DIRECTIVES)
@@ -280,7 +278,7 @@ impl<'s> Site<'s> {
         let names = self.names.iter().copied();
         let of_both = |name: &&str| choice::lists(self.block, name) && choice::lists(later, name);
         let names: Vec<&str> = names.filter(of_both).collect();
-        let removal = removal(self.block, &names);
+        let removal = self.configured.removal(self.block, &names);
         let (removed, removal) = match removal {
             Some(removal) => (removal.names, Some(removal.words)),
             None => (Vec::new(), None),
@@ -306,6 +304,25 @@ impl<'s> Site<'s> {
     /// Whether a name of the block is none that the lineage's certificate is for
     pub(super) fn is_strange(&self, name: &str) -> bool {
         !matches!(name, "" | "_") && !self.names.contains(&name)
+    }
+
+    /// In words, who else needs the file of a line that the block includes; `None` where nobody does
+    fn other_use(&self, line: &CertificateLine) -> Option<String> {
+        if let Some(other) = self.sharer(line) {
+            return Some(format!("is included by {} too", other.place()));
+        }
+        let configuration = &self.configured.configuration;
+        let inclusion = configuration.included.get(&line.file)?;
+        let of_blocks = configuration.servers.iter();
+        let of_blocks = of_blocks.flat_map(|block| block.certificates.iter());
+        let is_it = |own: &&CertificateLine| *own == line;
+        // What is left is read beside the blocks of http, or for those of another module.
+        let is_used =
+            line.file != self.block.file && inclusion.times > of_blocks.filter(is_it).count();
+        let at = inclusion.at.iter();
+        let at: Vec<String> = at.map(|at| format!("{}:{}", at.file, at.line)).collect();
+        let at: Vec<&str> = at.iter().map(String::as_str).collect();
+        is_used.then(|| format!("is included more than once (at {})", in_words(&at)))
     }
 
     /// Another block with names of others that has the same line, by including the same file

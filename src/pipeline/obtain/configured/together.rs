@@ -1,9 +1,10 @@
 //! All names of a domain where connections come in: with what one of them lacks is told what the
 //! others lack, so that one change is enough.
 
+use std::net::SocketAddr;
+
 use super::directive;
 use super::listening::is_same;
-use super::names::removal;
 use super::site::Site;
 use crate::target::choice::{self, Choice, Inlet, Serving};
 use crate::target::dump::{CertificateLine, Redirect, ServerBlock};
@@ -53,7 +54,7 @@ impl<'s> Site<'s> {
     pub(super) fn of_their_own(&self) -> String {
         let own = (self.name, self.block);
         let Some(inlet) = self.inlet else {
-            let shared = match removal(self.block, &self.names) {
+            let shared = match self.configured.removal(self.block, &self.names) {
                 Some(removal) => removal.names,
                 None => vec![self.name],
             };
@@ -199,9 +200,9 @@ impl<'s> Site<'s> {
             }
             Redirect::Parts => format!("# what {} does for {}", default.place(), it(names)),
         };
-        let added = self
-            .configured
-            .block_to_add(self.lineage, names, &[], &[default], &body);
+        let added =
+            self.configured
+                .block_to_add(self.lineage, names, self.otherwise(), &[default], &body);
         format!(
             "the default at {} redirects {}: to keep that, {added}",
             default.place(),
@@ -209,7 +210,7 @@ impl<'s> Site<'s> {
         )
     }
 
-    /// One block for names that lack one, and what goes from the blocks that serve them now
+    /// What serves names that lack a block: copies of those that serve them now, or a new one
     fn block_of_their_own(
         &self,
         names: &Names<'s>,
@@ -222,37 +223,91 @@ impl<'s> Site<'s> {
                 blocks.push(block);
             }
         }
-        let mut before = Vec::new();
-        for block in &blocks {
-            let shared = names.shared.iter().filter(|(_, own)| is_same(own, block));
-            let shared: Vec<&str> = shared.map(|(name, _)| *name).collect();
-            let place = block.place();
-            match removal(block, &shared) {
-                _ if shared.is_empty() => {}
-                None => before.push(format!("leave it to {place} to serve its other names")),
-                Some(removal) => before.push(format!(
-                    "the server block at {place} serves other names too: {}",
-                    removal.words
-                )),
-            }
-        }
         let all = self.names.iter().copied();
         let all: Vec<&str> = all
             .filter(|name| lacking.iter().any(|(own, _)| own == name))
             .collect();
-        let added =
-            self.configured
-                .block_to_add(self.lineage, &all, self.ports, &blocks, LOCATIONS);
-        let is_redirected = !before.is_empty() || names.unlisted.is_empty();
-        match (redirect.filter(|_| !is_redirected), before.is_empty()) {
-            (Some((default, _)), _) => format!(
-                "the default at {} answers {} now, and redirects: {added}",
-                default.place(),
-                in_words(&all)
+        let is_of = |name: &str, block: &ServerBlock| {
+            let mut shared = names.shared.iter();
+            shared.any(|(own, known)| *own == name && is_same(known, block))
+        };
+        let is_shared = |block: &&ServerBlock| all.iter().any(|name| is_of(name, block));
+        let sources: Vec<&ServerBlock> = blocks.iter().copied().filter(is_shared).collect();
+        let Some(first) = sources.first() else {
+            let added = self.configured.block_to_add(
+                self.lineage,
+                &all,
+                self.otherwise(),
+                &blocks,
+                LOCATIONS,
+            );
+            return match redirect {
+                Some((default, _)) if !names.unlisted.is_empty() => format!(
+                    "the default at {} answers {} now, and redirects: {added}",
+                    default.place(),
+                    in_words(&all)
+                ),
+                _ => added,
+            };
+        };
+        // Those that none lists come with the first.
+        let is_alone = |name: &str| !sources.iter().any(|block| is_of(name, block));
+        let copies = sources.iter().map(|block| {
+            let is_in =
+                |name: &str| is_of(name, block) || (is_same(block, first) && is_alone(name));
+            let copied: Vec<&str> = all.iter().copied().filter(|name| is_in(name)).collect();
+            let moved: Vec<&str> = copied
+                .iter()
+                .copied()
+                .filter(|name| is_of(name, block))
+                .collect();
+            self.copy(block, &moved, &copied)
+        });
+        copies.collect::<Vec<String>>().join("\nand ")
+    }
+
+    /// A copy of a block for names that it serves now, and what goes from the block itself
+    ///
+    /// A new block would lose what the old one has besides: its other ports, who may enter, where it
+    /// redirects. Right behind it the copy is the default of no socket, and comes before whatever
+    /// lists the same names later.
+    fn copy(&self, block: &ServerBlock, moved: &[&str], names: &[&str]) -> String {
+        let place = block.place();
+        let before = match self.configured.removal(block, moved) {
+            Some(removal) => format!(
+                "the server block at {place} serves other names too: {}",
+                removal.words
             ),
-            (None, true) => added,
-            (None, false) => format!("{}, and {added}", before.join(", ")),
-        }
+            None => format!("leave it to the server block at {place} to serve its other names"),
+        };
+        let listens = self.configured.listens_to_copy(block, names);
+        let body = format!("# all other lines of {place}");
+        let rejects = match block.rejects {
+            Some(_) => ", its `ssl_reject_handshake`",
+            None => "",
+        };
+        let lent: Vec<&str> = block.lent.iter().map(String::as_str).collect();
+        let lent = match lent.as_slice() {
+            [] => String::new(),
+            files => format!(
+                ", and the other lines of {} for the `include`",
+                in_words(files)
+            ),
+        };
+        let copy = self.configured.block_text(
+            self.lineage,
+            names,
+            (&listens, block.rejects.as_ref()),
+            &body,
+        );
+        format!(
+            "{before}, and put a copy of that block right behind it, with all its lines (locations, redirects, access rules); in the copy write these for its `listen` and `server_name`{rejects} and the lines that name its certificate{lent}:\n{copy}"
+        )
+    }
+
+    /// Where a block is to listen where nobody shows it
+    fn otherwise(&self) -> SocketAddr {
+        self.configured.address_for(self.ports, self.inlet)
     }
 }
 
@@ -340,6 +395,15 @@ mod tests {
         format!("server {{ listen 443 ssl; server_name {names}; {inside} }}")
     }
 
+    /// A copy of the block at a line, for these names
+    fn copied(line: usize, names: &str) -> String {
+        let body = format!("# all other lines of /nginx.conf:{line}");
+        let text = added(names, &body).replace("add this server block:\n", "");
+        format!(
+            "put a copy of that block right behind it, with all its lines (locations, redirects, access rules); in the copy write these for its `listen` and `server_name` and the lines that name its certificate:\n{text}"
+        )
+    }
+
     fn added(names: &str, body: &str) -> String {
         format!(
             "add this server block:
@@ -367,10 +431,13 @@ server {{
         let all = added(&ALL.join(" "), LOCATIONS);
         let default = || DEFAULT.to_owned();
         check(&[default()], &ALL, &all);
-        let wildcard = format!("leave it to /nginx.conf:5 to serve its other names, and {all}");
+        let copy = copied(5, &ALL.join(" "));
+        let wildcard = format!(
+            "leave it to the server block at /nginx.conf:5 to serve its other names, and {copy}"
+        );
         check(&[default(), block("*.shop.test", B)], &ALL, &wildcard);
         let dotted = format!(
-            "the server block at /nginx.conf:5 serves other names too: write `*.shop.test` for `.shop.test` in its `server_name`, and {all}"
+            "the server block at /nginx.conf:5 serves other names too: write `*.shop.test` for `.shop.test` in its `server_name`, and {copy}"
         );
         check(&[default(), block(".shop.test", B)], &ALL, &dotted);
         let several = [
@@ -379,7 +446,9 @@ server {{
             block("eu.shop.test b.test", B),
         ];
         let expected = format!(
-            "the server block at /nginx.conf:5 serves other names too: take shop.test out of its `server_name` (write `_` there where none is left), the server block at /nginx.conf:6 serves other names too: take eu.shop.test out of its `server_name` (write `_` there where none is left), and {all}"
+            "the server block at /nginx.conf:5 serves other names too: take shop.test out of its `server_name` (write `_` there where none is left), and {}\nand the server block at /nginx.conf:6 serves other names too: take eu.shop.test out of its `server_name` (write `_` there where none is left), and {}",
+            copied(5, "shop.test www.shop.test"),
+            copied(6, "eu.shop.test")
         );
         check(&several, &ALL, &expected);
     }
@@ -396,8 +465,8 @@ server {{
             block("eu.shop.*", B),
         ];
         let expected = format!(
-            "add www.shop.test to `server_name` of the server block at /nginx.conf:5, which serves shop.test; until then the default at /nginx.conf:4 answers for it\nand leave it to /nginx.conf:6 to serve its other names, and {}",
-            added("eu.shop.test", LOCATIONS)
+            "add www.shop.test to `server_name` of the server block at /nginx.conf:5, which serves shop.test; until then the default at /nginx.conf:4 answers for it\nand leave it to the server block at /nginx.conf:6 to serve its other names, and {}",
+            copied(6, "eu.shop.test")
         );
         check(&servers, &ALL[1..], &expected);
     }
@@ -453,7 +522,7 @@ to
             block("shop.test www.shop.test", B),
         ];
         let found = told(&servers, "shop.test");
-        let expected = "and the server block at /nginx.conf:4 serves other names too: write `_` for eu.shop.test in its `server_name`, and add this server block behind /nginx.conf:4,";
+        let expected = "and the server block at /nginx.conf:4 serves other names too: write `_` for eu.shop.test in its `server_name`, and put a copy of that block right behind it, with all its lines";
         assert!(found.contains(expected), "{found}");
     }
 
