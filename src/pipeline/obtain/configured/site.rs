@@ -73,7 +73,7 @@ impl<'s> Site<'s> {
 
     /// Another name of the domain at its block
     pub(super) fn beside(&self, name: &'s str, block: &'s ServerBlock) -> Self {
-        let shown = match is_same(block, self.block) {
+        let shown = match is_same(block, self.block) || has_same_files(block, self.block) {
             true => self.shown.clone(),
             false => Shown::Unknown,
         };
@@ -374,6 +374,14 @@ impl<'s> Site<'s> {
             })
         })
     }
+}
+
+/// Whether two blocks serve the same certificate, since they name the same files
+fn has_same_files(block: &ServerBlock, other: &ServerBlock) -> bool {
+    let mut files = block.certificate_lines().peekable();
+    let is_known = files.peek().is_some() && !block.certificate_lines().any(is_computed);
+    let others = other.certificate_lines().map(|line| &line.path);
+    is_known && files.map(|line| &line.path).eq(others)
 }
 
 /// Ports of a block that are looked at: a range may have thousands

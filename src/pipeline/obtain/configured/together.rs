@@ -518,12 +518,35 @@ to
             "{found}"
         );
         let servers = [
-            block("eu.shop.test", B),
+            block("eu.shop.test", &B.replace("b.test", "c.test")),
             block("shop.test www.shop.test", B),
         ];
         let found = told(&servers, "shop.test");
         let expected = "and the server block at /nginx.conf:4 serves other names too: write `_` for eu.shop.test in its `server_name`, and put a copy of that block right behind it, with all its lines";
         assert!(found.contains(expected), "{found}");
+    }
+
+    #[test]
+    fn a_default_with_the_certificate_that_was_looked_at_gets_other_lines() {
+        let servers = [
+            block("eu.shop.test", B),
+            block("shop.test www.shop.test", B),
+        ];
+        let configured = configured(&servers);
+        let (domain, inlet) = (domain(), inlet());
+        let block = &configured.configuration.servers[1];
+        let found = |shown: &[&str]| {
+            let shown = shown.iter().map(|name| (*name).to_owned()).collect();
+            let site = configured.site(&domain, "shop.test", block);
+            let site = site.coming_in(Some(&inlet)).showing_names(shown);
+            site.to_change(|line| !site.is_own(line))
+        };
+        let own = found(&ALL);
+        let change = "\nand in the server block at /nginx.conf:4 of web change\n";
+        assert!(own.contains(change) && !own.contains("server {"), "{own}");
+        // Who else it is for may come to the default without being listed.
+        let strange = found(&["shop.test", "guest.test"]);
+        assert!(strange.contains("put a copy of that block"), "{strange}");
     }
 
     #[test]
