@@ -37,7 +37,7 @@ impl Explain for AcmeError {
             Self::Profile { .. } => "acme.profile",
             Self::Account(_) => "acme.account",
             Self::Csr(_) => "acme.csr",
-            Self::Protocol { .. } => "acme.protocol",
+            Self::Crowded { .. } | Self::Protocol { .. } => "acme.protocol",
         }
     }
 
@@ -84,7 +84,7 @@ impl Explain for AcmeError {
             Self::Account(AccountError::Unwritable) | Self::Csr(_) => {
                 Some("run it again with `-v`, and report it if it stays".to_owned())
             }
-            Self::Protocol { .. } => {
+            Self::Crowded { .. } | Self::Protocol { .. } => {
                 Some("run `certd obtain` again later, and tell the CA if it stays".to_owned())
             }
             Self::NotTrusted { .. }

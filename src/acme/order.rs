@@ -223,11 +223,18 @@ impl Pending {
         matches!(status, OrderStatus::Processing | OrderStatus::Valid)
     }
 
-    /// Reads what must be published, where something still must be
+    /// Reads what must be published for these names, where something still must be
+    ///
+    /// An order with more authorizations than names is refused before one of them is read.
     ///
     /// # Errors
-    /// [`AcmeError`]; the order is there, and may be gone on with.
-    pub async fn prepare(&mut self) -> Result<(), AcmeError> {
+    /// [`AcmeError`]; the order is there, and may be gone on with, unless that ends it
+    /// ([`AcmeError::ends_order`]).
+    pub async fn prepare(&mut self, names: &[DnsName]) -> Result<(), AcmeError> {
+        let (found, names) = (self.whole.len(), names.len());
+        if found > names {
+            return Err(AcmeError::Crowded { names, found });
+        }
         match self.whole.order.state().status {
             OrderStatus::Pending => {
                 let deadline = self.deadline;

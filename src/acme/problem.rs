@@ -133,6 +133,14 @@ pub enum AcmeError {
     /// The key or the request for the certificate cannot be made
     #[error("cannot make a key and a CSR")]
     Csr(#[from] rcgen::Error),
+    /// The order has more authorizations than names: nobody knows how many more there would be
+    #[error("the order has more authorizations than names: {found} for {names}")]
+    Crowded {
+        /// How many names were ordered
+        names: usize,
+        /// How many authorizations it has
+        found: usize,
+    },
     /// The CA broke the protocol
     #[error("the CA's answer to {what} makes no sense: {reason}")]
     Protocol {
@@ -199,6 +207,7 @@ impl AcmeError {
                 _ => Consequence::Spent,
             },
             Self::Validation(_)
+            | Self::Crowded { .. }
             | Self::Protocol { .. }
             | Self::Deadline { .. }
             | Self::AtWork { .. } => Consequence::Spent,
@@ -319,7 +328,7 @@ impl AcmeError {
     /// Not where the CA is down, busy or slow: then it may have issued already.
     pub fn ends_order(&self) -> bool {
         match self {
-            Self::Validation(_) | Self::NoHttp01 { .. } => true,
+            Self::Validation(_) | Self::NoHttp01 { .. } | Self::Crowded { .. } => true,
             Self::Refused { problem, .. } => {
                 ![RATE_LIMITED, SERVER_INTERNAL, NONCE_REFUSED].contains(&problem.kind.as_str())
             }

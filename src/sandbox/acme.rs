@@ -199,13 +199,31 @@ pub enum Mishap {
     ForeignKey,
     /// The certificate had expired when it was issued
     Expired,
+    /// Browsers refuse the certificate for this
+    Flawed(Flaw),
+    /// The certificate comes without the intermediates
+    Alone,
+    /// An order has so many authorizations more than it has names
+    Crowded(usize),
     /// The order stays in processing for so many looks at it; `None` for ever
     Processing(Option<u32>),
+}
+
+/// What a certificate says of itself that browsers refuse it for
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// It is meant for clients alone
+    ForClients,
+    /// It is a CA's own
+    Authority,
+    /// It has a critical extension that nobody knows
+    UnknownExtension,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Order,
+    Authorize,
     Validation,
     Finalize,
     Issue,
@@ -217,7 +235,8 @@ impl Mishap {
             Self::ReplacesIgnored => Step::Order,
             Self::Validation(_) => Step::Validation,
             Self::Invalid(_) | Self::Processing(_) => Step::Finalize,
-            Self::ForeignKey | Self::Expired => Step::Issue,
+            Self::ForeignKey | Self::Expired | Self::Flawed(_) | Self::Alone => Step::Issue,
+            Self::Crowded(_) => Step::Authorize,
         }
     }
 }
@@ -344,6 +363,7 @@ impl Ca {
             common_name: names.first().map(String::as_str),
             validity,
             serial: certificate::serial(),
+            flaw: None,
         };
         let certificate = self.shared.authority.sign(&leaf, &key)?;
         let above = self.shared.authority.above_pem();
@@ -480,6 +500,7 @@ fn api_config(authority: &Authority, now: Timestamp) -> Result<ServerConfig, San
             not_after: now + authority::LIFETIME,
         },
         serial: certificate::serial(),
+        flaw: None,
     };
     let mut chain = vec![authority.sign(&leaf, &key)?.der().clone()];
     chain.extend(authority.above());

@@ -393,7 +393,7 @@ async fn place_anew(
         spend(Spent::order(&work.names));
     }
     kept.map_err(OrderError::Keep)?;
-    let prepared = pending.prepare().await;
+    let prepared = pending.prepare(&work.names).await;
     let patience = Patience::More;
     prepared.map_err(|error| Unfinished {
         error,

@@ -242,7 +242,7 @@ async fn go_on(
         true => Patience::Over,
         false => Patience::More,
     };
-    match pending.prepare().await {
+    match pending.prepare(&work.names).await {
         Ok(()) => Ok(Some((pending, patience))),
         Err(error) if error.ends_order() => Ok(None),
         Err(error) => Err(OrderError::Unfinished(Unfinished {

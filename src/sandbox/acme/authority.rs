@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, CidrSubnet, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose, NameConstraints,
-    PublicKeyData, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CidrSubnet, CustomExtension,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair,
+    KeyUsagePurpose, NameConstraints, PublicKeyData, SerialNumber, date_time_ymd,
 };
 use rustls::pki_types::CertificateDer;
 
 use super::super::RESERVED;
+use super::Flaw;
 use crate::time::Validity;
 
 type Issuer = CertifiedIssuer<'static, KeyPair>;
@@ -33,6 +34,7 @@ pub(super) struct Leaf<'n> {
     pub(super) validity: Validity,
     /// Big-endian
     pub(super) serial: Vec<u8>,
+    pub(super) flaw: Option<Flaw>,
 }
 
 impl Authority {
@@ -87,6 +89,18 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
+        match leaf.flaw {
+            None => {}
+            Some(Flaw::ForClients) => {
+                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            }
+            Some(Flaw::Authority) => params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained),
+            Some(Flaw::UnknownExtension) => {
+                let mut unknown = CustomExtension::from_oid_content(&UNKNOWN, vec![5, 0]);
+                unknown.set_criticality(true);
+                params.custom_extensions.push(unknown);
+            }
+        }
         params.signed_by(key, &self.issuing)
     }
 
@@ -129,5 +143,7 @@ fn set_validity(params: &mut CertificateParams, validity: Validity) {
     params.not_after = at(validity.not_after);
 }
 
+/// An extension of no meaning, in the arc for examples (RFC 5612 is that of enterprises)
+const UNKNOWN: [u64; 9] = [1, 3, 6, 1, 4, 1, 32473, 1, 1];
 /// Ten years each way, so that a test may travel
 pub(super) const LIFETIME: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);

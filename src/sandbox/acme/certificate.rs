@@ -100,6 +100,10 @@ impl Shared {
             common_name,
             validity: self.validity(order, mishap.as_ref()),
             serial: serial.clone(),
+            flaw: match mishap {
+                Some(Mishap::Flawed(flaw)) => Some(flaw),
+                _ => None,
+            },
         };
         let signed = match mishap {
             Some(Mishap::ForeignKey) => {
@@ -109,9 +113,13 @@ impl Shared {
         };
         let certificate = signed.map_err(|error| Problem::new(400, "badCSR", error.to_string()))?;
         let hex = hex(&serial);
+        let above = match mishap {
+            Some(Mishap::Alone) => String::new(),
+            _ => self.authority.above_pem(),
+        };
         let issued = Issued {
             account: order.account,
-            chain_pem: format!("{}{}", certificate.pem(), self.authority.above_pem()),
+            chain_pem: format!("{}{above}", certificate.pem()),
             der: certificate.der().to_vec(),
             names: order.names.clone(),
             validity: leaf.validity,

@@ -19,7 +19,7 @@ use super::problem::Problem;
 use super::profile::{PROFILES, Profile};
 use super::state::{Authorization, Challenge, Order, OrderStage, State, Status};
 use super::validation::validate;
-use super::{Identifier, Reuse, Shared, Step, certificate, lock};
+use super::{Identifier, Mishap, Reuse, Shared, Step, certificate, lock};
 use crate::name::DnsName;
 
 #[derive(Debug, Deserialize)]
@@ -74,7 +74,13 @@ pub(super) async fn place(
         }
     };
     let url = shared.url(&format!("order/{id}"));
-    let body = shared.order_json(&state, id, now)?;
+    let mut body = shared.order_json(&state, id, now)?;
+    if let Some(Mishap::Crowded(more)) = shared.mishaps.take(&Step::Authorize)
+        && let Some(authorizations) = body["authorizations"].as_array_mut()
+    {
+        let first = authorizations.first().cloned().unwrap_or_default();
+        authorizations.extend(std::iter::repeat_n(first, more));
+    }
     Ok(created(StatusCode::CREATED, &url, body))
 }
 

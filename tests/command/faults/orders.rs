@@ -1,9 +1,10 @@
 //! Orders that go wrong although every call is answered well.
 
-use certd::sandbox::acme::{Mishap, Problem};
+use certd::sandbox::acme::{Mishap, Problem, Reuse};
 use certd::sandbox::fault::Times;
 
 use super::{Next, Row, check};
+use crate::support::{Host, Setting};
 
 fn mishap(title: &'static str, mishap: Mishap, code: &'static str) -> Row {
     Row::new(title, (1, code), Next::BacksOff, move |host| {
@@ -63,6 +64,19 @@ fn a_chain_that_is_of_no_use_is_never_installed() {
             mishap("at a renewal", Mishap::ForeignKey, "install.other_key").at_a_renewal(),
         ],
     );
+}
+
+#[test]
+fn an_order_with_more_authorizations_than_names_is_refused_unread() {
+    let mut row = mishap("ten thousand", Mishap::Crowded(10_000), "acme.protocol");
+    row.setting.reuse = Reuse::Never;
+    check("crowded", &[row]);
+    let host = Host::new(&Setting::default());
+    host.ca.mishap(Times::Always, Mishap::Crowded(1));
+    host.obtain(&[]).exits(1);
+    let requests = host.ca.requests();
+    let is_read = |request: &String| request.contains("/authorization/");
+    assert!(!requests.iter().any(is_read), "{requests:?}");
 }
 
 #[test]
