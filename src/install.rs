@@ -73,6 +73,18 @@ pub enum Unfit {
         /// This host's clock
         now: Timestamp,
     },
+    /// Browsers refuse it for what it says of itself
+    #[error("browsers refuse the certificate that the CA sent: {reason}")]
+    RefusedByBrowsers {
+        /// What is wrong with it
+        reason: String,
+    },
+    /// It came without the certificate of its issuer, which the CA sent with the last one
+    #[error("the CA sent the certificate alone, without that of its issuer: {missing}")]
+    Incomplete {
+        /// That issuer
+        missing: String,
+    },
     /// It is over already
     #[error("the certificate expired at {}, now is {}", display(*until), display(*now))]
     Expired {
@@ -91,6 +103,8 @@ impl Explain for Unfit {
             Self::MissingName { .. } => "install.missing_name",
             Self::NotYetValid { .. } => "install.not_yet_valid",
             Self::Expired { .. } => "install.expired",
+            Self::RefusedByBrowsers { .. } => "install.refused_by_browsers",
+            Self::Incomplete { .. } => "install.incomplete_chain",
         }
     }
 
@@ -98,6 +112,12 @@ impl Explain for Unfit {
         let cure = match self {
             Self::NotYetValid { .. } | Self::Expired { .. } => {
                 "is this host's clock right? See: timedatectl"
+            }
+            Self::RefusedByBrowsers { .. } => {
+                "nothing was installed; if it happens again, tell the CA, or set another `profile` or `issuer`"
+            }
+            Self::Incomplete { .. } => {
+                "nothing was installed; if it happens again, tell the CA. Where its root signs directly, name that in `[verify] trust`"
             }
             _ => "nothing was installed; if it happens again, tell the CA",
         };

@@ -56,7 +56,11 @@
 //!
 //! **On disk.** See [`store`]. A generation's directory is complete and synced before the live
 //! link moves, in one rename. A generation that is issued and not proven is deployed without an
-//! order, even with `--force`: a new one would only repeat what waits in the archive. Five
+//! order, even with `--force`: a new one would only repeat what waits in the archive. One that browsers
+//! refuse for what it says of itself ([`verify::judge::flaw`]), or that came without its issuer where
+//! the last one came with it, is not archived, and one that is in the archive is not deployed: another
+//! is ordered, after the back-off of orders or with `--force`. Where what is live and proven has the
+//! same flaw it is gone on with. Five
 //! generations are kept; pruning never takes a live or an unproven one; those whose record is lost
 //! go once a newer one is live and proven. `key_group` is given to keys that are there already. No
 //! symlink below storage, state and webroot is followed ([`store::files`]), and root has the rights

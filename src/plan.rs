@@ -64,6 +64,8 @@ pub struct Subject<'d> {
     pub lineage: &'d Lineage,
     /// What an order would ask for now; needed only where the CA has refused one for good
     pub asks: Option<&'d Asked>,
+    /// Why the newest generation is not to be deployed, whatever nginx is configured to do
+    pub unfit: Option<&'d str>,
     /// The newest generation, or why its files are of no use; `None` where there is none
     pub newest: Option<Result<Newest<'d>, &'d GenerationError>>,
 }
@@ -136,7 +138,8 @@ pub enum Urgency {
 /// The plan for one domain at `now`
 ///
 /// A generation that is issued and not proven is deployed, never ordered again, even by force:
-/// an order would cost the CA's budget and mend nothing.
+/// an order would cost the CA's budget and mend nothing. One that is unfit would break what is
+/// served with each deployment: another is ordered.
 pub fn plan(subject: Subject<'_>, demand: Demand<'_>, now: Timestamp) -> Plan {
     let reason = due::due(subject, demand, now);
     let generation = match (reason, subject.lineage.newest()) {
@@ -144,15 +147,26 @@ pub fn plan(subject: Subject<'_>, demand: Demand<'_>, now: Timestamp) -> Plan {
         (None, None) => return order_or_wait(Due::First, subject, demand, now),
         (None, Some(newest)) => newest,
     };
-    let lineage = subject.lineage;
-    let proven = demand.goal == Goal::Live || lineage.record.is_proven(generation);
-    if lineage.live != Some(generation) || !proven {
-        return Plan::Deploy { generation };
+    if !is_done(subject.lineage, generation, demand.goal) {
+        let Some(reason) = subject.unfit else {
+            return Plan::Deploy { generation };
+        };
+        let reason = Due::Unfit {
+            generation,
+            reason: reason.to_owned(),
+        };
+        return order_or_wait(reason, subject, demand, now);
     }
     match demand.urgency {
         Urgency::Now | Urgency::Regardless => order_or_wait(Due::Forced, subject, demand, now),
         Urgency::WhenDue | Urgency::Again => Plan::Confirm { generation },
     }
+}
+
+/// Whether nothing is to be done for a generation but to renew it in time
+pub fn is_done(lineage: &Lineage, generation: u32, goal: Goal) -> bool {
+    let proven = goal == Goal::Live || lineage.record.is_proven(generation);
+    lineage.live == Some(generation) && proven
 }
 
 fn order_or_wait(reason: Due, subject: Subject<'_>, demand: Demand<'_>, now: Timestamp) -> Plan {

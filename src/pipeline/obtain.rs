@@ -33,6 +33,7 @@ mod configured;
 mod drift;
 mod dumps;
 mod failed;
+mod fit;
 mod gate;
 mod look;
 mod mounts;

@@ -21,6 +21,13 @@ pub enum Due {
         /// What is wrong with them
         reason: String,
     },
+    /// The newest generation must not be deployed
+    Unfit {
+        /// Its number
+        generation: u32,
+        /// Why
+        reason: String,
+    },
     /// The names in domains.toml are not those of the certificate
     Names {
         /// Names that the certificate lacks
@@ -217,6 +224,9 @@ impl fmt::Display for Due {
         match self {
             Self::First => f.write_str("no certificate yet"),
             Self::Damaged { reason } => write!(f, "the files are damaged: {reason}"),
+            Self::Unfit { generation, reason } => {
+                write!(f, "browsers refuse generation {generation}: {reason}")
+            }
             Self::Names { added, removed } => {
                 f.write_str("names changed:")?;
                 for name in added {

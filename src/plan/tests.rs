@@ -111,6 +111,7 @@ fn planned(
         lineage,
         newest: newest.map(|newest| newest.as_ref().map(Newest::from)),
         asks: Some(&asks),
+        unfit: None,
     };
     plan(subject, demand, now.parse().unwrap())
 }

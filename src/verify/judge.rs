@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::path::{Judged, Trust, judge_path};
+use super::path::{Judged, Path, Trust, Way, judge_path};
 use crate::chain::ocsp::{self, Status};
 use crate::chain::{Chain, ChainError, Fingerprint, Stapling};
 use crate::config::{MinRemaining, Sharing};
@@ -181,6 +181,35 @@ pub fn judge_chain(
     findings.extend(origin::wanted(leaf, expected));
     findings.sort_by_key(|finding| Reverse(finding.severity));
     findings
+}
+
+/// Why browsers refuse a chain's leaf for what that says of itself, whoever signed it and whatever the
+/// time is; `None` where it does not speak against itself
+///
+/// Whether its kind of signature counts is left to whoever trusts the CA: not only browsers may be
+/// its clients.
+pub fn flaw(chain: &Chain) -> Option<Finding> {
+    let leaf = chain.leaf();
+    let way = Way::of_leaf(chain);
+    let unread = certificate::unknown_extension(leaf).or_else(|| certificate::unreadable(leaf));
+    let of_ca = leaf.is_ca.then(|| Finding {
+        evidence: "it is a CA's own (CA:TRUE)".to_owned(),
+        ..links::ca_as_leaf()
+    });
+    let told = unread.into_iter().chain(of_ca);
+    let told = told.chain(certificate::purpose(&way));
+    let mut told = told.chain(certificate::weakness(&way));
+    told.find(|finding| {
+        finding.severity == Severity::Failure && finding.code != certificate::KEY_KIND
+    })
+}
+
+/// The issuer whose certificate was not sent, where no trusted root is that either
+pub fn missing_issuer(chain: &Chain, trust: &Trust, now: Timestamp) -> Option<String> {
+    match judge_path(chain, trust, now).path {
+        Path::Incomplete { missing, .. } => Some(missing),
+        _ => None,
+    }
 }
 
 fn judge_served(

@@ -1,8 +1,10 @@
 //! From what the CA sent to a generation in the archive.
 
 use super::failed::fail_spent;
+use super::fit;
 use super::order::FromCa;
 use super::resume::on_disk;
+use super::stock::goal;
 use super::{certificate_in_words, ready, resume};
 use crate::acme::Session;
 use crate::chain::Fingerprint;
@@ -27,7 +29,16 @@ pub(super) async fn accept(
         &work.names,
         context.now(),
     );
-    let chain = match inspected {
+    let judged = inspected.and_then(|chain| {
+        let candidate = fit::Candidate {
+            chain: &chain,
+            number: None,
+            issuer: Some(session.issuer()),
+        };
+        fit::judge(context, &work.lineage, goal(options, work), candidate)?;
+        Ok(chain)
+    });
+    let chain = match judged {
         Ok(chain) => chain,
         Err(unfit) => {
             resume::forget(context, options, work);

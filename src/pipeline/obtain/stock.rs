@@ -5,9 +5,10 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::failed::{expires, no_order_before, save};
-use super::{order, resume};
+use super::{fit, order, resume};
 use crate::config::Domain;
 use crate::finding::{Finding, Severity, chain_of_causes};
+use crate::install::Unfit;
 use crate::name::DnsName;
 use crate::pipeline::defect::caught_now;
 use crate::pipeline::{Context, Mode, Occasion, Options, Previous, Ready, Retry, Work, clock};
@@ -216,28 +217,60 @@ pub(super) fn make_plan(
 ) -> Plan {
     let is_refused = work.lineage.record.order_failures.refused.is_some();
     let asks = is_refused.then(|| order::asked(context, options, work));
+    let goal = goal(options, work);
+    let unfit = newest.and_then(|newest| unfit(context, work, goal, newest.as_ref().ok()?));
     let is_checked = work.lineage.record.order_failures.checked.is_some();
     let subject = Subject {
         domain: work.domain,
         lineage: &work.lineage,
         newest: newest.map(|newest| newest.as_ref().map(Newest::from)),
         asks: asks.as_ref(),
+        unfit: unfit.as_deref(),
     };
     let demand = Demand {
         urgency: match (options.urgency, options.occasion) {
             (Urgency::WhenDue, Occasion::ByHand) if is_checked => Urgency::Again,
             (urgency, _) => urgency,
         },
-        goal: match options.mode {
-            Mode::NoDeploy => Goal::Live,
-            _ if makes_live(options, work) => Goal::Live,
-            _ => Goal::Proven,
-        },
+        goal,
         issuer: options.issuer.as_deref(),
         fraction: context.config.renewal_fraction,
         next: options.next,
     };
     plan::plan(subject, demand, now)
+}
+
+/// What counts as done for the domain in this run
+pub(super) fn goal(options: &Options, work: &Work<'_>) -> Goal {
+    match options.mode {
+        Mode::NoDeploy => Goal::Live,
+        _ if makes_live(options, work) => Goal::Live,
+        _ => Goal::Proven,
+    }
+}
+
+/// Why the newest generation is not to be deployed; `None` where that is done, or may be
+fn unfit(
+    context: &Context<'_>,
+    work: &Work<'_>,
+    goal: Goal,
+    newest: &Generation,
+) -> Option<String> {
+    let lineage = &work.lineage;
+    if plan::is_done(lineage, newest.number, goal) {
+        return None;
+    }
+    let origin = lineage.record.generations.get(&newest.number);
+    let candidate = fit::Candidate {
+        chain: &newest.chain,
+        number: Some(newest.number),
+        issuer: origin.and_then(|origin| origin.issuer.as_deref()),
+    };
+    let judged = fit::judge(context, lineage, goal, candidate);
+    judged.err().map(|unfit| match unfit {
+        Unfit::RefusedByBrowsers { reason } => reason,
+        other => other.to_string(),
+    })
 }
 
 /// Notes the plan, and ends the work where the plan is to do nothing

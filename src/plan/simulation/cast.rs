@@ -130,6 +130,7 @@ impl Member {
             domain: &self.actor.domain,
             lineage: &self.actor.lineage,
             asks: self.actor.asks.as_ref(),
+            unfit: None,
             newest: newest.map(|newest| newest.as_ref().map(Held::as_newest)),
         };
         let demand = Demand {

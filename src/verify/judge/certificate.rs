@@ -313,7 +313,8 @@ fn weak_signature(way: &Way<'_>) -> Option<Finding> {
 pub const WRONG_NAME: &str = "served.wrong_name";
 /// Code of a certificate that stands against RFC 5280
 pub(super) const MALFORMED: &str = "served.malformed";
-const KEY_KIND: &str = "served.key_kind";
+/// Code of a key or a signature of a kind that browsers have not
+pub(super) const KEY_KIND: &str = "served.key_kind";
 /// How the cure begins where a clock is more likely wrong than a certificate
 pub(crate) const IS_THE_CLOCK_RIGHT: &str = "is this host's clock right?";
 const RENEW: &str = "renew it, and see that nginx is reloaded";

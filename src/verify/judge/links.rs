@@ -42,13 +42,7 @@ fn finding(path: Path, way: &Way<'_>, now: Timestamp) -> Option<Finding> {
             format!("the name of the issuer, {issuer}, is written in another way in its own certificate"),
         )
         .with_cure("Firefox and rustls compare every byte: have it issued anew by a CA that copies its name"),
-        Path::CaAsLeaf => Finding::failure(
-            "served.ca_as_leaf",
-            "a CA's own certificate is served as the server's",
-        )
-        .with_cure(
-            "let `ssl_certificate` name the domain's own certificate, followed by its chain",
-        ),
+        Path::CaAsLeaf => ca_as_leaf(),
         Path::RootExpired { root, until } => Finding::failure(
             "served.root_expired",
             format!(
@@ -85,6 +79,15 @@ fn finding(path: Path, way: &Way<'_>, now: Timestamp) -> Option<Finding> {
             )
         }
     })
+}
+
+/// A leaf with CA:TRUE
+pub(super) fn ca_as_leaf() -> Finding {
+    Finding::failure(
+        "served.ca_as_leaf",
+        "a CA's own certificate is served as the server's",
+    )
+    .with_cure("let `ssl_certificate` name the domain's own certificate, followed by its chain")
 }
 
 /// A certificate above the leaf that lets no path lead over it

@@ -15,6 +15,14 @@ pub struct Way<'c> {
 }
 
 impl<'c> Way<'c> {
+    /// The leaf alone, whatever came with it
+    pub(in crate::verify) const fn of_leaf(chain: &'c Chain) -> Self {
+        Self {
+            chain,
+            places: Vec::new(),
+        }
+    }
+
     /// The way that the verifier took
     pub(super) fn of(chain: &'c Chain, path: &VerifiedPath<'_>) -> Self {
         let places = path.intermediate_certificates().filter_map(|certificate| {

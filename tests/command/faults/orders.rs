@@ -1,10 +1,11 @@
 //! Orders that go wrong although every call is answered well.
 
-use certd::sandbox::acme::{Mishap, Problem, Reuse};
+use certd::sandbox::acme::{Flaw, Mishap, Problem, Reuse};
 use certd::sandbox::fault::Times;
+use rcgen::ExtendedKeyUsagePurpose;
 
 use super::{Next, Row, check};
-use crate::support::{Host, Setting};
+use crate::support::{Authority, Host, Leaf, Setting, Wish};
 
 fn mishap(title: &'static str, mishap: Mishap, code: &'static str) -> Row {
     Row::new(title, (1, code), Next::BacksOff, move |host| {
@@ -67,6 +68,91 @@ fn a_chain_that_is_of_no_use_is_never_installed() {
 }
 
 #[test]
+fn a_chain_that_browsers_refuse_takes_the_place_of_none() {
+    let flawed = |title, flaw| mishap(title, Mishap::Flawed(flaw), "install.refused_by_browsers");
+    check(
+        "refused_chains",
+        &[
+            flawed("for clients", Flaw::ForClients),
+            flawed("for clients, at a renewal", Flaw::ForClients).at_a_renewal(),
+            flawed("a CA's own", Flaw::Authority).at_a_renewal(),
+            flawed("an unknown critical extension", Flaw::UnknownExtension).at_a_renewal(),
+            mishap(
+                "without its issuer",
+                Mishap::Alone,
+                "install.incomplete_chain",
+            )
+            .at_a_renewal(),
+        ],
+    );
+}
+
+#[test]
+fn a_generation_that_browsers_refuse_is_not_deployed_and_another_is_ordered() {
+    let host = Host::new(&Setting::default());
+    host.obtain(&[]).exits(0);
+    let live = host.live();
+    host.place.archive(SHOP, 2, &for_clients());
+    host.ca
+        .mishap(Times::Always, Mishap::Flawed(Flaw::ForClients));
+    let run = host.obtain(&[]).exits(1);
+    let reason = "order: browsers refuse generation 2";
+    assert!(run.stdout.contains(reason), "{run}");
+    assert!(
+        run.stdout.contains("✗ install.refused_by_browsers"),
+        "{run}"
+    );
+    assert_eq!((host.live(), host.ca.orders()), (live.clone(), 2));
+    let waiting = host.certd(&["renew"]).exits(75);
+    assert!(waiting.stdout.contains("! order.backoff"), "{waiting}");
+    assert_eq!((host.live(), host.ca.orders()), (live, 2));
+    host.behave();
+    let forced = host.obtain(&["--force"]).exits(0);
+    assert!(forced.stdout.contains("generation 3 is live"), "{forced}");
+    host.obtain(&[]).exits(0);
+    assert_eq!(host.ca.orders(), 3);
+}
+
+#[test]
+fn a_first_generation_that_browsers_refuse_is_replaced() {
+    let host = Host::new(&Setting::default());
+    host.place.archive(SHOP, 1, &for_clients());
+    host.place.go_live(SHOP, 1);
+    let run = host.obtain(&[]).exits(0);
+    assert!(run.stdout.contains("generation 2 is live"), "{run}");
+}
+
+#[test]
+fn a_ca_whose_proven_certificate_has_the_same_flaw_is_gone_on_with() {
+    let host = Host::new(&Setting::default());
+    host.place.archive(SHOP, 1, &for_clients());
+    host.place.go_live(SHOP, 1);
+    let proven = r#"{"version": 1, "generations": {"1": {
+        "issued_at": "2026-01-01T00:00:00Z", "proven_at": "2026-01-01T00:00:00Z"}}}"#;
+    host.place
+        .write(&format!("state/domains/{SHOP}.json"), proven);
+    host.ca
+        .mishap(Times::Always, Mishap::Flawed(Flaw::ForClients));
+    let run = host.obtain(&["--force"]).exits(0);
+    assert!(run.stdout.contains("generation 2 is live"), "{run}");
+    host.behave();
+    host.ca
+        .mishap(Times::Always, Mishap::Flawed(Flaw::Authority));
+    host.obtain(&["--force"]).exits(1);
+}
+
+/// A certificate that is meant for clients alone, by a CA that sends its intermediate
+fn for_clients() -> Leaf {
+    let issuing = Authority::root("A root").intermediate("An issuing CA");
+    let names = [SHOP, "www.rare-books.test"];
+    let usage = ExtendedKeyUsagePurpose::ClientAuth;
+    issuing.issue(&Wish {
+        usage,
+        ..Wish::names(&names)
+    })
+}
+
+#[test]
 fn an_order_with_more_authorizations_than_names_is_refused_unread() {
     let mut row = mishap("ten thousand", Mishap::Crowded(10_000), "acme.protocol");
     row.setting.reuse = Reuse::Never;
@@ -86,3 +172,5 @@ fn an_order_that_is_processed_for_a_while_is_waited_for() {
     });
     check("processing", &[row]);
 }
+
+const SHOP: &str = "rare-books.test";

@@ -1,0 +1,92 @@
+//! Whether a chain may take the place of what is live: browsers must not refuse it for its own sake.
+//!
+//! Trust and time windows are no matter here: a test CA is trusted by nobody, and clocks are judged
+//! elsewhere. Where it cannot be told, the chain is fit.
+
+use crate::chain::{Chain, is_same};
+use crate::install::Unfit;
+use crate::pipeline::Context;
+use crate::plan::Goal;
+use crate::store::lineage::Lineage;
+use crate::verify::judge;
+use crate::verify::path::Trust;
+
+/// A chain that is asked to be live, and where it comes from
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate<'c> {
+    pub(super) chain: &'c Chain,
+    /// Its number in the archive; `None` where it is not there yet
+    pub(super) number: Option<u32>,
+    /// Name of its issuer in the configuration; `None` where nobody knows
+    pub(super) issuer: Option<&'c str>,
+}
+
+/// Holds a chain against what browsers refuse, and against what is live
+///
+/// # Errors
+/// [`Unfit::RefusedByBrowsers`], unless what is live has the same flaw: somebody lives with that, and
+/// nothing becomes worse. [`Unfit::Incomplete`] where the CA sent the issuer of the last one.
+pub(super) fn judge(
+    context: &Context<'_>,
+    lineage: &Lineage,
+    goal: Goal,
+    candidate: Candidate<'_>,
+) -> Result<(), Unfit> {
+    let chain = candidate.chain;
+    if let Some(flaw) = judge::flaw(chain) {
+        let before = before(context, lineage, goal, candidate.number);
+        let before = before.and_then(|(_, before)| judge::flaw(&before));
+        if before.is_none_or(|before| before.code != flaw.code) {
+            let reason = flaw.evidence;
+            return Err(Unfit::RefusedByBrowsers { reason });
+        }
+    }
+    if has_issuer(chain) || chain.leaf().is_self_issued() {
+        return Ok(());
+    }
+    let before = before(context, lineage, goal, candidate.number);
+    let is_of_same = |number: &u32| {
+        let before = lineage.record.generations.get(number);
+        let before = before.and_then(|before| before.issuer.as_deref());
+        before.is_some() && before == candidate.issuer
+    };
+    if !before.is_some_and(|(number, before)| is_of_same(&number) && has_intermediate(&before)) {
+        return Ok(());
+    }
+    let algorithms = context.provider.signature_verification_algorithms;
+    let Ok(trust) = Trust::load(&context.config.verify.trust, algorithms) else {
+        return Ok(());
+    };
+    match judge::missing_issuer(chain, &trust, context.now()) {
+        Some(missing) => Err(Unfit::Incomplete { missing }),
+        None => Ok(()),
+    }
+}
+
+/// What is live and as it should be, with its number, where that is not the generation in question
+fn before(
+    context: &Context<'_>,
+    lineage: &Lineage,
+    goal: Goal,
+    number: Option<u32>,
+) -> Option<(u32, Chain)> {
+    let counts = |live: &u32| goal == Goal::Live || lineage.record.is_proven(*live);
+    let live = lineage.live.filter(|live| Some(*live) != number);
+    let live = live.filter(counts)?;
+    let before = context.store.certificate(&lineage.name, live).ok()?;
+    Some((live, before.chain))
+}
+
+/// Whether the certificate of the leaf's issuer came with it
+fn has_issuer(chain: &Chain) -> bool {
+    let issuer = &chain.leaf().issuer_der;
+    let mut above = chain.above().iter();
+    above.any(|above| is_same(&above.subject_der, issuer))
+}
+
+/// Whether the leaf's issuer came with it, and is no root: no client has that by itself
+fn has_intermediate(chain: &Chain) -> bool {
+    let issuer = &chain.leaf().issuer_der;
+    let mut above = chain.above().iter();
+    above.any(|above| !above.is_self_issued() && is_same(&above.subject_der, issuer))
+}
