@@ -59,12 +59,11 @@
 //! order, even with `--force`: a new one would only repeat what waits in the archive. One that browsers
 //! refuse for what it says of itself ([`verify::judge::flaw`]), or that came without its issuer where
 //! the last one came with it, is not archived, and one that is in the archive is not deployed: another
-//! is ordered, after the back-off of orders or with `--force`. Where what is live and proven has the
-//! same flaw it is gone on with. Five
-//! generations are kept; pruning never takes a live or an unproven one; those whose record is lost
-//! go once a newer one is live and proven. `key_group` is given to keys that are there already. No
-//! symlink below storage, state and webroot is followed ([`store::files`]), and root has the rights
-//! of the owner of a directory there, no more.
+//! is ordered, after the back-off of orders or with `--force`. A flaw that what is live and proven has
+//! too changes nothing. Five generations are kept; pruning never takes a live or an unproven one; those
+//! whose record is lost go once a newer one is live and proven. `key_group` is given to keys that are
+//! there already. No symlink below storage, state and webroot is followed ([`store::files`]), and root
+//! has the rights of the owner of a directory there, no more.
 //!
 //! **Whose words.** domains.toml is refused where others than root and the running user could have
 //! written it ([`config::Believed`]): every directory and symlink on the way is judged by its descriptor,

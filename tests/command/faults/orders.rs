@@ -141,6 +141,15 @@ fn a_ca_whose_proven_certificate_has_the_same_flaw_is_gone_on_with() {
     host.obtain(&["--force"]).exits(1);
 }
 
+#[test]
+fn a_certificate_that_comes_alone_is_taken_where_none_came_otherwise() {
+    let host = Host::new(&Setting::default());
+    host.ca.mishap(Times::Always, Mishap::Alone);
+    host.obtain(&[]).exits(0);
+    let again = host.obtain(&["--force"]).exits(0);
+    assert!(again.stdout.contains("generation 2 is live"), "{again}");
+}
+
 /// A certificate that is meant for clients alone, by a CA that sends its intermediate
 fn for_clients() -> Leaf {
     let issuing = Authority::root("A root").intermediate("An issuing CA");
