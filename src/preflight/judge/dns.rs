@@ -247,7 +247,7 @@ fn no_answer(facts: &NameFacts, failure: &LookupFailure) -> Finding {
     let (code, evidence, cure) = match failure {
         LookupFailure::NoSuchName => (
             "dns.nxdomain",
-            format!("{who} knows no {name} (NXDOMAIN)"),
+            format!("{who}: {name} does not exist (NXDOMAIN)"),
             format!("correct the name, or add an A record for {name} that points to this host; a new record takes 5 to 30 minutes to show everywhere"),
         ),
         LookupFailure::ServFail(Dnssec::Broken) => (
