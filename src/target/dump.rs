@@ -3,7 +3,7 @@
 //! the certificates that they name.
 //!
 //! Whoever may write a site's file decides what stands in it, so what is read is bounded, and no line
-//! is taken for one of another file ([`files`]): where that cannot be told the configuration is not
+//! is taken for one of another file (`files`): where that cannot be told the configuration is not
 //! judged.
 
 use std::collections::{BTreeMap, BTreeSet};
