@@ -216,7 +216,9 @@ fn a_certificate_unknown_to_certd_is_described(ca: Kind) {
     let line = format!("/live/{SHOP}/fullchain.pem;");
     assert!(finding.cure.contains(&line), "{finding:?}");
     assert!(
-        finding.cure.contains("behind /etc/nginx/nginx.conf:"),
+        finding
+            .cure
+            .contains("a copy of that block right behind it"),
         "{finding:?}"
     );
 }

@@ -59,6 +59,7 @@ pub(super) async fn prove(
     wait_for_reload(context, target, &places).await;
     let mut seen = look(context, target, places, patience.first_look).await;
     add_opened(context, target, works, &mut seen).await;
+    target.warn_of_unpublished(works).await;
     let closed = seen.iter().filter(|(_, proof)| is_closed(proof));
     let closed = closed.map(|(place, _)| place.address).collect();
     if target.learn_balanced(context, works, closed).await {

@@ -266,12 +266,14 @@ impl Target {
         ))
     }
 
-    /// Warns of the open domains that are verified where no visitor comes
+    /// Warns once of the open domains that are verified where no visitor comes
     pub(super) async fn warn_of_unpublished(&self, works: &mut [Work<'_>]) {
         let mut holders: BTreeMap<u16, Option<String>> = BTreeMap::new();
         for member in &self.members {
             let work = &mut works[*member];
-            let unpublished = self.unpublished(work.domain).filter(|_| work.is_open());
+            let is_told = work.findings.iter().any(|one| one.code == NOT_PUBLISHED);
+            let unpublished = self.unpublished(work.domain);
+            let unpublished = unpublished.filter(|_| work.is_open() && !is_told);
             let Some((container, port, address)) = unpublished else {
                 continue;
             };
@@ -368,7 +370,7 @@ fn not_published(
             ),
         ),
     };
-    Finding::warning("target.not_published", evidence).with_cure(cure)
+    Finding::warning(NOT_PUBLISHED, evidence).with_cure(cure)
 }
 
 /// The networks of a Swarm lead to no task from outside of it
@@ -411,6 +413,7 @@ pub(in crate::pipeline) async fn way_to(
     })
 }
 
+const NOT_PUBLISHED: &str = "target.not_published";
 /// Time for a connection within this host
 const KNOCK: Duration = Duration::from_secs(2);
 /// Names that are asked for at the same time

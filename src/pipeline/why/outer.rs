@@ -3,6 +3,7 @@
 use super::cure::after_a_change;
 use super::judge::{is_of_address, ranked};
 use super::seen::{Chosen, ConfigFile, Content, Dns, Listener, Look, Named, Seen, Whereabouts};
+use super::view::AWAITS_BALANCER;
 use crate::facts::{Container, Network};
 use crate::finding::{Finding, Severity, one_line};
 use crate::preflight::judge::dns::scope;
@@ -203,7 +204,8 @@ fn not_read_yet(seen: &Seen<'_>, finding: &Finding) -> Finding {
     let has_chain = |named: &Named| matches!(named.content, Content::Chain(_));
     let is_ready =
         matches!(nginx.chosen, Chosen::Listed(..)) && nginx.named.as_ref().is_some_and(has_chain);
-    match is_ready && finding.code == "connect.reset" {
+    let is_explained = finding.cure.as_deref() == Some(AWAITS_BALANCER);
+    match is_ready && finding.code == "connect.reset" && !is_explained {
         true => finding.with_cure(format!(
             "nginx's files have what it needs, and nginx may not have read them since: {}",
             after_a_change(seen, nginx.configured.container())

@@ -304,6 +304,6 @@ fn takes(container: &Container, look: &Look) -> bool {
 }
 
 /// What to do where nginx closes what visitors send
-const AWAITS_BALANCER: &str = "nginx awaits a balancer there (`listen ... proxy_protocol`): lead the name to the balancer, or take `proxy_protocol` out of that `listen`";
+pub(super) const AWAITS_BALANCER: &str = "nginx awaits a balancer there (`listen ... proxy_protocol`): lead the name to the balancer, or take `proxy_protocol` out of that `listen`";
 /// Addresses that are looked at
 const MOST_ADDRESSES: usize = 8;
