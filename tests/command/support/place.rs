@@ -1,5 +1,6 @@
 //! A directory with a configuration, and runs of certd in it.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Write as _};
 use std::fs;
 use std::os::unix::fs::{lchown, symlink};
@@ -101,14 +102,8 @@ impl Place {
 
     /// certd with these arguments, its standard streams not set yet
     pub(crate) fn certd(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_certd"));
-        command
-            .args(arguments)
-            .current_dir(&self.root)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null());
+        let mut command = self.command(env!("CARGO_BIN_EXE_certd"));
+        command.args(arguments).env("PATH", search_path());
         // Root does not look in the current directory unasked.
         let looks_only = arguments
             .iter()
@@ -125,15 +120,8 @@ impl Place {
         if !geteuid().is_root() {
             return self.certd(arguments);
         }
-        let mut command = Command::new(self.copy_for_nobody());
-        command
-            .args(arguments)
-            .current_dir(&self.root)
-            .env_clear()
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .uid(NOBODY)
-            .gid(NOBODY);
+        let mut command = self.command(self.copy_for_nobody());
+        command.args(arguments).uid(NOBODY).gid(NOBODY);
         command
     }
 
@@ -147,7 +135,7 @@ impl Place {
         if !geteuid().is_root() {
             return None;
         }
-        let mut command = Command::new("unshare");
+        let mut command = self.command("unshare");
         command
             .args(["--mount", "sh", "-ec"])
             .arg(format!(
@@ -155,12 +143,19 @@ impl Place {
             ))
             .arg(self.copy_for_nobody())
             .args(arguments)
+            .env("PATH", search_path());
+        Some(command)
+    }
+
+    /// A program in this place, with nothing of the environment of the tests
+    fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
             .current_dir(&self.root)
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
-        Some(command)
+        command
     }
 
     /// A copy of certd that `nobody` can run, in a place that is his
@@ -218,6 +213,10 @@ impl Place {
         }
         settings
     }
+}
+
+fn search_path() -> OsString {
+    std::env::var_os("PATH").unwrap_or_default()
 }
 
 fn walk(path: &Path, found: &mut Vec<(PathBuf, Vec<u8>)>) {
