@@ -3,11 +3,11 @@
 //! Trust and time windows are no matter here: a test CA is trusted by nobody, and clocks are judged
 //! elsewhere. Where it cannot be told, the chain is fit.
 
-use crate::chain::{Chain, is_same};
+use crate::chain::{Certificate, Chain, is_same};
 use crate::install::Unfit;
-use crate::pipeline::Context;
-use crate::plan::Goal;
-use crate::store::lineage::Lineage;
+use crate::pipeline::{Context, Work};
+use crate::plan::{self, Goal};
+use crate::store::lineage::{Generation, Lineage};
 use crate::verify::judge;
 use crate::verify::path::Trust;
 
@@ -41,7 +41,7 @@ pub(super) fn judge(
             return Err(Unfit::RefusedByBrowsers { reason });
         }
     }
-    if has_issuer(chain) || chain.leaf().is_self_issued() {
+    if issuers(chain).next().is_some() || chain.leaf().is_self_issued() {
         return Ok(());
     }
     let before = before(context, lineage, goal, candidate.number);
@@ -63,6 +63,30 @@ pub(super) fn judge(
     }
 }
 
+/// Why the newest generation is not to be deployed; `None` where that is done, or may be
+pub(super) fn unfit(
+    context: &Context<'_>,
+    work: &Work<'_>,
+    goal: Goal,
+    newest: &Generation,
+) -> Option<String> {
+    let lineage = &work.lineage;
+    if plan::is_done(lineage, newest.number, goal) {
+        return None;
+    }
+    let origin = lineage.record.generations.get(&newest.number);
+    let candidate = Candidate {
+        chain: &newest.chain,
+        number: Some(newest.number),
+        issuer: origin.and_then(|origin| origin.issuer.as_deref()),
+    };
+    let judged = judge(context, lineage, goal, candidate);
+    judged.err().map(|unfit| match unfit {
+        Unfit::RefusedByBrowsers { reason } => reason,
+        other => other.to_string(),
+    })
+}
+
 /// What is live and as it should be, with its number, where that is not the generation in question
 fn before(
     context: &Context<'_>,
@@ -77,16 +101,14 @@ fn before(
     Some((live, before.chain))
 }
 
-/// Whether the certificate of the leaf's issuer came with it
-fn has_issuer(chain: &Chain) -> bool {
-    let issuer = &chain.leaf().issuer_der;
-    let mut above = chain.above().iter();
-    above.any(|above| is_same(&above.subject_der, issuer))
-}
-
 /// Whether the leaf's issuer came with it, and is no root: no client has that by itself
 fn has_intermediate(chain: &Chain) -> bool {
+    issuers(chain).any(|issuer| !issuer.is_self_issued())
+}
+
+/// The certificates of the leaf's issuer that came with it
+fn issuers(chain: &Chain) -> impl Iterator<Item = &Certificate> {
     let issuer = &chain.leaf().issuer_der;
-    let mut above = chain.above().iter();
-    above.any(|above| !above.is_self_issued() && is_same(&above.subject_der, issuer))
+    let above = chain.above().iter();
+    above.filter(|above| is_same(&above.subject_der, issuer))
 }

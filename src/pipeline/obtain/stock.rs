@@ -8,7 +8,6 @@ use super::failed::{expires, no_order_before, save};
 use super::{fit, order, resume};
 use crate::config::Domain;
 use crate::finding::{Finding, Severity, chain_of_causes};
-use crate::install::Unfit;
 use crate::name::DnsName;
 use crate::pipeline::defect::caught_now;
 use crate::pipeline::{Context, Mode, Occasion, Options, Previous, Ready, Retry, Work, clock};
@@ -218,7 +217,7 @@ pub(super) fn make_plan(
     let is_refused = work.lineage.record.order_failures.refused.is_some();
     let asks = is_refused.then(|| order::asked(context, options, work));
     let goal = goal(options, work);
-    let unfit = newest.and_then(|newest| unfit(context, work, goal, newest.as_ref().ok()?));
+    let unfit = newest.and_then(|newest| fit::unfit(context, work, goal, newest.as_ref().ok()?));
     let is_checked = work.lineage.record.order_failures.checked.is_some();
     let subject = Subject {
         domain: work.domain,
@@ -247,30 +246,6 @@ pub(super) fn goal(options: &Options, work: &Work<'_>) -> Goal {
         _ if makes_live(options, work) => Goal::Live,
         _ => Goal::Proven,
     }
-}
-
-/// Why the newest generation is not to be deployed; `None` where that is done, or may be
-fn unfit(
-    context: &Context<'_>,
-    work: &Work<'_>,
-    goal: Goal,
-    newest: &Generation,
-) -> Option<String> {
-    let lineage = &work.lineage;
-    if plan::is_done(lineage, newest.number, goal) {
-        return None;
-    }
-    let origin = lineage.record.generations.get(&newest.number);
-    let candidate = fit::Candidate {
-        chain: &newest.chain,
-        number: Some(newest.number),
-        issuer: origin.and_then(|origin| origin.issuer.as_deref()),
-    };
-    let judged = fit::judge(context, lineage, goal, candidate);
-    judged.err().map(|unfit| match unfit {
-        Unfit::RefusedByBrowsers { reason } => reason,
-        other => other.to_string(),
-    })
 }
 
 /// Notes the plan, and ends the work where the plan is to do nothing
