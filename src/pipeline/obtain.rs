@@ -58,7 +58,7 @@ use stock::{make_plan, makes_live, plan_in_words, ready, renewal_time, stopped, 
 use target::Target;
 pub(super) use target::is_file_of;
 pub(super) use tested::{ABSOLUTE, not_what_runs};
-pub(super) use ways::{Way, way_to};
+pub(super) use ways::{Way, to_publish, way_to};
 
 /// Brings each of these domains to a proven certificate, or says why not
 ///

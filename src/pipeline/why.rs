@@ -37,7 +37,7 @@ mod seen;
 mod served;
 mod view;
 
-use seen::{Chosen, ConfigFile, Listener, Look, Next, Presence, Seen, Stored, Whereabouts};
+use seen::{Chosen, ConfigFile, Listener, Look, Next, Nginx, Presence, Seen, Stored, Whereabouts};
 use view::View;
 
 /// What is asked about
@@ -142,11 +142,8 @@ async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> 
     let (mut looks, inside, beside) = view
         .as_balancer(nginx.as_ref(), looks, inside, beside)
         .await;
-    // A container that has nothing at the port is not the one that listens there.
-    let is_none = matches!(&nginx, Some(Ok(nginx)) if matches!(nginx.chosen, Chosen::Nobody(_)));
-    let is_none = is_none || matches!(&nginx, Some(Err(_)));
     let (listener, inside, barred, nginx) = match listener {
-        Listener::Perhaps(container) if is_none => {
+        Listener::Perhaps(container) if has_nothing(nginx.as_ref()) => {
             (Listener::Hidden(vec![container.name]), None, None, None)
         }
         listener => (listener, inside, barred, nginx),
@@ -174,6 +171,15 @@ async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> 
         inlet,
         nginx,
         stored,
+    }
+}
+
+/// Whether a container has nothing at the port: then it is not the one that listens there
+fn has_nothing(nginx: Option<&Result<Nginx, Finding>>) -> bool {
+    match nginx {
+        Some(Ok(nginx)) => matches!(nginx.chosen, Chosen::Nobody(_)),
+        Some(Err(_)) => true,
+        None => false,
     }
 }
 

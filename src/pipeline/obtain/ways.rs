@@ -344,6 +344,13 @@ async fn holder(engine: &Engine, port: u16) -> Option<String> {
     }
 }
 
+/// How a port of a container comes to be one of the host
+pub(in crate::pipeline) fn to_publish(container: &str, host: u16, inside: u16) -> String {
+    format!(
+        "publish it in the compose file, and create {container} anew:\n    ports: [\"{host}:{inside}\"]"
+    )
+}
+
 /// That a domain is verified in a container's own network, where no visitor comes
 fn not_published(
     container: &str,
@@ -366,7 +373,8 @@ fn not_published(
                 "{container} publishes no port {port}: {domain} is verified at {address}, where no visitor comes"
             ),
             format!(
-                "publish it in the compose file, and create {container} anew:\n    ports: [\"{port}:{port}\"]\nor, where something in front of {container} takes the connections, set `connect` to its address"
+                "{}\nor, where something in front of {container} takes the connections, set `connect` to its address",
+                to_publish(container, port, port)
             ),
         ),
     };

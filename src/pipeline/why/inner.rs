@@ -61,20 +61,7 @@ fn chosen_block(seen: &Seen<'_>) -> Option<Step> {
             )
         }
         Chosen::Default(block) => {
-            let (words, finding) = match &nginx.astray {
-                Some(astray) => (
-                    format!("{}, the default at {}", block.place(), astray.at),
-                    not_listening(seen, nginx, astray),
-                ),
-                None => (
-                    format!(
-                        "{}, the default{}: none lists the name",
-                        block.place(),
-                        behind(nginx)
-                    ),
-                    no_block(seen, nginx, container, block),
-                ),
-            };
+            let (words, finding) = default(seen, nginx, container, block);
             step(words, vec![finding])
         }
         Chosen::Pattern(block) => {
@@ -91,6 +78,26 @@ fn chosen_block(seen: &Seen<'_>) -> Option<Step> {
             let finding = no_tls(seen, nginx, container, listing.as_ref());
             step(finding.evidence.clone(), vec![finding])
         }
+    }
+}
+
+/// What is said where a name comes to the default, and what is wrong with that
+fn default(
+    seen: &Seen<'_>,
+    nginx: &Nginx,
+    container: &Container,
+    block: &ServerBlock,
+) -> (String, Finding) {
+    let place = block.place();
+    match &nginx.astray {
+        Some(astray) => (
+            format!("{place}, the default at {}", astray.at),
+            not_listening(seen, nginx, astray),
+        ),
+        None => (
+            format!("{place}, the default{}: none lists the name", behind(nginx)),
+            no_block(seen, nginx, container, block),
+        ),
     }
 }
 

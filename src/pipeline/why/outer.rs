@@ -3,9 +3,9 @@
 use super::cure::after_a_change;
 use super::judge::{is_of_address, ranked};
 use super::seen::{Chosen, ConfigFile, Content, Dns, Listener, Look, Named, Seen, Whereabouts};
-use super::view::AWAITS_BALANCER;
 use crate::facts::{Container, Network};
 use crate::finding::{Finding, Severity, one_line};
+use crate::pipeline::obtain::to_publish;
 use crate::preflight::judge::dns::scope;
 use crate::report::why::{Link, Step};
 use crate::verify::judge::NO_ROUTE;
@@ -139,8 +139,8 @@ fn elsewhere(seen: &Seen<'_>) -> Option<Finding> {
 
 /// Who takes connections there
 pub(super) fn listener(seen: &Seen<'_>) -> Option<Step> {
-    let unreached = seen.looks.iter().filter_map(Look::unreached);
-    let unreached = unreached.map(|finding| not_read_yet(seen, finding));
+    let looks = seen.looks.iter();
+    let unreached = looks.filter_map(|look| Some(not_read_yet(seen, look, look.unreached()?)));
     let unreached: Vec<Finding> = match is_explained_below(seen) {
         true => unreached
             .map(|finding| finding.at_most(Severity::Warning))
@@ -196,7 +196,7 @@ pub(super) fn listener(seen: &Seen<'_>) -> Option<Step> {
 
 /// A connection that nginx closes although a block of its files serves the name: it has not read
 /// them yet, more likely than not
-fn not_read_yet(seen: &Seen<'_>, finding: &Finding) -> Finding {
+fn not_read_yet(seen: &Seen<'_>, look: &Look, finding: &Finding) -> Finding {
     let finding = finding.clone();
     let Some(Ok(nginx)) = &seen.nginx else {
         return finding;
@@ -204,8 +204,8 @@ fn not_read_yet(seen: &Seen<'_>, finding: &Finding) -> Finding {
     let has_chain = |named: &Named| matches!(named.content, Content::Chain(_));
     let is_ready =
         matches!(nginx.chosen, Chosen::Listed(..)) && nginx.named.as_ref().is_some_and(has_chain);
-    let is_explained = finding.cure.as_deref() == Some(AWAITS_BALANCER);
-    match is_ready && finding.code == "connect.reset" && !is_explained {
+    let awaits_balancer = || nginx.configured.awaits_header(look.address);
+    match is_ready && finding.code == "connect.reset" && !awaits_balancer() {
         true => finding.with_cure(format!(
             "nginx's files have what it needs, and nginx may not have read them since: {}",
             after_a_change(seen, nginx.configured.container())
@@ -318,9 +318,7 @@ fn not_published(seen: &Seen<'_>, container: &Container, is_reached: bool) -> Op
             "correct the record of {}, or write this in the compose file instead of \"{}:{inlet}\", and create {name} anew:\n    ports: [\"{port}:{inlet}\"]",
             seen.name, one.host
         ),
-        None => format!(
-            "publish it in the compose file, and create {name} anew:\n    ports: [\"{port}:{inlet}\"]"
-        ),
+        None => to_publish(name, port, inlet),
     };
     Some(Finding::failure("why.not_published", evidence).with_cure(cure))
 }

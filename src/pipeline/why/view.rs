@@ -34,7 +34,7 @@ pub(super) struct View<'v> {
 }
 
 impl View<'_> {
-    /// What DNS says, and a look at each address
+    /// What DNS says, and what each address shows
     pub(super) async fn look_outside(
         &self,
         port: u16,
@@ -155,7 +155,7 @@ impl View<'_> {
         }
     }
 
-    /// A look at the first of the container's own addresses, and at the others, without those that
+    /// What the container shows at the first of its own addresses, and at the others, without those that
     /// were looked at already and those at which nginx need not listen and does not
     pub(super) async fn look_inside(
         &self,
@@ -304,6 +304,6 @@ fn takes(container: &Container, look: &Look) -> bool {
 }
 
 /// What to do where nginx closes what visitors send
-pub(super) const AWAITS_BALANCER: &str = "nginx awaits a balancer there (`listen ... proxy_protocol`): lead the name to the balancer, or take `proxy_protocol` out of that `listen`";
+const AWAITS_BALANCER: &str = "nginx awaits a balancer there (`listen ... proxy_protocol`): lead the name to the balancer, or take `proxy_protocol` out of that `listen`";
 /// Addresses that are looked at
 const MOST_ADDRESSES: usize = 8;
