@@ -120,16 +120,13 @@ impl From<Ended> for ExitCode {
     }
 }
 
-fn run_command(args: Args) -> Result<Ended, CliError> {
-    // Before anything is done whose result could not be printed then.
-    if !matches!(args.command, Command::Verify(_)) {
-        refuse_formats_of_verify(args.global.format)?;
-    }
+/// What the environment says, and whose configuration counts for the command
+fn environment(args: &Args) -> Environment {
     let config: Option<PathBuf> = std::env::var_os("CERTD_CONFIG")
         .filter(|path| !path.is_empty())
         .map(Into::into);
     let is_named = args.global.config.is_some() || config.is_some();
-    let environment = Environment {
+    Environment {
         config,
         docker_host: std::env::var("DOCKER_HOST")
             .ok()
@@ -142,7 +139,15 @@ fn run_command(args: Args) -> Result<Ended, CliError> {
             }
             _ => Believed::OwnAndRoots(nix::unistd::geteuid().as_raw()),
         },
-    };
+    }
+}
+
+fn run_command(args: Args) -> Result<Ended, CliError> {
+    // Before anything is done whose result could not be printed then.
+    if !matches!(args.command, Command::Verify(_)) {
+        refuse_formats_of_verify(args.global.format)?;
+    }
+    let environment = environment(&args);
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()

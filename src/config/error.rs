@@ -21,7 +21,7 @@ pub struct Mistake {
     pub hint: Option<String>,
 }
 
-/// What came of looking for a file in the current directory
+/// Whether a file was found in the current directory
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Here {
     /// There is none
@@ -38,7 +38,7 @@ pub enum ConfigError {
     /// No file was named and none stands in the usual places
     #[error("no configuration: {}", nowhere(here))]
     NotFound {
-        /// What came of the current directory
+        /// Whether the current directory has one
         here: Here,
     },
     /// Somebody else could have written it

@@ -110,12 +110,7 @@ fn lineage(
         if let Some(last) = &mut status.last_result {
             last.cure = None;
         }
-        let (live, archive) = (store.live_link(name), store.archive(name));
-        status.removal = Some(format!(
-            "once nginx names it no more:\n    rm -r {}\n    rm -r {}",
-            live.display(),
-            archive.display()
-        ));
+        status.removal = Some(removal(store, name));
     }
     match (store.generations(name), store.live(name)) {
         (Ok(generations), Ok(live)) => {
@@ -124,15 +119,9 @@ fn lineage(
             describe(config, store, name, &record, live, now, &mut status);
         }
         (Err(error), _) | (_, Err(error)) => {
-            status.state = match error {
-                LineageError::Foreign { .. } => LineageState::Foreign,
-                _ if error.is_forbidden() => LineageState::Unreadable,
-                _ => LineageState::Damaged,
-            };
-            status.problem = Some(match status.state {
-                LineageState::Unreadable => unreadable(&error),
-                _ => error.to_string(),
-            });
+            let (state, problem) = not_described(&error);
+            status.state = state;
+            status.problem = Some(problem);
         }
     }
     if record.order_failures.refused.is_none() {
@@ -140,6 +129,25 @@ fn lineage(
         status.next_try = next.filter(|at| *at > now);
     }
     status
+}
+
+/// How a person is rid of a lineage that is configured no more
+fn removal(store: &Store, name: &DnsName) -> String {
+    let (live, archive) = (store.live_link(name), store.archive(name));
+    format!(
+        "once nginx names it no more:\n    rm -r {}\n    rm -r {}",
+        live.display(),
+        archive.display()
+    )
+}
+
+/// What is wrong with a lineage whose generations cannot be listed
+fn not_described(error: &LineageError) -> (LineageState, String) {
+    match error {
+        LineageError::Foreign { .. } => (LineageState::Foreign, error.to_string()),
+        _ if error.is_forbidden() => (LineageState::Unreadable, unreadable(error)),
+        _ => (LineageState::Damaged, error.to_string()),
+    }
 }
 
 /// Why nothing can be said of a lineage that is there

@@ -341,34 +341,26 @@ fn server_block(
         let usual = Listen::parse(&[&PORT.to_string()]);
         listens.extend(usual.map(|(listen, _)| listen));
     }
-    let included = contents
-        .0
-        .iter()
-        .filter(|(own, item)| *own != file && item.name() == "listen");
-    let borrowed = included.filter_map(|(_, item)| listen(*item));
+    let included = || contents.0.iter().filter(|(own, _)| *own != file);
+    let borrowed = included().filter(|(_, item)| item.name() == "listen");
+    let borrowed = borrowed.filter_map(|(_, item)| listen(*item));
     let borrowed = borrowed.flat_map(|(first, last)| first.until(last));
     if is_on {
         listens.iter_mut().for_each(|listen| listen.tls = Tls::On);
     }
     let names = contents.0.iter();
     let named = names.filter(|(_, item)| item.name() == "server_name");
-    let differing = contents.0.iter().filter(|(own, item)| {
-        *own != file
-            && matches!(
-                item.name(),
-                "listen" | "server_name" | "ssl_certificate" | "ssl_certificate_key" | REJECT
-            )
+    let differing = included().filter(|(_, item)| {
+        matches!(
+            item.name(),
+            "listen" | "server_name" | "ssl_certificate" | "ssl_certificate_key" | REJECT
+        )
     });
     Ok(ServerBlock {
         file: file.to_owned(),
         line,
         listen_lines: contents.named("listen").map(repeatable).collect(),
-        named: named
-            .map(|(file, item)| Place {
-                file: (*file).to_owned(),
-                line: item.line(),
-            })
-            .collect(),
+        named: named.map(|(file, item)| place(file, *item)).collect(),
         lent: differing.map(|(file, _)| (*file).to_owned()).collect(),
         names: contents
             .named("server_name")
@@ -445,10 +437,14 @@ fn log_file(item: Item<'_, '_>) -> Option<PathBuf> {
 
 fn rejection(file: &str, item: Item<'_, '_>) -> Option<Place> {
     let is_on = item.first().is_some_and(|state| state == "on");
-    is_on.then(|| Place {
+    is_on.then(|| place(file, item))
+}
+
+fn place(file: &str, item: Item<'_, '_>) -> Place {
+    Place {
         file: file.to_owned(),
         line: item.line(),
-    })
+    }
 }
 
 fn certificate_line(file: &str, item: Item<'_, '_>) -> Option<CertificateLine> {

@@ -83,19 +83,18 @@ fn to_change(strange: &Strange<'_>, configured: &Configured) -> Option<String> {
     let address = *address;
     let (domain, container) = (work.name(), configured.container());
     let is_first = work.lineage.newest().is_none();
+    let inlet = configured.inlet(address);
+    let with_next = |change: &str| Some(configured.with_next(change, AFTER_A_CHANGE));
     let block = match configured.serving(name.as_str(), address) {
         Serving::Listed(block) => block,
         Serving::Elsewhere { block, at } => {
-            let inlet = configured.inlet(address);
-            let domain = Some(work.domain);
-            let change =
-                configured.listens_elsewhere(domain, name.as_str(), block, at, inlet.as_ref());
-            return Some(configured.with_next(&change, AFTER_A_CHANGE));
+            let (domain, inlet) = (Some(work.domain), inlet.as_ref());
+            let change = configured.listens_elsewhere(domain, name.as_str(), block, at, inlet);
+            return with_next(&change);
         }
         Serving::Unknown if is_first => return None,
         Serving::Unknown => {
-            let inlet = configured.inlet(address)?;
-            return configured.by_pattern(domain, name.as_str(), &inlet);
+            return configured.by_pattern(domain, name.as_str(), inlet.as_ref()?);
         }
         // Another nginx beside it may serve the name.
         Serving::Nobody if configured.is_one_of_several() => return configured.doubt_in_words(),
@@ -105,15 +104,13 @@ fn to_change(strange: &Strange<'_>, configured: &Configured) -> Option<String> {
             ));
         }
         Serving::Nobody => {
-            let inlet = configured.inlet(address);
-            let change =
-                configured.to_serve(work.domain, name.as_str(), inlet.as_ref(), Some(leaf));
+            let (shown, inlet) = (Some(*leaf), inlet.as_ref());
+            let change = configured.to_serve(work.domain, name.as_str(), inlet, shown);
             let change = format!("no server block of {container} serves {name}: {change}");
-            return Some(configured.with_next(&change, AFTER_A_CHANGE));
+            return with_next(&change);
         }
     };
     let place = block.place();
-    let inlet = configured.inlet(address);
     let site = configured
         .site(work.domain, name.as_str(), block)
         .showing(Some(leaf))
@@ -121,7 +118,7 @@ fn to_change(strange: &Strange<'_>, configured: &Configured) -> Option<String> {
     let wrong = |line: &CertificateLine| !site.is_own(line);
     let named = block.certificate_lines().find(|line| wrong(line));
     let named = named.map(|line| words::path(&line.path));
-    let change = || Some(configured.with_next(&site.to_change(wrong), AFTER_A_CHANGE));
+    let change = || with_next(&site.to_change(wrong));
     Some(match (is_first, named) {
         (true, Some(named)) => format!(
             "the server block at {place} of {container} names {named}: `certd obtain {domain}` orders a certificate of its own, and shows what to change"

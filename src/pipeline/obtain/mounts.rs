@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::target::Target;
 use crate::challenge::{ChallengeError, OWN, Published};
 use crate::config::Reload;
-use crate::facts::Container;
+use crate::facts::{Container, User};
 use crate::finding::{Finding, words};
 use crate::pipeline::{Context, Work};
 use crate::plan::Plan;
@@ -41,15 +41,17 @@ pub(super) fn warn_of_mounted_state(context: &Context<'_>, target: &Target, work
 
 /// Keys are for their owner alone as long as no group is named: nginx names them, and starts no more
 pub(super) fn warn_of_closed_keys(context: &Context<'_>, target: &Target, work: &mut Work<'_>) {
-    let storage = fs::metadata(context.store.storage());
-    let (None, Ok(storage)) = (&context.config.key_group, storage) else {
+    if context.config.key_group.is_some() {
         return;
+    }
+    let containers = target.containers.iter();
+    let mut masters = containers.filter_map(|one| Some((&one.name, user_of_master(one)?)));
+    // The owner of the storage is asked for where a master is not root, and nowhere else.
+    let is_strange = |user: &User| {
+        let storage = fs::metadata(context.store.storage());
+        storage.is_ok_and(|storage| storage.uid() != user.uid)
     };
-    let mut masters = target
-        .containers
-        .iter()
-        .filter_map(|container| Some((&container.name, user_of_master(container)?)));
-    let Some((name, user)) = masters.find(|(_, user)| user.uid != storage.uid()) else {
+    let Some((name, user)) = masters.find(|(_, user)| is_strange(user)) else {
         return;
     };
     let evidence = format!(

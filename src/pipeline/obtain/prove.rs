@@ -329,10 +329,7 @@ fn conclude(
             None if work.is_confirmed() => work.end_confirmed(),
             None => proven(context, work, &proofs, begun),
             Some(proof) => {
-                let is_loaded = proofs.iter().any(Proof::is_proven);
-                // Visitors write lines into nginx's log: what is served somewhere was loaded.
-                let trouble = reasons.logs.trouble(work.name());
-                let trouble = trouble.filter(|trouble| !(is_loaded && trouble.is_of_loading()));
+                let trouble = trouble(reasons.logs, work.name(), &proofs);
                 let is_refused = trouble.as_ref().is_some_and(Trouble::is_of_the_certificate);
                 if (is_broken(target, &proof) || is_refused) && can_go_back(work) {
                     to_roll_back.push(Broken {
@@ -361,6 +358,16 @@ fn conclude(
         }
     }
     to_roll_back
+}
+
+/// What nginx's log says of a domain
+///
+/// Visitors write lines into it, too: that nothing was loaded is not true where the new certificate is
+/// served.
+fn trouble(logs: &Logs, name: &DnsName, proofs: &[Proof]) -> Option<Trouble> {
+    let is_loaded = proofs.iter().any(Proof::is_proven);
+    let trouble = logs.trouble(name)?;
+    (!is_loaded || !trouble.is_of_loading()).then_some(trouble)
 }
 
 fn proven(context: &Context<'_>, work: &mut Work<'_>, proofs: &[Proof], begun: Instant) {

@@ -1,5 +1,5 @@
-//! Where the files lie that are to be changed: nginx names them as its container sees them, and what
-//! lies on no mount is made anew with the container.
+//! Where the files are that have to be changed: nginx names them by their paths in its container, and a
+//! container that is created anew has lost every change to a file that is on no mount.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path};
