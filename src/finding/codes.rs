@@ -125,7 +125,7 @@ pub const CODES: &[Code] = &[
     bad("files.full", "a directory has no space left", "make room on its file system"),
     bad("files.missing", "the webroot or the storage does not exist", "create it, and mount it into nginx's container"),
     bad("files.read_only", "a directory is mounted read-only for certd", "under systemd name it in `ReadWritePaths`; elsewhere mount it writable"),
-    bad("files.unreadable", "a directory cannot be looked at", "run certd as its owner, or as root"),
+    bad("files.unreadable", "a directory cannot be looked at", "run certd as its owner; `namei -l` shows the way to it"),
     bad("handshake.failed", "the TLS handshake failed", "give the server block a certificate, and current ciphers"),
     bad("handshake.no_starttls", "the mail server does not begin TLS", "switch STARTTLS on, or look at its port for TLS"),
     bad("handshake.not_tls", "the port answers without TLS", "write `listen 443 ssl`"),

@@ -192,9 +192,13 @@ pub(super) fn of_directory(purpose: Purpose, path: &Path) -> Vec<Finding> {
     match look(purpose, path) {
         Ok(facts) => host::directory(purpose, &facts),
         Err((path, error)) => {
-            let evidence = format!("{} cannot be looked at: {error}", path.display());
+            let path = path.display();
+            let evidence = format!("{path} cannot be looked at: {error}");
             let finding = Finding::failure("files.unreadable", evidence);
-            vec![finding.with_cure("run certd as its owner, or as root")]
+            vec![finding.with_cure(match error.kind() {
+                io::ErrorKind::PermissionDenied => "run certd as its owner, or as root".to_owned(),
+                _ => format!("see what is on the way to it:\n    namei -l {path}"),
+            })]
         }
     }
 }

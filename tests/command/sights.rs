@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 use std::{fs, thread};
 
@@ -323,6 +323,25 @@ fn a_directory_that_may_not_be_written_to() {
 #[test]
 fn a_directory_that_may_not_be_looked_at() {
     forbidden("files.unreadable", "closed", 0o000);
+}
+
+#[test]
+fn a_way_that_ends_at_a_file_or_in_a_circle_asks_for_no_other_user() {
+    let host = host();
+    host.place.write("file", "");
+    symlink("circle", host.place.path("circle")).expect("it is ours");
+    let config = host.place.read("domains.toml");
+    for webroot in ["file", "circle"] {
+        let other = format!("\"{webroot}\"");
+        host.place
+            .write("domains.toml", config.replace("\"webroot\"", &other));
+        let run = host.certd(&CHECK).exits(1);
+        let found = ("files.unreadable".to_owned(), "failure".to_owned());
+        assert!(findings(&run).contains(&found), "{run}");
+        let report = run.stdout.as_str();
+        assert!(report.contains("namei -l"), "{report}");
+        assert!(!report.contains("as its owner"), "{report}");
+    }
 }
 
 /// A line before the first table
