@@ -15,23 +15,20 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt, stream};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, Issuer,
     KeyPair,
 };
-use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-use tokio_rustls::TlsConnector;
+
+#[path = "support/handshakes.rs"]
+mod handshakes;
+
+use handshakes::{RAW, shake_hands};
 
 fn main() {
     // `cargo test` builds and starts benchmarks too, with another argument.
@@ -39,7 +36,10 @@ fn main() {
     if let [_, word, address] = arguments.as_slice()
         && word == RAW
     {
-        return shake_hands(address.parse().expect("an address"));
+        return shake_hands(
+            address.parse().expect("an address"),
+            (0..ENDPOINTS).map(name),
+        );
     }
     if !arguments.iter().any(|argument| argument == "--bench") {
         return;
@@ -247,79 +247,6 @@ fn name(number: usize) -> String {
     }
 }
 
-/// As many handshakes as there are endpoints, and nothing else
-fn shake_hands(address: SocketAddr) {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(
-        stream::iter(0..ENDPOINTS).for_each_concurrent(CONCURRENCY, |number| {
-            let name = name(number);
-            let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-                .with_safe_default_protocol_versions()
-                .expect("the provider has them")
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Anyone(Arc::clone(&provider))))
-                .with_no_client_auth();
-            config.resumption = Resumption::disabled();
-            async move {
-                let stream = tokio::net::TcpStream::connect(address).await;
-                let stream = stream.expect("nginx listens");
-                let name = ServerName::try_from(name).expect("a name");
-                let connector = TlsConnector::from(Arc::new(config));
-                connector.connect(name, stream).await.expect("a handshake");
-            }
-        }),
-    );
-}
-
-/// Believes everyone who has the key of the certificate shown
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Word by which this program is told to do handshakes alone
-const RAW: &str = "handshakes";
 const CERTIFICATES: usize = 200;
 const ENDPOINTS: usize = 1_000;
-/// certd's own default
-const CONCURRENCY: usize = 64;
 const RUNS: usize = 5;

@@ -28,9 +28,7 @@ pub(crate) enum State {
 
 /// Domains with one generation each, which is live, and what serves them
 pub(crate) fn serve(runtime: &Runtime, home: &Path, domains: usize, state: State) -> Servers {
-    let names: Vec<String> = (0..domains)
-        .map(|number| format!("d{number}.test"))
-        .collect();
+    let names: Vec<String> = (0..domains).map(name).collect();
     let (storage, webroot) = (home.join("storage"), home.join("webroot"));
     for directory in [&storage.join("live"), &webroot, &home.join("state/domains")] {
         fs::create_dir_all(directory).expect("a directory");
@@ -54,6 +52,11 @@ pub(crate) fn serve(runtime: &Runtime, home: &Path, domains: usize, state: State
         let engine = Engine::start(&socket, container, web.clone()).await;
         (ca, dns, web, engine.expect("an engine"))
     })
+}
+
+/// The name of a domain, by its number
+pub(crate) fn name(number: usize) -> String {
+    format!("d{number}.test")
 }
 
 fn write_lineages(home: &Path, ca: &Ca, web: &Web, names: &[String], state: State) {
