@@ -85,6 +85,12 @@ pub enum Unfit {
         /// That issuer
         missing: String,
     },
+    /// As [`Self::Incomplete`], and there was none before that it could be worse than
+    #[error("the CA sent the certificate alone, without that of its issuer: {missing}")]
+    Alone {
+        /// That issuer
+        missing: String,
+    },
     /// It is over already
     #[error("the certificate expired at {}, now is {}", display(*until), display(*now))]
     Expired {
@@ -104,7 +110,7 @@ impl Explain for Unfit {
             Self::NotYetValid { .. } => "install.not_yet_valid",
             Self::Expired { .. } => "install.expired",
             Self::RefusedByBrowsers { .. } => "install.refused_by_browsers",
-            Self::Incomplete { .. } => "install.incomplete_chain",
+            Self::Incomplete { .. } | Self::Alone { .. } => "install.incomplete_chain",
         }
     }
 
@@ -118,6 +124,9 @@ impl Explain for Unfit {
             }
             Self::Incomplete { .. } => {
                 "nothing was installed; if it happens again, tell the CA. Where its root signs directly, name that in `[verify] trust`"
+            }
+            Self::Alone { .. } => {
+                "it is live, for there was none before, and many clients refuse it; `certd obtain --force` orders another. If that comes alone too, tell the CA"
             }
             _ => "nothing was installed; if it happens again, tell the CA",
         };

@@ -56,10 +56,12 @@
 //!
 //! **On disk.** See [`store`]. A generation's directory is complete and synced before the live
 //! link moves, in one rename. A generation that is issued and not proven is deployed without an
-//! order, even with `--force`: a new one would only repeat what waits in the archive. One that browsers
+//! order, even with `--force`: a new one would only repeat what waits in the archive. One that was rolled
+//! back, for TLS broke with it, is replaced by `--force`: its content may be to blame. One that browsers
 //! refuse for what it says of itself ([`verify::judge::flaw`]), or that came without its issuer where
 //! the last one came with it, is not archived, and one that is in the archive is not deployed: another
-//! is ordered, after the back-off of orders or with `--force`. A flaw that what is live and proven has
+//! is ordered, after the back-off of orders or with `--force`. The first certificate of a public CA that
+//! comes without its issuer is made live, for there was none before, and is no success. A flaw that what is live and proven has
 //! too changes nothing. Five generations are kept; pruning never takes a live or an unproven one; those
 //! whose record is lost go once a newer one is live and proven. `key_group` is given to keys that are
 //! there already. No symlink below storage, state and webroot is followed ([`store::files`]), and root
@@ -240,7 +242,8 @@
 //! same is not asked again until issuer, profile, names, key type, contact or account change, or
 //! with `--force`. Failed deployments are counted apart, by the same pauses: the daemon waits
 //! for them, and a run that a person or a timer starts does not, for something may have been mended;
-//! nor does the daemon after SIGHUP. A look that fails where nothing was to be deployed counts for
+//! nor does the daemon after SIGHUP. A timer waits too before it tries a generation again that was
+//! rolled back: each try may break TLS for a moment. A look that fails where nothing was to be deployed counts for
 //! nothing.
 //!
 //! **Alerts.** See [`notify`] and [`plan::alert`]. A domain is in trouble from the first pass that saw

@@ -135,11 +135,19 @@ pub enum Urgency {
     Regardless,
 }
 
+impl Urgency {
+    /// Whether a person wants an order that is not due
+    const fn is_forced(self) -> bool {
+        matches!(self, Self::Now | Self::Regardless)
+    }
+}
+
 /// The plan for one domain at `now`
 ///
 /// A generation that is issued and not proven is deployed, never ordered again, even by force:
 /// an order would cost the CA's budget and mend nothing. One that is unfit would break what is
-/// served with each deployment: another is ordered.
+/// served with each deployment: another is ordered. So it is by force where one was rolled back:
+/// its own content may be what broke TLS.
 pub fn plan(subject: Subject<'_>, demand: Demand<'_>, now: Timestamp) -> Plan {
     let reason = due::due(subject, demand, now);
     let generation = match (reason, subject.lineage.newest()) {
@@ -148,18 +156,20 @@ pub fn plan(subject: Subject<'_>, demand: Demand<'_>, now: Timestamp) -> Plan {
         (None, Some(newest)) => newest,
     };
     if !is_done(subject.lineage, generation, demand.goal) {
-        let Some(reason) = subject.unfit else {
-            return Plan::Deploy { generation };
-        };
-        let reason = Due::Unfit {
-            generation,
-            reason: reason.to_owned(),
+        let is_rolled_back = subject.lineage.record.rolled_back == Some(generation);
+        let reason = match subject.unfit {
+            Some(reason) => Due::Unfit {
+                generation,
+                reason: reason.to_owned(),
+            },
+            None if is_rolled_back && demand.urgency.is_forced() => Due::Forced,
+            None => return Plan::Deploy { generation },
         };
         return order_or_wait(reason, subject, demand, now);
     }
-    match demand.urgency {
-        Urgency::Now | Urgency::Regardless => order_or_wait(Due::Forced, subject, demand, now),
-        Urgency::WhenDue | Urgency::Again => Plan::Confirm { generation },
+    match demand.urgency.is_forced() {
+        true => order_or_wait(Due::Forced, subject, demand, now),
+        false => Plan::Confirm { generation },
     }
 }
 

@@ -222,8 +222,9 @@ pub(super) struct Obtain {
     pub(super) all: bool,
     /// Order even if nothing is due and a back-off runs
     ///
-    /// A certificate that is issued and not proven is still deployed without an order, and what
-    /// stops an order otherwise still does, as does a time that the CA named: see --skip-check.
+    /// A certificate that is issued and not proven is still deployed without an order, unless it was
+    /// rolled back. What stops an order otherwise still does, as does a time that the CA named: see
+    /// --skip-check.
     #[arg(long)]
     pub(super) force: bool,
     /// Order from this issuer, this once

@@ -87,7 +87,7 @@ pub const CODES: &[Code] = &[
     bad("connect.refused", "nothing listens at the address", "start nginx, and publish the port"),
     bad("connect.reset", "the server closed the connection", "see the server's log"),
     bad("connect.timeout", "the address does not answer", "open the firewall, or correct the record"),
-    bad("deploy.backoff", "a deployment that failed waits for its next try", "mend its cause; `certd obtain` deploys at once"),
+    bad("deploy.backoff", "a deployment that failed waits for its next try", "mend its cause; `certd obtain` deploys at once, `--force` orders one rolled back anew"),
     good("dns.addresses", "the name has addresses"),
     bad("dns.alias", "the name is an alias", "nothing"),
     bad("dns.alias_chain", "many aliases in a row", "point the name closer to its address"),

@@ -290,6 +290,10 @@ fn make_live<'w, 'c>(context: &Context<'_>, work: &'w mut Work<'c>) -> Option<&'
     work.lineage.live = Some(ready.generation);
     let live = format!("generation {} is live", ready.generation);
     work.done(Stage::Switch, begun, live.clone());
+    if let Some(unfit) = fit::alone(context, work) {
+        work.fail(Stage::Switch, begun, &unfit);
+        return Some(work);
+    }
     work.end(Outcome::Live, format!("{live}, no target was touched"));
     Some(work)
 }

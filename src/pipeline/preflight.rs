@@ -339,7 +339,7 @@ fn directory_of(context: &Context<'_>, issuer: &str) -> String {
 }
 
 /// Whether the CA of this name looks from the internet
-fn issuer_kind(context: &Context<'_>, issuer: &str) -> IssuerKind {
+pub(super) fn issuer_kind(context: &Context<'_>, issuer: &str) -> IssuerKind {
     let directory = directory_of(context, issuer);
     let mut built_in = defaults::ISSUERS.iter();
     match built_in.any(|(_, known)| directory == *known) {

@@ -40,6 +40,9 @@ pub struct Record {
     /// Deployments that failed since the last one that was proven
     #[serde(default)]
     pub deploy_failures: Failures,
+    /// Generation that was taken back after a reload: TLS broke with it, or nginx could not load it
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<u32>,
 }
 
 /// What is known of one generation
@@ -238,6 +241,12 @@ impl Record {
         self.issuer_override = issuer_override;
         self.order_failures.clear();
         self.order = None;
+    }
+
+    /// Forgets the deployments that failed, after one that did not
+    pub fn forget_deploy_failures(&mut self) {
+        self.deploy_failures.clear();
+        self.rolled_back = None;
     }
 
     /// When a generation was last proven; `None` where it never was

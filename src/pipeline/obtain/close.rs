@@ -323,7 +323,11 @@ async fn roll_back(
         let stays = point_back(context, work) == Pointed::Stays;
         let previous = work.ready.as_ref().and_then(|ready| ready.previous.clone());
         match previous.filter(|_| !stays) {
-            Some(previous) => pointed.push((broken, container, previous)),
+            Some(previous) => {
+                let generation = work.ready.as_ref().map(|ready| ready.generation);
+                work.lineage.record.rolled_back = generation;
+                pointed.push((broken, container, previous));
+            }
             None => work.fail_with(
                 Stage::Rollback,
                 begun,
@@ -347,9 +351,15 @@ async fn roll_back(
     if let Some(first) = ended.first() {
         let ended = has_ended(first, target.told);
         for (broken, container, previous) in pointed {
+            let work = &works[broken.member];
             let healing = words::Healing::StillBroken;
-            let Finding { evidence, .. } =
-                words::rolled_back(&container, &broken.proof, previous.generation, healing);
+            let Finding { evidence, .. } = words::rolled_back(
+                work,
+                &container,
+                &broken.proof,
+                previous.generation,
+                healing,
+            );
             let finding =
                 Finding::failure("proof.broken", format!("{evidence}\n{}", ended.evidence));
             let cure = ended.cure.clone().unwrap_or_default();
@@ -357,7 +367,7 @@ async fn roll_back(
         }
         return;
     }
-    for (member, finding) in join_all(looks_after(context, target, pointed)).await {
+    for (member, finding) in join_all(looks_after(context, target, works, pointed)).await {
         works[member].fail_with(Stage::Rollback, begun, finding);
     }
 }
@@ -366,6 +376,7 @@ async fn roll_back(
 fn looks_after<'t>(
     context: &'t Context<'_>,
     target: &'t Target,
+    works: &'t [Work<'_>],
     pointed: Vec<(Broken, String, Previous)>,
 ) -> impl Iterator<Item = impl Future<Output = (usize, Finding)> + 't> {
     let patience = context.patience.reload;
@@ -381,7 +392,9 @@ fn looks_after<'t>(
                 Ok(Verdict::Proven { .. }) => words::Healing::Served,
                 _ => words::Healing::StillBroken,
             };
-            let finding = words::rolled_back(&container, proof, previous.generation, healing);
+            let work = &works[broken.member];
+            let previous = previous.generation;
+            let finding = words::rolled_back(work, &container, proof, previous, healing);
             let finding = match &broken.trouble {
                 Some(trouble) => trouble.explain(finding),
                 None => finding,

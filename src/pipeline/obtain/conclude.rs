@@ -7,11 +7,12 @@ use crate::finding::{Finding, chain_of_causes};
 use crate::pipeline::defect::caught_now;
 use crate::pipeline::threads::side_by_side;
 use crate::pipeline::{Context, End, Occasion, Options, Work};
-use crate::plan::Plan;
+use crate::plan::{Plan, backoff};
 use crate::report::{Outcome, Verdict};
 use crate::store::files::FileError;
 use crate::store::lineage::Lineage;
 use crate::store::record::{LastResult, RecordError};
+use crate::time::display;
 
 /// Keeps how the run ended for each domain, whatever goes wrong with that
 ///
@@ -93,7 +94,7 @@ fn keep_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>) ->
 fn note_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>, end: End) -> Change {
     let is_well_again = is_well_again(options, work, end.outcome);
     if is_well_again {
-        work.lineage.record.deploy_failures.clear();
+        work.lineage.record.forget_deploy_failures();
     }
     // That there was nothing to do is no news, and a run that only waited says less than the one
     // before it.
@@ -111,6 +112,7 @@ fn note_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>, en
             let failed = work.failure().map_or("unproven", |finding| finding.code);
             let failures = &mut work.lineage.record.deploy_failures;
             failures.add(failed, context.now(), None, end.summary.clone());
+            work.findings.extend(next_deployment(context, work));
         }
         _ => {}
     }
@@ -119,6 +121,19 @@ fn note_result(context: &Context<'_>, options: &Options, work: &mut Work<'_>, en
     }
     work.lineage.record.last_result = Some(last_result(context, work, end));
     Change::Made
+}
+
+/// When a generation that was rolled back is tried again; `None` where none was
+fn next_deployment(context: &Context<'_>, work: &Work<'_>) -> Option<Finding> {
+    let record = &work.lineage.record;
+    let generation = work.ready.as_ref()?.generation;
+    let until = backoff::next_try(&record.deploy_failures, None, context.now())?;
+    (record.rolled_back == Some(generation)).then(|| {
+        let until = display(until);
+        let evidence =
+            format!("`renew` and `run` do not try generation {generation} again before {until}");
+        Finding::note("deploy.backoff", evidence)
+    })
 }
 
 /// Keeps when the live generation was last seen served, now that it is not

@@ -5,8 +5,10 @@
 
 use crate::chain::{Certificate, Chain, is_same};
 use crate::install::Unfit;
+use crate::pipeline::preflight::issuer_kind;
 use crate::pipeline::{Context, Work};
 use crate::plan::{self, Goal};
+use crate::preflight::judge::dns::IssuerKind;
 use crate::store::lineage::{Generation, Lineage};
 use crate::verify::judge;
 use crate::verify::path::Trust;
@@ -25,7 +27,8 @@ pub(super) struct Candidate<'c> {
 ///
 /// # Errors
 /// [`Unfit::RefusedByBrowsers`], unless what is live has the same flaw: somebody lives with that, and
-/// nothing becomes worse. [`Unfit::Incomplete`] where the CA sent the issuer of the last one.
+/// nothing becomes worse. [`Unfit::Incomplete`] where the CA sent the issuer of the last one, or always
+/// does; a first one is taken all the same, and told of by [`alone`].
 pub(super) fn judge(
     context: &Context<'_>,
     lineage: &Lineage,
@@ -41,7 +44,7 @@ pub(super) fn judge(
             return Err(Unfit::RefusedByBrowsers { reason });
         }
     }
-    if issuers(chain).next().is_some() || chain.leaf().is_self_issued() {
+    if !is_alone(chain) {
         return Ok(());
     }
     let before = before(context, lineage, goal, candidate.number);
@@ -50,17 +53,53 @@ pub(super) fn judge(
         let before = before.and_then(|before| before.issuer.as_deref());
         before.is_some() && before == candidate.issuer
     };
-    if !before.is_some_and(|(number, before)| is_of_same(&number) && has_intermediate(&before)) {
-        return Ok(());
-    }
-    let algorithms = context.provider.signature_verification_algorithms;
-    let Ok(trust) = Trust::load(&context.config.verify.trust, algorithms) else {
-        return Ok(());
+    let is_worse = match before {
+        Some((number, before)) => is_of_same(&number) && has_intermediate(&before),
+        None => lineage.live.is_some() && is_of_public_ca(context, candidate.issuer),
     };
-    match judge::missing_issuer(chain, &trust, context.now()) {
+    match missing_issuer(context, chain).filter(|_| is_worse) {
         Some(missing) => Err(Unfit::Incomplete { missing }),
         None => Ok(()),
     }
+}
+
+/// What is wrong with the first certificate of a domain that is served as it came: a public CA sent it
+/// without its issuer
+///
+/// There was nothing that it could make worse. Whoever runs a private CA may have given the issuer to
+/// every client.
+pub(super) fn alone(context: &Context<'_>, work: &Work<'_>) -> Option<Unfit> {
+    let ready = work.ready.as_ref().filter(|ready| ready.above.is_empty())?;
+    let record = &work.lineage.record;
+    let is_later = |number: &u32| *number != ready.generation && record.is_proven(*number);
+    if work.lineage.generations.iter().any(is_later) {
+        return None;
+    }
+    let origin = record.generations.get(&ready.generation)?;
+    if record.is_proven(ready.generation) || !is_of_public_ca(context, origin.issuer.as_deref()) {
+        return None;
+    }
+    let newest = context.store.certificate(work.name(), ready.generation);
+    let chain = newest.ok()?.chain;
+    let missing = is_alone(&chain).then(|| missing_issuer(context, &chain))?;
+    missing.map(|missing| Unfit::Alone { missing })
+}
+
+/// Whether a chain is a leaf that another certificate signed, and that came without it
+fn is_alone(chain: &Chain) -> bool {
+    issuers(chain).next().is_none() && !chain.leaf().is_self_issued()
+}
+
+/// Whether the CA of this name is one whose clients know its roots alone
+fn is_of_public_ca(context: &Context<'_>, issuer: Option<&str>) -> bool {
+    issuer.is_some_and(|issuer| issuer_kind(context, issuer) == IssuerKind::Public)
+}
+
+/// The leaf's issuer, where no root that is trusted has signed it
+fn missing_issuer(context: &Context<'_>, chain: &Chain) -> Option<String> {
+    let algorithms = context.provider.signature_verification_algorithms;
+    let trust = Trust::load(&context.config.verify.trust, algorithms).ok()?;
+    judge::missing_issuer(chain, &trust, context.now())
 }
 
 /// Why the newest generation is not to be deployed; `None` where that is done, or may be

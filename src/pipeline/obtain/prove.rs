@@ -8,6 +8,8 @@ use futures_util::future::join_all;
 use tokio::time::sleep;
 
 use super::configured::{self, Configured};
+use super::failed::fail_spent;
+use super::fit;
 use super::reload::{self, Logs, Trouble};
 use super::target::{Target, names_in_words, open};
 use super::words;
@@ -374,8 +376,11 @@ fn proven(context: &Context<'_>, work: &mut Work<'_>, proofs: &[Proof], begun: I
     let Some(ready) = work.ready.clone() else {
         return;
     };
+    if let Some(unfit) = fit::alone(context, work) {
+        return fail_spent(context, work, Stage::Proof, begun, &unfit);
+    }
     let record = &mut work.lineage.record;
-    record.deploy_failures.clear();
+    record.forget_deploy_failures();
     record
         .generations
         .entry(ready.generation)

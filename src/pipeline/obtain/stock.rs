@@ -331,11 +331,24 @@ fn wait_to_order(work: &mut Work<'_>, begun: Instant, words: &str, summary: Stri
 }
 
 /// Until when a deployment that failed waits for its next try, where this run waits for it
+///
+/// Each try of a generation that was rolled back may break TLS for a moment: a timer has mended
+/// nothing since, and waits too.
 fn held_until(context: &Context<'_>, options: &Options, work: &Work<'_>) -> Option<Timestamp> {
     let failures = &work.lineage.record.deploy_failures;
     let now = context.now();
     let until = backoff::next_try(failures, None, now).filter(|until| *until > now);
-    until.filter(|_| options.retry == Retry::AfterBackoff)
+    let waits = match options.retry {
+        Retry::AfterBackoff => true,
+        Retry::Now => options.occasion == Occasion::Timer && is_rolled_back(work),
+    };
+    until.filter(|_| waits)
+}
+
+/// Whether the newest generation was taken back when it was deployed
+fn is_rolled_back(work: &Work<'_>) -> bool {
+    let rolled_back = work.lineage.record.rolled_back;
+    rolled_back.is_some() && rolled_back == work.lineage.newest()
 }
 
 /// Ends the work until the back-off of deployments is over
@@ -345,8 +358,14 @@ fn wait_to_deploy(work: &mut Work<'_>, begun: Instant, generation: u32, until: T
     let until = display(until);
     let evidence =
         format!("generation {generation} is tried again at {until}; the last try failed: {last}");
-    let finding = Finding::warning("deploy.backoff", evidence)
-        .with_cure("once that is mended, `certd obtain` deploys at once, without an order");
+    let name = work.name();
+    let cure = match is_rolled_back(work) {
+        true => format!(
+            "once that is mended, `certd obtain {name}` deploys at once, without an order; `certd obtain {name} --force` orders another"
+        ),
+        false => "once that is mended, `certd obtain` deploys at once, without an order".to_owned(),
+    };
+    let finding = Finding::warning("deploy.backoff", evidence).with_cure(cure);
     let summary = finding.evidence.clone();
     work.findings.push(finding);
     work.done(Stage::Plan, begun, "wait");

@@ -71,11 +71,14 @@ pub(super) fn refused(
 ///
 /// `container` is the one that answered.
 pub(super) fn rolled_back(
+    work: &Work<'_>,
     container: &str,
     proof: &Proof,
     previous: u32,
     healing: Healing,
 ) -> Finding {
+    let (name, newest) = (work.name(), work.ready.as_ref());
+    let newest = newest.map_or(previous, |ready| ready.generation);
     let place = format!("{} at {}", proof.name, proof.address);
     let broken = |reason: &str| ("proof.broken", format!("TLS broke for {place} ({reason})"));
     let (code, what) = match &proof.verdict {
@@ -93,7 +96,7 @@ pub(super) fn rolled_back(
         }
     };
     Finding::failure(code, format!("{what}: {after}")).with_cure(format!(
-        "see what nginx says of it:\n    docker logs --tail 20 {container}\nThe next run tries the new generation again, without an order"
+        "see what nginx says of it:\n    docker logs --tail 20 {container}\nOnce that is mended, `certd obtain {name}` tries generation {newest} again at once, without an order; `certd obtain {name} --force` orders another"
     ))
 }
 

@@ -150,6 +150,29 @@ fn a_certificate_that_comes_alone_is_taken_where_none_came_otherwise() {
     assert!(again.stdout.contains("generation 2 is live"), "{again}");
 }
 
+#[test]
+fn a_first_certificate_of_a_public_ca_that_comes_alone_is_live_and_not_called_proven() {
+    let host = Host::new(&Setting::default());
+    let config = host.place.read("domains.toml");
+    let public = config.replace("issuer = \"test\"", "issuer = \"letsencrypt\"");
+    host.place.write("domains.toml", public);
+    let issuing = Authority::root("A root").intermediate("An issuing CA");
+    let names = [SHOP, "www.rare-books.test"];
+    let alone = issuing.issue(&Wish::names(&names)).sent_with(Vec::new());
+    host.place.archive(SHOP, 1, &alone);
+    let record = r#"{"version": 1, "generations": {"1": {
+        "issuer": "letsencrypt", "issued_at": "2026-01-01T00:00:00Z"}}}"#;
+    host.place
+        .write(&format!("state/domains/{SHOP}.json"), record);
+    let run = host.obtain(&[]).exits(1);
+    assert!(run.stdout.contains("✗ install.incomplete_chain"), "{run}");
+    assert!(run.stdout.contains("· order.backoff"), "{run}");
+    assert!(host.live().contains_key(SHOP), "{run}");
+    // Another is ordered, in its time.
+    let again = host.obtain(&[]).exits(75);
+    assert!(again.stdout.contains("! order.backoff"), "{again}");
+}
+
 /// A certificate that is meant for clients alone, by a CA that sends its intermediate
 fn for_clients() -> Leaf {
     let issuing = Authority::root("A root").intermediate("An issuing CA");

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use certd::config::{Config, Environment};
+use certd::finding::Severity;
 use certd::pipeline::{Context, Event, News, Options, Patience, Progress};
 use certd::plan::Urgency;
 use certd::report::{Report, Stage, Verdict, text};
@@ -152,9 +153,9 @@ fn play(departure: &Departure) -> Told {
     told.expect_run(&host.obtain(&[]), 0, "before");
     let report = renew(&host, SHORT, departure.depart);
     told.expect(report.verdict() == Verdict::Failed, "it failed");
-    let codes = report.domains[0]
-        .findings
-        .iter()
+    let findings = report.domains[0].findings.iter();
+    let codes = findings
+        .filter(|finding| finding.severity == Severity::Failure)
         .map(|finding| finding.code);
     told.expect(codes.eq([departure.code]), departure.code);
     told.expect_clean(&host, "afterwards");
@@ -232,4 +233,22 @@ fn what_is_served_instead_is_told_and_a_broken_server_is_taken_back() {
         restarted,
     ];
     compare("served", play_all(&departures, play));
+}
+
+#[test]
+fn a_generation_that_broke_tls_is_tried_again_after_a_pause_and_replaced_by_force() {
+    let host = Host::new(&Setting::default());
+    host.obtain(&[]).exits(0);
+    let live = host.live();
+    let report = renew(&host, SHORT, |host| serve(host, Instead::Nothing));
+    let shown = in_words(&report);
+    assert!(shown.contains("do not try generation 2 again"), "{shown}");
+    host.behave();
+    let waiting = host.certd(&["renew"]).exits(75);
+    assert!(waiting.stdout.contains("! deploy.backoff"), "{waiting}");
+    assert_eq!((host.live(), host.ca.orders()), (live, 2), "{waiting}");
+    let forced = host.obtain(&["--force"]).exits(0);
+    assert!(forced.stdout.contains("generation 3 is live"), "{forced}");
+    assert_eq!(host.ca.orders(), 3, "{forced}");
+    host.certd(&["renew"]).exits(0);
 }
