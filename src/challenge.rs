@@ -6,8 +6,9 @@ use std::path::Path;
 
 use thiserror::Error;
 
+use crate::facts::Container;
 use crate::finding::Explain;
-use crate::store::files::{Beneath, FileError};
+use crate::store::files::{self, Beneath, FileError};
 
 /// Published answers; dropping it removes them
 #[derive(Debug)]
@@ -159,6 +160,16 @@ pub enum ChallengeError {
     Webroot(#[from] FileError),
 }
 
+impl ChallengeError {
+    /// What to do about it, where these containers are to see the webroot
+    pub fn cure_beside(&self, containers: &[Container]) -> Option<String> {
+        match self {
+            Self::Webroot(error) => Some(webroot_cure(error, containers)),
+            Self::Token { .. } => None,
+        }
+    }
+}
+
 impl Explain for ChallengeError {
     fn code(&self) -> &'static str {
         match self {
@@ -168,14 +179,11 @@ impl Explain for ChallengeError {
     }
 
     fn cure(&self) -> Option<String> {
-        match self {
-            Self::Token { .. } => None,
-            Self::Webroot(error) => Some(webroot_cure(error)),
-        }
+        self.cure_beside(&[])
     }
 }
 
-fn webroot_cure(error: &FileError) -> String {
+fn webroot_cure(error: &FileError, containers: &[Container]) -> String {
     let path = error.path.display();
     if let Some(obstacle) = error.obstacle() {
         let (path, what) = (obstacle.path.display(), obstacle.what);
@@ -185,7 +193,11 @@ fn webroot_cure(error: &FileError) -> String {
     }
     match error.source.kind() {
         ErrorKind::NotFound => {
-            format!("create the directory that nginx serves for the challenge: mkdir -p {path}")
+            let meant = files::meant(&error.path);
+            let question = files::question("webroot", meant.as_deref(), containers);
+            format!(
+                "{question}create the directory that nginx serves for the challenge: mkdir -p {path}"
+            )
         }
         ErrorKind::NotADirectory => {
             format!("{path} is a file: make it a directory")

@@ -24,6 +24,7 @@ use notify::{Channel, SecretUrl};
 
 pub use error::{ConfigError, Here, Mistake};
 pub use ownership::{Believed, Distrust, Place};
+pub(crate) use raw::closest;
 pub use remaining::MinRemaining;
 
 use error::line_of;

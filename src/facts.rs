@@ -237,6 +237,8 @@ pub struct DirectoryFacts {
     pub path: PathBuf,
     /// The same, or the nearest directory above it that is there
     pub nearest: PathBuf,
+    /// Where it is not there: one that is, and that may be meant
+    pub meant: Option<PathBuf>,
     /// Whether this process may make files there
     pub writing: Writing,
     /// The user who owns it, where root works there with the rights of somebody else

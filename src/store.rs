@@ -365,7 +365,8 @@ impl Explain for StoreError {
         Some(match self {
             Self::StorageMissing { path, source } => match source.kind() {
                 io::ErrorKind::NotFound => format!(
-                    "create the directory that nginx mounts: mkdir -p {}",
+                    "{}create the directory that nginx mounts: mkdir -p {}",
+                    files::question("storage", files::meant(path).as_deref(), &[]),
                     path.display()
                 ),
                 _ => files::cure(path, source),

@@ -371,7 +371,7 @@ fn article(kind: &str) -> String {
 }
 
 /// The candidate that `word` was most likely meant to be, if any is near
-pub(super) fn closest<'c>(
+pub(crate) fn closest<'c>(
     word: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<&'c str> {

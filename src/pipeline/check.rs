@@ -18,7 +18,7 @@ use super::{Context, Mode};
 use crate::acme::{AcmeError, Session};
 use crate::challenge::WELL_KNOWN;
 use crate::config::{Check, Domain};
-use crate::facts::{DirectoryFacts, Writing};
+use crate::facts::{Container, DirectoryFacts, Writing};
 use crate::finding::{Finding, Severity, chain_of_causes};
 use crate::name::DnsName;
 use crate::net::http::Meter;
@@ -91,7 +91,7 @@ async fn examine(
     ca.extend(issuer.and_then(|issuer| issuer.profile(domain)));
     let is_required = |check| required(context, shared.skip, check);
     let groups = vec![
-        Group::new(FILES, files(context, domain, &shared.tried)),
+        Group::new(FILES, files(context, domain, &host, &shared.tried)),
         Group::new("docker", containers(shared.mode, domain, &host)),
         Group::new("order", host.obstacle.iter().cloned().collect()),
         Group::new("served", served(context, &shared.browser, domain, &host)),
@@ -164,9 +164,9 @@ pub(super) fn directories<'d>(
     ]
 }
 
-fn files(context: &Context<'_>, domain: &Domain, tried: &[Finding]) -> Vec<Finding> {
+fn files(context: &Context<'_>, domain: &Domain, host: &Host, tried: &[Finding]) -> Vec<Finding> {
     let is_bad = |finding: &Finding| finding.severity == Severity::Failure;
-    let mut findings = of_directories(context, domain);
+    let mut findings = of_directories(context, domain, &host.containers);
     if findings.iter().any(is_bad) || tried.is_empty() {
         // What could be seen says more than how the attempt ended.
         return findings;
@@ -176,21 +176,29 @@ fn files(context: &Context<'_>, domain: &Domain, tried: &[Finding]) -> Vec<Findi
     findings
 }
 
-fn of_directories(context: &Context<'_>, domain: &Domain) -> Vec<Finding> {
+fn of_directories(
+    context: &Context<'_>,
+    domain: &Domain,
+    containers: &[Container],
+) -> Vec<Finding> {
     let group = context.config.key_group.as_deref();
     let no_group = group.and_then(|group| store::group_id(group).err());
     let no_group = no_group.map(|error| Finding::from_error(&error));
     directories(context, domain)
         .into_iter()
-        .flat_map(|(purpose, path)| of_directory(purpose, path))
+        .flat_map(|(purpose, path)| of_directory(purpose, path, containers))
         .chain(no_group)
         .collect()
 }
 
 /// What is wrong with a directory that is for this purpose, or that nothing is
-pub(super) fn of_directory(purpose: Purpose, path: &Path) -> Vec<Finding> {
+pub(super) fn of_directory(
+    purpose: Purpose,
+    path: &Path,
+    containers: &[Container],
+) -> Vec<Finding> {
     match look(purpose, path) {
-        Ok(facts) => host::directory(purpose, &facts),
+        Ok(facts) => host::directory(purpose, &facts, containers),
         Err((path, error)) => {
             let path = path.display();
             let evidence = format!("{path} cannot be looked at: {error}");

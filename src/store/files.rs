@@ -25,6 +25,7 @@ mod appended;
 mod beneath;
 mod directory;
 mod error;
+mod meant;
 mod obstacle;
 mod probe;
 mod resolve;
@@ -34,6 +35,7 @@ pub(in crate::store) use acting::owner_instead;
 pub use beneath::Beneath;
 pub use error::{FileError, let_write};
 pub(super) use error::{code, cure};
+pub use meant::{meant, question};
 pub use obstacle::Obstacle;
 pub use resolve::{Passed, Walk};
 

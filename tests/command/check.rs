@@ -260,6 +260,20 @@ fn a_host_that_is_not_fit() {
 }
 
 #[test]
+fn a_webroot_that_is_mistyped_leads_to_the_one_that_nginx_mounts() {
+    let host = Host::new(&setting());
+    let config = host.place.read("domains.toml");
+    let mistyped = config.replace("webroot = \"webroot\"", "webroot = \"webrot\"");
+    host.place.write("domains.toml", mistyped);
+    let question = "webroot is there, and web mounts it: is that meant by `webroot`?";
+    for command in ["check", "obtain"] {
+        let run = host.certd(&[command, SHOP, "--format", "json"]).exits(1);
+        assert!(run.stdout.contains(question), "{run}");
+    }
+    assert_eq!(host.ca.orders(), 0);
+}
+
+#[test]
 fn a_rehearsal_finds_a_storage_that_is_not_mounted() {
     let host = Host::new(&setting());
     let rehearse = ["obtain", "--all", "--staging", "--issuer", "test"];

@@ -67,6 +67,11 @@ fn a_store_that_is_of_no_use_is_found_before_the_ca_is_asked() {
     // A typing error must not make an empty storage.
     assert!(!place.path("storage").exists());
     no_deploy_fails(
+        "another storage is meant",
+        |place| fs::rename(place.path("storage"), place.path("storrage")).unwrap(),
+        &mut shown,
+    );
+    no_deploy_fails(
         "the storage is a file",
         |place| {
             fs::remove_dir(place.path("storage")).unwrap();
@@ -261,6 +266,9 @@ fn a_webroot_that_is_of_no_use_costs_no_order() {
     };
     check("it is missing", &|place| {
         fs::remove_dir(place.path("webroot")).unwrap();
+    });
+    check("another is meant", &|place| {
+        fs::rename(place.path("webroot"), place.path("webroots")).unwrap();
     });
     check("it is a file", &|place| {
         fs::remove_dir(place.path("webroot")).unwrap();

@@ -153,7 +153,7 @@ pub(super) fn foretell_webroots(works: &mut [Work<'_>]) {
     for work in works.iter_mut().filter(|work| !must_order(work)) {
         let webroot = work.domain.webroot.as_path();
         let found = seen.entry(webroot).or_insert_with(|| {
-            let found = of_directory(Purpose::Webroot, webroot).into_iter();
+            let found = of_directory(Purpose::Webroot, webroot, &[]).into_iter();
             let bad = found.filter(|finding| finding.severity == Severity::Failure);
             bad.map(|finding| finding.at_most(Severity::Warning))
                 .collect()

@@ -228,7 +228,13 @@ fn place(
         Err(ChallengeError::Webroot(error)) if needed.what == What::Storage => {
             return Err((needed.by, Finding::from_error(&error)));
         }
-        Err(error) => return Err((needed.by, Finding::from_error(&error))),
+        Err(error) => {
+            let finding = Finding {
+                cure: error.cure_beside(std::slice::from_ref(container)),
+                ..Finding::from_error(&error)
+            };
+            return Err((needed.by, finding));
+        }
     };
     let paths: Vec<PathBuf> = match needed.what {
         What::Webroot => paths_in(container, published.directory())

@@ -33,8 +33,14 @@ impl Purpose {
 }
 
 /// What is wrong with a directory, or that nothing is
-pub fn directory(purpose: Purpose, facts: &DirectoryFacts) -> Vec<Finding> {
-    let mut findings = access(purpose, facts);
+///
+/// `containers` are those whose nginx is to see it, as far as they are known.
+pub fn directory(
+    purpose: Purpose,
+    facts: &DirectoryFacts,
+    containers: &[Container],
+) -> Vec<Finding> {
+    let mut findings = access(purpose, facts, containers);
     findings.extend(room(purpose, facts));
     if findings.is_empty() {
         let evidence = format!("`{}` is writable", purpose.as_str());
@@ -65,13 +71,14 @@ pub fn acting<'d>(directories: impl IntoIterator<Item = &'d DirectoryFacts>) -> 
 }
 
 /// Whether it is there, and may be written to
-fn access(purpose: Purpose, facts: &DirectoryFacts) -> Vec<Finding> {
+fn access(purpose: Purpose, facts: &DirectoryFacts, containers: &[Container]) -> Vec<Finding> {
     let (key, path) = (purpose.as_str(), facts.path.display());
     let mut findings = Vec::new();
     let is_missing = facts.nearest != facts.path;
     if is_missing && purpose != Purpose::State {
         let evidence = format!("`{key}` {path} does not exist");
-        let cure = format!("mkdir -p {path}, and mount it into nginx's container");
+        let question = files::question(key, facts.meant.as_deref(), containers);
+        let cure = format!("{question}mkdir -p {path}, and mount it into nginx's container");
         findings.push(Finding::failure("files.missing", evidence).with_cure(cure));
         return findings;
     }
@@ -206,6 +213,7 @@ mod tests {
 
     fn good() -> DirectoryFacts {
         DirectoryFacts {
+            meant: None,
             path: "/srv/certd".into(),
             nearest: "/srv/certd".into(),
             writing: Writing::Allowed,
@@ -244,7 +252,7 @@ mod tests {
     fn a_directory_is_judged_by_what_it_is_for() {
         #[track_caller]
         fn check(purpose: Purpose, facts: DirectoryFacts, code: &'static str, severity: Severity) {
-            let findings = directory(purpose, &facts);
+            let findings = directory(purpose, &facts, &[]);
             assert_eq!(found(&findings), [(code, severity)], "{facts:?}");
             assert_eq!(findings[0].cure.is_some(), severity != Severity::Ok);
             let is_told = findings[0].evidence.contains("/srv/certd");

@@ -93,7 +93,15 @@ pub(in crate::store) fn cure(place: &Path, error: &io::Error) -> String {
         }
         io::ErrorKind::PermissionDenied => permit(place),
         io::ErrorKind::NotFound => {
-            format!("it was there a moment ago: see whether {path} is mounted")
+            let mut above = place.ancestors();
+            match above.find(|above| above.is_dir()) {
+                Some(above) if above != place => format!(
+                    "see whether a file system is to be mounted there:\n    findmnt -T {path}\n\
+                     above it, {} is there",
+                    above.display()
+                ),
+                _ => format!("{path} is there by now: see what moves it away at times"),
+            }
         }
         io::ErrorKind::StorageFull => format!("free some space for {path}: df -h -i {path}"),
         io::ErrorKind::QuotaExceeded => format!("the quota for {path} is used up: quota -s"),
