@@ -29,7 +29,7 @@ mod extensions;
 mod names;
 pub mod ocsp;
 
-pub use algorithm::{KeyKind, Signature};
+pub use algorithm::{KeyKind, Signature, Standing};
 use extensions::Extensions;
 pub use extensions::{Basic, Critical, CriticalKind, KeySigns, NameLimits, Purpose, Stapling};
 pub use names::{is_same, is_within};
@@ -113,7 +113,7 @@ impl Chain {
 }
 
 /// One X.509 certificate (RFC 5280), reduced to what certd asks of it
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// The certificate as received
     pub der: Vec<u8>,
@@ -147,6 +147,10 @@ pub struct Certificate {
     pub is_ca: bool,
     /// Whether it may issue others
     pub basic: Basic,
+    /// Identifier of its own key (RFC 5280 section 4.2.1.2)
+    pub key_id: Option<Vec<u8>>,
+    /// Identifier of the key that signed it (RFC 5280 section 4.2.1.1)
+    pub issuer_key_id: Option<Vec<u8>>,
     /// For which names it may issue
     pub name_limits: Option<NameLimits>,
     /// What stands in it against RFC 5280, and makes a browser refuse it
@@ -204,6 +208,8 @@ impl Certificate {
             fingerprint: Fingerprint::of(&der),
             is_ca: x509.is_ca(),
             basic,
+            key_id: extensions.key_id,
+            issuer_key_id: extensions.issuer_key_id,
             name_limits: extensions.name_limits,
             malformed: malformed(&x509).or(extensions.malformed),
             critical: extensions.critical,
@@ -242,7 +248,7 @@ impl Certificate {
 
     /// Whether its key, or the signature on it, is too weak for browsers
     pub fn is_weak(&self) -> bool {
-        self.key.is_weak() || self.signature.is_weak
+        self.key.is_weak() || self.signature.is_weak()
     }
 
     /// Whether the SAN lists exactly this name (wildcards are not expanded)

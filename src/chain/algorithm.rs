@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use x509_parser::oid_registry::Oid;
 use x509_parser::public_key::PublicKey;
+use x509_parser::signature_algorithm::{RsaSsaPssParams, SignatureAlgorithm};
 use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo};
 
 /// Kind and size of a public key
@@ -34,6 +36,14 @@ impl KeyKind {
     pub const fn is_weak(self) -> bool {
         match self {
             Self::Rsa(bits) => bits < 2048,
+            Self::Ec(_) | Self::Other => false,
+        }
+    }
+
+    /// Whether it has more bits than the verifier takes
+    pub const fn is_large(self) -> bool {
+        match self {
+            Self::Rsa(bits) => bits > 8192,
             Self::Ec(_) | Self::Other => false,
         }
     }
@@ -76,70 +86,143 @@ const P521: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x23];
 pub struct Signature {
     /// Its name, or its object identifier where it has no usual one
     pub name: String,
-    /// Whether it is over SHA-1 or MD5, which nobody takes any more
-    pub is_weak: bool,
-    /// Whether it is by a key that is neither RSA nor ECDSA, which browsers do not have
-    pub is_strange: bool,
+    /// What browsers make of it
+    pub standing: Standing,
+}
+
+/// What browsers make of an algorithm with which certificates are signed
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// RSA or ECDSA over SHA-256, SHA-384 or SHA-512: they take it
+    Taken,
+    /// Over SHA-1 or MD5, which nobody takes any more
+    Weak,
+    /// By a key that is neither RSA nor ECDSA, which browsers do not have
+    OtherKey,
+    /// RSA or ECDSA over another digest or with other parameters, or one that is not known here:
+    /// they refuse it
+    Refused,
 }
 
 impl Signature {
     pub(super) fn of(algorithm: &AlgorithmIdentifier<'_>) -> Self {
+        if let Ok(SignatureAlgorithm::RSASSA_PSS(parameters)) = algorithm.try_into() {
+            return Self::of_pss(&parameters);
+        }
         let identifier = algorithm.algorithm.to_id_string();
         let known = ALGORITHMS.iter().find(|(known, ..)| *known == identifier);
         Self {
-            is_weak: known.is_some_and(|(.., strength)| *strength == Strength::Weak),
-            is_strange: known.is_some_and(|(.., strength)| *strength == Strength::Strange),
+            standing: known.map_or(Standing::Refused, |(.., standing)| *standing),
             name: known.map_or(identifier, |(_, name, _)| (*name).to_owned()),
         }
     }
+
+    /// Chrome and Firefox take three sets of parameters: one digest for both of its uses, and a salt
+    /// as long as that
+    fn of_pss(parameters: &RsaSsaPssParams<'_>) -> Self {
+        const USUAL: [(&str, u32); 3] = [("SHA-256", 32), ("SHA-384", 48), ("SHA-512", 64)];
+        let digest = digest(parameters.hash_algorithm_oid());
+        let mask = parameters.mask_gen_algorithm().map_or_else(
+            |_| "another digest".to_owned(),
+            |mask| self::digest(&mask.hash),
+        );
+        let salt = parameters.salt_length();
+        let is_usual = USUAL.contains(&(digest.as_str(), salt)) && mask == digest;
+        let with = match mask == digest {
+            true => String::new(),
+            false => format!("MGF1 with {mask}, "),
+        };
+        let unusual = || format!("rsassaPss ({digest}, {with}a salt of {salt} bytes)");
+        let standing = match is_usual && parameters.trailer_field() == 1 {
+            true => Standing::Taken,
+            false if ["SHA-1", "MD5"].contains(&digest.as_str()) => Standing::Weak,
+            false => Standing::Refused,
+        };
+        Self {
+            name: match standing {
+                Standing::Taken => "rsassaPss".to_owned(),
+                _ => unusual(),
+            },
+            standing,
+        }
+    }
+
+    /// Whether it is over SHA-1 or MD5
+    pub fn is_weak(&self) -> bool {
+        self.standing == Standing::Weak
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Strength {
-    Weak,
-    Usual,
-    Strange,
+/// The usual name of a digest, or its object identifier
+fn digest(identifier: &Oid<'_>) -> String {
+    let identifier = identifier.to_id_string();
+    let known = DIGESTS.iter().find(|(known, _)| *known == identifier);
+    known.map_or(identifier, |(_, name)| (*name).to_owned())
 }
+
+const DIGESTS: [(&str, &str); 6] = [
+    ("1.2.840.113549.2.5", "MD5"),
+    ("1.3.14.3.2.26", "SHA-1"),
+    ("2.16.840.1.101.3.4.2.1", "SHA-256"),
+    ("2.16.840.1.101.3.4.2.2", "SHA-384"),
+    ("2.16.840.1.101.3.4.2.3", "SHA-512"),
+    ("2.16.840.1.101.3.4.2.4", "SHA-224"),
+];
 
 /// As OpenSSL writes them
-const ALGORITHMS: [(&str, &str, Strength); 12] = [
-    (
-        "1.2.840.113549.1.1.4",
-        "md5WithRSAEncryption",
-        Strength::Weak,
-    ),
-    (
-        "1.2.840.113549.1.1.5",
-        "sha1WithRSAEncryption",
-        Strength::Weak,
-    ),
-    ("1.2.840.10045.4.1", "ecdsa-with-SHA1", Strength::Weak),
-    (
-        "1.2.840.113549.1.1.11",
-        "sha256WithRSAEncryption",
-        Strength::Usual,
-    ),
-    (
-        "1.2.840.113549.1.1.12",
-        "sha384WithRSAEncryption",
-        Strength::Usual,
-    ),
-    (
-        "1.2.840.113549.1.1.13",
-        "sha512WithRSAEncryption",
-        Strength::Usual,
-    ),
-    ("1.2.840.113549.1.1.10", "rsassaPss", Strength::Usual),
-    ("1.2.840.10045.4.3.2", "ecdsa-with-SHA256", Strength::Usual),
-    ("1.2.840.10045.4.3.3", "ecdsa-with-SHA384", Strength::Usual),
-    ("1.2.840.10045.4.3.4", "ecdsa-with-SHA512", Strength::Usual),
-    ("1.3.101.112", "ed25519", Strength::Strange),
-    ("1.3.101.113", "ed448", Strength::Strange),
+// One line for each: a table that is broken into lines of fields cannot be read as one.
+#[rustfmt::skip]
+const ALGORITHMS: &[(&str, &str, Standing)] = &[
+    ("1.2.840.113549.1.1.2", "md2WithRSAEncryption", Standing::Weak),
+    ("1.2.840.113549.1.1.4", "md5WithRSAEncryption", Standing::Weak),
+    ("1.2.840.113549.1.1.5", "sha1WithRSAEncryption", Standing::Weak),
+    ("1.3.14.3.2.29", "sha1WithRSA", Standing::Weak),
+    ("1.2.840.10045.4.1", "ecdsa-with-SHA1", Standing::Weak),
+    ("1.2.840.113549.1.1.11", "sha256WithRSAEncryption", Standing::Taken),
+    ("1.2.840.113549.1.1.12", "sha384WithRSAEncryption", Standing::Taken),
+    ("1.2.840.113549.1.1.13", "sha512WithRSAEncryption", Standing::Taken),
+    ("1.2.840.10045.4.3.2", "ecdsa-with-SHA256", Standing::Taken),
+    ("1.2.840.10045.4.3.3", "ecdsa-with-SHA384", Standing::Taken),
+    ("1.2.840.10045.4.3.4", "ecdsa-with-SHA512", Standing::Taken),
+    ("1.3.101.112", "ed25519", Standing::OtherKey),
+    ("1.3.101.113", "ed448", Standing::OtherKey),
+    ("2.16.840.1.101.3.4.3.17", "ML-DSA-44", Standing::OtherKey),
+    ("2.16.840.1.101.3.4.3.18", "ML-DSA-65", Standing::OtherKey),
+    ("2.16.840.1.101.3.4.3.19", "ML-DSA-87", Standing::OtherKey),
+    ("1.2.840.10040.4.3", "dsaWithSHA1", Standing::OtherKey),
+    ("2.16.840.1.101.3.4.3.2", "dsa_with_SHA256", Standing::OtherKey),
+    ("1.2.156.10197.1.501", "SM2-with-SM3", Standing::OtherKey),
+    ("1.2.840.113549.1.1.14", "sha224WithRSAEncryption", Standing::Refused),
+    ("1.2.840.113549.1.1.15", "sha512-224WithRSAEncryption", Standing::Refused),
+    ("1.2.840.113549.1.1.16", "sha512-256WithRSAEncryption", Standing::Refused),
+    ("1.2.840.113549.1.1.10", "rsassaPss without parameters", Standing::Refused),
+    ("1.2.840.10045.4.3.1", "ecdsa-with-SHA224", Standing::Refused),
+    ("2.16.840.1.101.3.4.3.9", "ecdsa_with_SHA3-224", Standing::Refused),
+    ("2.16.840.1.101.3.4.3.10", "ecdsa_with_SHA3-256", Standing::Refused),
+    ("2.16.840.1.101.3.4.3.11", "ecdsa_with_SHA3-384", Standing::Refused),
+    ("2.16.840.1.101.3.4.3.12", "ecdsa_with_SHA3-512", Standing::Refused),
+    ("2.16.840.1.101.3.4.3.13", "RSA-SHA3-224", Standing::Refused),
+    ("2.16.840.1.101.3.4.3.14", "RSA-SHA3-256", Standing::Refused),
+    ("2.16.840.1.101.3.4.3.15", "RSA-SHA3-384", Standing::Refused),
+    ("2.16.840.1.101.3.4.3.16", "RSA-SHA3-512", Standing::Refused),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_algorithm_that_browsers_do_not_have_is_not_taken_though_the_verifier_has_it() {
+        #[track_caller]
+        fn check(identifier: &[u64], standing: Standing) {
+            let identifier = Oid::from(identifier).unwrap();
+            let algorithm = AlgorithmIdentifier::new(identifier, None);
+            assert_eq!(Signature::of(&algorithm).standing, standing);
+        }
+        check(&[2, 16, 840, 1, 101, 3, 4, 3, 18], Standing::OtherKey);
+        check(&[1, 2, 3, 4], Standing::Refused);
+        check(&[1, 2, 840, 10045, 4, 3, 2], Standing::Taken);
+    }
 
     #[test]
     fn zeros_before_the_first_one_are_no_bits() {

@@ -117,6 +117,8 @@ impl Default for KeySigns {
 pub(super) struct Extensions {
     pub(super) critical: Option<Critical>,
     pub(super) basic: Option<Basic>,
+    pub(super) key_id: Option<Vec<u8>>,
+    pub(super) issuer_key_id: Option<Vec<u8>>,
     pub(super) name_limits: Option<NameLimits>,
     pub(super) malformed: Option<String>,
     pub(super) key_usage: KeySigns,
@@ -161,6 +163,10 @@ impl Extensions {
                     };
                 }
                 ParsedExtension::BasicConstraints(basic) => all.basic = Some(authority(basic)),
+                ParsedExtension::SubjectKeyIdentifier(id) => all.key_id = Some(id.0.to_vec()),
+                ParsedExtension::AuthorityKeyIdentifier(issuer) => {
+                    all.issuer_key_id = issuer.key_identifier.as_ref().map(|id| id.0.to_vec());
+                }
                 ParsedExtension::NameConstraints(names) => {
                     all.name_limits = Some(name_limits(names));
                 }

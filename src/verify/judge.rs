@@ -200,7 +200,8 @@ pub fn flaw(chain: &Chain) -> Option<Finding> {
     let told = told.chain(certificate::purpose(&way));
     let mut told = told.chain(certificate::weakness(&way));
     told.find(|finding| {
-        finding.severity == Severity::Failure && finding.code != certificate::KEY_KIND
+        let of_kind = [certificate::KEY_KIND, certificate::SIGNATURE_KIND];
+        finding.severity == Severity::Failure && !of_kind.contains(&finding.code)
     })
 }
 
@@ -220,8 +221,11 @@ fn judge_served(
     now: Timestamp,
 ) -> Vec<Finding> {
     let mut findings = judge_chain(&handshake.name, chain, expected, now);
-    // With a weak key nothing can be proven, and that it is weak is said already.
-    if !chain.leaf().key.is_weak() {
+    let leaf = chain.leaf();
+    if leaf.key.is_large() {
+        findings.push(links::large_key(leaf));
+    } else if !leaf.key.is_weak() {
+        // With a weak key nothing can be proven, and that it is weak is said already.
         findings.push(key(served));
     }
     findings.extend(staple(chain, served));

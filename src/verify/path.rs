@@ -18,10 +18,13 @@ use super::memory::Remembering;
 use crate::chain::{Certificate, Chain, Purpose};
 use crate::net::roots::{TrustError, add_file, system_certificates};
 
+mod cause;
 mod flaw;
 mod roots;
 mod way;
 
+use cause::explain;
+pub(super) use cause::read_error;
 pub use flaw::Flaw;
 use roots::KnownRoot;
 pub use roots::Limit;
@@ -102,15 +105,19 @@ impl Trust {
     /// Whether a certificate is signed with a key of its own, as a root is, and not with that of
     /// another of its name
     fn is_root(&self, certificate: &Certificate) -> bool {
-        let der = CertificateDer::from(certificate.der.as_slice());
-        let (Ok(key), Some((signed, signature))) =
-            (EndEntityCert::try_from(&der), certificate.signed())
+        certificate.is_self_issued() && self.has_signed(certificate, certificate)
+    }
+
+    /// Whether a certificate is signed with the key of another
+    fn has_signed(&self, issuer: &Certificate, below: &Certificate) -> bool {
+        let der = CertificateDer::from(issuer.der.as_slice());
+        let (Ok(key), Some((signed, signature))) = (EndEntityCert::try_from(&der), below.signed())
         else {
             return false;
         };
         let mut algorithms = self.algorithms.iter();
         let verifies = |algorithm| key.verify_signature(algorithm, &signed, &signature).is_ok();
-        certificate.is_self_issued() && algorithms.any(|algorithm| verifies(algorithm))
+        algorithms.any(|algorithm| verifies(algorithm))
     }
 }
 
@@ -156,6 +163,29 @@ pub enum Path {
         /// Its limit
         limit: Limit,
     },
+    /// To an issuer of the right name, whose key has not signed what is below it
+    OtherKey {
+        /// That issuer
+        issuer: String,
+        /// What it has not signed
+        below: String,
+        /// How the issuer came here
+        given: Given,
+    },
+    /// Over more CAs than Firefox and the verifier follow
+    TooLong {
+        /// As many as there are
+        found: usize,
+    },
+    /// Over this certificate, whose RSA key is too large for the verifier, and nothing else is wrong
+    LargeKey(Box<Certificate>),
+    /// Over one of more ways than the verifier tries
+    Tangled,
+    /// To a root whose key is of a kind that browsers do not have
+    StrangeRoot {
+        /// That root
+        root: String,
+    },
     /// To a root whose key is too short
     WeakRoot {
         /// That root
@@ -188,11 +218,25 @@ pub enum Path {
         /// The verifier's words
         reason: String,
     },
-    /// A signature does not verify, or an algorithm is unknown
+    /// A signature does not verify, and the certificates are those that should belong together
+    Damaged {
+        /// The verifier's words
+        reason: String,
+    },
+    /// For a reason that the certificates do not tell
     Broken {
         /// The verifier's words
         reason: String,
     },
+}
+
+/// How the certificate of an issuer came here
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// With the chain
+    Sent,
+    /// It is a root that is trusted
+    Trusted,
 }
 
 /// Where a chain leads, and by which of its certificates
@@ -344,130 +388,6 @@ struct AnyPurpose;
 impl ExtendedKeyUsageValidator for AnyPurpose {
     fn validate(&self, _: KeyPurposeIdIter<'_, '_>) -> Result<(), Error> {
         Ok(())
-    }
-}
-
-/// Whether the leaf names itself as its issuer, and no other certificate of that name was sent
-fn signed_itself(chain: &Chain) -> bool {
-    let leaf = chain.leaf();
-    let namesake = |above: &Certificate| {
-        above.subject_der == leaf.issuer_der && above.fingerprint != leaf.fingerprint
-    };
-    leaf.is_self_issued() && !chain.above().iter().any(namesake)
-}
-
-fn explain(error: Error, way: &Way<'_>, trust: &Trust, now: Timestamp) -> Path {
-    if signed_itself(way.chain) {
-        return Path::SelfSigned;
-    }
-    match error {
-        Error::UnknownIssuer => unknown_issuer(way, trust),
-        Error::CertExpired { .. } | Error::CertNotValidYet { .. } => Path::IntermediateTime,
-        Error::CaUsedAsEndEntity => Path::CaAsLeaf,
-        other => {
-            let found = flawed(&other, way, trust).or_else(|| unfit(way, now));
-            let reason = in_words(&other);
-            found.unwrap_or(match other {
-                Error::BadDer | Error::BadDerTime | Error::UnsupportedCertVersion => {
-                    Path::Malformed { reason }
-                }
-                _ => Path::Broken { reason },
-            })
-        }
-    }
-}
-
-/// What the verifier does not tell where it has tried a root with the name of an intermediate: that
-/// the key of that root has not signed outranks all else
-fn unfit(way: &Way<'_>, now: Timestamp) -> Option<Path> {
-    if way.above().any(|above| above.purpose == Purpose::Other) {
-        return Some(Path::IntermediatePurpose);
-    }
-    let is_stale = |above: &Certificate| !above.validity.contains(now);
-    way.above().any(is_stale).then_some(Path::IntermediateTime)
-}
-
-/// Why the verifier does not read a certificate at all
-pub(super) fn read_error(certificate: &Certificate) -> Option<String> {
-    let der = CertificateDer::from(certificate.der.as_slice());
-    let error = EndEntityCert::try_from(&der).err()?;
-    Some(in_words(&error))
-}
-
-/// The certificate for whose sake the verifier finds no way
-///
-/// The verifier tells one of many reasons and no certificate, so that what the certificates say
-/// counts first.
-fn flawed(error: &Error, way: &Way<'_>, trust: &Trust) -> Option<Path> {
-    let roots = || trust.named(way.top());
-    let of = |certificate: &Certificate, flaw| Path::Flawed {
-        label: certificate.label().to_owned(),
-        flaw,
-    };
-    if let Some((certificate, flaw)) = flaw::above_the_leaf(way) {
-        return Some(of(certificate, flaw));
-    }
-    // The verifier reads no name with a dot at its end, and Chrome does.
-    let of_names = [
-        Error::NameConstraintViolation,
-        Error::MalformedNameConstraint,
-    ];
-    if of_names.contains(error) {
-        let mut limited = way.above().chain(roots()).enumerate();
-        let limited = limited.find_map(|(place, above)| {
-            let name = flaw::forbidden_name(above, &way.chain.leaf().names);
-            // The leaf, and the CAs between it and this one.
-            let below = || way.certificates().take(place + 1);
-            let name = name.or_else(|| flaw::forbidden_subject(above, below()))?;
-            Some(of(above, Flaw::Forbids(name)))
-        });
-        return Some(limited.unwrap_or(Path::OtherConstraints));
-    }
-    let weak = roots().next()?;
-    let are_weak = roots().all(|root| root.key.is_weak());
-    are_weak.then(|| Path::WeakRoot {
-        root: weak.label().to_owned(),
-        key: weak.key.to_string(),
-    })
-}
-
-/// The verifier's words, `NameConstraintViolation` as `name constraint violation`
-fn in_words(error: &Error) -> String {
-    let words = error.to_string();
-    let mut text = String::new();
-    for c in words.chars().take_while(|c| c.is_ascii_alphanumeric()) {
-        if c.is_ascii_uppercase() && !text.is_empty() {
-            text.push(' ');
-        }
-        text.push(c.to_ascii_lowercase());
-    }
-    text
-}
-
-/// Tells a chain that lacks a certificate from one that ends at a stranger's root
-///
-/// The certificates that were sent are followed from issuer to subject. What stands at the end
-/// and signed itself is a root that is not trusted. Otherwise its issuer was not sent: public CAs
-/// never sign a server's certificate with a root, and name the place of the missing certificate
-/// in those of their intermediates.
-fn unknown_issuer(way: &Way<'_>, trust: &Trust) -> Path {
-    let top = way.top();
-    let known = trust.known.iter().map(|root| &root.certificate);
-    let mut others = way.chain.above().iter().chain(known);
-    if others.any(|other| top.names_otherwise(other)) {
-        return Path::OtherSpelling {
-            issuer: top.issuer.clone(),
-        };
-    }
-    let is_leaf = top.fingerprint == way.chain.leaf().fingerprint;
-    if !top.is_self_issued() && (is_leaf || top.ca_issuers.is_some()) {
-        return Path::Incomplete {
-            missing: top.issuer.clone(),
-            url: top.ca_issuers.clone(),
-        };
-    }
-    Path::UnknownIssuer {
-        issuer: top.issuer.clone(),
     }
 }
 

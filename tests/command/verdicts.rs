@@ -29,6 +29,8 @@ use crate::support::{
     over_80_columns, pem, server_hello, tls_config, tls_config_for,
 };
 
+mod causes;
+
 static ROOT: LazyLock<Authority> = LazyLock::new(|| Authority::root("Trusted Root"));
 static INTERMEDIATE: LazyLock<Authority> =
     LazyLock::new(|| ROOT.intermediate("Trusted Intermediate"));
@@ -462,7 +464,7 @@ fn what_is_wrong_above_the_leaf_is_told() {
         ("expired.pem", expired, "served.intermediate_expired"),
         ("clients.pem", for_clients, "served.intermediate_purpose"),
         ("no-ca.pem", no_ca, "served.not_a_ca"),
-        ("mixed.pem", mixed.chain_pem(), "served.signature"),
+        ("mixed.pem", mixed.chain_pem(), "served.other_key"),
     ] {
         place.write(file, chain);
         check_file(&place, file, &[], &[code]);

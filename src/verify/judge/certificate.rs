@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Expectation, Moment};
-use crate::chain::{Basic, Certificate, CriticalKind, KeyKind, Purpose};
+use crate::chain::{Basic, Certificate, CriticalKind, KeyKind, Purpose, Standing};
 use crate::finding::Finding;
 use crate::name::is_public_suffix;
 use crate::time::{display, in_words};
@@ -248,7 +248,7 @@ pub(super) fn purpose(way: &Way<'_>) -> Vec<Finding> {
 
 /// Keys and signatures that browsers find too weak, or do not have
 pub(super) fn weakness(way: &Way<'_>) -> Vec<Finding> {
-    let all = [weak_key(way), strange_key(way), weak_signature(way)];
+    let all = [weak_key(way), strange_key(way), signature(way)];
     all.into_iter().flatten().collect()
 }
 
@@ -277,35 +277,52 @@ fn strange_key(way: &Way<'_>) -> Option<Finding> {
             ),
         );
     }
-    let mut signed = way.certificates();
-    let strange = signed.find(|one| one.signature.is_strange && !one.is_self_issued())?;
-    let evidence = format!(
-        "{} is signed with {}: browsers have RSA and ECDSA alone",
-        strange.label(),
-        strange.signature.name
-    );
-    Some(
-        Finding::failure(KEY_KIND, evidence)
-            .with_cure("obtain one from a CA whose keys are all RSA or ECDSA"),
-    )
+    let is_strange =
+        |one: &&Certificate| one.signature.standing == Standing::OtherKey && !one.is_self_issued();
+    if let Some(strange) = way.certificates().find(is_strange) {
+        let evidence = format!(
+            "{} is signed with {}: browsers have RSA and ECDSA alone",
+            strange.label(),
+            strange.signature.name
+        );
+        return Some(of_no_browser(evidence));
+    }
+    let strange = way.above().find(|above| above.key == KeyKind::Other)?;
+    Some(strange_issuer(strange.label()))
 }
 
-/// A signature over SHA-1 or MD5, on the leaf or on an intermediate
+/// A key of an issuer, which `label` names, of a kind that browsers do not have
+pub(super) fn strange_issuer(label: &str) -> Finding {
+    of_no_browser(format!(
+        "the key of {label} is of a kind that browsers do not have"
+    ))
+}
+
+fn of_no_browser(evidence: String) -> Finding {
+    Finding::failure(KEY_KIND, evidence)
+        .with_cure("obtain one from a CA whose keys are all RSA, or ECDSA on P-256, P-384 or P-521")
+}
+
+/// A signature that browsers refuse, on the leaf or on an intermediate
 ///
 /// That of a root counts for nobody.
-fn weak_signature(way: &Way<'_>) -> Option<Finding> {
-    let mut signed = way
-        .certificates()
-        .filter(|certificate| !certificate.is_self_issued());
-    let weak = signed.find(|certificate| certificate.signature.is_weak)?;
-    let evidence = format!(
-        "{} is signed with {}, which browsers refuse",
-        weak.label(),
-        weak.signature.name
-    );
+fn signature(way: &Way<'_>) -> Option<Finding> {
+    let signed = || way.certificates().filter(|one| !one.is_self_issued());
+    let refused = |one: &Certificate| {
+        let (label, name) = (one.label(), &one.signature.name);
+        format!("{label} is signed with {name}, which browsers refuse")
+    };
+    if let Some(weak) = signed().find(|one| one.signature.is_weak()) {
+        return Some(
+            Finding::failure("served.weak_signature", refused(weak))
+                .with_cure("obtain a new one: no public CA signs so any more"),
+        );
+    }
+    let other = signed().find(|one| one.signature.standing == Standing::Refused)?;
     Some(
-        Finding::failure("served.weak_signature", evidence)
-            .with_cure("obtain a new one: no public CA signs so any more"),
+        Finding::failure(SIGNATURE_KIND, refused(other)).with_cure(
+            "have it issued anew with RSA or ECDSA over SHA-256, SHA-384 or SHA-512 (rsassaPss: with a salt as long as the digest)",
+        ),
     )
 }
 
@@ -315,6 +332,8 @@ pub const WRONG_NAME: &str = "served.wrong_name";
 pub(super) const MALFORMED: &str = "served.malformed";
 /// Code of a key or a signature of a kind that browsers have not
 pub(super) const KEY_KIND: &str = "served.key_kind";
+/// Code of a signature that browsers refuse, though it is not weak
+pub(super) const SIGNATURE_KIND: &str = "served.signature_kind";
 /// How the cure begins where a clock is more likely wrong than a certificate
 pub(crate) const IS_THE_CLOCK_RIGHT: &str = "is this host's clock right?";
 const RENEW: &str = "renew it, and see that nginx is reloaded";

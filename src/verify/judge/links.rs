@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::certificate::{critical, long_life, malformed};
+use super::certificate::{critical, long_life, malformed, strange_issuer};
 use crate::chain::{Certificate, Chain, is_same};
 use crate::finding::Finding;
 use crate::time::display;
-use crate::verify::path::{Flaw, Path, Root, Way};
+use crate::verify::path::{Flaw, Given, Path, Root, Way};
 use crate::verify::proof::covers;
 
 /// Where the chain leads
@@ -73,12 +73,58 @@ fn finding(path: Path, way: &Way<'_>, now: Timestamp) -> Option<Finding> {
         )
         .with_cure("browsers may take it; to have it judged, use a CA bound to DNS names alone"),
         Path::Malformed { reason } => malformed("a certificate on the way", &reason),
-        Path::Broken { reason } => {
-            Finding::failure(BROKEN, format!("the chain does not verify: {reason}")).with_cure(
-                "serve the chain as the CA sent it: the file is damaged, or mixed from several",
-            )
-        }
+        Path::OtherKey {
+            issuer,
+            below,
+            given,
+        } => other_key(&issuer, &below, given),
+        Path::StrangeRoot { root } => strange_issuer(&format!("the root, {root},")),
+        Path::TooLong { found } => Finding::failure(
+            "served.long_chain",
+            format!("{found} CAs stand between it and the root; Firefox follows six"),
+        )
+        .with_cure("obtain one from a CA that is nearer to its root"),
+        Path::LargeKey(whose) => large_key(&whose),
+        Path::Tangled => Finding::failure(
+            "served.tangled_chain",
+            "its certificates make more ways to a root than certd or Chrome try",
+        )
+        .with_cure("serve the leaf and its own intermediates alone, as the CA sends them"),
+        Path::Damaged { reason } => broken(&reason)
+            .with_cure("serve the chain as the CA sent it: a certificate of it is damaged"),
+        Path::Broken { reason } => broken(&reason).with_cure("serve the chain as the CA sends it"),
     })
+}
+
+/// A key beyond what the verifier takes: what browsers make of it is not known
+pub(super) fn large_key(whose: &Certificate) -> Finding {
+    let evidence = format!(
+        "the key of {} is {}: certd cannot judge RSA of more than 8192 bits",
+        whose.label(),
+        whose.key
+    );
+    Finding::warning("served.large_key", evidence)
+        .with_cure("browsers may take it; CAs have keys of 2048 to 4096 bits")
+}
+
+fn broken(reason: &str) -> Finding {
+    Finding::failure(BROKEN, format!("the chain does not verify: {reason}"))
+}
+
+/// An issuer by its name alone
+fn other_key(issuer: &str, below: &str, given: Given) -> Finding {
+    let (who, cure) = match given {
+        Given::Trusted => (
+            format!("the trusted root {issuer}"),
+            "it is another CA of that name, or its root was renewed with a new key: name the root that signed it, `[verify] trust` or --trust FILE, or obtain one from the CA of today",
+        ),
+        Given::Sent => (
+            format!("{issuer}, as it is sent,"),
+            "serve the chain that the CA sent with this certificate: the CA's key was renewed, or files of two chains are mixed",
+        ),
+    };
+    let evidence = format!("{who} has another key than the one that signed {below}");
+    Finding::failure("served.other_key", evidence).with_cure(cure)
 }
 
 /// A leaf with CA:TRUE

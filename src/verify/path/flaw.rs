@@ -29,10 +29,11 @@ pub enum Flaw {
 /// The first certificate above the leaf with such a flaw
 pub(super) fn above_the_leaf<'c>(way: &Way<'c>) -> Option<(&'c Certificate, Flaw)> {
     let mut above = way.above().enumerate();
-    above.find_map(|(below, certificate)| Some((certificate, flaw(certificate, below)?)))
+    above.find_map(|(below, certificate)| Some((certificate, of(certificate, below)?)))
 }
 
-fn flaw(certificate: &Certificate, below: usize) -> Option<Flaw> {
+/// The flaw of a certificate with so many CAs below it
+pub(super) fn of(certificate: &Certificate, below: usize) -> Option<Flaw> {
     if let Some(critical) = certificate
         .critical
         .as_ref()

@@ -35,16 +35,21 @@ impl<'c> Way<'c> {
         }
     }
 
-    /// The way that comes nearest to a root, by the names of issuers alone
+    /// The way that comes nearest to a root: by signatures, or else by the names of issuers alone
     pub(super) fn likely(chain: &'c Chain, trust: &Trust) -> Self {
-        let mut places = Vec::new();
-        let mut steps = MOST_STEPS;
-        let is_found = climb(chain, trust, chain.leaf(), &mut places, &mut steps);
+        let all = [Link::Signature, Link::Name];
+        let found = all.into_iter().find_map(|link| {
+            let mut places = Vec::new();
+            let mut climb = Climb {
+                chain,
+                trust,
+                link,
+                steps: MOST_STEPS,
+            };
+            climb.from(chain.leaf(), &mut places).then_some(places)
+        });
         Self {
-            places: match is_found {
-                true => places,
-                false => chain.linked_places(),
-            },
+            places: found.unwrap_or_else(|| chain.linked_places()),
             chain,
         }
     }
@@ -66,32 +71,64 @@ impl<'c> Way<'c> {
     }
 }
 
-/// Looks for a way from `top` to the name of a root, depth first
-///
-/// A CA that was sent and has the name of its root stands between the two.
-fn climb(
-    chain: &Chain,
-    trust: &Trust,
-    top: &Certificate,
-    places: &mut Vec<usize>,
-    steps: &mut usize,
-) -> bool {
-    let is_found = trust.named(top).next().is_some();
-    for (place, above) in chain.above().iter().enumerate() {
-        if above.subject_der != top.issuer_der || places.contains(&place) || *steps == 0 {
-            continue;
+/// What makes a certificate the issuer of another
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    /// Its name, and that its key has signed
+    Signature,
+    /// Its name alone
+    Name,
+}
+
+/// A search for a way to the name of a root, depth first
+struct Climb<'c, 't> {
+    chain: &'c Chain,
+    trust: &'t Trust,
+    link: Link,
+    /// Certificates that may still be tried
+    steps: usize,
+}
+
+impl Climb<'_, '_> {
+    /// A CA that was sent and has the name of its root stands between the two.
+    fn from(&mut self, top: &Certificate, places: &mut Vec<usize>) -> bool {
+        let (chain, trust, link) = (self.chain, self.trust, self.link);
+        let is_found = match link {
+            Link::Signature => trust.named(top).any(|root| trust.has_signed(root, top)),
+            Link::Name => trust.named(top).next().is_some(),
+        };
+        for (has_signed, place) in self.issuers(top) {
+            let above = &chain.above()[place];
+            if places.contains(&place) || self.steps == 0 {
+                continue;
+            }
+            if is_found && (is_trusted(above, trust) || trust.is_root(above)) {
+                continue;
+            }
+            self.steps -= 1;
+            if link == Link::Signature && !has_signed {
+                continue;
+            }
+            places.push(place);
+            if self.from(above, places) {
+                return true;
+            }
+            places.pop();
         }
-        if is_found && (is_trusted(above, trust) || trust.is_root(above)) {
-            continue;
-        }
-        *steps -= 1;
-        places.push(place);
-        if climb(chain, trust, above, places, steps) {
-            return true;
-        }
-        places.pop();
+        is_found
     }
-    is_found
+
+    /// The certificates that bear the name of an issuer, those that have signed first, and whether
+    /// they have
+    fn issuers(&self, top: &Certificate) -> Vec<(bool, usize)> {
+        let above = self.chain.above().iter().enumerate();
+        let named = above.filter(|(_, above)| above.subject_der == top.issuer_der);
+        let mut issuers: Vec<_> = named
+            .map(|(place, above)| (self.trust.has_signed(above, top), place))
+            .collect();
+        issuers.sort_by_key(|(has_signed, _)| !has_signed);
+        issuers
+    }
 }
 
 /// Whether it has the key of a root, which signs for itself then
