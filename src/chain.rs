@@ -9,8 +9,8 @@ use std::str::FromStr;
 use aws_lc_rs::digest;
 use jiff::Timestamp;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 use x509_parser::certificate::X509Certificate;
@@ -28,11 +28,13 @@ mod algorithm;
 mod extensions;
 mod names;
 pub mod ocsp;
+pub mod pem;
 
 pub use algorithm::{KeyKind, Signature, Standing};
 use extensions::Extensions;
 pub use extensions::{Basic, Critical, CriticalKind, KeySigns, NameLimits, Purpose, Stapling};
 pub use names::{is_same, is_within};
+use pem::PemError;
 
 /// A chain in the order in which it was sent, its leaf first; never empty
 #[derive(Clone, Debug)]
@@ -48,11 +50,7 @@ impl Chain {
     /// [`ChainError`] for a text without a certificate, one that is too long, or one whose
     /// certificates do not parse.
     pub fn from_pem(pem: &[u8]) -> Result<Self, ChainError> {
-        let mut ders = Vec::new();
-        for der in CertificateDer::pem_slice_iter(pem) {
-            ders.push(der.map_err(|_| ChainError::Pem)?.to_vec());
-        }
-        Self::from_der(ders)
+        Self::from_der(pem::certificates(pem, pem::Use::Chain)?)
     }
 
     /// The chain of these DER certificates, the leaf first
@@ -357,7 +355,9 @@ fn key_type(x509: &X509Certificate<'_>) -> Option<KeyType> {
 /// # Errors
 /// [`KeyError`] where the text holds no private key of a kind that TLS uses.
 pub fn public_key_of(private_key_pem: &[u8]) -> Result<Vec<u8>, KeyError> {
-    let key = PrivateKeyDer::from_pem_slice(private_key_pem).map_err(|_| KeyError)?;
+    let text = private_key_pem.strip_prefix(pem::BYTE_ORDER_MARK);
+    let text = text.unwrap_or(private_key_pem);
+    let key = PrivateKeyDer::from_pem_slice(text).map_err(|_| KeyError)?;
     let signer = any_supported_type(&key).map_err(|_| KeyError)?;
     Ok(signer.public_key().ok_or(KeyError)?.to_vec())
 }
@@ -463,9 +463,9 @@ pub enum ChainError {
     /// No certificate at all
     #[error("the chain holds no certificate")]
     Empty,
-    /// The PEM armour is broken
-    #[error("the chain is not valid PEM")]
-    Pem,
+    /// The PEM text is none that a server could read
+    #[error(transparent)]
+    Pem(#[from] PemError),
     /// More certificates than any real chain has
     #[error("the chain has {found} certificates, 16 are allowed")]
     TooMany {
@@ -541,10 +541,10 @@ mod tests {
     fn bytes_that_are_no_chain_are_refused() {
         let (pem, _) = certificate(None, &["a.test"]);
         assert_eq!(Chain::from_pem(b"").unwrap_err(), ChainError::Empty);
-        assert_eq!(
-            Chain::from_pem(&pem.as_bytes()[..60]).unwrap_err(),
-            ChainError::Pem
-        );
+        assert!(matches!(
+            Chain::from_pem(&pem.as_bytes()[..60]),
+            Err(ChainError::Pem(PemError { line: 1, .. }))
+        ));
         assert!(matches!(
             Chain::from_der(vec![vec![0x30, 0x03, 0x02, 0x01, 0x01]]),
             Err(ChainError::Certificate { position: 1, .. })

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use thiserror::Error;
 
+use crate::chain::pem;
 use crate::input;
 
 /// The system's roots
@@ -64,13 +64,13 @@ pub fn add_file(
 /// # Errors
 /// [`TrustError`] for a file that cannot be read, or holds none.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
-    let pem = input::read(path, MOST_OF_ROOTS)
+    let text = input::read(path, MOST_OF_ROOTS)
         .map_err(|error| TrustError::new(path, error.to_string()))?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let certificates = certificates.map_err(|error| TrustError::new(path, error.to_string()))?;
+    let certificates = pem::certificates(&text, pem::Use::Roots)
+        .map_err(|error| TrustError::new(path, error.to_string()))?;
     match certificates.is_empty() {
         true => Err(TrustError::new(path, "it holds no certificate")),
-        false => Ok(certificates),
+        false => Ok(certificates.into_iter().map(CertificateDer::from).collect()),
     }
 }
 

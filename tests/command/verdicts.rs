@@ -30,6 +30,7 @@ use crate::support::{
 };
 
 mod causes;
+mod files;
 
 static ROOT: LazyLock<Authority> = LazyLock::new(|| Authority::root("Trusted Root"));
 static INTERMEDIATE: LazyLock<Authority> =

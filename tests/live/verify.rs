@@ -6,10 +6,10 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 
 use crate::support::ca::Kind;
-use crate::support::process;
 use crate::support::scene::{MESSENGER, SHOP, Scene, WWW, site};
 use crate::support::world::{Output, World};
 use crate::support::write;
+use crate::support::{ports, process};
 
 pub(crate) fn trials() -> Vec<Trial> {
     crate::trials![
@@ -18,6 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         verify_tells_an_old_generation_from_the_live_one,
         verify_names_what_does_not_answer,
         verify_tells_no_route_from_a_host_that_is_gone,
+        nginx_reads_of_a_file_what_verify_judges,
         status_fits_eighty_columns_and_tells_what_there_is,
     ]
 }
@@ -221,4 +222,65 @@ fn verify_tells_no_route_from_a_host_that_is_gone() {
         ["connect.no_route"; 4]
     );
     assert_eq!(code(4), "connect.timeout");
+}
+
+fn nginx_reads_of_a_file_what_verify_judges() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |file: &str| directory.path().join(file);
+    let made = |name: &str| {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let params = rcgen::CertificateParams::new([name.to_owned()]).expect("a name");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        (certificate.pem(), key.serialize_pem())
+    };
+    let ((first, key), (second, _)) = (made(SHOP), made(MESSENGER));
+    write(at("key.pem"), &key);
+    write(at("root.pem"), &first);
+    let conf = format!(
+        "events {{}} pid {0}/pid; error_log stderr; http {{ access_log off; server {{ listen 127.0.0.1:{1} ssl; \
+         ssl_certificate {0}/chain.pem; ssl_certificate_key {0}/key.pem; }} }}",
+        directory.path().display(),
+        ports::free()
+    );
+    write(at("nginx.conf"), conf);
+    let both = format!("{first}{second}");
+    let renamed = |text: &str, label: &str| text.replace("CERTIFICATE", label);
+    let forms = [
+        (true, both.clone()),
+        (true, format!("\u{feff}{both}")),
+        (true, both.replace('\n', "\r\n")),
+        (true, format!("{key}{both}")),
+        (true, renamed(&both, "X509 CERTIFICATE")),
+        (true, format!("text\n\n{first}\n\n{second}")),
+        (
+            true,
+            format!("{}{second}", renamed(&first, "TRUSTED CERTIFICATE")),
+        ),
+        (false, both.replace('\n', "\r")),
+        (false, both.replace('\n', "\n\n")),
+        (false, format!("{}{second}", first.trim_end())),
+        (false, format!("  {both}")),
+        (false, both.replace("-----BEGIN", "----- BEGIN")),
+        (false, format!("{}{second}", renamed(&first, "PKCS7"))),
+        (false, both[..both.len() - 40].to_owned()),
+    ];
+    for (is_read, text) in forms {
+        write(at("chain.pem"), &text);
+        let mut nginx = Command::new("nginx");
+        nginx
+            .args(["-t", "-p"])
+            .arg(directory.path())
+            .arg("-c")
+            .arg(at("nginx.conf"));
+        let nginx = process::run(&mut nginx);
+        assert_eq!(nginx.status.success(), is_read, "{text}{nginx:?}");
+        let mut certd = Command::new(env!("CARGO_BIN_EXE_certd"));
+        certd.args(["verify", "--trust", "root.pem", "--chain", "chain.pem"]);
+        certd.args(["--key", "key.pem", "--name", SHOP, "--format", "json"]);
+        let certd = process::run(certd.current_dir(directory.path()));
+        let is_judged = certd.status.code() != Some(2);
+        assert_eq!(is_judged, is_read, "{text}{certd:?}");
+        let report = String::from_utf8_lossy(&certd.stdout);
+        assert!(!is_read || report.contains("key belongs"), "{report}");
+    }
 }

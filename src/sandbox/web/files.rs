@@ -123,7 +123,9 @@ impl File {
             Unfit::Chain(ChainError::Empty) => {
                 self.cannot_load("PEM_read_bio_X509_AUX", NO_START_LINE)
             }
-            Unfit::Chain(ChainError::Pem) => self.cannot_load("PEM_read_bio_X509_AUX", BAD_BASE64),
+            Unfit::Chain(ChainError::Pem(_)) => {
+                self.cannot_load("PEM_read_bio_X509_AUX", BAD_BASE64)
+            }
             Unfit::Chain(ChainError::Certificate { position: 1, .. }) => {
                 self.cannot_load("PEM_read_bio_X509_AUX", BAD_DER)
             }
