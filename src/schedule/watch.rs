@@ -7,13 +7,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use futures_util::future::ready;
+use jiff::SignedDuration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::config::{Config, Nginx, Reload};
+use crate::config::{Config, Nginx};
 use crate::pipeline::defect::caught;
-use crate::target::container::{DockerError, Engine, Event, Happening};
+use crate::target::container::{DockerError, Engine, Event};
+use crate::time::in_words;
+
+mod news;
+
+use news::{Ear, News};
 
 /// Watches the containers of each `[nginx]` until it is dropped
 pub(super) struct Watch {
@@ -95,11 +102,20 @@ impl Listener {
     /// Tells of each container that starts or stops, until the engine ends the stream
     async fn follow(&self, pause: &mut Duration) -> Result<(), DockerError> {
         let engine = Engine::at(&self.docker, self.patience).await?;
-        let mut events = std::pin::pin!(engine.events());
+        // Other people's containers start too.
+        let is_of_ours = |event: &Event| {
+            ready(
+                self.targets
+                    .iter()
+                    .any(|nginx| event.is_of(&nginx.selector)),
+            )
+        };
+        let events = std::pin::pin!(engine.events().try_filter(is_of_ours));
+        let mut ear = Ear::new(events);
         // An engine that refuses says so before long.
-        let first = match timeout(SETTLING, events.try_next()).await {
+        let first = match timeout(SETTLING, ear.next()).await {
             Ok(first) => match first? {
-                Some(event) => Some(event),
+                Some(news) => Some(news),
                 None => return Ok(()),
             },
             Err(_) => None,
@@ -109,36 +125,39 @@ impl Listener {
             self.tell(|_| true);
         }
         *pause = SHORTEST_PAUSE;
-        first.iter().for_each(|event| self.note(event));
-        while let Some(event) = events.try_next().await? {
-            self.note(&event);
+        first.iter().for_each(|news| self.note(news));
+        while let Some(news) = ear.next().await? {
+            self.note(&news);
         }
         Ok(())
     }
 
-    fn note(&self, event: &Event) {
-        let is_meant = |nginx: &Nginx| event.is_of(&nginx.selector);
-        // Other people's containers start too.
-        if self.targets.iter().any(is_meant) {
-            let container = &event.name;
-            match event.what {
-                Happening::Started => tracing::info!(container, "a container has started"),
-                // Its reload is a restart, and certd may be at it.
-                Happening::Stopped
-                    if self
-                        .targets
-                        .iter()
-                        .filter(|nginx| is_meant(nginx))
-                        .all(restarts) =>
-                {
-                    tracing::info!(container, "a container has stopped");
-                }
-                Happening::Stopped => {
-                    tracing::error!(container, "a container has stopped, and serves nothing");
-                }
+    /// Logs what has come of a container, and has it looked at, but for one that may be on its way back
+    fn note(&self, news: &News) {
+        let event = match news {
+            News::Stopped(event) => {
+                return tracing::info!(container = event.name, "a container has stopped");
             }
-            self.tell(is_meant);
-        }
+            News::Started(event) => {
+                tracing::info!(container = event.name, "a container has started");
+                event
+            }
+            News::Back(event, away) => {
+                let container = &event.name;
+                tracing::info!(container, ?away, "a container has started again");
+                event
+            }
+            News::Lost(event) => {
+                let since = in_words(SignedDuration::try_from(news::GRACE).unwrap_or_default());
+                let container = &event.name;
+                tracing::error!(
+                    container,
+                    "a container has stopped {since} ago and not started again: it serves nothing"
+                );
+                event
+            }
+        };
+        self.tell(|nginx| event.is_of(&nginx.selector));
     }
 
     fn tell(&self, is_meant: impl Fn(&Nginx) -> bool) {
@@ -147,10 +166,6 @@ impl Listener {
             let _ = self.started.send(nginx.clone());
         }
     }
-}
-
-fn restarts(nginx: &Nginx) -> bool {
-    nginx.reload == Reload::Restart
 }
 
 /// Time after which a stream without events is taken for one that works

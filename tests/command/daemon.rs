@@ -167,7 +167,7 @@ fn a_hangup_reads_the_configuration_and_mistakes_change_nothing() {
 }
 
 #[test]
-fn a_container_that_stops_is_told_at_once_and_status_says_when_it_was_seen_last() {
+fn a_container_that_does_not_come_back_is_told_and_status_says_when_it_was_seen_last() {
     let host = proven();
     let status = || {
         let report = host.certd(&["status", "--format", "json"]).exits(0).json();
@@ -179,7 +179,8 @@ fn a_container_that_stops_is_told_at_once_and_status_says_when_it_was_seen_last(
     let daemon = Daemon::start(&host);
     wait_until_idle(&host, &daemon);
     ask_docker(&host, "kill?signal=TERM");
-    daemon.wait_for("a container has stopped, and serves nothing");
+    daemon.wait_for("INFO a container has stopped");
+    daemon.wait_for("ERROR a container has stopped 10 s ago and not started again");
     daemon.wait_until("the look has failed", || {
         status()["last_result"]["verdict"] == "failed"
     });
@@ -212,7 +213,8 @@ fn somebody_elses_certificate_is_told_and_nothing_is_reloaded() {
     wait_until_idle(&host, &daemon);
     misconfigure(&host, MESSENGER, SHOP);
     restart(&host);
-    daemon.wait_for("a container has started");
+    daemon.wait_for("INFO a container has started again");
+    assert!(!daemon.log().contains("not started again"), "{daemon}");
     daemon.wait_for("code=\"proof.other_lineage\"");
     daemon.wait_for("ssl_certificate");
     let log = daemon.log();

@@ -72,7 +72,7 @@ fn a_container_that_is_restarted_is_looked_at_again() {
     wait_for_words(&daemon, "generation 1 is served for both names");
     scene.write_sites(&[site(&[SHOP, WWW]), site_of(&[MESSENGER], SHOP)]);
     scene.nginx.restart();
-    wait_for_words(&daemon, "a container has started");
+    wait_for_words(&daemon, "a container has started again");
     wait_for_words(&daemon, "code=\"proof.other_lineage\"");
     // The lines to change follow.
     wait_for_words(&daemon, "ssl_certificate");

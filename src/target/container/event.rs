@@ -60,6 +60,22 @@ impl Event {
         }
     }
 
+    /// Whether both are of one container, or of one and that which took its name
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.name == other.name || (!self.id.is_empty() && self.id == other.id)
+    }
+
+    /// What happened to the container of this name
+    #[cfg(test)]
+    pub(crate) fn named(what: Happening, name: &str) -> Self {
+        Self {
+            what,
+            name: name.to_owned(),
+            id: String::new(),
+            attributes: HashMap::new(),
+        }
+    }
+
     /// Whether it has a label, `key` or `key=value`
     fn has(&self, label: &str) -> bool {
         match label.split_once('=') {
