@@ -27,6 +27,31 @@ fn a_run_with_nothing_to_do_writes_no_record() {
 }
 
 #[test]
+fn a_configuration_that_is_broken_is_told_before_anything_is_due_and_costs_a_timer_nothing() {
+    let host = Host::new(&Setting::two_domains());
+    host.obtain(&[]).exits(0);
+    host.place.write(
+        "nginx/sites/z.conf",
+        "server { listen 443 ssl; nonsense on; }\n",
+    );
+    let execs = || {
+        let requests = host.engine.requests();
+        requests.iter().filter(|one| one.contains("/exec")).count()
+    };
+    let before = execs();
+    let run = host.certd(&["renew"]).exits(0);
+    assert_eq!(execs(), before, "{run}");
+    let run = host.obtain(&[]).exits(0);
+    assert!(
+        run.stdout.contains("! target.config_broken: 2 domains"),
+        "{run}"
+    );
+    assert!(run.stdout.contains("no renewal can be deployed"), "{run}");
+    // It is made, started, and asked for its exit status.
+    assert_eq!(execs(), before + 3, "{run}");
+}
+
+#[test]
 fn a_probe_for_one_name_opens_no_other_ones() {
     let names = (0..DOMAINS).map(|number| -> &str { format!("d{number}.test").leak() });
     let host = Host::new(&Setting {

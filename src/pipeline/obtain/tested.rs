@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use futures_util::future::join_all;
+
 use super::configured::{doubt_in_words, whereabouts};
 use super::order::must_order;
 use super::target::{Target, is_file_of, open};
 use super::words::AFTER_A_CHANGE;
 use crate::facts::{Container, User};
 use crate::finding::{Finding, Severity, one_line, words};
-use crate::pipeline::{Context, Mode, Options, Work};
+use crate::pipeline::{ClockCheck, Context, Mode, Occasion, Options, Work};
 use crate::plan::Plan;
 use crate::report::Stage;
 use crate::target::container::DockerError;
@@ -39,6 +41,7 @@ pub(super) async fn before(
     works: &mut [Work<'_>],
 ) -> String {
     if open(target, works).next().is_none() {
+        foretell(options, target, works).await;
         return PASSED.to_owned();
     }
     let begun = Instant::now();
@@ -62,6 +65,33 @@ pub(super) async fn before(
         }
     }
     "nginx -t fails, and the order does not wait for that".to_owned()
+}
+
+/// Warns where nothing is due, and a renewal could not be deployed
+///
+/// A person who looks, and the daemon's look at all domains, are worth a `nginx -t` for each container. A
+/// timer, which looks at nothing where nothing is due, and the daemon's other looks are not.
+async fn foretell(options: &Options, target: &Target, works: &mut [Work<'_>]) {
+    let is_worth_it = match options.occasion {
+        Occasion::ByHand => true,
+        Occasion::Sweep => options.clock == ClockCheck::Always,
+        Occasion::Timer => false,
+    };
+    let mut members = target.members.iter();
+    if !is_worth_it || !members.any(|member| works[*member].is_confirmed()) {
+        return;
+    }
+    let tests = target.containers.iter().map(|one| test(target, one));
+    let tests = join_all(tests).await.into_iter();
+    let Some(finding) = tests.filter_map(Result::err).map(|one| one.looms()).next() else {
+        return;
+    };
+    for member in &target.members {
+        let work = &mut works[*member];
+        if work.is_confirmed() {
+            work.findings.push(finding.clone());
+        }
+    }
 }
 
 /// What `nginx -t` says of the configuration as it is
@@ -145,6 +175,25 @@ impl Untested {
             }
             Self::Docker(error) => Finding::from_error(error),
         }
+    }
+
+    /// The warning where nothing is due
+    fn looms(&self) -> Finding {
+        let finding = match self {
+            Self::Refused {
+                container,
+                words,
+                stumble,
+            } => {
+                let name = &container.name;
+                let cure = to_mend(container, words, stumble.as_ref());
+                broken(name, words, "").with_cure(format!(
+                    "{cure}\nUntil then {name} goes on with what it has loaded, could not start again, and no renewal can be deployed"
+                ))
+            }
+            _ => self.finding(),
+        };
+        finding.at_most(Severity::Warning)
     }
 
     /// The failure of a domain whose new generation waits until it passes
