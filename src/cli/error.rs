@@ -13,6 +13,7 @@ use crate::config::ConfigError;
 use crate::finding::{Explain, without_numbers};
 use crate::name::{DnsName, NameError};
 use crate::net::roots::TrustError;
+use crate::report::text;
 use crate::run::RunError;
 use crate::schedule::DaemonError;
 use crate::store::StoreError;
@@ -121,18 +122,22 @@ impl CliError {
     /// Writes the error with its causes and at most one hint
     pub(super) fn print(&self, out: &mut impl Write) -> io::Result<()> {
         let words = without_numbers(self.to_string());
-        writeln!(out, "{RED}error:{RED:#} {words}")?;
+        // Mistakes of a file come in lines of their own, which are indented already.
+        let (first, more) = words.split_once('\n').unwrap_or((&words, ""));
+        text::under(&format!("{RED}error:{RED:#} "), "       ", first, out)?;
+        for line in more.lines() {
+            let indent = line.len() - line.trim_start().len();
+            let (indent, line) = line.split_at(indent);
+            text::under(indent, "        ", line, out)?;
+        }
         let mut cause = self.source();
         while let Some(error) = cause {
-            writeln!(out, "  caused by: {}", without_numbers(error.to_string()))?;
+            let words = without_numbers(error.to_string());
+            text::under("  caused by: ", "             ", &words, out)?;
             cause = error.source();
         }
         if let Some(hint) = self.hint() {
-            writeln!(
-                out,
-                "{CYAN}hint:{CYAN:#} {}",
-                hint.replace('\n', "\n      ")
-            )?;
+            text::under(&format!("{CYAN}hint:{CYAN:#} "), "      ", &hint, out)?;
         }
         out.flush()
     }

@@ -39,6 +39,18 @@ pub fn obtain(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{}", summary(report))
 }
 
+/// Writes words under a heading, as an error and its hint have them; what is indented is to be copied, and
+/// stays whole
+///
+/// # Errors
+/// Those of the stream.
+pub fn under(heading: &str, below: &str, words: &str, out: &mut impl Write) -> io::Result<()> {
+    let mut lines = words.lines();
+    let first = lines.next().unwrap_or_default();
+    write_line(heading, below, first, out)?;
+    lines.try_for_each(|line| write_line(below, below, line, out))
+}
+
 /// How a report of `renew` tells of what is not due
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Idle {

@@ -146,8 +146,8 @@ fn without_a_configuration_the_message_says_where_it_was_looked_for() {
         let run = place.run(command).exits(2);
         assert_eq!(
             run.stderr,
-            "error: no configuration: neither ./domains.toml nor /etc/certd/domains.toml exists\n\
-             hint: name one with --config, or write the smallest one that works: see README.md\n"
+            "error: no configuration: neither ./domains.toml nor /etc/certd/domains.toml\n       exists\n\
+             hint: name one with --config, or write the smallest one that works: see\n      README.md\n"
         );
     }
 }
