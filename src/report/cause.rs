@@ -54,7 +54,8 @@ impl<'r> Causes<'r> {
     /// What these domains have in common
     ///
     /// Two findings are one where they have the same words, but for the domain's own names in what
-    /// was seen, and one cure for all: a cure that names its domain is to be copied, and stays there.
+    /// was seen, and one cure for all: a cure that names its domain is to be copied, and stays there,
+    /// unless another domain was told the very same.
     pub fn of(all: &[Findings<'r>]) -> Self {
         let shared = shared(all);
         let (mut causes, mut places) = (Self::default(), HashMap::new());
@@ -159,15 +160,18 @@ fn shared<'r>(all: &[Findings<'r>]) -> HashSet<Essence<'r>> {
     shared.map(|(essence, _)| essence).collect()
 }
 
-/// What a finding has in common with one of another domain; `None` for good news, and where what is
-/// to be done is the domain's own
+/// What a finding has in common with one of another domain; `None` for good news
+///
+/// Where what is to be done names the domain, nothing is masked: it is for all only where it names them
+/// all.
 fn essence<'r>(domain: &Findings<'_>, finding: &'r Finding) -> Option<Essence<'r>> {
     let names = || domain.names.iter().copied().chain([domain.name]);
     let cure = finding.cure.as_deref();
-    if finding.severity == Severity::Ok
-        || names().any(|name| cure.is_some_and(|cure| cure.contains(name)))
-    {
+    if finding.severity == Severity::Ok {
         return None;
+    }
+    if names().any(|name| cure.is_some_and(|cure| cure.contains(name))) {
+        return Some((finding.code, finding.evidence.clone(), cure));
     }
     let mut evidence = finding.evidence.clone();
     let mut longest_first: Vec<&str> = names().collect();
@@ -300,6 +304,23 @@ mod tests {
         };
         let (causes, left) = told(&[("a.test", of("a.test")), ("b.test", of("b.test"))]);
         assert_eq!((causes.len(), left), (0, 2));
+    }
+
+    #[test]
+    fn what_is_to_be_done_once_for_all_is_told_once_though_it_names_them() {
+        let steps = || {
+            let evidence = "nginx cannot start without the first certificate of a.test";
+            let finding = Finding::failure("target.first_certificate", evidence);
+            vec![finding.with_cure("certd obtain a.test b.test")]
+        };
+        let (causes, left) = told(&[
+            ("a.test", steps()),
+            ("b.test", steps()),
+            // One that has a certificate, behind the same nginx.
+            ("c.test", steps()),
+        ]);
+        let expected = ("target.first_certificate".to_owned(), 3, vec![]);
+        assert_eq!((causes, left), (vec![expected], 0));
     }
 
     #[test]
