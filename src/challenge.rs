@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::facts::Container;
 use crate::finding::Explain;
-use crate::store::files::{self, Beneath, FileError};
+use crate::store::files::{self, Absent, Beneath, FileError};
 
 /// Published answers; dropping it removes them
 #[derive(Debug)]
@@ -37,9 +37,32 @@ impl Published {
         };
         for (token, key_authorization) in answers {
             check_token(token)?;
-            published.answer(token, key_authorization)?;
+            published.answer_again(webroot, token, key_authorization)?;
         }
         Ok(published)
+    }
+
+    /// As [`Self::answer`]; a directory that a look of another certd has made and removed meanwhile is
+    /// made again
+    fn answer_again(
+        &mut self,
+        webroot: &Path,
+        token: &str,
+        key_authorization: &str,
+    ) -> Result<(), ChallengeError> {
+        match self.answer(token, key_authorization) {
+            Err(ChallengeError::Webroot(error)) if error.source.kind() == ErrorKind::NotFound => {
+                self.directory = Beneath::open(webroot, &WELL_KNOWN)?;
+                self.answer(token, key_authorization)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// What is missing of the directory that the tokens lie in: dropping it removes again what has come
+    /// of it and holds nothing; `None` where nothing is missing
+    pub fn absent(webroot: &Path) -> Option<Absent> {
+        Absent::note(webroot, &WELL_KNOWN)
     }
 
     /// Writes one file into a directory that exists, at `root/part/part`
@@ -417,6 +440,41 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "a test makes its own files")]
     fn write(path: &Path, text: &str) {
         fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn what_was_missing_goes_again_once_it_is_empty_and_what_was_there_stays() {
+        let webroot = tempfile::tempdir().unwrap();
+        let at = |path: &str| webroot.path().join(path);
+        let absent = Published::absent(webroot.path()).unwrap();
+        drop(Published::publish(webroot.path(), [("abc", "abc.x")]).unwrap());
+        assert!(at(".well-known/acme-challenge").is_dir());
+        drop(absent);
+        assert!(!at(".well-known").exists());
+
+        fs::create_dir(at(".well-known")).unwrap();
+        let absent = Published::absent(webroot.path()).unwrap();
+        drop(Published::publish(webroot.path(), [("abc", "abc.x")]).unwrap());
+        drop(absent);
+        assert!(at(".well-known").is_dir());
+        assert!(!at(".well-known/acme-challenge").exists());
+
+        let absent = Published::absent(webroot.path()).unwrap();
+        let published = Published::publish(webroot.path(), [("abc", "abc.x")]).unwrap();
+        drop(absent);
+        drop(published);
+        assert!(Published::absent(webroot.path()).is_none());
+    }
+
+    #[test]
+    fn a_directory_that_goes_before_the_token_is_written_is_made_again() {
+        let webroot = tempfile::tempdir().unwrap();
+        let mut published = Published::publish(webroot.path(), []).unwrap();
+        fs::remove_dir(webroot.path().join(".well-known/acme-challenge")).unwrap();
+        let answered = published.answer_again(webroot.path(), "abc", "abc.x");
+        assert!(answered.is_ok(), "{answered:?}");
+        let token = webroot.path().join(".well-known/acme-challenge/abc");
+        assert_eq!(fs::read_to_string(token).unwrap(), "abc.x");
     }
 
     #[test]

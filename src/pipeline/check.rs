@@ -16,7 +16,7 @@ use super::obtain::{Host, look_at_targets, no_issuer, no_target};
 use super::preflight::{Known, Scout, required, sweep_webroots};
 use super::{Context, Mode};
 use crate::acme::{AcmeError, Session};
-use crate::challenge::WELL_KNOWN;
+use crate::challenge::{Published, WELL_KNOWN};
 use crate::config::{Check, Domain};
 use crate::facts::{Container, DirectoryFacts, Writing};
 use crate::finding::{Finding, Severity, chain_of_causes};
@@ -26,6 +26,7 @@ use crate::plan::budget::{Balance, Issuance};
 use crate::preflight::judge::host::{self, Purpose};
 use crate::report::SCHEMA_VERSION;
 use crate::report::check::{CheckReport, DomainCheck, Group};
+use crate::store::files::Absent;
 use crate::store::ledger::Ledger;
 use crate::store::record::RecordError;
 use crate::store::{self, ARCHIVE, LIVE, space};
@@ -44,6 +45,11 @@ pub async fn check(
 ) -> CheckReport {
     let begun = Instant::now();
     sweep_webroots(domains.iter().copied());
+    let webroots: BTreeSet<&Path> = domains
+        .iter()
+        .map(|domain| domain.webroot.as_path())
+        .collect();
+    let absent: Vec<Absent> = webroots.into_iter().filter_map(Published::absent).collect();
     let (hosts, issuers) = tokio::join!(
         look_at_targets(context, mode, domains),
         look_at_issuers(context, domains)
@@ -60,6 +66,7 @@ pub async fn check(
     if let (Some(first), Some(note)) = (domains_seen.first_mut(), acting(context, domains)) {
         first.add(FILES, note);
     }
+    drop(absent);
     CheckReport {
         schema_version: SCHEMA_VERSION,
         command: "check",

@@ -32,7 +32,7 @@ mod resolve;
 mod unfinished;
 
 pub(in crate::store) use acting::owner_instead;
-pub use beneath::Beneath;
+pub use beneath::{Absent, Beneath};
 pub use error::{FileError, let_write};
 pub(super) use error::{code, cure};
 pub use meant::{meant, question};

@@ -1,6 +1,6 @@
 //! Files below a webroot, where others may write too.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -153,6 +153,52 @@ impl Beneath {
 
     fn open_file(&self, name: &str) -> io::Result<File> {
         self.directory.open(OsStr::new(name), OFlag::O_RDONLY)
+    }
+}
+
+/// Directories below a webroot that were not there; dropping it removes those that are there by then and
+/// hold nothing
+///
+/// For a look that shall leave a webroot as it was. One that was there before is never touched, and no
+/// symlink is followed.
+#[derive(Debug)]
+pub struct Absent {
+    root: Directory,
+    /// Where each lies and what it is called, the outermost first
+    missing: Vec<(PathBuf, OsString)>,
+}
+
+impl Absent {
+    /// What is missing of `root/part/part`; `None` where all is there, or nobody can tell
+    pub fn note(root: &Path, parts: &[&str]) -> Option<Self> {
+        let root = Directory::root(root).ok()?;
+        let mut missing = Vec::new();
+        let mut above = PathBuf::new();
+        for part in parts {
+            let is_missing = !missing.is_empty()
+                || root
+                    .beneath(&above)
+                    .ok()?
+                    .stat(OsStr::new(part))
+                    .is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+            if is_missing {
+                missing.push((above.clone(), OsString::from(part)));
+            }
+            above.push(part);
+        }
+        (!missing.is_empty()).then_some(Self { root, missing })
+    }
+}
+
+impl Drop for Absent {
+    fn drop(&mut self) {
+        for (above, name) in self.missing.iter().rev() {
+            let above = self.root.beneath(above);
+            // One that is not empty is of use to somebody.
+            if let Err(error) = above.and_then(|above| above.remove_empty(name)) {
+                tracing::debug!(%error, name = %name.display(), "a directory stays");
+            }
+        }
     }
 }
 

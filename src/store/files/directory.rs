@@ -217,6 +217,12 @@ impl Directory {
         )?)
     }
 
+    /// Removes a directory that holds nothing
+    pub(super) fn remove_empty(&self, name: &OsStr) -> io::Result<()> {
+        let _acting = Acting::as_owner(self.owner);
+        Ok(unlinkat(&self.descriptor, name, UnlinkatFlags::RemoveDir)?)
+    }
+
     /// Removes a directory with all that is in it
     pub(super) fn remove_directory(&self, name: &OsStr) -> io::Result<()> {
         self.remove_below(name, DEEPEST)
@@ -231,8 +237,7 @@ impl Directory {
                 _ => directory.remove(&inner)?,
             }
         }
-        let _acting = Acting::as_owner(self.owner);
-        Ok(unlinkat(&self.descriptor, name, UnlinkatFlags::RemoveDir)?)
+        self.remove_empty(name)
     }
 
     /// Whether names may be made in it, as far as the system tells
