@@ -219,7 +219,8 @@
 //! ([`plan::agenda`]): its renewal, the next question to its CA, the end of a back-off; what could
 //! be done already and was not is tried after 1 and 10 minutes, then every 100, which costs no
 //! order. Starts and ends of a container cause one look
-//! a minute at most; an end is logged at once. Every domain is looked at in a sweep, at the times of `[renewal] schedule` and up to
+//! a minute at most; one that ends has ten seconds to start again, as after `docker restart`, before that
+//! is an error and it is looked at. Every domain is looked at in a sweep, at the times of `[renewal] schedule` and up to
 //! `jitter` later. The wall clock is looked at every minute at least. The lock is held during a pass
 //! alone; `daemon.lock` keeps a second daemon from the same state directory. SIGHUP reads domains.toml again, and one with mistakes changes nothing; SIGTERM gives a
 //! pass [`schedule::DRAIN`], then ends it as any signal does, with exit status 0: it is how a
@@ -265,8 +266,8 @@
 //! [`finding::words::Guarded`] besides, so that no line of text, JSON, XML or the log is a command for
 //! the runner of a CI job. Chats are sent no markup of others.
 //!
-//! **Causes.** What is wrong with several domains in the same words, with one cure for all, is told once
-//! in text and in the log ([`report::cause`]), with their number; what follows from it is counted there.
+//! **Causes.** What is wrong with several domains in the same words, with one cure for all (one that names
+//! them all is one, too), is told once in text and in the log ([`report::cause`]), with their number; what follows from it is counted there.
 //! JSON has it with every domain. Of many domains those that are well have a line each.
 //!
 //! **Formats of verify.** Each writer of [`report::verify`] is a pure function of the report. What
