@@ -142,6 +142,18 @@ pub fn display(at: Timestamp) -> String {
         .to_string()
 }
 
+/// Two moments that are to be told apart: with seconds where they lie in one minute
+pub fn display_apart(one: Timestamp, other: Timestamp) -> [String; 2] {
+    let both = [one, other];
+    match both.map(display) {
+        [one, other] if one == other => both.map(|at| {
+            let at = at.to_zoned(TimeZone::UTC);
+            at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+        }),
+        apart => apart,
+    }
+}
+
 /// A day as operators read it, in UTC: `2027-02-18`
 pub fn display_date(at: Timestamp) -> String {
     at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d").to_string()

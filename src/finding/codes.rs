@@ -98,6 +98,7 @@ pub const CODES: &[Code] = &[
     bad("dns.half_answer", "A or AAAA fails, the other has an answer", "ask the DNS provider why"),
     bad("dns.hosts_file", "the hosts file of this host leads the name there", "remove its line, if this host should go where DNS leads"),
     bad("dns.no_address", "the name has neither A nor AAAA", "add an A record that points to this host"),
+    bad("dns.no_host", "no host can have the address that the name points to", "publish the address of this host instead"),
     bad("dns.no_server", "no DNS server can be asked", "set `[dns] servers`"),
     bad("dns.nxdomain", "DNS knows no such name", "correct the name, or add an A record that points to this host"),
     bad("dns.one_of_several", "one of several addresses is not this host", "remove it: a CA takes any of them"),

@@ -112,7 +112,8 @@ impl Resolver {
         );
         let mut addresses = Vec::new();
         for address in [&v4, &v6].into_iter().flatten().flat_map(Answer::addresses) {
-            if !addresses.contains(&address) {
+            // An IPv4 address that is written as IPv6 is reached by IPv4.
+            if !addresses.contains(&address) && !addresses.contains(&address.to_canonical()) {
                 addresses.push(address);
             }
         }
@@ -273,9 +274,12 @@ fn answer(records: &[Record], kind: RecordKind) -> Answer {
     for record in records {
         match &record.data {
             RData::CNAME(target) => answer.aliases.push(text_of(&target.0)),
-            data => answer
-                .records
-                .extend(data_of(data).filter(|_| record.record_type() == kind.into())),
+            // A set holds a record once (RFC 2181 section 5), whatever a server sends.
+            data => {
+                let data = data_of(data).filter(|_| record.record_type() == kind.into());
+                let records = &mut answer.records;
+                records.extend(data.filter(|data| !records.contains(data)));
+            }
         }
         let ttl = Duration::from_secs(record.ttl.into());
         answer.ttl = Some(answer.ttl.map_or(ttl, |shortest| shortest.min(ttl)));

@@ -456,3 +456,25 @@ fn what_has_expired_is_called_that() {
         .find(|line| line.starts_with("expired.example"));
     assert!(line.unwrap().contains(" expired "), "{text}");
 }
+
+#[test]
+fn what_a_clock_that_was_set_back_has_ahead_is_not_called_past() {
+    let host = Host::new(&Setting::default());
+    host.obtain(&[]).exits(0);
+    let path = "state/domains/rare-books.test.json".to_owned();
+    let ahead = |mut record: serde_json::Value| {
+        record["generations"]["1"]["proven_at"] = json!("2999-01-01T00:00:00Z");
+        record["last_result"] = json!({"at": "2999-01-01T00:00:00Z", "outcome": "failed",
+            "message": "made up"});
+        record.to_string()
+    };
+    let record = serde_json::from_str(&host.place.read(&path)).unwrap();
+    host.place.write(&path, ahead(record));
+    let (_, text) = shown(&host);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(!text.contains(" ago"), "{text}");
+    assert!(
+        text.contains("last seen served at 2999-01-01 00:00 UTC, by a clock ahead of this host's"),
+        "{text}"
+    );
+}

@@ -29,6 +29,7 @@ use crate::support::{
     over_80_columns, pem, server_hello, tls_config, tls_config_for,
 };
 
+mod addresses;
 mod causes;
 mod files;
 

@@ -30,9 +30,10 @@ pub(super) fn excuse_missing_routes(endpoints: &mut [(Number, EndpointReport)]) 
 
 /// Addresses of one name that show different certificates: visitors get the one or the other
 ///
-/// Where one shows what is installed, the others are to blame. Else none is: the order in which DNS
-/// gives addresses says nothing. Of a host that is in no configuration it is a note, as two good
-/// certificates are what many a large site has.
+/// One that is better than another is not to blame for the difference: what is installed, then what a
+/// browser takes. Between equals neither is: the order in which DNS gives addresses says nothing. Of a
+/// host that is in no configuration it is a note, as two good certificates are what many a large site
+/// has.
 pub(super) fn compare_addresses(
     endpoints: &mut [(Number, EndpointReport)],
     installed: Option<&Known>,
@@ -47,15 +48,13 @@ pub(super) fn compare_addresses(
         let Some(own) = Shown::of(endpoint, installed) else {
             continue;
         };
-        let mut others = shown.iter().filter(|other| {
-            (other.port, own.is_installed) == (own.port, false)
+        let others = shown.iter().rev().filter(|other| {
+            other.port == own.port
                 && other.fingerprint != own.fingerprint
+                && other.standing >= own.standing
         });
-        let Some(other) = others
-            .clone()
-            .find(|other| other.is_installed)
-            .or_else(|| others.next())
-        else {
+        // Of several of one standing the first that DNS gives: `max_by_key` takes the last.
+        let Some(other) = others.max_by_key(|other| other.standing) else {
             continue;
         };
         let mut finding = differs("it", &own.fingerprint, &other.fingerprint, &other.address);
@@ -75,7 +74,18 @@ struct Shown {
     port: Option<u16>,
     address: String,
     fingerprint: String,
-    is_installed: bool,
+    standing: Standing,
+}
+
+/// How good what an endpoint shows is
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    /// Browsers refuse it
+    Refused,
+    /// Browsers take it
+    Taken,
+    /// It is what is installed
+    Installed,
 }
 
 impl Shown {
@@ -84,7 +94,11 @@ impl Shown {
         Some(Self {
             port: endpoint.port,
             address: endpoint.address.clone(),
-            is_installed: installed == Some(&fingerprint),
+            standing: match endpoint.severity {
+                _ if installed == Some(&fingerprint) => Standing::Installed,
+                Severity::Failure => Standing::Refused,
+                Severity::Ok | Severity::Note | Severity::Warning => Standing::Taken,
+            },
             fingerprint,
         })
     }

@@ -32,10 +32,16 @@ impl NameFacts {
     /// A resolver that answers from a hosts file, from an inner zone or from a cache is no witness
     /// of what a public CA sees; the servers of the zone are, and it may ask any of them.
     pub fn addresses(&self, issuer: IssuerKind) -> Vec<IpAddr> {
-        let families = [&self.a, &self.aaaa].into_iter();
-        families
-            .flat_map(|lookup| self.view(lookup, issuer).addresses)
-            .collect()
+        let mut seen = Vec::new();
+        for lookup in [&self.a, &self.aaaa] {
+            for address in self.view(lookup, issuer).addresses {
+                // An IPv4 address that is written as IPv6 is reached by IPv4.
+                if !seen.contains(&address) && !seen.contains(&address.to_canonical()) {
+                    seen.push(address);
+                }
+            }
+        }
+        seen
     }
 
     /// What the servers of the zone say of one family; `None` where none of them said anything
@@ -157,6 +163,7 @@ pub fn judge(facts: &NameFacts, policy: &Policy<'_>) -> Vec<Finding> {
         addresses.extend(view.addresses);
     }
     findings.extend(lacking(facts, &addresses));
+    findings.extend(of_no_host(&facts.name, &addresses));
     findings.extend(reserved(&facts.name, &addresses, policy.issuer));
     findings.extend(disagreement(facts, policy));
     if !addresses.is_empty() {
@@ -327,10 +334,39 @@ fn aliases(name: &HostName, answers: &[(&Lookup, &Answer)]) -> Option<Finding> {
     )
 }
 
-/// Addresses that nobody on the internet can reach
+/// Addresses at which no host can be, from wherever one looks
+fn of_no_host(name: &HostName, addresses: &[IpAddr]) -> Option<Finding> {
+    let named = addresses
+        .iter()
+        .filter_map(|address| Some(format!("{address} ({})", no_host(*address)?)));
+    let named: Vec<String> = named.collect();
+    if named.is_empty() {
+        return None;
+    }
+    let evidence = format!("{name} points to {}", join(&named));
+    Some(match named.len() == addresses.len() {
+        true => Finding::failure("dns.no_host", evidence)
+            .with_cure("no site can be there: publish the address of this host instead"),
+        false => Finding::warning("dns.no_host", evidence)
+            .with_cure("remove these records: no site can be there"),
+    })
+}
+
+/// Why no host has this address; `None` where one may
+fn no_host(address: IpAddr) -> Option<&'static str> {
+    match address.to_canonical() {
+        address if address.is_multicast() => Some("multicast"),
+        address if address.is_unspecified() => Some("unspecified"),
+        IpAddr::V4(Ipv4Addr::BROADCAST) => Some("broadcast"),
+        _ => None,
+    }
+}
+
+/// Addresses that nobody on the internet can reach, though a host may have them
 fn reserved(name: &HostName, addresses: &[IpAddr], issuer: IssuerKind) -> Option<Finding> {
     let unreachable: Vec<String> = addresses
         .iter()
+        .filter(|address| no_host(**address).is_none())
         .filter_map(|address| Some(format!("{address} ({})", scope(*address)?)))
         .collect();
     if unreachable.is_empty() {
@@ -339,7 +375,7 @@ fn reserved(name: &HostName, addresses: &[IpAddr], issuer: IssuerKind) -> Option
     let evidence = format!("{name} points to {}", join(&unreachable));
     Some(match issuer {
         IssuerKind::Private => Finding::note("dns.private_address", evidence),
-        IssuerKind::Public if unreachable.len() == addresses.len() => {
+        IssuerKind::Public if addresses.iter().all(|address| scope(*address).is_some()) => {
             Finding::failure("dns.private_address", evidence).with_cure(
                 "a public CA cannot connect there: publish the host's public address; if it is published, this host's DNS server gives an inner view, and `[dns] servers` names others",
             )

@@ -133,14 +133,19 @@ fn write_last_run(lineage: &LineageStatus, now: Timestamp, out: &mut impl Write)
     let Some(last) = &lineage.last_result else {
         return Ok(());
     };
-    let ago = in_words(now.duration_since(last.at));
-    note(
-        &format!("{} {ago} ago: {}", outcome(last), last.message),
-        out,
-    )?;
+    let ago = since(last.at, now);
+    note(&format!("{} {ago}: {}", outcome(last), last.message), out)?;
     match &last.cure {
         Some(cure) => write_cure(cure, INDENT, out),
         None => Ok(()),
+    }
+}
+
+/// When something happened; a clock that was set back has it ahead
+fn since(at: Timestamp, now: Timestamp) -> String {
+    match at <= now {
+        true => format!("{} ago", in_words(now.duration_since(at))),
+        false => format!("at {}, by a clock ahead of this host's of now", display(at)),
     }
 }
 
@@ -156,7 +161,7 @@ fn write_generations(
     if lineage.failure().is_some() || lineage.state == LineageState::Expired {
         let proven = lineage.proven_at.map_or_else(
             || "never seen served".to_owned(),
-            |at| format!("last seen served {} ago", in_words(now.duration_since(at))),
+            |at| format!("last seen served {}", since(at, now)),
         );
         match lineage.state {
             LineageState::Proven | LineageState::Live => {

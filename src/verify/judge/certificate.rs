@@ -6,7 +6,7 @@ use super::{Expectation, Moment};
 use crate::chain::{Basic, Certificate, CriticalKind, KeyKind, Purpose, Standing};
 use crate::finding::Finding;
 use crate::name::is_public_suffix;
-use crate::time::{display, in_words};
+use crate::time::{display, display_apart, in_words};
 use crate::verify::path::{Way, read_error};
 use crate::verify::proof::covers;
 
@@ -135,8 +135,8 @@ pub(super) fn time(leaf: &Certificate, expected: &Expectation<'_>, now: Timestam
     let validity = leaf.validity;
     let left = validity.remaining(now);
     if now < validity.not_before {
-        let evidence = format!("not valid before {}", display(validity.not_before));
-        let at = display(now);
+        let [begins, at] = display_apart(validity.not_before, now);
+        let evidence = format!("not valid before {begins}");
         let cure = match expected.moment {
             Moment::Now => {
                 format!("is a clock wrong, here or where it was issued? This host's says {at}")
@@ -148,21 +148,18 @@ pub(super) fn time(leaf: &Certificate, expected: &Expectation<'_>, now: Timestam
         return Finding::failure("served.not_yet_valid", evidence).with_cure(cure);
     }
     if left < SignedDuration::ZERO {
+        let [ended, at] = display_apart(validity.not_after, now);
         let evidence = format!(
-            "expired {} {}, at {}",
+            "expired {} {}, at {ended}",
             in_words(left),
             match expected.moment {
                 Moment::Now => "ago".to_owned(),
-                Moment::AskedFor => format!("before {}", display(now)),
+                Moment::AskedFor => format!("before {at}"),
             },
-            display(validity.not_after)
         );
         // One that nobody has missed for a year is more likely judged by a wrong clock.
         let cure = match expected.moment == Moment::Now && left.abs() > A_YEAR {
-            true => format!(
-                "{IS_THE_CLOCK_RIGHT} It says {}. If it is: {RENEW}",
-                display(now)
-            ),
+            true => format!("{IS_THE_CLOCK_RIGHT} It says {at}. If it is: {RENEW}"),
             false => RENEW.to_owned(),
         };
         return Finding::failure("served.expired", evidence).with_cure(cure);

@@ -198,6 +198,35 @@ fn addresses_of_special_purpose_are_known() {
 }
 
 #[test]
+fn at_an_address_that_no_host_has_no_site_can_be_whoever_looks() {
+    #[track_caller]
+    fn check(a: &[&str], aaaa: &[&str], issuer: IssuerKind, expected: &[(&str, Severity)]) {
+        let policy = Policy { own: &[], issuer };
+        let findings = judge(&facts(says(a), says(aaaa)), &policy);
+        let found = found(&findings);
+        let found: Vec<_> = found.into_iter().filter(|found| *found != SEEN).collect();
+        assert_eq!(found, expected, "{findings:?}");
+    }
+    const FAILS: (&str, Severity) = ("dns.no_host", Severity::Failure);
+    const WARNS: (&str, Severity) = ("dns.no_host", Severity::Warning);
+    for issuer in [IssuerKind::Public, IssuerKind::Private] {
+        for address in ["224.0.0.1", "255.255.255.255", "0.0.0.0"] {
+            check(&[address], &[], issuer, &[FAILS]);
+            check(&[address, "1.2.3.4"], &[], issuer, &[WARNS]);
+        }
+        for address in ["ff02::1", "::", "::ffff:224.0.0.1"] {
+            check(&[], &[address], issuer, &[FAILS]);
+        }
+    }
+    let private = |severity| ("dns.private_address", severity);
+    let both = ["224.0.0.1", "10.0.0.1"];
+    let expected = [private(Severity::Failure), WARNS];
+    check(&both, &[], IssuerKind::Public, &expected);
+    let expected = [WARNS, private(Severity::Note)];
+    check(&both, &[], IssuerKind::Private, &expected);
+}
+
+#[test]
 fn an_address_that_nobody_reaches_fails_where_there_is_no_other() {
     #[track_caller]
     fn check(a: &[&str], aaaa: &[&str], issuer: IssuerKind, expected: Option<Severity>) {
