@@ -24,6 +24,28 @@ pub(super) struct Dump {
     pub(super) configuration: Result<Arc<Configuration>, Unjudged>,
 }
 
+impl Dump {
+    /// What nginx has printed; of a configuration that is not judged no address is believed
+    fn of(printed: &str) -> Self {
+        let configuration = dump::read(printed).map(Arc::new);
+        let addresses = configuration.as_ref().map(|configuration| {
+            let servers = configuration
+                .servers
+                .iter()
+                .flat_map(|server| &server.listens);
+            let streams = configuration
+                .streams
+                .iter()
+                .flat_map(|server| &server.listens);
+            particular(servers.chain(streams))
+        });
+        Self {
+            addresses: addresses.unwrap_or_default(),
+            configuration,
+        }
+    }
+}
+
 impl Dumps {
     /// The configuration in a container; `None` where it cannot be asked
     pub(super) async fn of(&self, engine: &Engine, container: &Container) -> Option<Arc<Dump>> {
@@ -32,10 +54,7 @@ impl Dumps {
         }
         let command = nginx_command(container, &["-T"]);
         let executed = engine.exec(container, &command).await.ok()?;
-        let dump = Arc::new(Dump {
-            addresses: particular(&executed.stdout),
-            configuration: dump::read(&executed.stdout).map(Arc::new),
-        });
+        let dump = Arc::new(Dump::of(&executed.stdout));
         // nginx prints nothing of what it refuses, as where its first certificate is missing: once
         // that is there it does.
         if executed.status == 0 {
@@ -52,5 +71,26 @@ impl Dumps {
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Dump>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_their_own_are_those_of_the_lines_that_nginx_obeys() {
+        let printed = "# configuration file /etc/nginx/nginx.conf:
+http { server { listen 443 ssl; listen 192.0.2.1:443 ssl; # listen 192.0.2.9;
+  listen
+    [2001:db8::1]:443 ssl;
+  return 200 'x; listen 192.0.2.7:443;
+listen 192.0.2.6:443; ';
+  listen [::]:443 ssl; server_name listen 192.0.2.8; listen unix:/x; }
+server{listen 192.0.2.1;} }
+stream { server { listen 192.0.2.2:25; proxy_pass x:1; } }";
+        let dump = Dump::of(printed);
+        let found: Vec<String> = dump.addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["192.0.2.1", "192.0.2.2", "2001:db8::1"]);
     }
 }
