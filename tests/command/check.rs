@@ -484,7 +484,7 @@ fn a_limit_that_leaves_no_room_is_waited_for_without_asking_the_ca() {
 
 #[test]
 fn a_record_with_an_address_that_no_host_has_is_not_ready() {
-    let host = Host::new(&Setting::default());
+    let host = Host::new(&setting());
     host.zone.set(WWW, [Record::A(Ipv4Addr::UNSPECIFIED)]);
     let report = host.certd(&["check", "--format", "json"]).exits(1).json();
     let report = report.to_string();
