@@ -158,7 +158,10 @@ impl Explain for DockerError {
             }
             Self::NotFound { running, .. } => format!("running containers: {}", running.join(", ")),
             Self::NotRunning { container } => to_run(container),
-            Self::TimedOut { .. } | Self::Api { .. } | Self::ExecTimedOut { .. } | Self::ReloadFailed { .. } => {
+            Self::ExecTimedOut { container, .. } => format!(
+                "Docker ends no command that it has started in a container: it goes on there. Find it, and end it by its number, on the engine's host:\n    docker top {container}\n    kill PID\nthen run `certd obtain` again"
+            ),
+            Self::TimedOut { .. } | Self::Api { .. } | Self::ReloadFailed { .. } => {
                 return None;
             }
         })
