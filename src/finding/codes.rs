@@ -150,7 +150,7 @@ pub const CODES: &[Code] = &[
     bad("http.redirect_loop", "the redirects lead in a circle", "redirect in `location /`, and serve challenges in one beside it"),
     bad("http.redirect_nowhere", "a redirect leads to a host that cannot be reached", "redirect in `location /`, and serve challenges in one beside it"),
     bad("http.redirects", "more redirects than a CA follows", "redirect in `location /`, and serve challenges in one beside it"),
-    bad("http.refused", "nothing listens on port 80", "start nginx, and publish port 80"),
+    bad("http.refused", "nothing listens on port 80", "start nginx, let it listen, and publish port 80"),
     bad("http.reset", "the connection is closed without an answer", "let nginx speak plain HTTP on port 80; check firewalls and proxies"),
     good("http.served", "the token is served"),
     bad("http.server_error", "the site answers with a server's error (5xx)", "give challenges a location of their own, without an upstream"),

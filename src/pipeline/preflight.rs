@@ -42,6 +42,8 @@ pub struct Scout {
 pub struct Known {
     /// Ports 80 and 443 of the containers that serve it
     pub containers: Vec<Doors>,
+    /// Where port 80 of each of them is published
+    pub inlets: Vec<http::Inlet>,
     /// Domains that stand for its CA in CAA records
     pub identities: Vec<String>,
     /// Its account there
@@ -54,6 +56,17 @@ pub struct Known {
     pub root: PathBuf,
 }
 
+/// Where the challenges of a domain are served
+#[derive(Clone, Debug)]
+pub(super) struct Served {
+    /// Ports 80 and 443 of the containers
+    pub(super) doors: Vec<Doors>,
+    /// Where port 80 of each of them is published
+    pub(super) inlets: Vec<http::Inlet>,
+    /// The webroot as nginx sees it
+    pub(super) root: PathBuf,
+}
+
 impl Known {
     /// What there is to know of a domain whose certificate is to come from this issuer
     pub(super) fn new(
@@ -61,10 +74,16 @@ impl Known {
         issuer: &str,
         identities: Vec<String>,
         account: Option<String>,
-        (containers, root): (Vec<Doors>, PathBuf),
+        served: Served,
     ) -> Self {
+        let Served {
+            doors: containers,
+            inlets,
+            root,
+        } = served;
         Self {
             containers,
+            inlets,
             identities,
             account,
             issuer: issuer_kind(context, issuer),
@@ -145,6 +164,7 @@ impl Scout {
                     name,
                     token: &token.content,
                     root: &known.root,
+                    inlets: &known.inlets,
                     own: policy.own,
                     ipv6: self.ipv6(resolver, &fetches, known).await,
                 };

@@ -1,7 +1,7 @@
 //! Before an order: what a CA would find, and whether its limits leave room.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use futures_util::future::join_all;
@@ -17,11 +17,10 @@ use crate::pipeline::budget::{self, Planned};
 use crate::pipeline::check::{directories, of_directory};
 use crate::pipeline::defect::caught;
 use crate::pipeline::desk::Desk;
-use crate::pipeline::preflight::{Known, Scout, required};
+use crate::pipeline::preflight::{Known, Scout, Served, required};
 use crate::pipeline::{Context, Options, Work};
 use crate::plan::budget::{Balance, blocking};
 use crate::preflight::judge::host::{self, Purpose};
-use crate::preflight::probe::Doors;
 use crate::report::check::NameFindings;
 use crate::report::{Outcome, Stage, StageResult};
 use crate::store::space;
@@ -78,11 +77,14 @@ fn known(
 }
 
 /// Where the containers of a target answer, and the webroot as nginx sees it there
-pub(super) fn where_served(target: Option<&Target>, work: &Work<'_>) -> (Vec<Doors>, PathBuf) {
+pub(super) fn where_served(target: Option<&Target>, work: &Work<'_>) -> Served {
     let webroot = &work.domain.webroot;
     let seen = target.and_then(|target| target.seen_at(webroot));
-    let doors = target.map(Target::doors).unwrap_or_default();
-    (doors, seen.unwrap_or_else(|| webroot.clone()))
+    Served {
+        doors: target.map(Target::doors).unwrap_or_default(),
+        inlets: target.map(Target::inlets).unwrap_or_default(),
+        root: seen.unwrap_or_else(|| webroot.clone()),
+    }
 }
 
 /// `ahead` is how far this host's clock is before the CA's

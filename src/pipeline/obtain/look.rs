@@ -1,7 +1,6 @@
 //! What `check` sees by the steps of `obtain` that come before an order.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use super::target;
 use super::{changes, check, make_plan, plan_in_words, stopped, take_stock};
@@ -9,9 +8,9 @@ use crate::config::Domain;
 use crate::facts::{Container, Handshake};
 use crate::finding::Finding;
 use crate::name::DnsName;
+use crate::pipeline::preflight::Served;
 use crate::pipeline::{Context, Mode, Options, Work, clock};
 use crate::plan::{By, Plan};
-use crate::preflight::probe::Doors;
 use crate::report::check::BACKS_OFF;
 use crate::time::display;
 
@@ -97,7 +96,7 @@ fn obstacle(context: &Context<'_>, work: &Work<'_>) -> Option<Finding> {
 /// What was found of the containers of one domain
 pub(in crate::pipeline) struct Host {
     /// Where they answer, and the webroot as nginx sees it
-    pub(in crate::pipeline) place: (Vec<Doors>, PathBuf),
+    pub(in crate::pipeline) place: Served,
     pub(in crate::pipeline) containers: Vec<Container>,
     /// With each name at each place
     pub(in crate::pipeline) handshakes: Vec<Handshake>,

@@ -23,6 +23,7 @@ use crate::pipeline::defect::{Defect, caught};
 use crate::pipeline::installed;
 use crate::pipeline::{Context, Mode, Occasion, Options, Ready, Work};
 use crate::plan::Plan;
+use crate::preflight::judge::http::Inlet;
 use crate::preflight::probe::Doors;
 use crate::report::{Stage, StageReport, StageResult};
 use crate::target::container::{DockerError, Engine, Told};
@@ -103,6 +104,20 @@ impl Target {
             })
         });
         doors.collect()
+    }
+
+    /// Where port 80 of each container is published
+    pub(super) fn inlets(&self) -> Vec<Inlet> {
+        let inlets = self.containers.iter().map(|container| {
+            let published = container.published.iter();
+            let published = published.filter(|published| published.container_port == 80);
+            Inlet {
+                container: container.name.clone(),
+                network: container.network,
+                published: published.map(|published| published.host).collect(),
+            }
+        });
+        inlets.collect()
     }
 
     /// Where the containers see a directory of this host; `None` where none does

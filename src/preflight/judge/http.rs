@@ -1,12 +1,12 @@
 //! What sites answered to a request for a token, held against what a CA accepts.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use http::Uri;
 
-use crate::facts::ConnectFailure;
 use crate::facts::fetch::{Body, Fetch, FetchFailure, Hop, Whose};
+use crate::facts::{ConnectFailure, Network};
 use crate::finding::{Finding, Severity, excerpt};
 use crate::name::DnsName;
 
@@ -19,10 +19,23 @@ pub struct Site<'s> {
     pub token: &'s str,
     /// The webroot as nginx sees it
     pub root: &'s Path,
+    /// Where port 80 of each container that serves it is published
+    pub inlets: &'s [Inlet],
     /// The host's public addresses (`addresses`); empty where they are not known
     pub own: &'s [IpAddr],
     /// Whether this host can judge an IPv6 address
     pub ipv6: Ipv6,
+}
+
+/// Where the host publishes port 80 of a container
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inlet {
+    /// Its name
+    pub container: String,
+    /// Which network stack it sees
+    pub network: Network,
+    /// Addresses of the host; none in the host's network
+    pub published: Vec<SocketAddr>,
 }
 
 /// What is known of this host's own way to the IPv6 internet
@@ -412,10 +425,7 @@ fn connect(
                 site.name
             ),
         ),
-        ConnectFailure::Refused => (
-            "http.refused",
-            "is nginx running, and is port 80 published? `docker ps` shows both".to_owned(),
-        ),
+        ConnectFailure::Refused => ("http.refused", nobody_listens(site, fetch)),
         ConnectFailure::TimedOut => (
             "http.connect_timeout",
             "a firewall drops packets to port 80: open it, here and at the provider".to_owned(),
@@ -431,6 +441,35 @@ fn connect(
     };
     let evidence = format!("cannot connect to {place} for {url}: {reason}");
     Finding::failure(code, evidence).with_cure(cure)
+}
+
+/// Why nobody may take connections to port 80, by what is known of the containers
+fn nobody_listens(site: Site<'_>, fetch: &Fetch) -> String {
+    let ip = fetch.address.ip();
+    let listen = "a server block of its nginx needs `listen 80;`";
+    let Some(first) = site.inlets.first() else {
+        return "is nginx running, and is port 80 published? `docker ps` shows both".to_owned();
+    };
+    let name = &first.container;
+    let published = site.inlets.iter().flat_map(|inlet| &inlet.published);
+    let published: Vec<String> = published.map(ToString::to_string).collect();
+    match (fetch.whose, first.network) {
+        (Whose::Container, _) => {
+            format!("{name} runs, and nothing in it listens on port 80: {listen}")
+        }
+        (_, Network::Host) => format!(
+            "{name} runs in the network of the host, and nothing listens on port 80 of {ip}: {listen}; if {ip} is another host, correct the record of {}",
+            site.name
+        ),
+        (_, Network::Own) if published.is_empty() => format!(
+            "{name} runs, and publishes no port 80: publish it in the compose file, and create {name} anew:\n    ports: [\"80:80\"]"
+        ),
+        (_, Network::Own) => format!(
+            "{name} runs, and its port 80 is published at {}: is {ip} that host, and is its port 80 forwarded there? Else correct the record of {}",
+            published.join(", "),
+            site.name
+        ),
+    }
 }
 
 /// An answer that is neither 200 nor a redirect: whose is it?

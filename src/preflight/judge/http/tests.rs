@@ -64,6 +64,7 @@ fn judged_at(own: &[&str], ipv6: Ipv6, fetches: &[Fetch]) -> Vec<Finding> {
         name: &DnsName::parse("shop.test").expect("a name"),
         token: TOKEN,
         root: Path::new("/var/www/acme"),
+        inlets: &[],
         own: &own,
         ipv6,
     };
@@ -131,6 +132,7 @@ fn a_webroot_within_well_known_is_told_to_be_the_directory_above() {
         name: &DnsName::parse("shop.test").expect("a name"),
         token: TOKEN,
         root: Path::new("/var/www/acme/.well-known/acme-challenge"),
+        inlets: &[],
         own: &[],
         ipv6: Ipv6::Usable,
     };
@@ -150,6 +152,46 @@ fn a_redirect_beside_the_locations_is_to_be_moved_into_one() {
     let redirected = cure_of(vec![hop(301, None), hop(404, None)]);
     assert!(redirected.lines().any(|line| line == moved), "{redirected}");
     assert!(!cure_of(vec![hop(404, None)]).contains("return 301"));
+}
+
+#[test]
+fn where_nobody_listens_what_is_known_of_the_container_is_said() {
+    #[track_caller]
+    fn check(whose: Whose, network: Network, published: &[&str], expected: &str) {
+        let inlet = Inlet {
+            container: "web".to_owned(),
+            network,
+            published: published.iter().map(|at| at.parse().unwrap()).collect(),
+        };
+        let site = Site {
+            name: &DnsName::parse("shop.test").expect("a name"),
+            token: TOKEN,
+            root: Path::new("/var/www/acme"),
+            inlets: &[inlet],
+            own: &[],
+            ipv6: Ipv6::Usable,
+        };
+        let url = "http://shop.test/".to_owned();
+        let refused = FetchFailure::Connect(url, ConnectFailure::Refused);
+        let findings = judge(site, &[fetch(IPV4, whose, vec![], Err(refused))]);
+        let finding = findings.iter().find(|one| one.code == "http.refused");
+        let cure = finding.unwrap().cure.clone().unwrap();
+        assert!(cure.starts_with(expected), "{cure}");
+        assert!(!cure.contains("docker ps"), "{cure}");
+    }
+    let (public, inside) = (Whose::Public, Whose::Container);
+    check(
+        public,
+        Network::Own,
+        &[],
+        "web runs, and publishes no port 80: ",
+    );
+    let elsewhere = "web runs, and its port 80 is published at 127.0.0.1:8080: is 192.0.2.1";
+    check(public, Network::Own, &["127.0.0.1:8080"], elsewhere);
+    let host = "web runs in the network of the host, and nothing listens on port 80";
+    check(public, Network::Host, &[], host);
+    let nothing = "web runs, and nothing in it listens on port 80: ";
+    check(inside, Network::Own, &["0.0.0.0:80"], nothing);
 }
 
 #[test]
