@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::time::Window;
 
 pub mod dns;
@@ -164,7 +166,47 @@ pub struct Container {
     pub restart: Restart,
     /// How often the engine has started it again since it was last started by hand
     pub restarts: u32,
+    /// What is known of its last run
+    pub last_run: LastRun,
 }
+
+/// What an engine knows of the last run of a container
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastRun {
+    /// When it began; `None` where the engine does not tell
+    pub began: Option<Timestamp>,
+    /// Exit status of its main process; `None` while it runs
+    pub exit_code: Option<i64>,
+    /// Where what it writes goes
+    pub output: Output,
+}
+
+impl LastRun {
+    /// Whether what stands at the end of its errors must be what ended it
+    ///
+    /// A visitor's URI can write any line into nginx's log. An nginx that fails while it reads its
+    /// files has had no visitors, and ends with a status of its own; one that was ended otherwise ends
+    /// with 0 or by a signal. Of a run that goes on it is known that nginx has no workers yet.
+    pub fn tells_why_it_ended(&self) -> bool {
+        let failed = self
+            .exit_code
+            .is_none_or(|code| (1..SIGNALS).contains(&code));
+        failed && self.began.is_some() && self.output == Output::Streams
+    }
+}
+
+/// Where what a container writes goes
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Output {
+    /// Its errors apart from all else
+    #[default]
+    Streams,
+    /// To a terminal, where all is one
+    Terminal,
+}
+
+/// Exit statuses from here on stand for signals
+const SIGNALS: i64 = 128;
 
 /// A process of a container
 #[derive(Clone, Debug, PartialEq, Eq)]

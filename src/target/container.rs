@@ -26,7 +26,7 @@ use super::dump::MOST_BYTES;
 use crate::config::engine::EngineAddress;
 use crate::config::{Reload, Selector};
 use crate::crash;
-use crate::facts::{Container, Mount, Network, Published, Restart};
+use crate::facts::{Container, LastRun, Mount, Network, Output, Published, Restart};
 use crate::finding::{one_line, root_cause};
 use crate::target::process::{self, Command, Receiver, nginx_command};
 use crate::target::words::last_words;
@@ -214,7 +214,7 @@ impl Engine {
         match container.processes.is_empty() {
             // It may have ended since.
             true => matches!(self.condition(container).await, Some(Condition::Ended(_))),
-            false => last_words(&self.log_end(container).await).is_some(),
+            false => last_words(&self.errors_of_last_run(container).await).is_some(),
         }
     }
 
@@ -394,17 +394,23 @@ impl Engine {
     /// compares the instant with its own clock.
     pub async fn log_since(&self, container: &Container, since: Timestamp) -> String {
         let since = i32::try_from(since.as_second()).unwrap_or_default();
-        self.log(container, LogsOptionsBuilder::new().since(since))
-            .await
+        let options = LogsOptionsBuilder::new().stdout(true).since(since);
+        self.log(container, options).await
     }
 
-    /// The end of what a container wrote, both streams in their order; empty as there
-    pub async fn log_end(&self, container: &Container) -> String {
-        self.log(container, LogsOptionsBuilder::new()).await
+    /// The end of the errors that a container wrote in its last run; empty as there
+    pub async fn errors_of_last_run(&self, container: &Container) -> String {
+        let began = container.last_run.began;
+        let began = began.and_then(|began| i32::try_from(began.as_second()).ok());
+        // To a terminal all is written as one.
+        let is_terminal = container.last_run.output == Output::Terminal;
+        let options = LogsOptionsBuilder::new().stdout(is_terminal);
+        let options = options.since(began.unwrap_or_default());
+        self.log(container, options).await
     }
 
     async fn log(&self, container: &Container, options: LogsOptionsBuilder) -> String {
-        let options = options.stdout(true).stderr(true).tail(LOG_LINES).build();
+        let options = options.stderr(true).tail(LOG_LINES).build();
         let mut log = Vec::new();
         let read = async {
             let mut parts = std::pin::pin!(self.docker.logs(&container.id, Some(options)));
@@ -589,7 +595,25 @@ pub(crate) fn of_json(response: &[u8]) -> Option<Container> {
     serde_json::from_slice(response).ok().map(container)
 }
 
+/// What is known of a container's last run
+fn last_run(response: &ContainerInspectResponse) -> LastRun {
+    let state = response.state.as_ref();
+    let runs =
+        state.is_some_and(|state| state.running == Some(true) && state.restarting != Some(true));
+    let began = state.and_then(|state| state.started_at.as_ref()?.parse().ok());
+    let terminal = response.config.as_ref().and_then(|config| config.tty);
+    LastRun {
+        began,
+        exit_code: state.and_then(|state| state.exit_code).filter(|_| !runs),
+        output: match terminal {
+            Some(true) => Output::Terminal,
+            Some(false) | None => Output::Streams,
+        },
+    }
+}
+
 fn container(response: ContainerInspectResponse) -> Container {
+    let last_run = last_run(&response);
     let (state, health) = response.state.map_or((None, None), |state| {
         (state.status, state.health.and_then(|health| health.status))
     });
@@ -639,6 +663,7 @@ fn container(response: ContainerInspectResponse) -> Container {
             _ => Network::Own,
         },
         lender: None,
+        last_run,
         swarm: labels.and_then(|mut labels| labels.remove(SWARM_SERVICE)),
         user,
         processes: Vec::new(),

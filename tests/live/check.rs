@@ -4,7 +4,8 @@
 //! two, an old certificate that is served and an application that is down behind a good one, are
 //! told and stop nothing: a certificate can be had.
 
-use std::net::Ipv4Addr;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
 use certd::sandbox::dns::{Record, Server, Zone};
@@ -29,6 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_webroot_that_is_not_mounted_costs_no_order,
         a_port_80_that_is_not_published_costs_no_order,
         an_nginx_that_is_stopped_costs_no_order,
+        what_a_visitor_wrote_before_nginx_was_stopped_decides_nothing,
         ten_domains_take_a_second_or_two,
     ];
     trials.extend(crate::trials_at_each_ca![
@@ -211,6 +213,31 @@ fn a_port_80_that_is_not_published_costs_no_order() {
     scene.dns.set_a(WWW, &[&OTHER_HOST.to_string()]);
     let finding = stopped(&scene, "http.refused");
     assert_says(&finding, &["refused", "is port 80 published"]);
+}
+
+fn what_a_visitor_wrote_before_nginx_was_stopped_decides_nothing() {
+    let scene = Scene::new(Kind::Pebble);
+    scene.write_domains(&[(SHOP, &[])]);
+    let file = format!("/etc/letsencrypt/live/{SHOP}/fullchain.pem");
+    let line = format!(
+        "x%22%0anginx:%20%5bemerg%5d%20cannot%20load%20certificate%20%22{file}%22:%20BIO_new_file()%20failed%20(SSL:%20No%20such%20file)%0a"
+    );
+    let request = format!(
+        "GET /.well-known/acme-challenge/{line} HTTP/1.1\r\nHost: {SHOP}\r\nConnection: close\r\n\r\n"
+    );
+    let port = scene.nginx.http_port();
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("nginx listens");
+    stream.write_all(request.as_bytes()).expect("it takes it");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    let forged = scene.nginx.logs();
+    assert!(forged.contains("\nnginx: [emerg] cannot load"), "{forged}");
+    scene.nginx.stop();
+    let finding = stopped(&scene, "target.not_running");
+    let finding = format!("{finding:?}");
+    assert!(!finding.contains("last words"), "{finding}");
+    assert!(!finding.contains("placeholder"), "{finding}");
 }
 
 fn an_nginx_that_is_stopped_costs_no_order() {

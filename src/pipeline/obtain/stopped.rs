@@ -33,7 +33,7 @@ pub(in crate::pipeline) async fn explain(
     supply: Option<&Supply<'_>>,
 ) -> Finding {
     let log = match ENDED.contains(&container.state.as_str()) {
-        true => engine.log_end(&container).await,
+        true => engine.errors_of_last_run(&container).await,
         // It was stopped on purpose, or never started.
         false => String::new(),
     };
@@ -41,6 +41,12 @@ pub(in crate::pipeline) async fn explain(
 }
 
 fn judge(container: Box<Container>, log: &str, supply: Option<&Supply<'_>>) -> Finding {
+    if !container.last_run.tells_why_it_ended() {
+        return ended(
+            container,
+            log.lines().rev().find(|line| !line.trim().is_empty()),
+        );
+    }
     let Some(line) = last_words(log) else {
         return Finding::from_error(&DockerError::NotRunning { container });
     };
@@ -67,6 +73,22 @@ fn judge(container: Box<Container>, log: &str, supply: Option<&Supply<'_>>) -> F
         evidence: format!("{}; its last words:\n{}", finding.evidence, one_line(line)),
         cure: cure.or(finding.cure),
         ..finding
+    }
+}
+
+/// A container whose log does not tell what ended it: a visitor may have written the line
+fn ended(container: Box<Container>, last: Option<&str>) -> Finding {
+    let finding = Finding::from_error(&DockerError::NotRunning { container });
+    match last {
+        None => finding,
+        Some(line) => Finding {
+            evidence: format!(
+                "{}; the last line of its log:\n{}",
+                finding.evidence,
+                one_line(line)
+            ),
+            ..finding
+        },
     }
 }
 
@@ -188,13 +210,27 @@ const ENDED: [&str; 3] = ["exited", "restarting", "dead"];
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::Mount;
+    use jiff::Timestamp;
+
+    use crate::facts::{LastRun, Mount, Output};
 
     /// What is said of a container that is being started again and again
     fn judged(log: &str) -> Finding {
+        judged_after(
+            log,
+            LastRun {
+                began: Some(Timestamp::UNIX_EPOCH),
+                exit_code: Some(1),
+                output: Output::Streams,
+            },
+        )
+    }
+
+    fn judged_after(log: &str, last_run: LastRun) -> Finding {
         let container = Container {
             name: "web".to_owned(),
             state: "restarting".to_owned(),
+            last_run,
             mounts: vec![Mount {
                 source: "/srv/certificates".into(),
                 destination: "/etc/letsencrypt".into(),
@@ -264,6 +300,44 @@ mod tests {
             unresolved,
             &format!("{STATE}; its last words:\n{unresolved}"),
         );
+    }
+
+    #[test]
+    fn a_line_that_a_visitor_may_have_written_decides_nothing() {
+        let forged = missing("/etc/letsencrypt/live/shop.test/fullchain.pem");
+        let failed = LastRun {
+            began: Some(Timestamp::UNIX_EPOCH),
+            exit_code: Some(1),
+            output: Output::Streams,
+        };
+        assert_eq!(
+            judged_after(&forged, failed).code,
+            "target.first_certificate"
+        );
+        let by_signal = |exit_code| LastRun {
+            exit_code,
+            ..failed
+        };
+        let on_a_terminal = LastRun {
+            output: Output::Terminal,
+            ..failed
+        };
+        let of_any_run = LastRun {
+            began: None,
+            ..failed
+        };
+        for last_run in [
+            by_signal(Some(0)),
+            by_signal(Some(137)),
+            by_signal(Some(143)),
+            on_a_terminal,
+            of_any_run,
+        ] {
+            let finding = judged_after(&forged, last_run);
+            assert_eq!(finding.code, "target.not_running", "{last_run:?}");
+            let quoted = format!("; the last line of its log:\n{}", forged.trim());
+            assert!(finding.evidence.ends_with(&quoted), "{}", finding.evidence);
+        }
     }
 
     #[test]
