@@ -81,7 +81,8 @@
 //! what it has loaded, and the checks that follow see whether it answers challenges. It is asked again
 //! after the orders; where it still refuses, nothing is switched but first generations, nothing is
 //! reloaded, and what was issued is deployed by the first run after it is mended. A rehearsal ends
-//! there. Then the limits and the names are
+//! there. Where nothing is due, `obtain` and the daemon's look at all domains ask nginx all the same, and
+//! warn; `renew` asks nothing then. Then the limits and the names are
 //! checked: an exhausted limit ends the domain with "later" (exit status 75), a failure of a check
 //! in `[preflight] require` ends it with a failure, and neither has cost the CA anything, so
 //! neither backs off. A clock that is 50 minutes behind the CA's, or a day ahead of it, and a
