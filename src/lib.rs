@@ -41,7 +41,7 @@
 //! | 5 drive | [`pipeline`], [`report`] | the order of the stages; what came of them |
 //! | 6 run | [`run`], [`schedule`], [`notify`], [`systemd`] | one pass at a given `now`, under the lock; the daemon; who is told what came of it; what systemd is told |
 //! | 7 surface | [`cli`], [`telemetry`] | arguments, stdout, exit statuses, the log |
-//! | aside | [`sandbox`] | a CA, DNS, a web server and a Docker API for `certd demo` and for tests; uses layer 0 alone, so that it cannot mirror certd's own mistakes |
+//! | aside | crate `certd-sandbox` | a CA, DNS, a web server and a Docker API for `certd demo` and for tests; knows nothing of certd, so that it cannot mirror certd's own mistakes |
 //!
 //! In builds for tests there is `fuzz` too: each parser of bytes from outside, for the targets in
 //! `fuzz/`. And every layer passes the points of `crash`, at which a test kills a run: empty
@@ -314,8 +314,6 @@ pub mod plan;
 pub mod preflight;
 pub mod report;
 pub mod run;
-#[cfg(feature = "sandbox")]
-pub mod sandbox;
 pub mod schedule;
 pub mod store;
 pub mod systemd;

@@ -269,4 +269,4 @@ impl<'a> Visit<'a> for Source {
 }
 
 /// The table itself, and what plays with codes of others
-const ASIDE: [&str; 4] = ["finding/codes.rs", "sandbox", "cli/demo", "fuzz.rs"];
+const ASIDE: [&str; 3] = ["finding/codes.rs", "cli/demo", "fuzz.rs"];

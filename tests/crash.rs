@@ -26,10 +26,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use certd::chain::Fingerprint;
+use certd::chain::{Chain, Fingerprint};
 use certd::net::tls::Observer;
-use certd::sandbox::Clock;
-use certd::sandbox::acme::Reuse;
+use certd_sandbox::Clock;
+use certd_sandbox::acme::Reuse;
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -413,7 +413,8 @@ impl<'s> Case<'s> {
 
     fn issued(&self) -> BTreeSet<Fingerprint> {
         let issued = self.host.ca.issued();
-        let leaves = issued.iter().map(|chain| chain.leaf().fingerprint);
+        let chains = issued.iter().map(|chain| Chain::from_pem(chain.as_bytes()));
+        let leaves = chains.map(|chain| chain.expect("a chain").leaf().fingerprint);
         leaves.collect()
     }
 

@@ -26,10 +26,6 @@ const LAYERS: [&[&str]; 8] = [
     &["cli", "telemetry"],
 ];
 
-/// The module that stands aside: it uses words alone, and nothing but this directory uses it
-const ASIDE: &str = "sandbox";
-const PLAYS_IN_THE_SANDBOX: &str = "src/cli/demo";
-
 /// The module that is in builds for tests alone: it may use all, and nothing uses it
 const FUZZ: &str = "fuzz";
 
@@ -45,7 +41,7 @@ const DRIVE: usize = 5;
 const RUN: usize = 6;
 const SURFACE: usize = 7;
 
-/// External crates that have one home
+/// Other crates that have one home
 const HOMES: &[(&str, &[&str])] = &[
     ("instant_acme", &["acme"]),
     ("rcgen", &["acme"]),
@@ -58,8 +54,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper_rustls", &["net"]),
     ("tower_service", &["net"]),
     ("tokio_rustls", &["net"]),
-    ("bollard", &["target"]),
-    ("nginx_lint_parser", &[]),
+    ("bollard", &["target", "cli/demo"]),
+    ("certd_sandbox", &["cli/demo"]),
     ("x509_parser", &["chain"]),
     ("clap", &["cli", "telemetry"]),
     ("indicatif", &["cli"]),
@@ -108,8 +104,7 @@ fn an_external_crate_has_one_home() {
     let mut wrong = Vec::new();
     for file in sources() {
         for &(name, homes) in HOMES {
-            let is_home = homes.contains(&file.module.as_str()) || file.module == ASIDE;
-            if file.roots.contains(name) && !is_home {
+            if file.roots.contains(name) && !homes.iter().any(|home| file.lies_in(home)) {
                 wrong.push(format!("{} uses {name}", file.path.display()));
             }
         }
@@ -134,7 +129,7 @@ fn every_module_is_in_the_table_and_in_the_documentation() {
     let table: BTreeSet<&str> = LAYERS
         .iter()
         .flat_map(|layer| layer.iter().copied())
-        .chain([ASIDE, FUZZ, POINTS])
+        .chain([FUZZ, POINTS])
         .collect();
     assert_eq!(declared, table);
     for module in declared {
@@ -163,13 +158,8 @@ fn the_rules_can_be_broken() {
         ("verify", "pipeline"),
         ("report", "cli"),
         ("pipeline", "run"),
-        ("sandbox", "acme"),
-        ("sandbox", "net"),
-        ("run", "sandbox"),
-        ("cli/obtain", "sandbox"),
         ("cli", "fuzz"),
         ("crash", "store"),
-        ("sandbox", "crash"),
     ] {
         let file = parse(&format!("src/{from}.rs"), "");
         assert!(allowed(&file, to).is_err(), "{from} -> {to}");
@@ -177,9 +167,6 @@ fn the_rules_can_be_broken() {
     for (from, to) in [
         ("pipeline", "acme"),
         ("chain", "time"),
-        ("sandbox/acme", "chain"),
-        ("cli/demo", "sandbox"),
-        ("cli/demo/story", "sandbox"),
         ("fuzz", "plan"),
         ("store", "crash"),
         ("net", "crash"),
@@ -219,21 +206,6 @@ fn allowed(file: &Source, to: &str) -> Result<(), &'static str> {
     }
     if from == FUZZ {
         return Ok(());
-    }
-    if from == ASIDE {
-        return match layer(to) {
-            Some(WORDS) => Ok(()),
-            _ => Err("the sandbox uses words alone"),
-        };
-    }
-    if to == ASIDE {
-        let is_demo = file
-            .path
-            .with_extension("")
-            .starts_with(PLAYS_IN_THE_SANDBOX);
-        return is_demo
-            .then_some(())
-            .ok_or("the sandbox is for the demo and for tests");
     }
     if to == POINTS {
         return Ok(());
@@ -318,6 +290,12 @@ fn parse(path: &str, text: &str) -> Source {
 }
 
 impl Source {
+    /// Whether it is a module or lies below it
+    fn lies_in(&self, module: &str) -> bool {
+        let home = Path::new("src").join(module);
+        self.path.with_extension("").starts_with(home)
+    }
+
     fn note(&mut self, segments: &[String]) {
         if let Some(root) = segments.first() {
             self.roots.insert(root.clone());

@@ -6,12 +6,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use certd::sandbox::Clock;
-use certd::sandbox::acme::{self, Ca};
-use certd::sandbox::dns::{self, Zone};
-use certd::sandbox::docker::{Container, Engine};
-use certd::sandbox::web::{self, Site, Web};
-use certd::time::Validity;
+use certd_sandbox::Clock;
+use certd_sandbox::Validity;
+use certd_sandbox::acme::{self, Ca};
+use certd_sandbox::dns::{self, Zone};
+use certd_sandbox::docker::{Container, Engine};
+use certd_sandbox::web::{self, Site, Web};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::runtime::Runtime;

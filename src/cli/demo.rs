@@ -15,11 +15,12 @@ use crate::config::Environment;
 use crate::finding::Explain;
 use crate::report::SCHEMA_VERSION;
 use crate::report::demo::{DemoReport, Ending, write_demo, write_summary};
-use crate::sandbox::SandboxError;
-use crate::sandbox::container::ContainerError;
 use crate::store::files::FileError;
 use crate::target::container::DockerError;
+use certd_sandbox::SandboxError;
+use container::ContainerError;
 
+mod container;
 mod scene;
 mod story;
 

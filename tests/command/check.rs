@@ -4,11 +4,11 @@
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use certd::sandbox::acme::Call;
-use certd::sandbox::dns::{Criticality, Failure, Record};
-use certd::sandbox::docker::{Mount, State};
-use certd::sandbox::fault::{Fault, Times};
-use certd::sandbox::web::{Asked, HttpInstead};
+use certd_sandbox::acme::Call;
+use certd_sandbox::dns::{Criticality, Failure, Record};
+use certd_sandbox::docker::{Mount, State};
+use certd_sandbox::fault::{Fault, Times};
+use certd_sandbox::web::{Asked, HttpInstead};
 
 use crate::support::{Daemon, Host, Place, Run, Setting, over_80_columns, sites};
 
@@ -281,7 +281,7 @@ fn a_rehearsal_finds_a_storage_that_is_not_mounted() {
 #[test]
 fn a_ca_that_does_not_answer_is_told_of() {
     let host = Host::new(&setting());
-    let page = certd::sandbox::fault::Answer::html(503, "503 Service Unavailable");
+    let page = certd_sandbox::fault::Answer::html(503, "503 Service Unavailable");
     host.ca
         .fault(Call::Directory, Times::Always, Fault::from(page));
     let run = host.certd(&["check", SHOP]).exits(1);

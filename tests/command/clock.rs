@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use certd::sandbox::acme::Window;
+use certd_sandbox::acme::Window;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::support::{Authority, Daemon, Hook, Host, Run, Server, Setting, Wish, tls_config};

@@ -3,8 +3,8 @@
 
 use std::fs;
 
-use certd::sandbox::acme::Call;
-use certd::sandbox::fault::{Answer, Fault, Times};
+use certd_sandbox::acme::Call;
+use certd_sandbox::fault::{Answer, Fault, Times};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde_json::json;
 

@@ -5,11 +5,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use certd::sandbox::Clock;
-use certd::sandbox::acme::{Call, Reuse, Window};
-use certd::sandbox::docker as engine;
-use certd::sandbox::fault::{Answer, Fault, Times};
-use certd::sandbox::web::Site;
+use certd_sandbox::Clock;
+use certd_sandbox::acme::{Call, Reuse, Window};
+use certd_sandbox::docker as engine;
+use certd_sandbox::fault::{Answer, Fault, Times};
+use certd_sandbox::web::Site;
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
 use serde_json::Value;

@@ -7,8 +7,8 @@
 use std::fmt::Write as _;
 use std::thread;
 
-use certd::sandbox::Clock;
-use certd::sandbox::acme::Reuse;
+use certd_sandbox::Clock;
+use certd_sandbox::acme::Reuse;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::support::{Host, Place, Run, Setting, over_80_columns};

@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::time::{Duration, SystemTime};
 
-use certd::sandbox::Clock;
-use certd::sandbox::acme::{Call, Limit, Problem};
-use certd::sandbox::fault::{Answer, Times};
-use certd::sandbox::web::Site;
+use certd_sandbox::Clock;
+use certd_sandbox::acme::{Call, Limit, Problem};
+use certd_sandbox::fault::{Answer, Times};
+use certd_sandbox::web::Site;
 use jiff::{SignedDuration, Timestamp};
 use nix::unistd::gethostname;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! How nginx is told to reload, by what the engine says of its container.
 
-use certd::sandbox::docker::{Call, Executed};
-use certd::sandbox::fault::{Answer, Times};
+use certd_sandbox::docker::{Call, Executed};
+use certd_sandbox::fault::{Answer, Times};
 use serde_json::json;
 
 use crate::support::{Host, Setting, codes};

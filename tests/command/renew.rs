@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use certd::sandbox::Clock;
-use certd::sandbox::acme::{Call, Mishap, Problem, Reuse, Window};
-use certd::sandbox::fault::{Answer, Times};
+use certd_sandbox::Clock;
+use certd_sandbox::acme::{Call, Mishap, Problem, Reuse, Window};
+use certd_sandbox::fault::{Answer, Times};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 

@@ -6,8 +6,8 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Child;
 use std::time::Duration;
 
-use certd::sandbox::acme::{Call, Problem, Reuse};
-use certd::sandbox::fault::{Answer, Fault, Times};
+use certd_sandbox::acme::{Call, Problem, Reuse};
+use certd_sandbox::fault::{Answer, Fault, Times};
 use jiff::{SignedDuration, Timestamp};
 use nix::unistd::geteuid;
 use serde_json::{Value, json};

@@ -8,11 +8,11 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 use std::{fs, thread};
 
-use certd::sandbox::acme::{Call, Problem};
-use certd::sandbox::dns::{Criticality, Failure, Record};
-use certd::sandbox::docker::{Health, Mount};
-use certd::sandbox::fault::{Answer, Times};
-use certd::sandbox::web::{Asked, HttpInstead, Instead};
+use certd_sandbox::acme::{Call, Problem};
+use certd_sandbox::dns::{Criticality, Failure, Record};
+use certd_sandbox::docker::{Health, Mount};
+use certd_sandbox::fault::{Answer, Times};
+use certd_sandbox::web::{Asked, HttpInstead, Instead};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 

@@ -3,8 +3,8 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
-use certd::sandbox::acme::Call;
-use certd::sandbox::fault::{Answer, Times};
+use certd_sandbox::acme::Call;
+use certd_sandbox::fault::{Answer, Times};
 use jiff::Timestamp;
 use nix::unistd::geteuid;
 use serde_json::json;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::Ipv4Addr;
 
-use certd::sandbox::dns::{self, Record, Zone};
+use certd_sandbox::dns::{self, Record, Zone};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 

@@ -4,11 +4,11 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use certd::sandbox::dns::Record;
-use certd::sandbox::docker::{Call, Ports, State};
-use certd::sandbox::fault::{Answer, Times};
-use certd::sandbox::web::{Instead, Site};
-use certd::sandbox::{docker, web};
+use certd_sandbox::dns::Record;
+use certd_sandbox::docker::{Call, Ports, State};
+use certd_sandbox::fault::{Answer, Times};
+use certd_sandbox::web::{Instead, Site};
+use certd_sandbox::{docker, web};
 use serde_json::Value;
 
 use crate::support::{

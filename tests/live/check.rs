@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-use certd::sandbox::dns::{Record, Server, Zone};
+use certd_sandbox::dns::{Record, Server, Zone};
 use libtest_mimic::Trial;
 
 use crate::support::ca::Kind;

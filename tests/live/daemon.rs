@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use certd::sandbox::acme::Window;
+use certd_sandbox::acme::Window;
 use jiff::{SignedDuration, Timestamp};
 use libtest_mimic::Trial;
 

@@ -3,7 +3,7 @@
 //! Neither certd nor a container takes part. What counts is what the clients wrote, what a web
 //! server makes of it, and what the CA has seen.
 
-use certd::sandbox::acme::Reuse;
+use certd_sandbox::acme::Reuse;
 use jiff::SignedDuration;
 use libtest_mimic::Trial;
 

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use certd::sandbox::acme::Reuse;
+use certd_sandbox::acme::Reuse;
 use libtest_mimic::Trial;
 
 use crate::support::ca::{KINDS, Kind};

@@ -3,7 +3,7 @@
 //! Each scene has a network of its own, so that public addresses can be had and nobody is asked.
 //! The CA is Let's Encrypt by its directory URL alone: there is no way to it.
 
-use certd::sandbox::dns::Failure;
+use certd_sandbox::dns::Failure;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 

@@ -13,20 +13,20 @@ use anstyle::Style;
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
-use super::{DemoError, MOST_SOCKET, Rubbish};
+use super::{DemoError, MOST_SOCKET, Rubbish, container};
 use crate::chain::{Chain, Fingerprint};
 use crate::cli::args::Demo;
 use crate::cli::{crypto_provider, now};
 use crate::config::{Environment, defaults};
 use crate::net::tls::Observer;
 use crate::report::demo::{Addresses, Edit, EditKind};
-use crate::sandbox::acme::{self, Ca};
-use crate::sandbox::dns::{self, Record, Zone};
-use crate::sandbox::web::{self, Site, Web};
-use crate::sandbox::{Clock, container, docker};
 use crate::store::files::{Access, Entry, Root};
 use crate::target::container::Engine;
 use crate::verify::proof::{Wanted, wait_for};
+use certd_sandbox::acme::{self, Ca};
+use certd_sandbox::dns::{self, Record, Zone};
+use certd_sandbox::web::{self, Site, Web};
+use certd_sandbox::{Clock, docker};
 
 /// Everything that runs, stopped and removed on drop
 ///

@@ -11,7 +11,7 @@ use crate::config::Environment;
 use crate::report::demo::{
     Act, Edit, EditKind, Ending, Step, StepReport, write_edit, write_step, write_title,
 };
-use crate::sandbox::web::Site;
+use certd_sandbox::web::Site;
 
 /// One act, as the story has it
 #[derive(Clone, Copy, Debug)]

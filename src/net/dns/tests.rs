@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::sandbox::dns::{Criticality as Flag, Failure, Record as Entry, Server, Zone};
+use certd_sandbox::dns::{Criticality as Flag, Failure, Record as Entry, Server, Zone};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const IMPATIENCE: Duration = Duration::from_millis(200);

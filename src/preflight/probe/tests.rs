@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::facts::ConnectFailure;
-use crate::sandbox::dns::{Record, Server, Zone};
+use certd_sandbox::dns::{Record, Server, Zone};
 
 const FIRST: &str = "http://shop.test/.well-known/acme-challenge/t";
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use certd::sandbox::acme::{Call, Mishap, Problem, Reuse};
-use certd::sandbox::fault::{Answer, Fault, Times};
+use certd_sandbox::acme::{Call, Mishap, Problem, Reuse};
+use certd_sandbox::fault::{Answer, Fault, Times};
 
 use super::{Next, Row, check};
 

@@ -1,6 +1,6 @@
 //! Containers that are not what they should be.
 
-use certd::sandbox::docker::{Container, Executed, Health, State};
+use certd_sandbox::docker::{Container, Executed, Health, State};
 
 use super::{Next, Row, check};
 use crate::support::Host;

@@ -1,7 +1,7 @@
 //! A Docker engine that fails: before the order, where it costs none, and after it.
 
-use certd::sandbox::docker::Call;
-use certd::sandbox::fault::{Answer, Fault, Times};
+use certd_sandbox::docker::Call;
+use certd_sandbox::fault::{Answer, Fault, Times};
 use serde_json::json;
 
 use super::{Next, Row, check};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use certd::sandbox::acme::{Call, Limit, Problem};
-use certd::sandbox::fault::Times;
+use certd_sandbox::acme::{Call, Limit, Problem};
+use certd_sandbox::fault::Times;
 use jiff::Timestamp;
 
 use super::{Next, Row, check};

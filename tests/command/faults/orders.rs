@@ -1,7 +1,7 @@
 //! Orders that go wrong although every call is answered well.
 
-use certd::sandbox::acme::{Flaw, Mishap, Problem, Reuse};
-use certd::sandbox::fault::Times;
+use certd_sandbox::acme::{Flaw, Mishap, Problem, Reuse};
+use certd_sandbox::fault::Times;
 use rcgen::ExtendedKeyUsagePurpose;
 
 use super::{Next, Row, check};

@@ -5,9 +5,9 @@ use std::time::Duration;
 use certd::acme;
 use certd::pipeline::Patience;
 use certd::report::Verdict;
-use certd::sandbox::acme::{Call, Mishap};
-use certd::sandbox::docker;
-use certd::sandbox::fault::{Fault, Times};
+use certd_sandbox::acme::{Call, Mishap};
+use certd_sandbox::docker;
+use certd_sandbox::fault::{Fault, Times};
 
 use super::served::{in_words, renew};
 use super::{Told, compare, play_all};

@@ -1,8 +1,8 @@
 //! Names that the CA cannot validate: DNS, CAA, and what nginx answers to the challenge.
 
-use certd::sandbox::acme::IDENTITY;
-use certd::sandbox::dns::{Criticality, Failure, Record};
-use certd::sandbox::web::{Asked, HttpInstead};
+use certd_sandbox::acme::IDENTITY;
+use certd_sandbox::dns::{Criticality, Failure, Record};
+use certd_sandbox::web::{Asked, HttpInstead};
 
 use super::{Next, Row, check};
 use crate::support::Host;

@@ -8,11 +8,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use certd::sandbox::acme::{self, Ca, Reuse};
-use certd::sandbox::dns::{self, Record, Zone};
-use certd::sandbox::docker::{Container, Engine, Mount};
-use certd::sandbox::web::{self, Site, Web};
-use certd::sandbox::{Clock, SandboxError};
+use certd_sandbox::acme::{self, Ca, Reuse};
+use certd_sandbox::dns::{self, Record, Zone};
+use certd_sandbox::docker::{Container, Engine, Mount};
+use certd_sandbox::web::{self, Site, Web};
+use certd_sandbox::{Clock, SandboxError};
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{KeyPair, PublicKeyData};
 use tokio::runtime::Runtime;

@@ -5,7 +5,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
-use certd::sandbox::docker::Network;
+use certd_sandbox::docker::Network;
 
 use super::*;
 use crate::support::Leaf;

@@ -1,6 +1,6 @@
 //! Which server block nginx chooses, and what can be seen of its certificate file.
 
-use certd::sandbox::docker::Executed;
+use certd_sandbox::docker::Executed;
 
 use super::*;
 

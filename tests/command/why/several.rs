@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use certd::sandbox::dns::{self, Zone};
+use certd_sandbox::dns::{self, Zone};
 use tokio::runtime::{Builder, Runtime};
 
 use super::*;

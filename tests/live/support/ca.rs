@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use certd::sandbox::acme::Reuse;
+use certd_sandbox::acme::Reuse;
 
 use super::dns::Dns;
 use super::pebble::Pebble;
@@ -15,7 +15,7 @@ use super::sandbox::Sandbox;
 pub(crate) enum Kind {
     /// The CA for tests by Let's Encrypt
     Pebble,
-    /// `certd::sandbox::acme`
+    /// `certd_sandbox::acme`
     Sandbox,
 }
 

@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use certd::sandbox::dns::{self, Record, Zone};
-use certd::sandbox::web::{self, Site, Web};
+use certd_sandbox::dns::{self, Record, Zone};
+use certd_sandbox::web::{self, Site, Web};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use certd::sandbox::dns::{Record, Server, Zone};
+use certd_sandbox::dns::{Record, Server, Zone};
 use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
