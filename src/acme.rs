@@ -36,6 +36,7 @@ pub mod renewal_info;
 pub mod reply;
 mod transport;
 
+pub use authorization::Answer;
 pub use problem::AcmeError;
 use reply::Hints;
 use transport::{Nonces, REPLAY_NONCE, Transport};
@@ -264,7 +265,7 @@ async fn fetch_directory(
         let request = Request::get(url).body(Bytes::new())?;
         let response = client.send(request).await.map_err(problem::carried)?;
         if response.status() != StatusCode::OK {
-            return Err(reply::refusal(url, &response));
+            return Err(problem::refusal(url, &response));
         }
         Ok((reply::date(response.headers()), response.into_body()))
     };

@@ -193,7 +193,7 @@ pub fn ca_answer(bytes: &[u8]) {
     }
     let mut response = Response::new(Bytes::copy_from_slice(body));
     *response.headers_mut() = headers;
-    let refusal = reply::refusal("https://ca.test/order", &response);
+    let refusal = problem::refusal("https://ca.test/order", &response);
     let error = problem::explain("the order", refusal, hints);
     let _ = error.consequence(Timestamp::UNIX_EPOCH);
     let _ = error.concerns("shop.test");

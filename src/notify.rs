@@ -30,6 +30,7 @@ mod command;
 mod error;
 mod letter;
 mod mail;
+mod markup;
 pub mod message;
 mod post;
 mod secret;

@@ -2,10 +2,22 @@
 
 use instant_acme::{AuthorizationStatus, Challenge, ChallengeStatus, ChallengeType, Order};
 
-use super::order::Answer;
 use super::problem::{self, problem_of};
 use super::reply::words_of_ca;
 use crate::facts::Problem;
+
+/// What must be served for one name before the order can go on
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The name to be validated
+    pub name: String,
+    /// Last part of the URL path (RFC 8555 section 8.3); not yet checked
+    pub token: String,
+    /// Body to serve there
+    pub key_authorization: String,
+    /// Position of its authorization in the order
+    pub(super) position: usize,
+}
 
 /// What an authorization asks for
 pub(super) enum Found {

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 
 use super::account::{Credentials, Registration};
-use super::authorization::Found;
+use super::authorization::{Answer, Found};
 use super::pace::{Deadline, Pace, bounded};
 use super::part::Part;
 use super::problem::{self, AcmeError, Invalid, is_of_validation, problem_of};
@@ -44,19 +44,6 @@ pub struct Wish<'w> {
     ///
     /// Left out where the account is another one now, or the CA makes no suggestions.
     pub replaces: Option<(&'w str, &'w [u8])>,
-}
-
-/// What must be served for one name before the order can go on
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The name to be validated
-    pub name: String,
-    /// Last part of the URL path (RFC 8555 section 8.3); not yet checked
-    pub token: String,
-    /// Body to serve there
-    pub key_authorization: String,
-    /// Position of its authorization in the order
-    pub(super) position: usize,
 }
 
 impl Session {

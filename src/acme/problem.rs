@@ -15,10 +15,10 @@ use crate::store::account::AccountError;
 
 mod foreign;
 
-pub(crate) use foreign::explain;
 pub(super) use foreign::{
     carried, is_bad_nonce, is_broken, is_empty, is_misread, is_timed_out, problem_of,
 };
+pub(crate) use foreign::{explain, refusal};
 
 /// Why a certificate could not be had
 #[derive(Debug, Error)]

@@ -10,7 +10,6 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
-use super::problem::{AcmeError, carried};
 use crate::finding::one_line;
 
 /// How long a CA asks to wait (RFC 9110 section 10.2.3)
@@ -149,21 +148,8 @@ pub(crate) fn says_no(response: &Response<Bytes>) -> bool {
         || serde_json::from_slice(response.body()).is_ok_and(is_invalid)
 }
 
-/// The error that an answer with an unexpected status stands for, to be carried
-pub(crate) fn refusal(url: &str, response: &Response<Bytes>) -> instant_acme::Error {
-    match serde_json::from_slice::<instant_acme::Problem>(response.body()) {
-        Ok(problem) if problem.r#type.is_some() => instant_acme::Error::Api(problem),
-        _ => carried(AcmeError::Status {
-            url: url.to_owned(),
-            status: response.status().as_u16(),
-            excerpt: excerpt(response.body()),
-            retry_after: RetryAfter::from_headers(response.headers()),
-        }),
-    }
-}
-
 /// The first words of a body, with tags removed and white space joined
-fn excerpt(body: &[u8]) -> String {
+pub(super) fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(2048)]);
     // A page's title says what its heading says again.
     let text = match (text.find("<title>"), text.find("</title>")) {

@@ -174,7 +174,7 @@ impl Transport {
             );
         }
         if response.status().as_u16() >= 400 && !reply::is_document(response.body()) {
-            return Err(reply::refusal(&url, &response));
+            return Err(problem::refusal(&url, &response));
         }
         Ok(response.map(Full::new).into())
     }

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use nix::unistd::gethostname;
 use serde::Serialize;
 
-use super::chat::for_slack;
+use super::markup::for_slack;
 use crate::config::notify::Event;
 use crate::finding::{Finding, Severity, excerpt, words};
 use crate::report::{DomainReport, Outcome};

@@ -1,9 +1,11 @@
 //! Errors and problem documents as instant-acme has them, and what they stand for.
 
+use bytes::Bytes;
+use http::Response;
 use instant_acme::Identifier;
 
 use super::AcmeError;
-use crate::acme::reply::{Hints, words_of_ca};
+use crate::acme::reply::{Hints, RetryAfter, excerpt, words_of_ca};
 use crate::facts::{Problem, Subproblem};
 use crate::net::http::HttpError;
 
@@ -32,6 +34,19 @@ pub(crate) fn explain(what: &'static str, error: instant_acme::Error, hints: Hin
 /// An error of certd's own, carried through instant-acme
 pub(in crate::acme) fn carried(error: impl Into<AcmeError>) -> instant_acme::Error {
     instant_acme::Error::Other(Box::new(error.into()))
+}
+
+/// The error that an answer with an unexpected status stands for, to be carried
+pub(crate) fn refusal(url: &str, response: &Response<Bytes>) -> instant_acme::Error {
+    match serde_json::from_slice::<instant_acme::Problem>(response.body()) {
+        Ok(problem) if problem.r#type.is_some() => instant_acme::Error::Api(problem),
+        _ => carried(AcmeError::Status {
+            url: url.to_owned(),
+            status: response.status().as_u16(),
+            excerpt: excerpt(response.body()),
+            retry_after: RetryAfter::from_headers(response.headers()),
+        }),
+    }
 }
 
 /// Whether a connection broke, or a balancer answered in the CA's place

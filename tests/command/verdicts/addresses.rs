@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::net::TcpListener;
 
-use certd::sandbox::dns::{self, Record, Zone};
+use certd_sandbox::dns::{self, Record, Zone};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{NAME, ROOT, issue, place, report, shake_hands};
