@@ -23,11 +23,14 @@ fn with_records(records: Vec<Record>, port: u16) -> (Place, dns::Server, Runtime
     for record in records {
         zone.add(NAME, record);
     }
-    let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
-    let anywhere = "127.0.0.1:0".parse().unwrap();
+    let runtime = Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let anywhere = "127.0.0.1:0".parse().expect("an address");
     let server = runtime
         .block_on(dns::Server::start(anywhere, zone))
-        .unwrap();
+        .expect("the loopback has free ports");
     let place = place(&format!(
         "[dns]\nservers = [\"{}\"]\n[[domain]]\nname = \"{NAME}\"\nports = [{port}]\n",
         server.address()
