@@ -232,6 +232,23 @@ pub struct User {
     pub groups: Vec<u32>,
 }
 
+/// The server block that answers for a name at port 80, as nginx's configuration has it
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// Where it begins, as `FILE:LINE`
+    pub place: String,
+    /// What it obeys before it looks for a location, such as `` `return` at FILE:LINE ``; empty where
+    /// that is nothing
+    pub early: Vec<String>,
+    /// Where the first of these comes into the block, as `FILE:LINE`
+    pub from: String,
+    /// Its lines beside any location, and those that can stand in one as well; `None` where they have
+    /// to stay where they are
+    pub apart: Option<(Vec<String>, Vec<String>)>,
+    /// How a change comes to nginx: where the files are, and what to run
+    pub next: String,
+}
+
 /// When an engine starts a container again that has ended
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Restart {

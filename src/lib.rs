@@ -96,7 +96,8 @@
 //! alias. DNS: A and AAAA asked for apart, without hosts file, search domains or cache, and the
 //! zone's own servers asked directly. CAA: the tree climbed as RFC 8659 says, with the parameters
 //! of RFC 8657. HTTP: a token with a random name in the webroot, fetched at each address and at
-//! each container by the rules that a CA fetches by. `certd check` adds the host: directories, the
+//! each container by the rules that a CA fetches by; where it is not served, nginx's configuration is
+//! read for the server block that answers, and for what that obeys before any location. `certd check` adds the host: directories, the
 //! containers by the very steps of `obtain` ([`pipeline::Mode::Check`], which ends before an
 //! order; without `[nginx]` it fails as they do, unless with `--no-deploy`), the CA's directory,
 //! clock and profile, and the limits; and, as warnings, what an order would not mend: a certificate

@@ -35,6 +35,7 @@ mod dumps;
 mod failed;
 mod fit;
 mod gate;
+mod gatekeeper;
 mod look;
 mod mounts;
 mod order;
@@ -50,6 +51,7 @@ mod words;
 
 use check::Counting;
 pub(super) use configured::{Configured, live_in_use, live_of, unjudged, whereabouts};
+pub(super) use gatekeeper::Gatekeeper;
 pub(super) use look::{Host, look_at_targets};
 pub(super) use order::no_issuer;
 use order::{issuer_of, must_order};

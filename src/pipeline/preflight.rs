@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::Context;
+use super::obtain::Gatekeeper;
 use crate::challenge::{OWN, Published};
 use crate::config::{Check, Domain, defaults};
 use crate::facts::Handshake;
@@ -54,6 +55,8 @@ pub struct Known {
     pub directory: String,
     /// The webroot as nginx sees it
     pub root: PathBuf,
+    /// nginx, which is asked for its configuration where that tells more
+    pub(super) nginx: Option<Gatekeeper>,
 }
 
 /// Where the challenges of a domain are served
@@ -65,6 +68,8 @@ pub(super) struct Served {
     pub(super) inlets: Vec<http::Inlet>,
     /// The webroot as nginx sees it
     pub(super) root: PathBuf,
+    /// nginx, where it may be asked
+    pub(super) nginx: Option<Gatekeeper>,
 }
 
 impl Known {
@@ -80,10 +85,12 @@ impl Known {
             doors: containers,
             inlets,
             root,
+            nginx,
         } = served;
         Self {
             containers,
             inlets,
+            nginx,
             identities,
             account,
             issuer: issuer_kind(context, issuer),
@@ -167,8 +174,17 @@ impl Scout {
                     inlets: &known.inlets,
                     own: policy.own,
                     ipv6: self.ipv6(resolver, &fetches, known).await,
+                    gate: None,
                 };
-                http::judge(site, &fetches)
+                let found = http::judge(site, &fetches);
+                match &known.nginx {
+                    Some(nginx) if http::asks_for_gate(&found) => {
+                        let gate = nginx.gate(name).await;
+                        let gate = gate.as_ref();
+                        http::judge(http::Site { gate, ..site }, &fetches)
+                    }
+                    _ => found,
+                }
             }
             Err(finding) => vec![finding.clone()],
         };

@@ -251,6 +251,28 @@ pub fn plain<'b>(
     }
 }
 
+/// The block that answers plain HTTP for a name; `None` where a regular expression may decide, and
+/// where none listens there without TLS
+pub fn answering<'b>(
+    configuration: &'b Configuration,
+    name: &str,
+    inlet: &Inlet,
+) -> Option<&'b ServerBlock> {
+    let there = at(&configuration.servers, inlet);
+    if there.iter().any(|candidate| candidate.tls == Tls::On) {
+        return None;
+    }
+    let listening = there.iter().map(|candidate| candidate.block);
+    let listed = first_best(listening.clone(), name);
+    if listed.is_some() || listening.clone().any(has_pattern) {
+        return listed;
+    }
+    let default = there
+        .iter()
+        .min_by_key(|candidate| candidate.rank != Rank::Default);
+    default.map(|candidate| candidate.block)
+}
+
 /// The block that takes what none lists at a socket because nginx reads it first, with its number;
 /// `None` where `default_server` says which one does, and where none listens
 pub fn first_at(

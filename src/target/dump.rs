@@ -17,6 +17,8 @@ use crate::finding::words;
 use files::Files;
 use text::{Item, Items};
 
+mod bucket;
+mod early;
 mod files;
 mod glob;
 mod inclusion;
@@ -24,8 +26,11 @@ mod order;
 mod redirect;
 mod text;
 
+pub use bucket::Bucket;
+pub use early::{Apart, Early};
 pub use inclusion::Inclusion;
 pub use redirect::Redirect;
+pub use text::word;
 
 /// What a dump holds, in the order in which nginx reads it
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +47,12 @@ pub struct Configuration {
     pub rejects: Option<Place>,
     /// The first file that `error_log` names beside all blocks, where nginx says what it cannot load
     pub error_log: Option<PathBuf>,
+    /// As whom `user` has nginx's workers run; `None` where it does not say so
+    pub user: Option<String>,
+    /// Room for the names of one bucket of server blocks, in bytes
+    pub server_names_bucket: Bucket,
+    /// The same of maps
+    pub map_bucket: Bucket,
     /// Variables of maps that stand elsewhere too than in lines that name certificates
     pub used: BTreeSet<String>,
     /// How nginx comes to the files from which server blocks have certificate lines
@@ -123,6 +134,9 @@ pub struct ServerBlock {
     pub rejects: Option<Place>,
     /// How it leads visitors elsewhere; `None` where it does not
     pub redirect: Option<Redirect>,
+    /// What it does with a request before nginx looks for a location, where it takes plain HTTP;
+    /// `None` where it does nothing then
+    pub early: Option<Early>,
 }
 
 impl ServerBlock {
@@ -319,8 +333,7 @@ impl<'t, 'd> Contents<'t, 'd> {
 }
 
 fn server_block(
-    file: &str,
-    line: usize,
+    (file, line, items): (&str, usize, Items<'_, '_>),
     contents: &Contents<'_, '_>,
     files: &Files<'_>,
 ) -> Result<ServerBlock, Unjudged> {
@@ -348,6 +361,11 @@ fn server_block(
     if is_on {
         listens.iter_mut().for_each(|listen| listen.tls = Tls::On);
     }
+    let takes_plain = listens.iter().any(|listen| listen.tls == Tls::Off);
+    let early = match takes_plain {
+        true => early::early((file, items), contents, files)?,
+        false => None,
+    };
     let names = contents.0.iter();
     let named = names.filter(|(_, item)| item.name() == "server_name");
     let differing = included().filter(|(_, item)| {
@@ -379,6 +397,7 @@ fn server_block(
         borrowed: borrowed.map(|listen| listen.at).collect(),
         rejects: contents.rejects().flatten(),
         redirect: redirect::redirect(contents, files)?,
+        early,
     })
 }
 
@@ -755,6 +774,16 @@ ssl_certificate_key beside;
             "include log;\n# configuration file /etc/nginx/log:\nerror_log /included;",
             Some("/included"),
         );
+    }
+
+    #[test]
+    fn the_user_of_the_workers_is_the_one_beside_all_blocks() {
+        let found = |main: &str| {
+            let dump = format!("# configuration file /etc/nginx/nginx.conf:\n{main}\n");
+            read(&dump).unwrap().user
+        };
+        assert_eq!(found("user www-data web;").as_deref(), Some("www-data"));
+        assert_eq!(found("http { server { user x; } }"), None);
     }
 
     #[test]

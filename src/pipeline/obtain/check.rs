@@ -7,6 +7,7 @@ use std::time::Instant;
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 
+use super::gatekeeper::Gatekeeper;
 use super::order::{account_url, issuance, issuer_of, must_order};
 use super::target::Target;
 use crate::acme::AcmeError;
@@ -84,6 +85,7 @@ pub(super) fn where_served(target: Option<&Target>, work: &Work<'_>) -> Served {
         doors: target.map(Target::doors).unwrap_or_default(),
         inlets: target.map(Target::inlets).unwrap_or_default(),
         root: seen.unwrap_or_else(|| webroot.clone()),
+        nginx: target.and_then(Gatekeeper::of),
     }
 }
 

@@ -13,10 +13,11 @@ use crate::target::process::nginx_command;
 /// What is known of the configurations of a target's containers, by their names
 ///
 /// To print it nginx loads it whole, a thousand certificates with it, and reading it costs as much.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Dumps(Mutex<BTreeMap<String, Arc<Dump>>>);
 
 /// nginx's configuration in one container
+#[derive(Debug)]
 pub(super) struct Dump {
     /// The addresses at which it listens in particular, not at all of a family
     pub(super) addresses: BTreeSet<IpAddr>,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures_util::StreamExt;
@@ -37,7 +37,7 @@ pub(super) struct Target {
     pub(super) engine: Engine,
     pub(super) containers: Vec<Container>,
     /// Their configurations, as far as they were asked for
-    pub(super) dumps: Dumps,
+    pub(super) dumps: Arc<Dumps>,
     /// Positions among the run's domains, ascending
     pub(super) members: Vec<usize>,
     /// What is known of the addresses at which the containers may answer
@@ -217,7 +217,7 @@ pub(super) async fn find(context: &Context<'_>, mode: Mode, works: &mut [Work<'_
                 nginx,
                 engine,
                 containers,
-                dumps: Dumps::default(),
+                dumps: Arc::default(),
                 members,
                 ways: HashMap::new(),
                 resolved: HashMap::new(),

@@ -3,12 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use http::Uri;
-
 use crate::facts::fetch::{Body, Fetch, FetchFailure, Hop, Whose};
-use crate::facts::{ConnectFailure, Network};
+use crate::facts::{ConnectFailure, Gate, Network};
 use crate::finding::{Finding, Severity, excerpt};
 use crate::name::DnsName;
+
+use blocks::{block, block_without_redirect, location, stranger};
+
+mod blocks;
 
 /// What was looked for, and what is known beside the answers
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +27,8 @@ pub struct Site<'s> {
     pub own: &'s [IpAddr],
     /// Whether this host can judge an IPv6 address
     pub ipv6: Ipv6,
+    /// The server block that answers for the name; `None` where it is not known
+    pub gate: Option<&'s Gate>,
 }
 
 /// Where the host publishes port 80 of a container
@@ -45,6 +49,14 @@ pub enum Ipv6 {
     Usable,
     /// The CA does not answer there either
     Dead,
+}
+
+/// Whether more is told of these findings where the server block is known that answers
+pub fn asks_for_gate(findings: &[Finding]) -> bool {
+    let mut bad = findings
+        .iter()
+        .filter(|finding| finding.severity >= Severity::Warning);
+    bad.any(|finding| OF_BLOCKS.contains(&finding.code))
 }
 
 /// Every fetch of one name's token, the worst first
@@ -276,64 +288,6 @@ fn server(hop: Option<&Hop>) -> String {
         .unwrap_or_default()
 }
 
-/// What to do where the right file is not found: whose answer it is decides
-fn location(site: Site<'_>, fetch: &Fetch) -> String {
-    let block = match fetch.hops.len() {
-        0 | 1 => block(site),
-        _ => block_without_redirect(site),
-    };
-    match stranger(site, last(fetch)) {
-        Some(server) => format!(
-            "{server} answers, not nginx: let nginx have port 80, or let {server} pass /.well-known/acme-challenge/ on to it; then {block}"
-        ),
-        None => block,
-    }
-}
-
-/// What answered for the name, where it says that it is not nginx
-///
-/// What answers for another name, to which nginx may redirect, can be anything.
-fn stranger<'h>(site: Site<'_>, hop: Option<&'h Hop>) -> Option<&'h str> {
-    let url: Uri = hop?.url.parse().ok()?;
-    let is_of_name = url.host()?.eq_ignore_ascii_case(site.name.as_str());
-    let server = hop?.server.as_deref().filter(|_| is_of_name)?;
-    let words = server.to_ascii_lowercase();
-    let is_nginx = NGINX.iter().any(|nginx| words.contains(nginx));
-    (!is_nginx).then_some(server)
-}
-
-/// What nginx's configuration needs
-///
-/// With `^~` no regular expression, such as one that denies hidden files, comes before it. Two
-/// locations of one path keep nginx from starting.
-fn block(site: Site<'_>) -> String {
-    if let Some(above) = above_well_known(site.root) {
-        return format!(
-            "`webroot` is the directory that holds `.well-known`: set it to {}",
-            above.display()
-        );
-    }
-    format!(
-        "the server block of {} for port 80 needs this location, instead of another that it has for this path:\n    location ^~ /.well-known/acme-challenge/ {{ root {}; }}",
-        site.name,
-        site.root.display()
-    )
-}
-
-/// The directory that holds `.well-known`, where the webroot lies in it
-fn above_well_known(root: &Path) -> Option<&Path> {
-    let is_within = |path: &&Path| path.file_name().is_some_and(|name| name == ".well-known");
-    root.ancestors().find(is_within)?.parent()
-}
-
-/// The same where a redirect comes before it: nginx obeys a `return` beside the locations first
-fn block_without_redirect(site: Site<'_>) -> String {
-    format!(
-        "{}\nand its redirect in another location, not beside them:\n    location / {{ return 301 https://$host$request_uri; }}",
-        block(site)
-    )
-}
-
 fn failed(site: Site<'_>, place: &str, failure: &FetchFailure, fetch: &Fetch) -> Finding {
     let hop = last(fetch);
     let url = |url: &str| excerpt(url, MOST_URL);
@@ -481,6 +435,9 @@ fn refused(site: Site<'_>, place: &str, status: u16, fetch: &Fetch) -> Finding {
             "http.login",
             "the CA has no password: let the location of challenges have `auth_basic off;`".to_owned(),
         ),
+        403 if site.gate.is_some_and(|gate| !gate.early.is_empty()) => {
+            ("http.forbidden", block(site))
+        }
         403 => (
             "http.forbidden",
             "nginx may not read the file, or a rule denies it: are webroot and its directories 0755, and is the location of challenges `location ^~`, so that no `location ~ /\\.` comes before it?".to_owned(),
@@ -511,8 +468,19 @@ pub fn application(url: &str, status: u16, server: Option<&str>) -> Option<Findi
     ))
 }
 
-/// What servers that read nginx's configuration call themselves
-const NGINX: [&str; 4] = ["nginx", "openresty", "angie", "tengine"];
+/// Codes of what a server block of nginx may have answered
+const OF_BLOCKS: [&str; 10] = [
+    "http.bad_redirect",
+    "http.forbidden",
+    "http.not_found",
+    "http.redirect_loop",
+    "http.redirect_nowhere",
+    "http.redirects",
+    "http.server_error",
+    "http.status",
+    "http.timeout",
+    "http.wrong_body",
+];
 /// Characters that are shown of a URL
 const MOST_URL: usize = 200;
 /// Bytes of a body below which Let's Encrypt reads all of it

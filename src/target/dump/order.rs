@@ -9,8 +9,8 @@ use super::files::Files;
 use super::inclusion::inclusions;
 use super::text::{Item, Items};
 use super::{
-    CertificateLine, Configuration, Contents, KEPT, MOST_DEPTH, Map, Module, Place, REJECT, Row,
-    Unjudged, Upstream, certificate_line, log_file, rejection, server_block, stream_server,
+    Bucket, CertificateLine, Configuration, Contents, KEPT, MOST_DEPTH, Map, Module, Place, REJECT,
+    Row, Unjudged, Upstream, certificate_line, log_file, rejection, server_block, stream_server,
 };
 
 /// What the files hold, in the order in which nginx reads it
@@ -48,6 +48,8 @@ pub(super) fn read(files: &Files<'_>) -> Result<Configuration, Unjudged> {
         let (main, items) = files.file(0);
         let beside = Contents::of(main, items, files, 0)?;
         found.error_log = beside.named("error_log").find_map(log_file);
+        let user = beside.named("user").find_map(Item::first);
+        found.user = user.map(str::to_owned);
     }
     let made: HashSet<&str> = found.maps.iter().map(|map| map.variable.as_str()).collect();
     let used = files.variables().filter(|name| made.contains(name));
@@ -145,6 +147,12 @@ impl<'f, 'd> Reading<'f, 'd> {
                 (None, _, REJECT) if place == Level::Http => {
                     self.rejects = rejection(file, item);
                 }
+                (None, Some(size), "server_names_hash_bucket_size") if place == Level::Http => {
+                    self.found.server_names_bucket = Bucket::parse(size).unwrap_or_default();
+                }
+                (None, Some(size), "map_hash_bucket_size") if place == Level::Http => {
+                    self.found.map_bucket = Bucket::parse(size).unwrap_or_default();
+                }
                 (None, _, _) if place == Level::Http => {
                     self.http.extend(certificate_line(file, item));
                 }
@@ -179,7 +187,7 @@ impl<'f, 'd> Reading<'f, 'd> {
         if place == Level::Other {
             return Ok(());
         }
-        let contents = Contents::of(file, block, self.files, depth + 1)?;
+        let contents = Contents::of(file, block.clone(), self.files, depth + 1)?;
         let servers = &mut self.found;
         if place == Level::Stream {
             self.files.spend(KEPT)?;
@@ -187,7 +195,7 @@ impl<'f, 'd> Reading<'f, 'd> {
             servers.streams.push(server);
             return Ok(());
         }
-        let block = server_block(file, item.line(), &contents, self.files)?;
+        let block = server_block((file, item.line(), block), &contents, self.files)?;
         let lines = block.listen_lines.len() + block.named.len() + block.lent.len();
         let kept = block.names.len() + block.certificates.len() + lines;
         self.files.spend(KEPT * (1 + kept))?;

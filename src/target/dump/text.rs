@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use super::Unjudged;
 use super::files::directory_of;
+use crate::finding::words;
 
 /// The directives of several files, in one list
 #[derive(Default)]
@@ -455,6 +456,27 @@ fn unescaped(word: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(plain)
+}
+
+/// A word of a directive: one that nginx would not take for one word stands in quotation marks
+///
+/// A dollar stays what it is to nginx, the beginning of a variable: nothing escapes it.
+pub fn word(text: &str) -> String {
+    // The brace of `${name}` is nginx's own.
+    let bare = text.replace("${", "");
+    let is_split = bare.contains(|c: char| c.is_whitespace() || matches!(c, ';' | '{' | '\\'));
+    if !is_split && !text.is_empty() && !text.starts_with(['"', '\'', '#', '}']) {
+        return words::whole(text);
+    }
+    let mut quoted = String::with_capacity(text.len() + 2);
+    for c in text.chars() {
+        if matches!(c, '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    // What it shows of a line break is what nginx reads as one.
+    format!("\"{}\"", words::whole(&quoted))
 }
 
 /// Words that are read: a thousand real sites have a quarter of a million

@@ -2,33 +2,12 @@
 
 use std::path::Path;
 
-use crate::finding::words;
 use crate::name::DnsName;
+pub(super) use crate::target::dump::word;
 
 /// A path as nginx reads it in a directive
 pub(in crate::pipeline) fn path(path: &Path) -> String {
     word(&path.to_string_lossy())
-}
-
-/// A word of a directive: one that nginx would not take for one word stands in quotation marks
-///
-/// A dollar stays what it is to nginx, the beginning of a variable: nothing escapes it.
-pub(super) fn word(text: &str) -> String {
-    // The brace of `${name}` is nginx's own.
-    let bare = text.replace("${", "");
-    let is_split = bare.contains(|c: char| c.is_whitespace() || matches!(c, ';' | '{' | '\\'));
-    if !is_split && !text.is_empty() && !text.starts_with(['"', '\'', '#', '}']) {
-        return words::whole(text);
-    }
-    let mut quoted = String::with_capacity(text.len() + 2);
-    for c in text.chars() {
-        if matches!(c, '"' | '\\') {
-            quoted.push('\\');
-        }
-        quoted.push(c);
-    }
-    // What it shows of a line break is what nginx reads as one.
-    format!("\"{}\"", words::whole(&quoted))
 }
 
 /// The lines that name the files of a lineage, for these directives

@@ -67,6 +67,7 @@ fn judged_at(own: &[&str], ipv6: Ipv6, fetches: &[Fetch]) -> Vec<Finding> {
         inlets: &[],
         own: &own,
         ipv6,
+        gate: None,
     };
     judge(site, fetches)
 }
@@ -135,6 +136,7 @@ fn a_webroot_within_well_known_is_told_to_be_the_directory_above() {
         inlets: &[],
         own: &[],
         ipv6: Ipv6::Usable,
+        gate: None,
     };
     let cure = judge(site, &[wrong(IPV4, Whose::Public)]).remove(0).cure;
     let cure = cure.unwrap_or_default();
@@ -170,6 +172,7 @@ fn where_nobody_listens_what_is_known_of_the_container_is_said() {
             inlets: &[inlet],
             own: &[],
             ipv6: Ipv6::Usable,
+            gate: None,
         };
         let url = "http://shop.test/".to_owned();
         let refused = FetchFailure::Connect(url, ConnectFailure::Refused);
