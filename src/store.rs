@@ -47,6 +47,7 @@ pub mod ledger;
 pub mod lineage;
 pub mod lock;
 mod orders;
+pub mod placeholder;
 pub mod record;
 pub mod space;
 

@@ -144,7 +144,9 @@ fn removal(store: &Store, name: &DnsName) -> String {
 /// What is wrong with a lineage whose generations cannot be listed
 fn not_described(error: &LineageError) -> (LineageState, String) {
     match error {
-        LineageError::Foreign { .. } => (LineageState::Foreign, error.to_string()),
+        LineageError::Foreign { .. } | LineageError::Placeholder { .. } => {
+            (LineageState::Foreign, error.to_string())
+        }
         _ if error.is_forbidden() => (LineageState::Unreadable, unreadable(error)),
         _ => (LineageState::Damaged, error.to_string()),
     }

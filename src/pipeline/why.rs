@@ -260,7 +260,9 @@ impl<'c> Means<'c> {
         let known = known_certificates(&store);
         let (live, foreign) = match store.live(&domain.name) {
             Ok(live) => (live, None),
-            Err(error @ LineageError::Foreign { .. }) => (None, Some(Finding::from_error(&error))),
+            Err(error @ (LineageError::Foreign { .. } | LineageError::Placeholder { .. })) => {
+                (None, Some(Finding::from_error(&error)))
+            }
             Err(_) => (None, None),
         };
         let live = live.and_then(|live| store.certificate(&domain.name, live).ok());

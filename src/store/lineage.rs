@@ -9,7 +9,7 @@ use super::Store;
 use super::files::{self, Access, Entry, FileError};
 use super::record::{Record, RecordError};
 use crate::chain::{self, Chain, ChainError, KeyError};
-use crate::finding::Explain;
+use crate::finding::{Explain, words};
 use crate::input::{KIB, MIB};
 use crate::name::DnsName;
 
@@ -101,7 +101,13 @@ impl Store {
             Ok(None) => return Ok(None),
             // It is no symlink.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                return Err(self.foreign(name, link));
+                return Err(match self.is_placeholder(&link) {
+                    true => LineageError::Placeholder {
+                        name: name.clone(),
+                        found: link,
+                    },
+                    false => self.foreign(name, link),
+                });
             }
             Err(error) => return Err(self.unreadable(name, link, error)),
         };
@@ -346,6 +352,14 @@ pub enum LineageError {
         /// Whose it seems to be
         owner: &'static str,
     },
+    /// The self-signed certificate that lets nginx start is where the live one belongs
+    #[error("{} is a placeholder, which lets nginx start and is no certificate", found.display())]
+    Placeholder {
+        /// The domain
+        name: DnsName,
+        /// Its directory
+        found: PathBuf,
+    },
     /// A directory or link cannot be read
     #[error("cannot read {}", path.display())]
     Read {
@@ -380,6 +394,7 @@ impl Explain for LineageError {
     fn code(&self) -> &'static str {
         match self {
             Self::Foreign { .. } => "store.foreign_lineage",
+            Self::Placeholder { .. } => "store.placeholder",
             Self::Read { source, .. } => match files::code(source) {
                 "store.in_the_way" => "store.in_the_way",
                 _ => "store.unreadable",
@@ -392,6 +407,10 @@ impl Explain for LineageError {
     fn cure(&self) -> Option<String> {
         match self {
             Self::Foreign { name, .. } => Some(move_out(name.as_str())),
+            Self::Placeholder { name, found } => Some(format!(
+                "once nginx runs it has read it, and needs it no more:\n    rm -r {}\n    certd obtain {name}\nIf nginx does not run, `docker logs` shows the file that it misses: before that is there, leave the placeholder where it is",
+                words::quoted(&words::path(found))
+            )),
             Self::Record(error) if error.is_forbidden() => {
                 Some("run certd as the owner of the state directory, or as root".to_owned())
             }
@@ -457,11 +476,11 @@ pub enum GenerationError {
 }
 
 const CERT: &str = "cert.pem";
-const CHAIN: &str = "chain.pem";
-const FULLCHAIN: &str = "fullchain.pem";
-const PRIVKEY: &str = "privkey.pem";
+pub(super) const CHAIN: &str = "chain.pem";
+pub(super) const FULLCHAIN: &str = "fullchain.pem";
+pub(super) const PRIVKEY: &str = "privkey.pem";
 /// Bytes of a chain: one that a browser takes has some ten KiB
-const MOST_OF_CHAIN: u64 = MIB;
+pub(super) const MOST_OF_CHAIN: u64 = MIB;
 /// Bytes of a key: RSA with 16384 bits has 13 KiB
 pub(super) const MOST_OF_KEY: u64 = 64 * KIB;
 const PEM_END: &[u8] = b"-----END CERTIFICATE-----";

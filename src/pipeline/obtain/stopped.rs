@@ -14,6 +14,7 @@ use crate::finding::words::quoted;
 use crate::finding::{Finding, one_line, words};
 use crate::name::DnsName;
 use crate::store::Store;
+use crate::store::placeholder::PLACEHOLDER;
 use crate::target::container::{DockerError, Engine};
 use crate::target::mount;
 use crate::target::process::by_hand;
@@ -65,9 +66,11 @@ fn judge(container: Box<Container>, log: &str, supply: Option<&Supply<'_>>) -> F
         return Finding::failure("target.first_certificate", evidence)
             .with_cure(supply.steps(&container));
     }
-    let cure = supply
-        .zip(stumble)
-        .and_then(|(supply, stumble)| supply.to_be_read(&container, &stumble));
+    let cure = stumble.and_then(|stumble| match stumble.reason {
+        Reason::Forbidden => supply?.to_be_read(&container, &stumble),
+        Reason::Missing => Some(to_be_there(&container, &stumble.path)),
+        Reason::Other => None,
+    });
     let finding = Finding::from_error(&DockerError::NotRunning { container });
     Finding {
         evidence: format!("{}; its last words:\n{}", finding.evidence, one_line(line)),
@@ -158,9 +161,8 @@ impl Supply<'_> {
             ));
         }
         steps.push(format!(
-            "start nginx, and wait until it runs:\n    docker restart {}\n    until {}; do sleep 1; done",
-            container.name,
-            by_hand(container, &["-s", "reload"])
+            "start nginx, which names the first file that it misses, and no other. If this shows a line of its log, another is missing, of no domain here: put it there, or take the block out of nginx's configuration that names it, and do this step again before the next:\n{}",
+            start(container)
         ));
         if !lacking.is_empty() {
             steps.push(format!(
@@ -190,13 +192,37 @@ impl Supply<'_> {
     }
 }
 
+/// What to do about a file that no domain supplies
+fn to_be_there(container: &Container, path: &Path) -> String {
+    format!(
+        "nginx cannot start without {}, and no domain here lacks it: put it there, or take the block out of nginx's configuration that names it. It names one missing file at a time; this shows the next, if there is one:\n{}",
+        words::path(path),
+        start(container)
+    )
+}
+
+/// What starts nginx, and waits until it runs or says in its log why it does not
+///
+/// Of what it said before, nothing counts.
+fn start(container: &Container) -> String {
+    let Container { name, .. } = container;
+    format!(
+        "    docker stop {name}; sleep 1; at=$(date +%s); docker start {name}
+    until {}; do
+        docker logs --since \"$at\" {name} 2>&1 | grep -F '[emerg]' && break
+        sleep 1
+    done",
+        by_hand(container, &["-s", "reload"])
+    )
+}
+
 /// What makes a certificate that nobody believes, and that lets nginx start
 fn placeholder(directories: &str) -> String {
     format!(
         "    for at in {directories}; do
         mkdir -p \"$at\"
         openssl req -x509 -newkey rsa:2048 -nodes -days 7 \\
-            -subj /CN=placeholder -keyout \"$at/privkey.pem\" \\
+            -subj /CN={PLACEHOLDER} -keyout \"$at/privkey.pem\" \\
             -out \"$at/fullchain.pem\"
         cp \"$at/fullchain.pem\" \"$at/chain.pem\"
         chmod -R a+rX \"$at\"
@@ -270,9 +296,12 @@ mod tests {
         cp "$at/fullchain.pem" "$at/chain.pem"
         chmod -R a+rX "$at"
     done
-2. start nginx, and wait until it runs:
-    docker restart web
-    until docker exec web nginx -s reload; do sleep 1; done
+2. start nginx, which names the first file that it misses, and no other. If this shows a line of its log, another is missing, of no domain here: put it there, or take the block out of nginx's configuration that names it, and do this step again before the next:
+    docker stop web; sleep 1; at=$(date +%s); docker start web
+    until docker exec web nginx -s reload; do
+        docker logs --since "$at" web 2>&1 | grep -F '[emerg]' && break
+        sleep 1
+    done
 3. remove the placeholder, which nginx has read by now:
     rm -r /srv/certificates/live/shop.test /srv/certificates/live/blog.test
 4. let certd supply it, and prove it:
@@ -295,6 +324,9 @@ mod tests {
             &other,
             &format!("{STATE}; its last words:\n{}", other.trim()),
         );
+        let cure = judged(&other).cure.unwrap_or_default();
+        let begin = "nginx cannot start without /etc/letsencrypt/live/other.test/fullchain.pem, and no domain here lacks it: ";
+        assert!(cure.starts_with(begin), "{cure}");
         let unresolved = "nginx: [emerg] host not found in upstream \"app\" in /etc/nginx/a.conf:3";
         check(
             unresolved,
