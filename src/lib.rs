@@ -122,7 +122,8 @@
 //! and the file is read in the container, by exec; keys are read nowhere. Stream servers are
 //! followed to the block behind them, and paths with variables through literal maps
 //! ([`target::variables`]); what cannot be followed is a note. What is proposed takes nothing from
-//! another name: a block that serves others keeps its lines. It is for all names of the domain, so
+//! another name: a block that serves others keeps its lines, as does an included file that may be a
+//! link to what others include, and a key that a variable names may be read by nginx's workers first. It is for all names of the domain, so
 //! that one change is enough, and a redirect by the default goes on. It says where a file lies that
 //! is to be changed: on the host, or in the container alone, which loses what is changed there. A
 //! configuration beyond the bounds of [`target::dump`], or with a line that passes for the header of

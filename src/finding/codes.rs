@@ -272,7 +272,7 @@ pub const CODES: &[Code] = &[
     bad("target.config_unjudged", "nginx's configuration is too long, too deep or too doubtful", "see it with `nginx -T`: all else goes on"),
     bad("target.ended", "the container has ended since the reload", "start it, then run `certd obtain` again: it deploys without an order"),
     bad("target.first_certificate", "nginx cannot start before its first certificate is there", "follow the steps that certd prints: a placeholder lets it start"),
-    bad("target.key_group", "nginx's master may not read the keys", "set `key_group` to its group first"),
+    bad("target.key_group", "nginx, or its workers, may not read the keys", "set `key_group` to their group first"),
     bad("target.no_cat", "the container has no `cat` to prove mounts with", "use an image that has, or set `test = false`"),
     bad("target.no_endpoint", "there is no address to verify at", "publish the TLS port, or set `connect`"),
     bad("target.no_nginx", "the container has no nginx", "name the right container, or set `test = false`"),

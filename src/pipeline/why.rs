@@ -28,6 +28,7 @@ use crate::time::Fraction;
 use crate::verify::judge::NO_ROUTE;
 use crate::verify::path::Trust;
 
+mod computed;
 mod cure;
 mod docker;
 mod inner;

@@ -28,7 +28,7 @@ use crate::config::{Reload, Selector};
 use crate::crash;
 use crate::facts::{Container, LastRun, Mount, Network, Output, Published, Restart};
 use crate::finding::{one_line, root_cause};
-use crate::target::process::{self, Command, Receiver, nginx_command};
+use crate::target::process::{self, Command, Receiver, WORKER, nginx_command};
 use crate::target::words::last_words;
 
 mod error;
@@ -721,8 +721,6 @@ const SWARM_SERVICE: &str = "com.docker.swarm.service.name";
 const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 pub(crate) const RUNNING: &str = "running";
 const RESTARTING: &str = "restarting";
-/// What the title of nginx's workers begins with
-const WORKER: &str = "nginx: worker process";
 /// Lines at the end of a log that are read
 const LOG_LINES: &str = "200";
 /// Seconds that a container has to stop before it is killed, at a restart

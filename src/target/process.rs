@@ -169,6 +169,13 @@ pub fn user_of_master(container: &Container) -> Option<&User> {
     masters(container).next().and_then(user_of)
 }
 
+/// As whom the workers of a container's nginx run, root among them; `None` where that is not known
+pub fn user_of_workers(container: &Container) -> Option<&User> {
+    let master = masters(container).next()?;
+    let is_worker = |one: &&Process| one.parent == master.id && one.command.contains(WORKER);
+    container.processes.iter().find(is_worker)?.user.as_ref()
+}
+
 fn user_of(master: &Process) -> Option<&User> {
     let user = master.user.as_ref()?;
     (1..FIRST_SHIFTED).contains(&user.uid).then_some(user)
@@ -282,6 +289,8 @@ fn program(command: &str) -> &str {
 const NGINX: &str = "nginx";
 /// What nginx's master has in its title before its command line
 const MASTER: &str = ": master process ";
+/// What the title of nginx's workers begins with
+pub(super) const WORKER: &str = "nginx: worker process";
 /// The first user that is given to a namespace of users: SUB_UID_MIN of login.defs(5)
 const FIRST_SHIFTED: u32 = 100_000;
 /// Inits that pass signals on to the process that they start

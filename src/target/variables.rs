@@ -17,6 +17,11 @@ pub enum Naming<'c> {
         /// The map that it comes from, with the row; `None` for the name itself
         by: Option<(&'c Map, Option<&'c Row>)>,
     },
+    /// A file that a row of this map decides, whose regular expressions are not tried
+    Undecided {
+        /// The map, whose value stands in the line itself
+        map: &'c Map,
+    },
     /// A file that depends on a variable whose value cannot be told
     Unknown {
         /// The variable, without the dollar
@@ -30,7 +35,7 @@ impl Naming<'_> {
         match self {
             Self::Fixed(path) => Some(path),
             Self::Computed { path, .. } => Some(path),
-            Self::Unknown { .. } => None,
+            Self::Undecided { .. } | Self::Unknown { .. } => None,
         }
     }
 }
@@ -57,14 +62,19 @@ pub fn naming<'c>(
         // In the handshake no request has named a host: nginx takes the block's first name.
         host: block.names.first().map_or("", String::as_str),
         by: None,
+        undecided: None,
         room: MOST_STEPS,
     };
-    match reading.value(&line.path.to_string_lossy()) {
-        Ok(path) => Naming::Computed {
+    match (
+        reading.value(&line.path.to_string_lossy()),
+        reading.undecided,
+    ) {
+        (Ok(path), _) => Naming::Computed {
             path: path.into(),
             by: reading.by,
         },
-        Err(variable) => Naming::Unknown { variable },
+        (Err(variable), Some(map)) if map.variable == variable => Naming::Undecided { map },
+        (Err(variable), _) => Naming::Unknown { variable },
     }
 }
 
@@ -79,6 +89,7 @@ pub fn in_stream(configuration: &Configuration, text: &str, name: &str) -> Resul
         name,
         host: "",
         by: None,
+        undecided: None,
         room: MOST_STEPS,
     };
     reading.value(text)
@@ -91,6 +102,8 @@ struct Reading<'c, 'n> {
     host: &'n str,
     /// The first map that gave a value
     by: Option<(&'c Map, Option<&'c Row>)>,
+    /// The map whose regular expressions keep a value from being told
+    undecided: Option<&'c Map>,
     /// How many more variables are followed: maps may go round in a circle
     room: usize,
 }
@@ -127,7 +140,10 @@ impl<'c> Reading<'c, '_> {
         let before = self.by;
         let key = self.value(&map.key)?;
         self.by = before;
-        let row = row(map, &key.to_ascii_lowercase()).ok_or_else(unknown)?;
+        let Some(row) = row(map, &key.to_ascii_lowercase()) else {
+            self.undecided = Some(map);
+            return Err(unknown());
+        };
         let text = row.map_or("", |row| row.value.as_str());
         let value = self.value(text)?;
         self.by = before.or(Some((map, row)));
@@ -137,13 +153,14 @@ impl<'c> Reading<'c, '_> {
 
 /// The row of a map that fits, if any; `None` where a regular expression may fit, which is not tried
 fn row<'m>(map: &'m Map, key: &str) -> Option<Option<&'m Row>> {
-    let rows = || map.rows.iter();
-    let is_word = |row: &&Row| !PARAMETERS.contains(&row.pattern.as_str());
-    let exact = |row: &&Row| row.pattern.strip_prefix('\\').unwrap_or(&row.pattern) == key;
-    if let Some(row) = rows().filter(is_word).find(exact) {
+    let rows = || map.rows.iter().filter(|row| !is_parameter(row));
+    if let Some(row) = rows().find(|row| is_for(row, key)) {
         return Some(Some(row));
     }
-    if rows().any(|row| row.pattern == "hostnames") {
+    // What stands before the parameter is taken letter by letter.
+    let is_hostnames = |row: &Row| is_parameter(row) && row.pattern == HOSTNAMES;
+    if let Some(at) = map.rows.iter().position(is_hostnames) {
+        let rows = || map.rows[at..].iter().filter(|row| !is_parameter(row));
         let leading = |row: &&Row| {
             let suffix = row.pattern.strip_prefix('*').unwrap_or(&row.pattern);
             let is_itself = row.pattern.strip_prefix('.') == Some(key);
@@ -163,7 +180,18 @@ fn row<'m>(map: &'m Map, key: &str) -> Option<Option<&'m Row>> {
     if rows().any(|row| row.pattern.starts_with('~')) {
         return None;
     }
-    Some(rows().find(|row| row.pattern == "default"))
+    Some(map.rows.iter().find(|row| row.pattern == DEFAULT))
+}
+
+/// Whether a row is for this key alone: nginx looks for such a row before any other
+pub fn is_for(row: &Row, key: &str) -> bool {
+    row.pattern.strip_prefix('\\').unwrap_or(&row.pattern) == key
+}
+
+/// Whether a line of a map is no row of it, or the one for all that no other is for
+fn is_parameter(row: &Row) -> bool {
+    let is_alone = row.value.is_empty() && PARAMETERS.contains(&row.pattern.as_str());
+    is_alone || row.pattern == DEFAULT
 }
 
 /// The variables that stand in a text, without their dollars
@@ -184,8 +212,10 @@ fn variable(text: &str) -> (&str, &str) {
     text.split_at(end.unwrap_or(text.len()))
 }
 
-/// Words of a map that are parameters, not rows
-const PARAMETERS: [&str; 3] = ["default", "hostnames", "volatile"];
+/// Words of a map that are parameters where they stand alone
+const PARAMETERS: [&str; 2] = [HOSTNAMES, "volatile"];
+const HOSTNAMES: &str = "hostnames";
+const DEFAULT: &str = "default";
 /// Variables that one text is followed through
 const MOST_STEPS: usize = 32;
 
@@ -201,7 +231,8 @@ mod tests {
 http {
 map $ssl_server_name $lineage { hostnames; b.test two; *.c.test three; .d.test four; e.* five; default one; }
 map $lineage $file { two /two.pem; default /live/${lineage}x.pem; }
-map $ssl_server_name $guess { ~^a 1; b.test 2; }
+map $ssl_server_name $guess { volatile; ~^a 1; b.test 2; }
+map $ssl_server_name $late { *.c.test one; hostnames; .b.test two; \hostnames four; default three; }
 map $host $of_host { first.test yes; default no; }
 map $round $round { default x; }
 server { listen 443 ssl; server_name first.test second.test;
@@ -213,6 +244,7 @@ ssl_certificate /live/$of_host/f.pem;
 ssl_certificate /live/$round/f.pem;
 ssl_certificate /live/$http_x/f.pem;
 ssl_certificate /live/fixed/f.pem;
+ssl_certificate /live/$late/f.pem;
 }
 }
 ",
@@ -223,6 +255,7 @@ ssl_certificate /live/fixed/f.pem;
             let naming = naming(&configuration, block, &block.certificates[number], name);
             let found = match &naming {
                 Naming::Unknown { variable } => Err(variable.as_str()),
+                Naming::Undecided { map } => Err(map.variable.as_str()),
                 naming => Ok(naming.path().unwrap().to_str().unwrap()),
             };
             assert_eq!(found, expected, "{number} {name}");
@@ -242,6 +275,12 @@ ssl_certificate /live/fixed/f.pem;
         check(5, "b.test", Err("round"));
         check(6, "b.test", Err("http_x"));
         check(7, "b.test", Ok("/live/fixed/f.pem"));
+        check(8, "*.c.test", Ok("/live/one/f.pem"));
+        check(8, "a.c.test", Ok("/live/three/f.pem"));
+        check(8, "a.b.test", Ok("/live/two/f.pem"));
+        check(8, "hostnames", Ok("/live/four/f.pem"));
+        let undecided = naming(&configuration, block, &block.certificates[3], "a.test");
+        assert!(matches!(undecided, Naming::Undecided { map } if map.variable == "guess"));
         let Naming::Computed {
             by: Some((map, Some(row))),
             ..

@@ -23,7 +23,17 @@ use crate::support::world::{Config, Directories, World};
 use crate::support::{ports, process};
 use crate::verify::as_nobody;
 
+mod challenges;
+mod variables;
+
 pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = own_trials();
+    trials.extend(challenges::trials());
+    trials.extend(variables::trials());
+    trials
+}
+
+fn own_trials() -> Vec<Trial> {
     crate::trials![
         a_map_gets_a_row_and_other_names_keep_theirs,
         a_block_for_several_domains_keeps_its_certificate,
@@ -34,6 +44,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_block_that_is_added_leaves_the_default_alone,
         a_copy_of_a_block_serves_what_the_block_did,
         a_file_that_two_blocks_include_stays_as_it_is,
+        a_file_that_two_links_lead_to_stays_as_it_is,
         an_alias_that_a_wildcard_serves_comes_with_its_domain,
         names_of_one_block_get_another_together,
         a_redirect_of_the_default_goes_on,
@@ -43,6 +54,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_file_of_the_container_itself_is_to_be_changed_in_what_makes_it,
         nginx_that_waits_for_its_first_certificates_is_helped_up,
         nginx_that_waits_for_what_is_issued_already_is_helped_up,
+        nginx_that_misses_another_sites_file_too_says_so_at_its_step,
     ]
 }
 
@@ -458,6 +470,42 @@ fn a_file_that_two_blocks_include_stays_as_it_is() {
     assert_eq!(scene.served(GUEST), guest);
 }
 
+fn a_file_that_two_links_lead_to_stays_as_it_is() {
+    let scene = Scene::new(Kind::Pebble);
+    order_both(&scene);
+    let own = scene.world.conf().join("own");
+    served::write_self_signed(&own, &[MESSENGER, GUEST]);
+    let certificate = "ssl_certificate own/fullchain.pem;\nssl_certificate_key own/privkey.pem;\n";
+    let protocols = "ssl_protocols TLSv1.3;\n";
+    crate::support::write(own.join("tls.inc"), format!("{certificate}{protocols}"));
+    for link in ["guest.inc", "messenger.inc"] {
+        std::os::unix::fs::symlink("tls.inc", own.join(link)).expect("a link can be made");
+    }
+    let text = |messenger: &str| {
+        conf(
+            "",
+            &format!(
+                "server {{ listen 443 ssl; server_name {GUEST}; include own/guest.inc; }}\nserver {{ listen 443 ssl; server_name {MESSENGER};\n{messenger} }}"
+            ),
+        )
+    };
+    restart_with(&scene, &text("include own/messenger.inc;"));
+    let guest = scene.served(GUEST);
+    let report = scene.obtain(&[MESSENGER]).expect_status(1);
+    let told = report.finding(MESSENGER, "proof.unknown_certificate").cure;
+    let (cure, report) = why(&scene, MESSENGER, 1);
+    for cure in [told, cure.unwrap_or_else(|| panic!("{report}"))] {
+        let begin = "/etc/nginx/own/messenger.inc may be a link to the same file as /etc/nginx/own/guest.inc";
+        assert!(cure.starts_with(begin), "{cure}");
+        let shown = cure.lines().filter(|line| line.starts_with("    ssl_"));
+        let shown: Vec<&str> = shown.collect();
+        restart_with(&scene, &text(&format!("{protocols}{}", shown.join("\n"))));
+        scene.obtain(&[MESSENGER]).expect_status(0);
+        scene.assert_serves(MESSENGER, &[MESSENGER]);
+        assert_eq!(scene.served(GUEST), guest);
+    }
+}
+
 /// What `obtain` says of the domain, and `why` of each of its names that is served with another
 /// certificate than its own
 fn told(scene: &Scene) -> Vec<String> {
@@ -745,6 +793,13 @@ fn crash_loop(scene: &Scene) {
 /// Follows each numbered step of a cure, as a person does who copies its lines into a shell
 #[track_caller]
 fn follow(scene: &Scene, cure: &str) {
+    for script in scripts_in(cure) {
+        run_script(scene, &script);
+    }
+}
+
+/// The lines to copy of each numbered step of a cure
+fn scripts_in(cure: &str) -> Vec<String> {
     let is_step = |line: &str| line.starts_with(|c: char| c.is_ascii_digit());
     let steps = cure.lines().skip_while(|line| !is_step(line));
     let steps: Vec<&str> = steps.collect();
@@ -754,12 +809,16 @@ fn follow(scene: &Scene, cure: &str) {
         let lines = lines.map(|line| line.strip_prefix("    ").expect("a line to copy"));
         lines.collect::<Vec<_>>().join("\n")
     });
-    for script in scripts {
-        let script = format!("certd() {{ \"$0\" \"$@\"; }}\n{script}");
-        let wrapper = ["sh", "-ec", script.as_str()];
-        let followed = scene.world.start_under(&wrapper, &[]).wait();
-        followed.expect_status(0);
-    }
+    scripts.collect()
+}
+
+/// Runs a script that a cure shows; gives what it prints
+#[track_caller]
+fn run_script(scene: &Scene, script: &str) -> String {
+    let script = format!("certd() {{ \"$0\" \"$@\"; }}\n{script}");
+    let wrapper = ["sh", "-ec", script.as_str()];
+    let followed = scene.world.start_under(&wrapper, &[]).wait();
+    followed.expect_status(0).stdout
 }
 
 /// The first failure that each command tells of a domain, with its cure
@@ -817,6 +876,43 @@ fn nginx_that_waits_for_what_is_issued_already_is_helped_up() {
     assert_eq!(scene.ca.orders(), 2);
     scene.assert_serves(SHOP, &[SHOP, WWW]);
     scene.assert_serves(MESSENGER, &[MESSENGER]);
+}
+
+fn nginx_that_misses_another_sites_file_too_says_so_at_its_step() {
+    let scene = in_a_crash_loop();
+    // The messenger is no domain of certd's.
+    scene.write_domains(&[(SHOP, &[WWW])]);
+    crash_loop(&scene);
+    let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
+    let cure = report.finding(SHOP, "target.first_certificate").cure;
+    let [placeholder, start, remove, obtain] = scripts_in(&cure).try_into().expect("four steps");
+    run_script(&scene, &placeholder);
+    let missing = format!("/etc/letsencrypt/live/{MESSENGER}/fullchain.pem");
+    let said = run_script(&scene, &start);
+    assert!(said.contains(&missing), "{said}");
+    assert!(
+        cure.contains("put it there, or take the block out"),
+        "{cure}"
+    );
+    // Whoever stops here is told of the placeholder, and of no other program.
+    let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
+    assert_eq!(report.failures(SHOP), ["store.placeholder"], "{report}");
+    let (_, report) = why(&scene, SHOP, 1);
+    let told = report.json().to_string();
+    assert!(told.contains(&missing), "{report}");
+    assert!(told.contains("no domain here lacks it"), "{report}");
+    let status = scene.world.certd(&["status"]).stdout;
+    assert!(status.contains("placeholder"), "{status}");
+
+    let lineage = scene.world.storage().join("live").join(MESSENGER);
+    served::write_self_signed(&lineage, &[MESSENGER]);
+    let said = run_script(&scene, &start);
+    assert!(!said.contains("[emerg]"), "{said}");
+    let messenger = scene.served(MESSENGER);
+    run_script(&scene, &remove);
+    run_script(&scene, &obtain);
+    scene.assert_serves(SHOP, &[SHOP, WWW]);
+    assert_eq!(scene.served(MESSENGER), messenger);
 }
 
 /// Where the engine listens

@@ -21,6 +21,7 @@ use crate::target::variables::is_computed;
 mod directive;
 mod listening;
 mod names;
+mod readers;
 mod site;
 mod together;
 mod variables;
@@ -38,6 +39,8 @@ pub(in crate::pipeline) struct Configured {
     engine: IpAddr,
     /// The live directory as the container sees it
     pub(in crate::pipeline) live: PathBuf,
+    /// The same directory on this host; `None` where it is not here
+    host_live: Option<PathBuf>,
     pub(in crate::pipeline) configuration: Arc<Configuration>,
     /// Why nothing is known of it
     unjudged: Option<Unjudged>,
@@ -55,8 +58,17 @@ impl Configured {
             container: container.clone(),
             engine,
             live,
+            host_live: None,
             configuration: configuration.into(),
             unjudged: None,
+        }
+    }
+
+    /// The same where the live directory is there on this host
+    pub(in crate::pipeline) fn with_live_on_host(self, live: PathBuf) -> Self {
+        Self {
+            host_live: Some(live),
+            ..self
         }
     }
 
@@ -145,6 +157,28 @@ impl Configured {
         if let Some(words) = self.is_unprintable() {
             return words;
         }
+        let names: Vec<&str> = domain.names().map(DnsName::as_str).collect();
+        self.with_room(&names, self.serve(domain, name, inlet, shown))
+    }
+
+    /// A change of server names, with the room that nginx needs for these
+    fn with_room(&self, names: &[&str], change: String) -> String {
+        let bucket = self.configuration.server_names_bucket;
+        match bucket.for_names(names.iter().copied()) {
+            Some(size) => format!(
+                "first give nginx room for so long a name, in `http`, instead of what stands there for it:\n    server_names_hash_bucket_size {size};\n{change}"
+            ),
+            None => change,
+        }
+    }
+
+    fn serve(
+        &self,
+        domain: &Domain,
+        name: &str,
+        inlet: Option<&Inlet>,
+        shown: Option<&[u8]>,
+    ) -> String {
         if let Some(secure) = inlet.and_then(|inlet| self.to_secure(domain, name, inlet)) {
             return secure;
         }
@@ -343,6 +377,7 @@ pub(super) async fn configured(
     Some(Configured {
         unjudged,
         ..Configured::new(container, engine, live, configuration)
+            .with_live_on_host(context.store.storage().join("live"))
     })
 }
 
@@ -384,7 +419,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::facts::Network;
+    use crate::facts::{Network, Process, User};
     use crate::target::dump::{self, CertificateLine};
 
     const SHOP: &str = "shop.test";
@@ -400,10 +435,28 @@ mod tests {
         let configuration = dump::read(&dump).unwrap();
         let container = Container {
             name: "web".to_owned(),
+            processes: of_root(),
             ..Container::default()
         };
         let engine = Ipv4Addr::LOCALHOST.into();
         Configured::new(&container, engine, "/live".into(), configuration)
+    }
+
+    /// nginx whose workers are root, too, and read every key
+    fn of_root() -> Vec<Process> {
+        let root = User {
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
+        };
+        let titles = ["nginx: master process nginx", "nginx: worker process"];
+        let processes = titles.into_iter().zip(1..).map(|(title, id)| Process {
+            id,
+            parent: id - 1,
+            command: title.to_owned(),
+            user: Some(root.clone()),
+        });
+        processes.collect()
     }
 
     /// What is to be changed in the first block, so that a name of `shop.test` gets its own
@@ -461,8 +514,7 @@ server {
     fn a_path_with_variables_is_changed_in_its_map_for_one_name() {
         let block = "server { listen 443 ssl; server_name shop.test www.shop.test b.test;\nssl_certificate /live/$lineage/fullchain.pem;\nssl_certificate_key /live/$lineage/privkey.pem; }";
         let map = |rows: &str| format!("map $ssl_server_name $lineage {{\n{rows}\n}}\n{block}");
-        let told =
-            "takes the certificate of each name from variables: leave its lines as they are\n";
+        let told = "from variables, which no fixed path may replace\n";
         #[track_caller]
         fn check(servers: &str, name: &str, told: &str, expected: &str) {
             let found = change(servers, name);
@@ -473,9 +525,16 @@ server {
         check(&map("default b.test;"), "www.shop.test", told, added);
         let changed = "in the map of $lineage change the row at /etc/nginx/nginx.conf:3 to\n    shop.test shop.test;";
         check(&map("shop.test b.test;"), SHOP, told, changed);
-        // Nobody tries regular expressions here.
-        let unknown = "`ssl_certificate` at /etc/nginx/nginx.conf:6 depends on $lineage: for shop.test let it come to\n    /live/shop.test/fullchain.pem\n`ssl_certificate_key` at /etc/nginx/nginx.conf:7 depends on $lineage: for shop.test let it come to\n    /live/shop.test/privkey.pem";
-        check(&map("~^s b.test;"), SHOP, told, unknown);
+        // Before any regular expression nginx looks for a row of the name itself.
+        let added = added.replace("www.shop.test", SHOP);
+        check(&map("~^s b.test;"), SHOP, told, &added);
+        check(&map("volatile; ~^s b.test;"), SHOP, told, &added);
+        check(
+            &map("\\shop.test b.test;"),
+            SHOP,
+            told,
+            &changed.replace("    shop", "    \\shop"),
+        );
         let by_name = block.replace("$lineage", "$ssl_server_name");
         let with_map = "beside the server blocks add this map, and write $certd_lineage for $ssl_server_name in the lines that name certificates and keys, nowhere else:\n    map $ssl_server_name $certd_lineage {\n        default $ssl_server_name;\n        www.shop.test shop.test;\n    }";
         check(&by_name, "www.shop.test", told, with_map);
@@ -544,6 +603,25 @@ server {
         // Where all who include it are of the domain, its lines are changed.
         let found = change_at(&text("shop.test"), 2, &[]);
         assert!(found.contains("change\n    /etc/nginx/tls:1: "), "{found}");
+    }
+
+    #[test]
+    fn a_file_that_may_be_linked_to_by_another_name_keeps_its_lines() {
+        let text = |line: &str| {
+            format!(
+                "server {{ listen 443 ssl; server_name shop.test; include tls; }}\nserver {{ listen 443 ssl; server_name b.test; include link; }}\n}}\n# configuration file /etc/nginx/tls:\n{B}\n\n# configuration file /etc/nginx/link:\n{line}\n"
+            )
+        };
+        let found = change_at(&text(B), 2, &[]);
+        let expected = "/etc/nginx/tls may be a link to the same file as /etc/nginx/link, which /etc/nginx/nginx.conf:3 includes, and stays as it is: in the server block at /etc/nginx/nginx.conf:2 of web write the other lines of that file in place of its `include`, and add
+    ssl_certificate     /live/shop.test/fullchain.pem;
+    ssl_certificate_key /live/shop.test/privkey.pem;";
+        assert_eq!(found, expected);
+        // What stands on another line, or names another file, is no link to it.
+        for other in [&format!("\n{B}"), &B.replace("b.test", "c.test")] {
+            let found = change_at(&text(other), 2, &[]);
+            assert!(found.contains("change\n    /etc/nginx/tls:1: "), "{found}");
+        }
     }
 
     #[test]
@@ -723,9 +801,22 @@ server {
         };
         let apart = "ssl_certificate $crt.pem; ssl_certificate_key $crt.key;";
         let found = change(&text(".shop.test /x;", apart), SHOP);
-        assert!(!found.contains(" row"), "{found}");
-        let told = "for shop.test let it come to\n    /live/shop.test/";
-        assert_eq!(found.matches(told).count(), 2, "{found}");
+        let expected = "the server block at /etc/nginx/nginx.conf:3 takes the certificate of each name from variables, which no fixed path may replace
+beside the server blocks add this map:
+    map $ssl_server_name $certd_certificate {
+        default $crt.pem;
+        shop.test /live/shop.test/fullchain.pem;
+    }
+and instead of `ssl_certificate $crt.pem;` at /etc/nginx/nginx.conf:3 write
+    ssl_certificate $certd_certificate;
+beside the server blocks add this map:
+    map $ssl_server_name $certd_key {
+        default $crt.key;
+        shop.test /live/shop.test/privkey.pem;
+    }
+and instead of `ssl_certificate_key $crt.key;` at /etc/nginx/nginx.conf:3 write
+    ssl_certificate_key $certd_key;";
+        assert_eq!(found, expected);
         let together = "ssl_certificate $crt/fullchain.pem; ssl_certificate_key $crt/privkey.pem;";
         let found = change(&text(".shop.test /x;", together), SHOP);
         assert!(
@@ -737,6 +828,38 @@ server {
             found.ends_with("add this row:\n    shop.test /live/shop.test;"),
             "{found}"
         );
+    }
+
+    #[test]
+    fn a_name_that_nginx_has_no_room_for_gets_some_first() {
+        let name = format!("{}.shop.test", "a".repeat(40));
+        let room = "room for so long a name, ";
+        let server = |sizes: &str| {
+            let text = format!("{sizes} server {{ listen 443 ssl default_server; }}");
+            let domain = domain(&format!("{name:?}"));
+            configured(&text).to_serve(&domain, &name, Some(&inlet(&[])), None)
+        };
+        let told = server("");
+        assert!(told.starts_with("first give nginx"), "{told}");
+        assert!(
+            told.contains("    server_names_hash_bucket_size 128;\nadd "),
+            "{told}"
+        );
+        assert!(!server("server_names_hash_bucket_size 128;").contains(room));
+        let map = |sizes: &str| {
+            let text = format!(
+                "{sizes} map $ssl_server_name $l {{ default b.test; }}\nserver {{ listen 443 ssl; server_name {name}; ssl_certificate /live/$l/fullchain.pem; }}"
+            );
+            let configured = configured(&text);
+            let lineage = DnsName::parse(SHOP).unwrap();
+            let block = &configured.configuration.servers[0];
+            let site = Site::new(&configured, &lineage, vec![&name], &name, block);
+            site.to_change(|line| !site.is_own(line))
+        };
+        let told = map("");
+        let expected = "before the first map, at /etc/nginx/nginx.conf:2, instead of what stands there for it:\n    map_hash_bucket_size 128;\nto the map";
+        assert!(told.contains(expected), "{told}");
+        assert!(!map("map_hash_bucket_size 128;").contains(room));
     }
 
     #[test]

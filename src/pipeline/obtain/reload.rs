@@ -338,6 +338,7 @@ impl Trouble {
         };
         let lines = finding.cure.as_ref().filter(shows_lines);
         let cure = match (lines, key) {
+            (Some(lines), Some(_)) if lines.contains("key_group") => lines.clone(),
             (Some(lines), Some(key)) => format!("{lines}\n{key}"),
             (Some(lines), None) => lines.clone(),
             (None, Some(key)) => key,

@@ -158,11 +158,12 @@ pub(super) fn not_proven(
             let finding = match proof.verdict {
                 Verdict::Broken(_) => {
                     let site = configured.site(work.domain, &proof.name, block);
+                    let open = || configured.to_open_key_of(block, work.name());
                     finding.with_cure(match site.to_accept() {
                         Some((seen, cure)) => {
                             configured.with_next(&format!("{seen}: {cure}"), AFTER_A_CHANGE)
                         }
-                        None => not_listening(proof, block),
+                        None => open().unwrap_or_else(|| not_listening(proof, block)),
                     })
                 }
                 _ => with_lines(finding, work, proof, block, configured),
@@ -254,6 +255,11 @@ fn with_lines(
             _ => None,
         };
         let own = own.map(|own| format!("\n{own}")).unwrap_or_default();
+        if let Some(open) = configured.to_open_key_of(block, work.name()) {
+            return finding.with_cure(format!(
+                "the server block at {place} names the right files; {open}"
+            ));
+        }
         return finding.with_cure(format!(
             "the server block at {place} names the right files, so {0} did not load them: see\n    docker logs --tail 20 {0}{own}",
             configured.container()

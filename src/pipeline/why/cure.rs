@@ -185,9 +185,9 @@ pub(super) fn in_particular(seen: &Seen<'_>, look: &Look, finding: &Finding) -> 
         let known = seen.stored.known(leaf.fingerprint)?;
         (known.lineage != name.as_str()).then(|| known.lineage.clone())
     });
-    if finding.code == "served.wrong_name"
-        && let Some(Ok(nginx)) = &seen.nginx
+    if let Some(Ok(nginx)) = &seen.nginx
         && let Chosen::Listed(block, _) = &nginx.chosen
+        && finding.code == "served.wrong_name"
     {
         return finding.clone().with_cure(lines(seen, nginx, block));
     }

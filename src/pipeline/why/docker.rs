@@ -136,10 +136,17 @@ impl Search<'_> {
             .map(|inlet| choice::way(&configuration, self.name, inlet));
         let through = way.map(|way| way.through).unwrap_or_default();
         let through: Vec<StreamServer> = through.into_iter().cloned().collect();
+        let astray = self.astray(&configuration);
+        let commas = choice::with_commas(&configuration.servers, self.name).cloned();
+        let configured =
+            Configured::new(self.container, self.engine.address(), live, configuration);
         Ok(Nginx {
-            astray: self.astray(&configuration),
-            commas: choice::with_commas(&configuration.servers, self.name).cloned(),
-            configured: Configured::new(self.container, self.engine.address(), live, configuration),
+            astray,
+            commas,
+            configured: match self.stored.presence {
+                Presence::Here => configured.with_live_on_host(live_of(self.storage)),
+                Presence::Absent => configured,
+            },
             chosen,
             through,
             inlet,

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::computed::{closed_key, undecided};
 use super::cure::{changing, lines, mount_whole, order_first, to_add};
 use super::seen::{Astray, Chosen, Content, Look, Named, Nginx, Own, Seen, Whereabouts};
 use crate::chain::Certificate;
@@ -309,6 +310,7 @@ pub(super) fn file(seen: &Seen<'_>, now: Timestamp) -> Option<Step> {
             let leaf = chain.leaf();
             let words = format!("{path}: {}", who(seen, leaf, now));
             let finding = judge_file(seen, nginx, block, named, leaf, &words);
+            let finding = finding.or_else(|| closed_key(seen, nginx, block));
             step(words, finding.into_iter().collect())
         }
         Content::Missing => {
@@ -320,6 +322,9 @@ pub(super) fn file(seen: &Seen<'_>, now: Timestamp) -> Option<Step> {
         }
         Content::Unknown(reason) => {
             let evidence = format!("{path} cannot be judged: {reason}");
+            if let Some(finding) = undecided(seen, nginx, block, named, &path) {
+                return step(evidence, vec![finding]);
+            }
             step(
                 evidence.clone(),
                 vec![Finding::note("why.unread_file", evidence)],
@@ -417,7 +422,12 @@ fn missing(seen: &Seen<'_>, nginx: &Nginx, block: &ServerBlock, evidence: String
 }
 
 /// A file, or none at all, that is not the name's own
-fn wrong(seen: &Seen<'_>, nginx: &Nginx, block: &ServerBlock, evidence: String) -> Finding {
+pub(super) fn wrong(
+    seen: &Seen<'_>,
+    nginx: &Nginx,
+    block: &ServerBlock,
+    evidence: String,
+) -> Finding {
     Finding::failure("why.other_file", evidence).with_cure(lines(seen, nginx, block))
 }
 

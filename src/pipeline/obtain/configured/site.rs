@@ -138,9 +138,13 @@ impl<'s> Site<'s> {
             return self.by_variables();
         }
         let wrong = self.wrong(&is_wrong);
-        match self.takes_from_others(&wrong) {
+        let change = match self.takes_from_others(&wrong) {
             true => self.of_their_own(),
             false => self.with_others(self.in_place(&wrong, is_wrong)),
+        };
+        match change.contains("server_name") {
+            true => self.configured.with_room(&self.names, change),
+            false => change,
         }
     }
 
@@ -308,8 +312,17 @@ impl<'s> Site<'s> {
 
     /// In words, who else needs the file of a line that the block includes; `None` where nobody does
     fn other_use(&self, line: &CertificateLine) -> Option<String> {
-        if let Some(other) = self.sharer(line) {
-            return Some(format!("is included by {} too", other.place()));
+        match self.sharer(line) {
+            Some((other, Shared::Surely)) => {
+                return Some(format!("is included by {} too", other.place()));
+            }
+            Some((other, Shared::Perhaps(file))) => {
+                return Some(format!(
+                    "may be a link to the same file as {file}, which {} includes",
+                    other.place()
+                ));
+            }
+            None => {}
         }
         let configuration = &self.configured.configuration;
         let inclusion = configuration.included.get(&line.file)?;
@@ -325,23 +338,37 @@ impl<'s> Site<'s> {
         is_used.then(|| format!("is included more than once (at {})", in_words(&at)))
     }
 
-    /// Another block with names of others that has the same line, by including the same file
-    fn sharer(&self, line: &CertificateLine) -> Option<&ServerBlock> {
-        let mut others = self.configured.configuration.servers.iter();
-        others.find(|other| {
-            let has_line = || {
-                let mut lines = other.certificates.iter();
-                lines.any(|own| own.file == line.file && own.line == line.line)
-            };
-            let is_for_all = || {
-                !other
-                    .names
-                    .iter()
-                    .any(|name| self.names.contains(&name.as_str()))
-            };
-            let is_for_others =
-                || is_for_all() || other.names.iter().any(|name| self.is_strange(name));
-            !is_same(other, self.block) && other.tls == Tls::On && has_line() && is_for_others()
+    /// Another block with names of others that has the same line, by including the same file, or one
+    /// that may be the same
+    fn sharer(&self, line: &CertificateLine) -> Option<(&ServerBlock, Shared<'_>)> {
+        let others = || {
+            let others = self.configured.configuration.servers.iter();
+            others.filter(|other| {
+                let is_for_all = || {
+                    !other
+                        .names
+                        .iter()
+                        .any(|name| self.names.contains(&name.as_str()))
+                };
+                let is_for_others =
+                    || is_for_all() || other.names.iter().any(|name| self.is_strange(name));
+                !is_same(other, self.block) && other.tls == Tls::On && is_for_others()
+            })
+        };
+        let has_line = |other: &&ServerBlock| {
+            let mut lines = other.certificates.iter();
+            lines.any(|own| own.file == line.file && own.line == line.line)
+        };
+        let twin = |other: &'s ServerBlock| {
+            let mut lines = other.certificate_lines();
+            let twin = lines.find(|own| own.file != other.file && is_twin(own, line))?;
+            Some((other, Shared::Perhaps(&twin.file)))
+        };
+        let same = others().find(has_line).map(|other| (other, Shared::Surely));
+        same.or_else(|| {
+            others()
+                .filter(|_| line.file != self.block.file)
+                .find_map(twin)
         })
     }
 
@@ -374,6 +401,20 @@ impl<'s> Site<'s> {
             })
         })
     }
+}
+
+/// How a block comes to the line of an included file
+enum Shared<'s> {
+    /// It includes that file
+    Surely,
+    /// It includes this one, which may be a link to it: nginx tells files apart by their names alone
+    Perhaps(&'s str),
+}
+
+/// Whether two lines of two files would be one if the files were
+fn is_twin(one: &CertificateLine, other: &CertificateLine) -> bool {
+    let place = |line: &CertificateLine| (line.line, line.directive.clone(), line.path.clone());
+    one.file != other.file && place(one) == place(other)
 }
 
 /// Whether two blocks serve the same certificate, since they name the same files

@@ -379,7 +379,7 @@ mod tests {
 
     fn configured(servers: &[String]) -> Configured {
         let dump = format!(
-            "# configuration file /nginx.conf:\nhttp {{\n\n\n{}\n}}\n",
+            "# configuration file /nginx.conf:\nuser root; http {{\n\n\n{}\n}}\n",
             servers.join("\n")
         );
         let container = Container {
@@ -586,7 +586,7 @@ to
         };
         let map = "map $ssl_server_name $lineage { default b.test;\nshop.test b.test; }";
         let servers = [map.to_owned(), block(&ALL.join(" "), &lines("$lineage"))];
-        let told = "the server block at /nginx.conf:6 takes the certificate of each name from variables: leave its lines as they are\n";
+        let told = "the server block at /nginx.conf:6 takes the certificate of each name from variables, which no fixed path may replace\n";
         let rows = format!(
             "{told}in the map of $lineage change the row at /nginx.conf:5 to
     shop.test shop.test;

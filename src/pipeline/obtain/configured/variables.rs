@@ -8,14 +8,14 @@ use super::listening::is_same;
 use super::site::Site;
 use crate::target::choice::{self, Choice};
 use crate::target::dump::{CertificateLine, Configuration, Map, Row};
-use crate::target::variables::{Naming, is_computed, naming};
+use crate::target::variables::{Naming, is_computed, is_for, naming};
 
 impl<'s> Site<'s> {
     /// nginx computes the files from variables: what they come to is what is to be changed
     pub(super) fn by_variables(&self) -> String {
         let block = self.block;
         let mut cure = format!(
-            "the server block at {} takes the certificate of each name from variables: leave its lines as they are",
+            "the server block at {} takes the certificate of each name from variables, which no fixed path may replace",
             block.place()
         );
         let mut changes: Vec<Change<'_>> = Vec::new();
@@ -29,9 +29,6 @@ impl<'s> Site<'s> {
                 }
             }
         }
-        for step in self.in_steps(&changes) {
-            let _ = write!(cure, "\n{step}");
-        }
         if changes.is_empty() {
             let own = self.configured.live.join(self.lineage.as_str());
             let _ = write!(
@@ -41,7 +38,28 @@ impl<'s> Site<'s> {
                 path(&own)
             );
         }
+        // Followed in another order the name would have no TLS at all.
+        let open = self.configured.to_open_key_of(block, self.lineage);
+        let room = self.room_for(&changes);
+        for step in open.into_iter().chain(room).chain(self.in_steps(&changes)) {
+            let _ = write!(cure, "\n{step}");
+        }
         cure
+    }
+
+    /// What gives nginx room for the keys of maps; `None` where it has
+    fn room_for(&self, changes: &[Change<'_>]) -> Option<String> {
+        let configuration = &self.configured.configuration;
+        let keys = changes.iter().map(|change| change.key.as_str());
+        let size = configuration.map_bucket.for_names(keys)?;
+        // nginx takes the size that holds at the first map for all of them.
+        let at = match configuration.maps.first() {
+            Some(first) => format!(", at {}:{}", first.file, first.line),
+            None => String::new(),
+        };
+        Some(format!(
+            "first give nginx room for so long a name, before the first map{at}, instead of what stands there for it:\n    map_hash_bucket_size {size};"
+        ))
     }
 
     /// The names of the domain that the block serves, the one that is asked for among them
@@ -59,90 +77,67 @@ impl<'s> Site<'s> {
     /// What is to be changed, with the rows of one map together
     fn in_steps(&self, changes: &[Change<'_>]) -> Vec<String> {
         let mut steps = Vec::new();
-        let mut done: Vec<&str> = Vec::new();
-        for change in changes {
-            match change {
-                Change::Words(words) => steps.push(words.clone()),
-                Change::Row {
-                    map,
-                    row,
-                    key,
-                    value,
-                } => match row {
-                    Some(row) => steps.push(row_to_change(map, row, key, value)),
-                    None if done.contains(&map.variable.as_str()) => {}
-                    None => {
-                        done.push(&map.variable);
-                        let rows = changes.iter().filter_map(|change| match change {
-                            Change::Row {
-                                map: own,
-                                row: None,
-                                key,
-                                value,
-                            } if own == map => Some((key.as_str(), value.as_str())),
-                            _ => None,
-                        });
-                        steps.push(rows_to_add(map, rows));
-                    }
-                },
-                Change::Map { variable, .. } if done.contains(&variable.as_str()) => {}
-                Change::Map { variable, .. } => {
-                    let before = done.len();
-                    done.push(variable);
-                    let rows = changes.iter().filter_map(|change| match change {
-                        Change::Map {
-                            variable: own,
-                            name,
-                            value,
-                        } if own == variable => Some((*name, value.as_str())),
-                        _ => None,
-                    });
-                    steps.push(self.map_to_add(variable, before, rows));
-                }
+        let mut done: Vec<&Place<'_>> = Vec::new();
+        let mut made = Made::of(&self.configured.configuration);
+        for Change { place, .. } in changes {
+            if done.contains(&place) {
+                continue;
             }
+            done.push(place);
+            let of_place = changes.iter().filter(|change| change.place == *place);
+            let rows = of_place.map(|change| (change.key.as_str(), change.value.as_str()));
+            steps.push(match place {
+                Place::Row(map, row) => {
+                    let all = rows.map(|(key, value)| row_to_change(map, row, key, value));
+                    all.collect::<Vec<_>>().join("\n")
+                }
+                Place::Map(map) => rows_to_add(map, rows),
+                Place::Variable(variable) => map_for_variable(variable, &made.name(MAP), rows),
+                Place::Line(line) => {
+                    let base = match line.directive.as_str() {
+                        "ssl_certificate" => MAP_OF_CERTIFICATES,
+                        _ => MAP_OF_KEYS,
+                    };
+                    map_for_line(line, &made.name(base), rows)
+                }
+            });
         }
         steps
     }
 
     fn change_of_variable(&self, line: &'s CertificateLine) -> Change<'s> {
-        let wanted = self.wanted(line);
-        let text = path(&line.path);
-        let place = format!("{}:{}", line.file, line.line);
-        let new_map = |variable: &str, value: String| Change::Map {
-            variable: variable.to_owned(),
-            name: self.name,
+        let change = |place, key: &str, value| Change {
+            place,
+            key: key.to_owned(),
             value,
         };
         let naming = naming(&self.configured.configuration, self.block, line, self.name);
-        let what = match naming {
+        let (map, row) = match naming {
             Naming::Computed {
                 by: Some((map, row)),
                 ..
-            } => match (self.value_of(&map.variable), self.key(map)) {
-                (Some(value), Some(key)) if self.is_free(map, row, key) => {
-                    return Change::Row {
-                        map,
-                        row: row.filter(|row| row.pattern == key),
-                        key: key.to_owned(),
-                        value,
-                    };
-                }
-                (Some(value), _) => return new_map(&map.variable, value),
-                (None, _) => format!("${}, a map at {}:{}", map.variable, map.file, map.line),
-            },
-            Naming::Computed { by: None, .. } => match self.value_of(NAME) {
-                Some(value) => return new_map(NAME, value),
-                None => text,
-            },
-            Naming::Unknown { variable } => format!("${variable}"),
-            Naming::Fixed(file) => path(file),
+            } => (map, row),
+            Naming::Undecided { map } => (map, None),
+            Naming::Computed { by: None, .. } => {
+                return match self.value_of(NAME) {
+                    Some(value) => change(Place::Variable(NAME), self.name, value),
+                    None => change(Place::Line(line), self.name, self.wanted(line)),
+                };
+            }
+            Naming::Unknown { .. } | Naming::Fixed(_) => {
+                return change(Place::Line(line), self.name, self.wanted(line));
+            }
         };
-        Change::Words(format!(
-            "`{}` at {place} depends on {what}: for {} let it come to\n    {}",
-            line.directive,
-            self.name,
-            word(&wanted)
-        ))
+        let Some(value) = self.value_of(&map.variable) else {
+            return change(Place::Line(line), self.name, self.wanted(line));
+        };
+        match self.key(map) {
+            Some(key) if self.is_free(map, row, key) => match row {
+                Some(row) if is_for(row, key) => change(Place::Row(map, row), &row.pattern, value),
+                _ => change(Place::Map(map), key, value),
+            },
+            _ => change(Place::Variable(&map.variable), self.name, value),
+        }
     }
 
     /// The file that a line should come to
@@ -175,13 +170,19 @@ impl<'s> Site<'s> {
         let has = |pattern: &str| map.rows.iter().any(|row| row.pattern == pattern);
         // With `hostnames` nginx takes `.name` for the name too, and refuses it twice.
         let is_refused = has("hostnames") && has(&format!(".{key}"));
+        // A file may be a link to the one that another map includes.
+        let is_twin = |one: &Row, other: &Row| {
+            let place = |row: &Row| (row.line, row.pattern.clone(), row.value.clone());
+            one.file != map.file && place(one) == place(other)
+        };
         let is_elsewhere = |row: &Row| {
             let mut others = configuration.maps.iter().filter(|other| *other != map);
-            others.any(|other| other.rows.contains(row))
+            others.any(|other| {
+                let mut rows = other.rows.iter();
+                rows.any(|own| own == row || (own.file != other.file && is_twin(row, own)))
+            })
         };
-        let is_changed_for_others = row
-            .filter(|row| row.pattern == key)
-            .is_some_and(is_elsewhere);
+        let is_changed_for_others = row.filter(|row| is_for(row, key)).is_some_and(is_elsewhere);
         !configuration.used.contains(&map.variable) && !is_refused && !is_changed_for_others
     }
 
@@ -201,55 +202,90 @@ impl<'s> Site<'s> {
             _ => None,
         }
     }
-
-    /// A map for certificates alone, which leaves all other names with what a variable gives them
-    ///
-    /// `before` is how many maps are proposed beside it.
-    fn map_to_add<'r>(
-        &self,
-        variable: &str,
-        before: usize,
-        rows: impl Iterator<Item = (&'r str, &'r str)>,
-    ) -> String {
-        let map = free_name(&self.configured.configuration, before);
-        let rows = indented(rows, "        ");
-        format!(
-            "beside the server blocks add this map, and write ${map} for ${variable} in the lines that name certificates and keys, nowhere else:\n    map ${NAME} ${map} {{\n        default ${variable};{rows}\n    }}",
-        )
-    }
 }
 
 /// What lets variables come to the right files for a name
 #[derive(PartialEq, Eq)]
-enum Change<'c> {
-    /// A row of a map: this one, or a new one
-    Row {
-        map: &'c Map,
-        row: Option<&'c Row>,
-        key: String,
-        value: String,
-    },
-    /// A map of its own, for what the variable gives now
-    Map {
-        variable: String,
-        name: &'c str,
-        value: String,
-    },
-    /// What a person has to find
-    Words(String),
+struct Change<'c> {
+    place: Place<'c>,
+    /// What is looked up there
+    key: String,
+    /// What it has to give
+    value: String,
 }
 
-/// A name for the variable of a map that is proposed, which no other map has; the first, second, ...
-fn free_name(configuration: &Configuration, before: usize) -> String {
-    let is_free = |name: &String| {
-        let mut maps = configuration.maps.iter();
-        !maps.any(|map| map.variable == *name)
-    };
-    let numbered = (2..).map(|number| format!("{MAP}_{number}"));
-    let mut free = std::iter::once(MAP.to_owned())
-        .chain(numbered)
-        .filter(is_free);
-    free.nth(before).unwrap_or_default()
+/// Where that is to be written
+#[derive(PartialEq, Eq)]
+enum Place<'c> {
+    /// This row of a map, which is for the key alone
+    Row(&'c Map, &'c Row),
+    /// A new row of a map
+    Map(&'c Map),
+    /// A map of its own, for what this variable gives now
+    Variable(&'c str),
+    /// A map of its own, for all that this line comes to now
+    Line(&'c CertificateLine),
+}
+
+/// The variables of maps that there are, and of those that are proposed
+struct Made<'c> {
+    configuration: &'c Configuration,
+    proposed: Vec<String>,
+}
+
+impl<'c> Made<'c> {
+    fn of(configuration: &'c Configuration) -> Self {
+        Self {
+            configuration,
+            proposed: Vec::new(),
+        }
+    }
+
+    /// A name that no other map has
+    fn name(&mut self, base: &str) -> String {
+        let is_free = |name: &String| {
+            let mut maps = self.configuration.maps.iter();
+            !maps.any(|map| map.variable == *name) && !self.proposed.contains(name)
+        };
+        let numbered = (2..).map(|number| format!("{base}_{number}"));
+        let mut names = std::iter::once(base.to_owned()).chain(numbered);
+        let name = names.find(is_free).unwrap_or_default();
+        self.proposed.push(name.clone());
+        name
+    }
+}
+
+/// A map for certificates alone, which leaves all other names with what a variable gives them
+fn map_for_variable<'r>(
+    variable: &str,
+    map: &str,
+    rows: impl Iterator<Item = (&'r str, &'r str)>,
+) -> String {
+    let rows = indented(rows, "        ");
+    format!(
+        "beside the server blocks add this map, and write ${map} for ${variable} in the lines that name certificates and keys, nowhere else:\n    map ${NAME} ${map} {{\n        default ${variable};{rows}\n    }}",
+    )
+}
+
+/// A map for one line, which leaves all other names with what the line comes to for them
+///
+/// Where one variable stands in the paths of both the certificate and its key, no value of it leads to
+/// two files that are called otherwise.
+fn map_for_line<'r>(
+    line: &CertificateLine,
+    map: &str,
+    rows: impl Iterator<Item = (&'r str, &'r str)>,
+) -> String {
+    let CertificateLine {
+        file,
+        line: number,
+        directive,
+        ..
+    } = line;
+    let (rows, now) = (indented(rows, "        "), path(&line.path));
+    format!(
+        "beside the server blocks add this map:\n    map ${NAME} ${map} {{\n        default {now};{rows}\n    }}\nand instead of `{directive} {now};` at {file}:{number} write\n    {directive} ${map};",
+    )
 }
 
 fn forms(variable: &str) -> [String; 2] {
@@ -298,7 +334,9 @@ fn indented<'r>(rows: impl Iterator<Item = (&'r str, &'r str)>, indent: &str) ->
         .collect()
 }
 
-/// The variable of a map that is proposed
+/// The variables of maps that are proposed
 const MAP: &str = "certd_lineage";
+const MAP_OF_CERTIFICATES: &str = "certd_certificate";
+const MAP_OF_KEYS: &str = "certd_key";
 /// The variable that holds the name of a handshake
 const NAME: &str = "ssl_server_name";
