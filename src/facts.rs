@@ -103,6 +103,8 @@ pub enum ConnectFailure {
     OldProtocol(String),
     /// The server shares no cipher suite with certd: the one that it would choose
     OtherCipher(String),
+    /// The server shares no group for the key exchange with certd and Chrome
+    OtherGroup,
     /// This process may open no more files, and nobody was asked
     NoDescriptor,
     /// What the server sent is larger than any browser takes
@@ -125,6 +127,9 @@ impl fmt::Display for ConnectFailure {
             Self::NoStartTls(words) => write!(f, "no STARTTLS ({words})"),
             Self::OldProtocol(version) => write!(f, "nothing newer than {version}"),
             Self::OtherCipher(suite) => write!(f, "no cipher suite in common ({suite})"),
+            Self::OtherGroup => {
+                f.write_str("no group in common for the key exchange: not X25519, P-256 or P-384")
+            }
             Self::NoDescriptor => f.write_str("too many open files here"),
             Self::TooLarge => f.write_str("a handshake message of more than 64 KiB"),
             Self::Handshake(reason) => write!(f, "handshake failed ({reason})"),

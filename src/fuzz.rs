@@ -226,6 +226,9 @@ pub fn tls_words(bytes: &[u8]) {
         let chosen = hello::choice_of_old("shop.test", &mut server).await;
         assert!(read_of(bytes, server).await.len() <= MOST_HELLO);
         chosen.into_iter().for_each(assert_failure);
+        let mut server = server_that_says(bytes).await;
+        let _ = hello::wants_other_group("shop.test", &mut server).await;
+        assert!(read_of(bytes, server).await.len() <= MOST_HELLO);
     });
 }
 

@@ -176,10 +176,7 @@ impl Observer {
                     offered = &[];
                 }
                 Err(failure) if may_be_old(&failure) => {
-                    let mut stream = connect(address).await?;
-                    opening::open(opening, &mut stream).await?;
-                    let chosen = hello::choice_of_old(name, &mut stream).await;
-                    return Err(chosen.unwrap_or(failure));
+                    return Err(choice_of(name, address, opening).await.unwrap_or(failure));
                 }
                 met => return met,
             }
@@ -282,6 +279,24 @@ fn served(connection: &ClientConnection, shown: Option<Shown>) -> Served {
     }
 }
 
+/// What a server that refused would choose, of what rustls does not offer
+async fn choice_of(name: &str, address: SocketAddr, opening: Opening) -> Option<ConnectFailure> {
+    let open = async || {
+        let mut stream = connect(address).await.ok()?;
+        opening::open(opening, &mut stream).await.ok()?;
+        Some(stream)
+    };
+    let chosen = hello::choice_of_old(name, &mut open().await?).await;
+    if let Some(ConnectFailure::OldProtocol(_)) = chosen {
+        return chosen;
+    }
+    // Where a group is missing, suites are offered that browsers have not: it is the group then.
+    match hello::wants_other_group(name, &mut open().await?).await {
+        true => Some(ConnectFailure::OtherGroup),
+        false => chosen,
+    }
+}
+
 /// What was shown before the handshake broke off
 fn unproven(shown: Shown, error: &io::Error) -> Served {
     Served {
@@ -303,7 +318,9 @@ fn unproven(shown: Shown, error: &io::Error) -> Served {
 fn may_be_old(failure: &ConnectFailure) -> bool {
     match failure {
         ConnectFailure::Alert(alert) => REFUSALS.contains(&alert.as_str()),
-        ConnectFailure::OldProtocol(_) | ConnectFailure::OtherCipher(_) => true,
+        ConnectFailure::OldProtocol(_)
+        | ConnectFailure::OtherCipher(_)
+        | ConnectFailure::OtherGroup => true,
         _ => false,
     }
 }

@@ -253,6 +253,11 @@ fn connect_failure(handshake: &Handshake, failure: &ConnectFailure) -> Finding {
             "no browser of today has it: offer ECDHE with AES-GCM or ChaCha20 (`ssl_ciphers`)"
                 .to_owned(),
         ),
+        ConnectFailure::OtherGroup => (
+            "handshake.other_group",
+            "Chrome has no other: leave `ssl_ecdh_curve` at its default, or add X25519 and P-256 (`prime256v1`) to it"
+                .to_owned(),
+        ),
         ConnectFailure::NoDescriptor => return Finding::no_descriptor(evidence),
         ConnectFailure::Refused => (
             "connect.refused",

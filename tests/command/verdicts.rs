@@ -1522,6 +1522,29 @@ fn a_server_of_old_says_what_it_would_speak() {
 }
 
 #[test]
+fn a_server_that_wants_another_group_is_not_told_to_change_its_suites() {
+    // To the third hello it goes on with a suite that was offered in the first.
+    let hellos = AtomicUsize::new(0);
+    let server = Server::start(move |mut stream| {
+        first_bytes(&mut stream);
+        let _ = match hellos.fetch_add(1, Ordering::SeqCst) {
+            0 => stream.write_all(b"\x15\x03\x01\x00\x02\x02\x28"),
+            1 => stream.write_all(&server_hello([3, 3, 0xc0, 0x13])),
+            _ => stream.write_all(&server_hello([3, 3, 0xc0, 0x2f])),
+        };
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let place = place(&domain(NAME, server.address));
+    let report = report(&place, &[]);
+    assert_eq!(codes(&report), ["handshake.other_group"], "{report:#}");
+    let finding = finding(&report, "handshake.other_group");
+    assert_eq!(finding["severity"], "failure");
+    let cure = finding["cure"].as_str().unwrap();
+    assert!(cure.contains("ssl_ecdh_curve") && !cure.contains("ssl_ciphers"));
+}
+
+#[test]
 fn what_is_demanded_and_not_seen_fails() {
     let server = of_old(b"\x15\x03\x01\x00\x02\x02\x28", [3, 3, 0xc0, 0x13]);
     let place = place(&domain(NAME, server.address));

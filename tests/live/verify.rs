@@ -19,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         verify_names_what_does_not_answer,
         verify_tells_no_route_from_a_host_that_is_gone,
         nginx_reads_of_a_file_what_verify_judges,
+        verify_tells_a_group_that_browsers_lack_from_a_suite,
         status_fits_eighty_columns_and_tells_what_there_is,
     ]
 }
@@ -222,6 +223,76 @@ fn verify_tells_no_route_from_a_host_that_is_gone() {
         ["connect.no_route"; 4]
     );
     assert_eq!(code(4), "connect.timeout");
+}
+
+fn verify_tells_a_group_that_browsers_lack_from_a_suite() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |file: &str| directory.path().join(file);
+    let servers = [
+        ("", "ssl_ecdh_curve secp521r1;", "handshake.other_group"),
+        (
+            "",
+            "ssl_ecdh_curve X448; ssl_protocols TLSv1.3;",
+            "handshake.other_group",
+        ),
+        // It has suites without such an exchange too, which no browser needs.
+        (
+            "rsa",
+            "ssl_ecdh_curve secp521r1; ssl_protocols TLSv1.2;",
+            "handshake.other_group",
+        ),
+        (
+            "",
+            "ssl_protocols TLSv1.2; ssl_ciphers ECDHE-ECDSA-AES128-SHA;",
+            "handshake.other_cipher",
+        ),
+        (
+            "rsa",
+            "ssl_protocols TLSv1.2; ssl_ciphers DHE-RSA-AES128-GCM-SHA256;",
+            "handshake.failed",
+        ),
+    ];
+    for kind in ["", "rsa"] {
+        let key = match kind {
+            "rsa" => {
+                rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048)
+            }
+            _ => rcgen::KeyPair::generate(),
+        };
+        let key = key.expect("a key");
+        let params = rcgen::CertificateParams::new([SHOP.to_owned()]).expect("a name");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        write(at(&format!("{kind}chain.pem")), certificate.pem());
+        write(at(&format!("{kind}key.pem")), key.serialize_pem());
+    }
+    let ports = servers.map(|_| ports::free());
+    let blocks = servers.iter().zip(ports).map(|((kind, lines, _), port)| {
+        format!(
+            "server {{ listen 127.0.0.1:{port} ssl; {lines} ssl_certificate {kind}chain.pem; \
+             ssl_certificate_key {kind}key.pem; }}\n"
+        )
+    });
+    let blocks: String = blocks.collect();
+    let conf = format!(
+        "daemon off; events {{}} pid pid; error_log stderr; http {{ access_log off;\n{blocks}}}"
+    );
+    write(at("nginx.conf"), conf);
+    let mut nginx = Command::new("nginx");
+    nginx
+        .arg("-p")
+        .arg(directory.path())
+        .args(["-c", "nginx.conf"]);
+    let mut nginx = process::Process::start(&mut nginx, &at("nginx.log"));
+    for ((_, lines, expected), port) in servers.iter().zip(ports) {
+        nginx.wait_listening(port);
+        let mut certd = Command::new(env!("CARGO_BIN_EXE_certd"));
+        let connect = format!("127.0.0.1:{port}");
+        certd.args(["verify", SHOP, "--connect", &connect, "--format", "json"]);
+        let output = process::run(certd.current_dir(directory.path()));
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let findings = &report["endpoints"][0]["findings"];
+        assert_eq!(findings[0]["code"], *expected, "{lines} {report:#}");
+    }
 }
 
 fn nginx_reads_of_a_file_what_verify_judges() {
