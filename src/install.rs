@@ -91,6 +91,18 @@ pub enum Unfit {
         /// That issuer
         missing: String,
     },
+    /// This host trusts the last one of that CA, and not this one
+    #[error(
+        "this host does not trust the certificate that the CA sent, as it does the one that is live: {reason}"
+    )]
+    Untrusted {
+        /// The domain
+        domain: DnsName,
+        /// Why
+        reason: String,
+        /// When one is taken all the same, for what is live ends soon
+        until: Timestamp,
+    },
     /// It is over already
     #[error("the certificate expired at {}, now is {}", display(*until), display(*now))]
     Expired {
@@ -111,6 +123,7 @@ impl Explain for Unfit {
             Self::Expired { .. } => "install.expired",
             Self::RefusedByBrowsers { .. } => "install.refused_by_browsers",
             Self::Incomplete { .. } | Self::Alone { .. } => "install.incomplete_chain",
+            Self::Untrusted { .. } => "install.untrusted",
         }
     }
 
@@ -127,6 +140,12 @@ impl Explain for Unfit {
             }
             Self::Alone { .. } => {
                 "it is live, for there was none before, and many clients refuse it; `certd obtain --force` orders another. If that comes alone too, tell the CA"
+            }
+            Self::Untrusted { domain, until, .. } => {
+                return Some(format!(
+                    "what is live stays. The CA may have a new root: update ca-certificates on this host, or name that root in `[verify] trust`; then run `certd obtain --force {domain}`. From {} on one is taken as it comes, for what is live ends",
+                    display(*until)
+                ));
             }
             _ => "nothing was installed; if it happens again, tell the CA",
         };

@@ -58,9 +58,11 @@
 //! link moves, in one rename. A generation that is issued and not proven is deployed without an
 //! order, even with `--force`: a new one would only repeat what waits in the archive. One that was rolled
 //! back, for TLS broke with it, is replaced by `--force`: its content may be to blame. One that browsers
-//! refuse for what it says of itself ([`verify::judge::flaw`]), or that came without its issuer where
-//! the last one came with it, is not archived, and one that is in the archive is not deployed: another
-//! is ordered, after the back-off of orders or with `--force`. The first certificate of a public CA that
+//! refuse for what it says of itself ([`verify::judge::flaw`]), whose certificates have not signed each
+//! other, or that came without its issuer where the last one came with it, is not archived; nor is one
+//! that this host does not trust where what is live, of the same CA, is trusted and does not end within
+//! two days (or a quarter of its life); where one of these is in the archive, it
+//! is not deployed: another is ordered, after the back-off of orders or with `--force`. The first certificate of a public CA that
 //! comes without its issuer is made live, for there was none before, and is no success. A flaw that what is live and proven has
 //! too changes nothing. Five generations are kept; pruning never takes a live or an unproven one; those
 //! whose record is lost go once a newer one is live and proven. `key_group` is given to keys that are

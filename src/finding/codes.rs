@@ -167,6 +167,7 @@ pub const CODES: &[Code] = &[
     bad("install.other_key", "the certificate that the CA sent is for another key", "nothing was installed; tell the CA if it stays"),
     bad("install.refused_by_browsers", "browsers refuse the certificate that the CA sent", "tell the CA, or set another `profile` or `issuer`"),
     bad("install.unreadable", "the chain that the CA sent is unusable", "nothing was installed; tell the CA if it stays"),
+    bad("install.untrusted", "this host trusts what is live, and not what the CA sent", "update ca-certificates, or name the CA's root in `[verify] trust`"),
     bad("notify.command", "a command failed to take an alert", "run it by hand with a message on its standard input"),
     bad("notify.file", "a file of a channel cannot be used", "let the user of certd read it, and write into it what belongs there"),
     bad("notify.heartbeat", "the heartbeat URL could not be called", "correct `heartbeat`, or see why the other side fails"),

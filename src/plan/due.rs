@@ -225,7 +225,7 @@ impl fmt::Display for Due {
             Self::First => f.write_str("no certificate yet"),
             Self::Damaged { reason } => write!(f, "the files are damaged: {reason}"),
             Self::Unfit { generation, reason } => {
-                write!(f, "browsers refuse generation {generation}: {reason}")
+                write!(f, "generation {generation} is unfit: {reason}")
             }
             Self::Names { added, removed } => {
                 f.write_str("names changed:")?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::path::{Judged, Path, Trust, Way, judge_path};
+use super::path::{Judged, Path, Trust, Way, judge_path, unsigned};
 use crate::chain::ocsp::{self, Status};
 use crate::chain::{Chain, ChainError, Fingerprint, Stapling};
 use crate::config::{MinRemaining, Sharing};
@@ -203,6 +203,34 @@ pub fn flaw(chain: &Chain) -> Option<Finding> {
         let of_kind = [certificate::KEY_KIND, certificate::SIGNATURE_KIND];
         finding.severity == Severity::Failure && !of_kind.contains(&finding.code)
     })
+}
+
+/// That the certificates of a chain have not signed each other, whoever is trusted
+pub fn broken_link(chain: &Chain, trust: &Trust) -> Option<Finding> {
+    let (below, issuer) = unsigned(chain, trust)?;
+    let evidence = format!(
+        "{} has not signed {}, and came with it as its issuer",
+        issuer.label(),
+        below.label()
+    );
+    Some(Finding::failure(links::BROKEN, evidence))
+}
+
+/// Why no client that trusts these roots alone takes a chain; `None` where one does, or where that
+/// cannot be judged
+pub fn distrust(chain: &Chain, trust: &Trust, now: Timestamp) -> Option<String> {
+    let Judged { path, way } = judge_path(chain, trust, now);
+    match path {
+        Path::Trusted(_) => None,
+        Path::UnknownIssuer { issuer: root } | Path::Incomplete { missing: root, .. } => {
+            Some(format!("it leads to {root}, which is no root of this host"))
+        }
+        path => {
+            let mut told = links::path(path, &way, now).into_iter();
+            let failure = told.find(|finding| finding.severity == Severity::Failure);
+            failure.map(|finding| finding.evidence)
+        }
+    }
 }
 
 /// The issuer whose certificate was not sent, where no trusted root is that either

@@ -21,6 +21,7 @@ use crate::net::roots::{TrustError, add_file, system_certificates};
 mod cause;
 mod flaw;
 mod roots;
+mod signed;
 mod way;
 
 use cause::explain;
@@ -28,6 +29,7 @@ pub(super) use cause::read_error;
 pub use flaw::Flaw;
 use roots::KnownRoot;
 pub use roots::Limit;
+pub use signed::unsigned;
 pub use way::Way;
 
 /// Roots that are believed, and the algorithms that are known

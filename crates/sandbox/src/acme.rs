@@ -202,6 +202,10 @@ pub enum Mishap {
     Flawed(Flaw),
     /// The certificate comes without the intermediates
     Alone,
+    /// The signature of the certificate is not its issuer's: one bit of it is another
+    BrokenSignature,
+    /// The certificate, and the intermediates that come with it, are below another root
+    OtherRoot,
     /// An order has so many authorizations more than it has names
     Crowded(usize),
     /// The order stays in processing for so many looks at it; `None` for ever
@@ -234,7 +238,12 @@ impl Mishap {
             Self::ReplacesIgnored => Step::Order,
             Self::Validation(_) => Step::Validation,
             Self::Invalid(_) | Self::Processing(_) => Step::Finalize,
-            Self::ForeignKey | Self::Expired | Self::Flawed(_) | Self::Alone => Step::Issue,
+            Self::ForeignKey
+            | Self::Expired
+            | Self::Flawed(_)
+            | Self::Alone
+            | Self::BrokenSignature
+            | Self::OtherRoot => Step::Issue,
             Self::Crowded(_) => Step::Authorize,
         }
     }

@@ -35,7 +35,8 @@ pub(super) async fn accept(
             number: None,
             issuer: Some(session.issuer()),
         };
-        fit::judge(context, &work.lineage, goal(options, work), candidate)?;
+        let told = fit::judge(context, &work.lineage, goal(options, work), candidate)?;
+        work.findings.extend(told);
         Ok(chain)
     });
     let chain = match judged {

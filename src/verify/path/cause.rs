@@ -5,8 +5,9 @@ use rustls::pki_types::CertificateDer;
 use webpki::{EndEntityCert, Error};
 
 use super::flaw::{self, Flaw};
+use super::signed::may_have_signed;
 use super::{Given, Path, Trust, Way};
-use crate::chain::{Certificate, Chain, KeyKind, Purpose, Standing};
+use crate::chain::{Certificate, Chain, KeyKind, Purpose};
 
 /// Whether the leaf names itself as its issuer, and no other certificate of that name was sent
 fn signed_itself(chain: &Chain) -> bool {
@@ -107,16 +108,9 @@ fn flaw_anywhere(way: &Way<'_>, is_sought: impl Fn(&Flaw) -> bool) -> Option<Pat
 /// Where the identifiers of the two keys are the same, the certificate itself must be damaged. Keys
 /// and signatures that the verifier does not have, and issuers that it does not read, are told as that.
 fn other_key(way: &Way<'_>, trust: &Trust) -> Option<Path> {
-    let is_known = |issuer: &Certificate, below: &Certificate| {
-        below.signature.standing == Standing::Taken
-            && issuer.key != KeyKind::Other
-            && !issuer.key.is_weak()
-            && !issuer.key.is_large()
-            && read_error(issuer).is_none()
-    };
     let is_other = |issuer: &Certificate, below: &Certificate| {
         let is_damaged = issuer.key_id.is_some() && issuer.key_id == below.issuer_key_id;
-        is_known(issuer, below) && !is_damaged && !trust.has_signed(issuer, below)
+        !is_damaged && !may_have_signed(trust, issuer, below)
     };
     let told = |issuer: &Certificate, below: &Certificate, given| Path::OtherKey {
         issuer: issuer.label().to_owned(),

@@ -83,8 +83,77 @@ fn a_chain_that_browsers_refuse_takes_the_place_of_none() {
                 "install.incomplete_chain",
             )
             .at_a_renewal(),
+            mishap(
+                "a broken signature",
+                Mishap::BrokenSignature,
+                "install.refused_by_browsers",
+            ),
+            mishap(
+                "a broken signature, at a renewal",
+                Mishap::BrokenSignature,
+                "install.refused_by_browsers",
+            )
+            .at_a_renewal(),
         ],
     );
+}
+
+#[test]
+fn a_chain_below_a_strange_root_takes_no_place_of_one_that_is_trusted() {
+    let row = mishap("a new root", Mishap::OtherRoot, "install.untrusted").at_a_renewal();
+    check("untrusted_chains", &[row]);
+}
+
+#[test]
+fn a_generation_below_a_strange_root_is_not_deployed_until_its_root_is_trusted() {
+    let host = Host::new(&Setting::default());
+    host.obtain(&[]).exits(0);
+    let strange = Authority::root("A new root");
+    let names = [SHOP, "www.rare-books.test"];
+    let issued = strange
+        .intermediate("An issuing CA")
+        .issue(&Wish::names(&names));
+    host.place.archive(SHOP, 2, &issued);
+    let mut record: serde_json::Value =
+        serde_json::from_str(&host.place.read(&format!("state/domains/{SHOP}.json"))).unwrap();
+    let second = record["generations"]["1"].clone();
+    record["generations"]["2"] = second;
+    for lost in ["proven_at", "renewal", "fingerprint"] {
+        record["generations"]["2"]
+            .as_object_mut()
+            .unwrap()
+            .remove(lost);
+    }
+    host.place
+        .write(&format!("state/domains/{SHOP}.json"), record.to_string());
+    host.ca.mishap(Times::Always, Mishap::OtherRoot);
+    let live = host.live();
+    let run = host.obtain(&[]).exits(1);
+    assert!(run.stdout.contains("order: generation 2 is unfit"), "{run}");
+    assert!(run.stdout.contains("✗ install.untrusted"), "{run}");
+    assert_eq!(host.live(), live);
+    let config = host.place.read("domains.toml");
+    host.place.write("new-root.pem", strange.pem());
+    let trusted = config.replace("trust = [", "trust = [\"new-root.pem\", ");
+    assert_ne!(trusted, config);
+    host.place.write("domains.toml", trusted);
+    let run = host.obtain(&[]).exits(0);
+    assert!(run.stdout.contains("generation 2 is live"), "{run}");
+}
+
+#[test]
+fn a_staging_ca_may_take_the_place_of_one_that_is_trusted() {
+    let host = Host::new(&Setting::default());
+    host.obtain(&[]).exits(0);
+    let config = host.place.read("domains.toml");
+    let staging = config
+        .replace("[issuers.test]", "[issuers.other]")
+        .replace("issuer = \"test\"", "issuer = \"other\"");
+    assert_ne!(staging, config);
+    host.place.write("domains.toml", staging);
+    host.ca.mishap(Times::Always, Mishap::OtherRoot);
+    let run = host.obtain(&[]).exits(0);
+    assert!(run.stdout.contains("generation 2 is live"), "{run}");
 }
 
 #[test]
@@ -96,7 +165,7 @@ fn a_generation_that_browsers_refuse_is_not_deployed_and_another_is_ordered() {
     host.ca
         .mishap(Times::Always, Mishap::Flawed(Flaw::ForClients));
     let run = host.obtain(&[]).exits(1);
-    let reason = "order: browsers refuse generation 2";
+    let reason = "order: generation 2 is unfit: browsers refuse it";
     assert!(run.stdout.contains(reason), "{run}");
     assert!(
         run.stdout.contains("✗ install.refused_by_browsers"),

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use jiff::SignedDuration;
@@ -14,7 +16,7 @@ use serde::Deserialize;
 use serde_json::json;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::authority::Leaf;
+use super::authority::{Authority, Leaf};
 use super::csr::Csr;
 use super::edge::{By, Signed};
 use super::jws;
@@ -105,21 +107,31 @@ impl Shared {
                 _ => None,
             },
         };
+        let refused = |error: rcgen::Error| Problem::new(400, "badCSR", error.to_string());
+        let other = match mishap {
+            Some(Mishap::OtherRoot) => Some(Authority::new(self.now()).map_err(refused)?),
+            _ => None,
+        };
+        let authority = other.as_ref().unwrap_or(&self.authority);
         let signed = match mishap {
             Some(Mishap::ForeignKey) => {
-                KeyPair::generate().and_then(|key| self.authority.sign(&leaf, &key))
+                KeyPair::generate().and_then(|key| authority.sign(&leaf, &key))
             }
-            _ => self.authority.sign(&leaf, &csr.key),
+            _ => authority.sign(&leaf, &csr.key),
         };
-        let certificate = signed.map_err(|error| Problem::new(400, "badCSR", error.to_string()))?;
+        let certificate = signed.map_err(refused)?;
         let hex = hex(&serial);
         let above = match mishap {
             Some(Mishap::Alone) => String::new(),
-            _ => self.authority.above_pem(),
+            _ => authority.above_pem(),
+        };
+        let pem = match mishap {
+            Some(Mishap::BrokenSignature) => with_broken_signature(certificate.der()),
+            _ => certificate.pem(),
         };
         let issued = Issued {
             account: order.account,
-            chain_pem: format!("{}{above}", certificate.pem()),
+            chain_pem: format!("{pem}{above}"),
             der: certificate.der().to_vec(),
             names: order.names.clone(),
             validity: leaf.validity,
@@ -278,6 +290,21 @@ pub(super) fn serial() -> Vec<u8> {
     let _ = aws_lc_rs::rand::fill(&mut serial);
     serial[0] = (serial[0] & 0x7f) | 0x40;
     serial
+}
+
+/// A certificate as PEM, one bit of whose signature, which stands at its end, is another
+fn with_broken_signature(der: &[u8]) -> String {
+    let mut der = der.to_vec();
+    if let Some(byte) = der.iter_mut().nth_back(4) {
+        *byte ^= 1;
+    }
+    let text = BASE64_STANDARD.encode(der);
+    let mut pem = "-----BEGIN CERTIFICATE-----\n".to_owned();
+    for line in text.as_bytes().chunks(64) {
+        pem.extend(line.iter().copied().map(char::from));
+        pem.push('\n');
+    }
+    pem + "-----END CERTIFICATE-----\n"
 }
 
 fn hex(bytes: &[u8]) -> String {
