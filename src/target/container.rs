@@ -4,18 +4,18 @@ use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::errors::Error as ApiError;
 use bollard::exec::{CreateExecOptions, StartExecResults};
 use bollard::models::{
-    ContainerInspectResponse, HostConfig, MountPoint, PortMap, RestartPolicyNameEnum,
+    ContainerInspectResponse, ContainerSummary, HostConfig, MountPoint, PortMap,
+    RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
-    KillContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
-    RestartContainerOptionsBuilder, TopOptionsBuilder,
+    KillContainerOptionsBuilder, ListContainersOptions, ListContainersOptionsBuilder,
+    LogsOptionsBuilder, RestartContainerOptionsBuilder, TopOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use futures_util::TryStreamExt;
@@ -28,6 +28,7 @@ use crate::config::{Reload, Selector};
 use crate::crash;
 use crate::facts::{Container, LastRun, Mount, Network, Output, Published, Restart};
 use crate::finding::{one_line, root_cause};
+use crate::net::engine::{self, Budget, Incoming, Peer, Response, SendError};
 use crate::target::process::{self, Command, Receiver, WORKER, nginx_command};
 use crate::target::words::last_words;
 
@@ -44,6 +45,8 @@ pub use listening::AtPort;
 #[derive(Clone, Debug)]
 pub struct Engine {
     docker: Docker,
+    /// What the paths of the API begin with
+    prefix: String,
     url: String,
     address: IpAddr,
     patience: Duration,
@@ -97,32 +100,35 @@ impl Engine {
     /// [`DockerError`] for a socket that is not there, a URL of another kind, and an engine that
     /// does not answer.
     pub async fn at(url: &str, patience: Duration) -> Result<Self, DockerError> {
-        // bollard takes whole seconds, at least one.
-        let seconds = patience.as_secs().max(1);
-        let (docker, address) = match EngineAddress::parse(url) {
-            Some(EngineAddress::Socket(path)) => {
+        let (peer, address) = match EngineAddress::parse(url) {
+            Some(EngineAddress::Socket(path)) if !path.exists() => {
                 let path = path.to_string_lossy().into_owned();
-                if !Path::new(&path).exists() {
-                    return Err(DockerError::NoSocket { path });
-                }
-                let docker = Docker::connect_with_unix(&path, seconds, API_DEFAULT_VERSION);
-                (docker, Ipv4Addr::LOCALHOST.into())
+                return Err(DockerError::NoSocket { path });
             }
-            Some(EngineAddress::Http(url)) => {
-                let docker = Docker::connect_with_http(url, seconds, API_DEFAULT_VERSION);
-                (docker, host_of(url).await)
+            Some(EngineAddress::Socket(path)) => {
+                (Peer::Socket(path.to_owned()), Ipv4Addr::LOCALHOST.into())
             }
+            Some(EngineAddress::Http(url)) => (Peer::Tcp(authority(url)), host_of(url).await),
             None => {
                 return Err(DockerError::Url {
                     url: url.to_owned(),
                 });
             }
         };
+        // bollard takes whole seconds, at least one.
+        let seconds = patience.as_secs().max(1);
+        let docker = Docker::connect_with_custom_transport(
+            move |request| bounded(peer.clone(), request),
+            Some("http://localhost"),
+            seconds,
+            API_DEFAULT_VERSION,
+        );
         let docker = docker.map_err(|_| DockerError::Url {
             url: url.to_owned(),
         })?;
         let engine = Self {
             docker,
+            prefix: String::new(),
             url: url.to_owned(),
             address,
             patience,
@@ -135,11 +141,16 @@ impl Engine {
     /// There are proxies that let only such paths pass. One that keeps the version to itself gets
     /// paths without any, which engines serve as those of their newest version.
     async fn in_its_version(self) -> Result<Self, DockerError> {
-        match self.docker.clone().negotiate_version().await {
+        match self.within(self.docker.clone().negotiate_version()).await {
             Ok(docker) => {
                 let prefix = format!("/v{}", docker.client_version());
-                let docker = docker.with_request_modifier(move |request| below(&prefix, request));
-                Ok(Self { docker, ..self })
+                let own = prefix.clone();
+                let docker = docker.with_request_modifier(move |request| below(&own, request));
+                Ok(Self {
+                    docker,
+                    prefix,
+                    ..self
+                })
             }
             Err(ApiError::DockerResponseServerError { .. } | ApiError::APIVersionParseError {}) => {
                 Ok(self)
@@ -148,12 +159,33 @@ impl Engine {
         }
     }
 
+    /// What the engine answers, in time for the whole of it
+    async fn within<T>(
+        &self,
+        answer: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        let answer = timeout(self.patience, answer).await;
+        answer.unwrap_or(Err(ApiError::RequestTimeoutError))
+    }
+
+    /// The same engine for an answer that has no end, and what each message of that may have
+    fn streaming(&self) -> (Docker, Budget) {
+        let budget = Budget::new(MOST_OF_MESSAGE);
+        let (prefix, own) = (self.prefix.clone(), budget.clone());
+        let docker = self.docker.clone().with_request_modifier(move |request| {
+            let mut request = below(&prefix, request);
+            request.extensions_mut().insert(own.clone());
+            request
+        });
+        (docker, budget)
+    }
+
     /// Whether the engine answers
     ///
     /// # Errors
     /// [`DockerError`] where it does not.
     pub async fn ping(&self) -> Result<(), DockerError> {
-        let answered = self.docker.ping().await;
+        let answered = self.within(self.docker.ping()).await;
         answered
             .map(drop)
             .map_err(|error| self.failed("ping the engine", error))
@@ -174,6 +206,12 @@ impl Engine {
             Selector::Container(name) => vec![name.clone()],
             selector => self.labelled(labels(selector)).await?,
         };
+        if ids.len() > MOST_CONTAINERS {
+            return Err(DockerError::TooMany {
+                selector: selector.clone(),
+                found: ids.len(),
+            });
+        }
         let mut containers = Vec::new();
         for id in ids {
             if let Some(response) = self.inspect(&id).await? {
@@ -253,7 +291,8 @@ impl Engine {
 
     /// Whether a container runs; `None` where the engine does not tell
     async fn condition(&self, known: &Container) -> Option<Condition> {
-        let inspected = self.docker.inspect_container(&known.id, None).await;
+        let inspected = self.docker.inspect_container(&known.id, None);
+        let inspected = self.within(inspected).await;
         let response = inspected.ok()?;
         let state = response.state.as_ref();
         let word = state
@@ -289,7 +328,8 @@ impl Engine {
     /// The table of a container's processes; `None` where the engine does not show it
     async fn top(&self, id: &str, columns: &str) -> Option<Vec<Vec<String>>> {
         let options = TopOptionsBuilder::new().ps_args(columns).build();
-        let table = self.docker.top_processes(id, Some(options)).await;
+        let table = self.docker.top_processes(id, Some(options));
+        let table = self.within(table).await;
         table.ok()?.processes
     }
 
@@ -298,24 +338,24 @@ impl Engine {
         let options = ListContainersOptionsBuilder::new()
             .filters(&filters)
             .build();
-        let found = self
-            .docker
-            .list_containers(Some(options))
-            .await
-            .map_err(|error| self.failed("list containers", error))?;
+        let found = self.list(Some(options)).await?;
         Ok(found
             .into_iter()
             .filter_map(|container| container.id)
             .collect())
     }
 
+    async fn list(
+        &self,
+        options: Option<ListContainersOptions>,
+    ) -> Result<Vec<ContainerSummary>, DockerError> {
+        let listed = self.within(self.docker.list_containers(options)).await;
+        listed.map_err(|error| self.failed("list containers", error))
+    }
+
     /// Names of all running containers, for a message
     async fn running(&self) -> Result<Vec<String>, DockerError> {
-        let found = self
-            .docker
-            .list_containers(None)
-            .await
-            .map_err(|error| self.failed("list containers", error))?;
+        let found = self.list(None).await?;
         let mut names: Vec<String> = found
             .into_iter()
             .filter_map(|container| container.names?.into_iter().next())
@@ -352,7 +392,7 @@ impl Engine {
         container: &Container,
         command: &Command,
     ) -> Result<Executed, DockerError> {
-        let failed = |error| self.failed("run a command in the container", error);
+        let failed = |error| self.failed(OF_COMMAND, error);
         let options = CreateExecOptions {
             cmd: Some(command.words.clone()),
             user: command.user.clone(),
@@ -365,14 +405,19 @@ impl Engine {
             .create_exec(&container.id, options)
             .await
             .map_err(failed)?;
-        let started = self
-            .docker
-            .start_exec(&exec.id, None)
-            .await
-            .map_err(failed)?;
+        let (docker, budget) = self.streaming();
+        let started = docker.start_exec(&exec.id, None).await.map_err(failed)?;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         if let StartExecResults::Attached { mut output, .. } = started {
+            let failed = |error| match budget.is_spent() {
+                true => DockerError::TooLong {
+                    what: OF_COMMAND,
+                    most: MOST_OF_MESSAGE,
+                },
+                false => failed(error),
+            };
             while let Some(part) = output.try_next().await.map_err(failed)? {
+                budget.renew();
                 match part {
                     LogOutput::StdErr { message } => append(&mut stderr, &message),
                     part => append(&mut stdout, &part.into_bytes()),
@@ -412,9 +457,11 @@ impl Engine {
     async fn log(&self, container: &Container, options: LogsOptionsBuilder) -> String {
         let options = options.stderr(true).tail(LOG_LINES).build();
         let mut log = Vec::new();
+        let (docker, budget) = self.streaming();
         let read = async {
-            let mut parts = std::pin::pin!(self.docker.logs(&container.id, Some(options)));
+            let mut parts = std::pin::pin!(docker.logs(&container.id, Some(options)));
             while let Ok(Some(part)) = parts.try_next().await {
+                budget.renew();
                 append(&mut log, &part.into_bytes());
             }
         };
@@ -442,10 +489,8 @@ impl Engine {
                 let options = RestartContainerOptionsBuilder::new()
                     .t(STOP_SECONDS)
                     .build();
-                let restarted = self
-                    .docker
-                    .restart_container(&container.id, Some(options))
-                    .await;
+                let restarted = self.docker.restart_container(&container.id, Some(options));
+                let restarted = self.within(restarted).await;
                 restarted
                     .map(|()| Told::Restarted)
                     .map_err(|error| self.failed("restart the container", error))
@@ -455,10 +500,8 @@ impl Engine {
 
     async fn signal(&self, container: &Container) -> Result<Told, DockerError> {
         let options = KillContainerOptionsBuilder::new().signal("HUP").build();
-        let sent = self
-            .docker
-            .kill_container(&container.id, Some(options))
-            .await;
+        let sent = self.docker.kill_container(&container.id, Some(options));
+        let sent = self.within(sent).await;
         match sent.map_err(|error| self.failed("send HUP to the container", error)) {
             Ok(()) => Ok(Told::BySignal),
             // AppArmor, or an engine without root: the signal has not arrived.
@@ -506,6 +549,10 @@ impl Engine {
                 Some(io::ErrorKind::PermissionDenied) => DockerError::Forbidden {
                     url: self.url.clone(),
                 },
+                Some(io::ErrorKind::FileTooLarge) => DockerError::TooLong {
+                    what,
+                    most: MOST_OF_ANSWER,
+                },
                 _ => DockerError::Unreachable {
                     url: self.url.clone(),
                     reason: root_cause(&error),
@@ -527,6 +574,17 @@ fn labels(selector: &Selector) -> Vec<String> {
             std::iter::once(service).chain(project).collect()
         }
     }
+}
+
+/// Sends a request of bollard's to an engine, whose answer is bounded
+async fn bounded(peer: Peer, request: BollardRequest) -> Result<Response<Incoming>, ApiError> {
+    let budget = request.extensions().get().cloned();
+    let budget = budget.unwrap_or_else(|| Budget::new(MOST_OF_ANSWER));
+    let answer = engine::send(&peer, budget, request).await;
+    answer.map_err(|error| match error {
+        SendError::Connect(err) => ApiError::IOError { err },
+        SendError::Http(err) => ApiError::HyperResponseError { err },
+    })
 }
 
 /// A request with this before its path
@@ -570,6 +628,9 @@ fn words_of(message: &str) -> String {
 
 /// The I/O error at the bottom of an API error
 fn io_kind(error: &ApiError) -> Option<io::ErrorKind> {
+    if let ApiError::IOError { err } = error {
+        return Some(err.kind());
+    }
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<io::Error>() {
@@ -580,11 +641,22 @@ fn io_kind(error: &ApiError) -> Option<io::ErrorKind> {
     None
 }
 
-/// Address of the host in an engine's URL; loopback where it cannot be told
-async fn host_of(url: &str) -> IpAddr {
+/// Host and port in an engine's URL
+fn authority(url: &str) -> String {
     let authority = url.split("://").nth(1).unwrap_or(url);
     let authority = authority.split('/').next().unwrap_or(authority);
-    let addresses = tokio::net::lookup_host(authority).await.ok();
+    let has_port = authority
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    match has_port {
+        true => authority.to_owned(),
+        false => format!("{authority}:{HTTP}"),
+    }
+}
+
+/// Address of the host in an engine's URL; loopback where it cannot be told
+async fn host_of(url: &str) -> IpAddr {
+    let addresses = tokio::net::lookup_host(authority(url)).await.ok();
     let first = addresses.and_then(|mut addresses| addresses.next());
     first.map_or_else(|| Ipv4Addr::LOCALHOST.into(), |address| address.ip())
 }
@@ -725,5 +797,14 @@ const RESTARTING: &str = "restarting";
 const LOG_LINES: &str = "200";
 /// Seconds that a container has to stop before it is killed, at a restart
 const STOP_SECONDS: i32 = 10;
+/// The port of a URL that has none
+const HTTP: u16 = 80;
+/// Bytes of an answer that are read: a list of ten thousand containers has as many
+const MOST_OF_ANSWER: usize = 16 << 20;
+/// Bytes of a message, of those that make a stream: Docker sends a line in parts of 16 KiB
+const MOST_OF_MESSAGE: usize = 1 << 20;
+/// Containers of one selector that are looked at
+const MOST_CONTAINERS: usize = 256;
+const OF_COMMAND: &str = "run a command in the container";
 /// What is cut off is longer than any dump that is judged.
 const MAX_OUTPUT: usize = MOST_BYTES + 1;

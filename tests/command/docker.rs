@@ -2,12 +2,18 @@
 
 use std::fmt::Write as _;
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
+use certd::finding::Explain as _;
+use certd::target::container;
+use certd_sandbox::docker::Call;
+use certd_sandbox::fault::{Fault, Times};
+use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Behaviour, CLOSED, Engine, Executed, Place, Reply, Run, Server, codes, inspected,
-    over_80_columns,
+    Behaviour, CLOSED, Engine, Executed, Host, Place, Reply, Run, Server, Setting, codes,
+    inspected, over_80_columns,
 };
 
 const NAME: &str = "shop.rare-books.test";
@@ -538,4 +544,60 @@ fn a_container_that_was_removed_meanwhile_hides_none_that_is_there() {
         !report.to_string().contains("No such container"),
         "{report:#}"
     );
+}
+
+#[test]
+fn an_answer_without_end_is_read_no_further_than_certd_has_use_for() {
+    for call in [Call::Version, Call::Inspect] {
+        let host = Host::new(&Setting::default());
+        host.engine.fault(call, Times::Always, Fault::Endless);
+        let certd = env!("CARGO_BIN_EXE_certd");
+        // Without a bound it would take some gigabytes until its time is over.
+        let script = format!(
+            "ulimit -v 700000; exec {certd} --config domains.toml obtain --all --format json"
+        );
+        let mut command = std::process::Command::new("bash");
+        command
+            .args(["-c", &script])
+            .current_dir(host.place.path(""))
+            .env("MALLOC_ARENA_MAX", "1");
+        let report = Run::of(&mut command).exits(1).json();
+        assert_eq!(codes(&report), ["docker.too_long"], "{call:?}");
+    }
+}
+
+#[test]
+fn a_stream_of_events_is_bounded_by_what_one_of_them_may_have() {
+    let host = Host::new(&Setting::default());
+    host.engine
+        .fault(Call::Events, Times::Always, Fault::Endless);
+    let url = host.engine.socket().to_string_lossy().into_owned();
+    let first = tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let engine = container::Engine::at(&url, Duration::from_secs(30)).await;
+        let engine = engine.unwrap();
+        let first = std::pin::pin!(engine.events()).try_next().await;
+        first.map(|_| ()).map_err(|error| error.code())
+    });
+    assert_eq!(first, Err("docker.too_long"));
+}
+
+#[test]
+fn a_label_of_more_containers_than_any_host_has_is_refused_before_each_is_asked() {
+    let place = Place::new();
+    let mut behaviour = Behaviour::healthy(&place);
+    behaviour.answer = Box::new(|request| {
+        let all = (0..300).map(|number| json!({"Id": format!("{number:x}"), "Names": ["/web"]}));
+        let all: Vec<Value> = all.collect();
+        (request.line() == "GET /containers/json").then(|| Reply::json(200, &json!(all)))
+    });
+    let engine = Engine::start(&place, behaviour);
+    let ca = Server::start(drop);
+    let socket = place.path("docker.sock");
+    place.write(
+        "domains.toml",
+        config(&ca, "label = \"certd.reload\"", &socket.to_string_lossy()),
+    );
+    let run = place.run(&["obtain", NAME, "--format", "json"]).exits(1);
+    assert_eq!(codes(&run.json()), ["target.too_many"]);
+    assert_eq!(engine.requests(), ["GET /version", "GET /containers/json"]);
 }

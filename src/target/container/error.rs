@@ -52,6 +52,22 @@ pub enum DockerError {
         /// The limit
         after: Duration,
     },
+    /// The engine answers without end
+    #[error("Docker did not {what} in {} MiB: its answer was not read on", most >> 20)]
+    TooLong {
+        /// What was asked, as a verb
+        what: &'static str,
+        /// Bytes that are read
+        most: usize,
+    },
+    /// More containers match than are looked at
+    #[error("{found} containers match {selector}; certd looks at 256 of them at most")]
+    TooMany {
+        /// As configured
+        selector: Selector,
+        /// How many
+        found: usize,
+    },
     /// The engine refused
     #[error("Docker could not {what}: {message} ({status})")]
     Api {
@@ -130,6 +146,8 @@ impl Explain for DockerError {
             Self::NotDocker { .. } => "docker.not_docker",
             Self::TimedOut { .. } | Self::ExecTimedOut { .. } => "docker.timeout",
             Self::Api { .. } => "docker.refused",
+            Self::TooLong { .. } => "docker.too_long",
+            Self::TooMany { .. } => "target.too_many",
             Self::NotFound { .. } => "target.not_found",
             Self::NotRunning { .. } => "target.not_running",
             Self::ReloadFailed { .. } => "target.reload",
@@ -156,7 +174,21 @@ impl Explain for DockerError {
             Self::NotFound { running, .. } if running.is_empty() => {
                 "no container runs at all: start nginx first".to_owned()
             }
-            Self::NotFound { running, .. } => format!("running containers: {}", running.join(", ")),
+            Self::NotFound { running, .. } => {
+                let named: Vec<&str> = running.iter().map(String::as_str).take(MOST_NAMED).collect();
+                let more = match running.len() - named.len() {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                };
+                format!("running containers: {}{more}", named.join(", "))
+            }
+            Self::TooLong { .. } => {
+                "is that the Docker engine? `docker` in [nginx] or $DOCKER_HOST names it".to_owned()
+            }
+            Self::TooMany { .. } => {
+                "give the label to the containers of this nginx alone, or name one with `container`"
+                    .to_owned()
+            }
             Self::NotRunning { container } => to_run(container),
             Self::ExecTimedOut { container, .. } => format!(
                 "Docker ends no command that it has started in a container: it goes on there. Find it, and end it by its number, on the engine's host:\n    docker top {container}\n    kill PID\nthen run `certd obtain` again"
@@ -167,3 +199,6 @@ impl Explain for DockerError {
         })
     }
 }
+
+/// Containers that are named in a message
+const MOST_NAMED: usize = 40;

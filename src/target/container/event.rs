@@ -6,7 +6,7 @@ use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::{Stream, TryStreamExt};
 
-use super::{DockerError, Engine, labels};
+use super::{DockerError, Engine, MOST_OF_MESSAGE, labels};
 use crate::config::Selector;
 use crate::finding::one_line;
 
@@ -92,12 +92,25 @@ impl Engine {
     pub fn events(&self) -> impl Stream<Item = Result<Event, DockerError>> + use<'_> {
         let filters = HashMap::from([("type", vec!["container"]), ("event", vec!["start", "die"])]);
         let options = EventsOptionsBuilder::new().filters(&filters).build();
-        let events = self.docker.events(Some(options));
+        let (docker, budget) = self.streaming();
+        let spent = budget.clone();
+        let events = docker.events(Some(options));
         events
-            .map_ok(Event::of)
-            .map_err(|error| self.failed("follow the engine's events", error))
+            .map_ok(move |event| {
+                budget.renew();
+                Event::of(event)
+            })
+            .map_err(move |error| match spent.is_spent() {
+                true => DockerError::TooLong {
+                    what: OF_EVENTS,
+                    most: MOST_OF_MESSAGE,
+                },
+                false => self.failed(OF_EVENTS, error),
+            })
     }
 }
+
+const OF_EVENTS: &str = "follow the engine's events";
 
 #[cfg(test)]
 mod tests {

@@ -35,15 +35,17 @@ impl Engine {
     /// [`DockerError`] where the engine cannot be asked.
     pub async fn at_port(&self, port: u16) -> Result<AtPort, DockerError> {
         let options = ListContainersOptionsBuilder::new().all(true).build();
-        let listed = self
-            .docker
-            .list_containers(Some(options))
-            .await
-            .map_err(|error| self.failed("list containers", error))?;
-        let publishing = listed.iter().filter(|summary| publishes(summary, port));
+        let listed = self.list(Some(options)).await?;
+        let publishing = listed
+            .iter()
+            .filter(|summary| publishes(summary, port))
+            .take(MOST);
         let found = self.inspect_all(publishing).await?;
         if !found.is_empty() {
-            let borrowing = listed.iter().filter(|one| borrows_from(one, &found));
+            let borrowing = listed
+                .iter()
+                .filter(|one| borrows_from(one, &found))
+                .take(MOST);
             let borrowers = self.inspect_all(borrowing).await?.into_iter();
             // What publishes a port for another is no nginx: a VPN, or a container that waits.
             let serving = borrowers.filter(runs_nginx);

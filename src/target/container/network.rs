@@ -44,7 +44,7 @@ impl Engine {
         &self,
         id: &str,
     ) -> Result<Option<ContainerInspectResponse>, DockerError> {
-        match self.docker.inspect_container(id, None).await {
+        match self.within(self.docker.inspect_container(id, None)).await {
             Ok(response) => Ok(Some(response)),
             Err(ApiError::DockerResponseServerError {
                 status_code: 404, ..
@@ -58,7 +58,7 @@ impl Engine {
     /// `None` where the engine does not say: a socket proxy may keep networks to itself.
     pub async fn driver_at(&self, container: &Container, ip: IpAddr) -> Option<String> {
         let whose = container.lender.as_ref().unwrap_or(&container.id);
-        let response = self.docker.inspect_container(whose, None).await.ok()?;
+        let response = self.inspect(whose).await.ok()??;
         let networks = response.network_settings?.networks?;
         let ip = ip.to_string();
         let network = networks.into_values().find(|network| {
@@ -67,7 +67,7 @@ impl Engine {
                 .any(|own| own.as_deref() == Some(&ip))
         })?;
         let id = network.network_id?;
-        let network = self.docker.inspect_network(&id, None).await;
+        let network = self.within(self.docker.inspect_network(&id, None)).await;
         network.ok()?.driver
     }
 }
