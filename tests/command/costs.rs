@@ -5,6 +5,7 @@ use std::fs;
 
 use certd_sandbox::acme::Call;
 use certd_sandbox::fault::{Answer, Fault, Times};
+use certd_sandbox::web::{Asked, HttpInstead};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde_json::json;
 
@@ -77,6 +78,29 @@ fn a_probe_for_one_name_opens_no_other_ones() {
         // It is written once, and asked for at the public address and at the container's.
         assert!(opens <= 4 * DOMAINS, "{arguments:?}: {opens} opens");
     }
+}
+
+#[test]
+fn names_that_fail_side_by_side_ask_for_the_configuration_once() {
+    let names = (0..DOMAINS).map(|number| -> &str { format!("d{number}.test").leak() });
+    let host = Host::new(&Setting {
+        domains: names.map(|name| vec![name]).collect(),
+        require: &["http"],
+        ..Setting::default()
+    });
+    let asked = || {
+        let tokens = Asked::Path("/.well-known/acme-challenge/".to_owned());
+        host.web.answer(tokens, HttpInstead::Status(404));
+        let before = host.engine.commands(&["nginx", "-T"]);
+        let run = host.certd(&["check"]).exits(1);
+        assert!(run.stdout.contains("http.not_found"), "{run}");
+        host.web.behave();
+        host.engine.commands(&["nginx", "-T"]) - before
+    };
+    // Without the first certificates nginx prints nothing, and is asked again by those who come later.
+    assert!(asked() < 5);
+    host.obtain(&[]).exits(0);
+    assert_eq!(asked(), 1);
 }
 
 #[test]

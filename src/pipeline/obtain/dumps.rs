@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Mutex as AsyncMutex;
 
 use crate::facts::Container;
 use crate::target::container::Engine;
@@ -14,7 +17,23 @@ use crate::target::process::nginx_command;
 ///
 /// To print it nginx loads it whole, a thousand certificates with it, and reading it costs as much.
 #[derive(Debug, Default)]
-pub(super) struct Dumps(Mutex<BTreeMap<String, Arc<Dump>>>);
+pub(super) struct Dumps(Mutex<BTreeMap<String, Arc<Asked>>>);
+
+/// What one container answered, and how often it was asked
+#[derive(Debug, Default)]
+struct Asked {
+    answer: AsyncMutex<Option<Answer>>,
+    times: AtomicUsize,
+}
+
+#[derive(Debug)]
+enum Answer {
+    /// It holds until nginx reads its files again
+    Whole(Arc<Dump>),
+    /// nginx prints nothing of what it refuses, as where its first certificate is missing: once that
+    /// is there it does. It holds for whoever waited for it
+    Refused(Arc<Dump>),
+}
 
 /// nginx's configuration in one container
 #[derive(Debug)]
@@ -50,27 +69,33 @@ impl Dump {
 impl Dumps {
     /// The configuration in a container; `None` where it cannot be asked
     pub(super) async fn of(&self, engine: &Engine, container: &Container) -> Option<Arc<Dump>> {
-        if let Some(known) = self.known().get(&container.name) {
-            return Some(Arc::clone(known));
+        let asked = Arc::clone(self.all().entry(container.name.clone()).or_default());
+        let before = asked.times.load(Ordering::Acquire);
+        let mut answer = asked.answer.lock().await;
+        match &*answer {
+            Some(Answer::Whole(dump)) => return Some(Arc::clone(dump)),
+            Some(Answer::Refused(dump)) if asked.times.load(Ordering::Acquire) > before => {
+                return Some(Arc::clone(dump));
+            }
+            _ => {}
         }
         let command = nginx_command(container, &["-T"]);
         let executed = engine.exec(container, &command).await.ok()?;
         let dump = Arc::new(Dump::of(&executed.stdout));
-        // nginx prints nothing of what it refuses, as where its first certificate is missing: once
-        // that is there it does.
-        if executed.status == 0 {
-            let name = container.name.clone();
-            self.known().insert(name, Arc::clone(&dump));
-        }
+        *answer = Some(match executed.status {
+            0 => Answer::Whole(Arc::clone(&dump)),
+            _ => Answer::Refused(Arc::clone(&dump)),
+        });
+        asked.times.fetch_add(1, Ordering::Release);
         Some(dump)
     }
 
     /// Forgets all: nginx is about to read its files again
     pub(super) fn forget(&self) {
-        self.known().clear();
+        self.all().clear();
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Dump>>> {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Asked>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
