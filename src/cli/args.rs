@@ -7,11 +7,11 @@ use std::time::Duration;
 use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 
-use super::simulated;
 use crate::config::{Check, Connect, MinRemaining};
 use crate::telemetry::{LogFormat, LogLevel};
 
 mod output;
+mod play;
 
 pub(super) use output::{Color, Format};
 
@@ -272,7 +272,7 @@ pub(super) struct Renew {
     #[arg(
         long,
         value_name = "SPAN",
-        value_parser = simulated::span,
+        value_parser = play::span,
         conflicts_with_all = ["dry_run", "no_deploy", "skip_check"]
     )]
     pub(super) simulate: Option<SignedDuration>,
@@ -284,7 +284,7 @@ pub(super) struct Renew {
         long,
         value_name = "NUMBER",
         requires = "simulate",
-        value_parser = clap::value_parser!(u32).range(1..=simulated::MOST_DOMAINS)
+        value_parser = clap::value_parser!(u32).range(1..=play::MOST_DOMAINS)
     )]
     pub(super) domains: Option<u32>,
     /// Let this part of the orders fail [default: 0%]
@@ -292,7 +292,7 @@ pub(super) struct Renew {
         long,
         value_name = "PERCENT",
         requires = "simulate",
-        value_parser = simulated::percent
+        value_parser = play::percent
     )]
     pub(super) failure_rate: Option<f64>,
     /// Begin at this instant, such as 2027-01-31T03:00:00Z [default: now]
@@ -300,7 +300,7 @@ pub(super) struct Renew {
         long,
         value_name = "TIME",
         requires = "simulate",
-        value_parser = simulated::instant
+        value_parser = play::instant
     )]
     pub(super) from: Option<Timestamp>,
     /// Where chance begins; the same seed and instant give the same report [default: 1]

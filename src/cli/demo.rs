@@ -6,24 +6,20 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use tempfile::TempDir;
-use thiserror::Error;
 
 use super::args::{Demo, Format, Global};
 use super::error::CliError;
 use super::{Ended, Out, Signals, now, print, print_report};
 use crate::config::Environment;
-use crate::finding::Explain;
 use crate::report::SCHEMA_VERSION;
 use crate::report::demo::{DemoReport, Ending, write_demo, write_summary};
-use crate::store::files::FileError;
-use crate::target::container::DockerError;
-use certd_sandbox::SandboxError;
-use container::ContainerError;
 
 mod container;
+pub(super) mod error;
 mod scene;
 mod story;
 
+use error::DemoError;
 use scene::Scene;
 
 pub(super) async fn run(
@@ -108,62 +104,3 @@ impl Rubbish {
         self.0.get_or_init(|| directory).path().to_owned()
     }
 }
-
-/// Why the demo cannot be played
-#[derive(Debug, Error)]
-pub(super) enum DemoError {
-    #[error("the demo writes a configuration of its own")]
-    Config,
-    #[error("{} is not empty", path.display())]
-    NotEmpty { path: PathBuf },
-    #[error("{} is not a directory", path.display())]
-    NotADirectory { path: PathBuf },
-    #[error("{} has {length} characters, and a socket's path {MOST_SOCKET}", path.display())]
-    TooDeep { path: PathBuf, length: usize },
-    #[error("cannot use {}", path.display())]
-    Directory { path: PathBuf, source: io::Error },
-    #[error(transparent)]
-    File(#[from] FileError),
-    #[error("the sandbox does not start")]
-    Sandbox(#[from] SandboxError),
-    #[error(transparent)]
-    Container(#[from] ContainerError),
-    #[error("the Docker engine at {url} may be on another machine")]
-    FarEngine { url: String },
-    #[error(transparent)]
-    Docker(#[from] DockerError),
-}
-
-impl DemoError {
-    pub(super) const fn ended(&self) -> Ended {
-        match self {
-            Self::Config | Self::NotEmpty { .. } | Self::NotADirectory { .. } => Ended::Usage,
-            _ => Ended::Failed,
-        }
-    }
-
-    pub(super) fn hint(&self) -> Option<String> {
-        match self {
-            Self::Config => Some("leave --config out, or run another command".to_owned()),
-            Self::NotEmpty { .. } | Self::NotADirectory { .. } => {
-                Some("--dir wants a directory that is new or empty".to_owned())
-            }
-            Self::TooDeep { .. } => Some("choose a shorter --dir, or another TMPDIR".to_owned()),
-            Self::Directory { .. } => Some("--dir DIR plays elsewhere".to_owned()),
-            Self::FarEngine { .. } => {
-                Some("the demo needs one on this machine: DOCKER_HOST=unix:///...".to_owned())
-            }
-            Self::Docker(error) => error.cure(),
-            Self::Container(ContainerError::NoImage { image }) => {
-                Some(format!("docker pull {image}"))
-            }
-            Self::Container(_) => {
-                Some("without --docker the demo needs no Docker at all".to_owned())
-            }
-            _ => None,
-        }
-    }
-}
-
-/// Most characters of a Unix socket's path on Linux
-const MOST_SOCKET: usize = 107;

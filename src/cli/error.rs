@@ -71,7 +71,7 @@ pub(super) enum CliError {
     Trust(#[from] TrustError),
     #[cfg(feature = "sandbox")]
     #[error(transparent)]
-    Demo(#[from] super::demo::DemoError),
+    Demo(#[from] super::demo::error::DemoError),
     #[error("stopped by a signal{after}")]
     Stopped { number: u8, after: &'static str },
     #[error(transparent)]

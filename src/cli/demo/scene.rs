@@ -13,7 +13,8 @@ use anstyle::Style;
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
-use super::{DemoError, MOST_SOCKET, Rubbish, container};
+use super::error::{DemoError, MOST_SOCKET};
+use super::{Rubbish, container};
 use crate::chain::{Chain, Fingerprint};
 use crate::cli::args::Demo;
 use crate::cli::{crypto_provider, now};
