@@ -144,6 +144,8 @@ pub struct Container {
     pub id: String,
     /// Name without the leading slash
     pub name: String,
+    /// Its host name, which nginx takes for `$hostname`; empty where the engine does not tell
+    pub hostname: String,
     /// State word of the engine, such as `running` or `exited`
     pub state: String,
     /// What its health check says, such as `unhealthy`; `None` where it has none

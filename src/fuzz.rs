@@ -335,7 +335,7 @@ pub fn nginx_dump(bytes: &[u8]) {
         let _ = choice::choose(&configuration, name, &inlet);
         let _ = choice::serving(&configuration, name, Some(&inlet));
         let _ = choice::serving(&configuration, name, None);
-        let _ = choice::with_commas(&configuration.servers, name);
+        let _ = choice::misspelled(&configuration.servers, name);
         for block in &configuration.servers {
             let header = format!("# configuration file {}:", block.file);
             assert!(text(bytes).lines().any(|line| line == header), "{header}");

@@ -31,6 +31,7 @@ use crate::verify::path::Trust;
 mod computed;
 mod cure;
 mod docker;
+mod files;
 mod inner;
 mod judge;
 mod outer;

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::dump::{Configuration, ServerBlock, StreamServer, Tls};
+use super::dump::{Configuration, Misspelled, ServerBlock, StreamServer, Tls};
 use super::listen::{Listen, Peer, Rank};
 use super::variables::in_stream;
 
@@ -296,12 +296,16 @@ pub fn awaits_header(blocks: &[ServerBlock], inlet: &Inlet) -> bool {
     there.any(|(_, listen)| listen.from == Peer::Balancer)
 }
 
-/// A block that has the name among others in one word, separated by commas, which nginx takes for
-/// one long name
-pub fn with_commas<'b>(blocks: &'b [ServerBlock], name: &str) -> Option<&'b ServerBlock> {
-    let is_among =
-        |listed: &String| listed.contains(',') && listed.split(',').any(|part| part == name);
-    blocks.iter().find(|block| block.names.iter().any(is_among))
+/// A block that has the name in a word that no client sends, as where commas separate names, with
+/// that word
+pub fn misspelled<'b>(
+    blocks: &'b [ServerBlock],
+    name: &str,
+) -> Option<(&'b ServerBlock, &'b Misspelled)> {
+    let mut all = blocks
+        .iter()
+        .flat_map(|block| block.misspelled.iter().map(move |word| (block, word)));
+    all.find(|(_, word)| word.names.iter().any(|meant| meant == name))
 }
 
 /// Whether a block lists a name, or a wildcard that covers it
@@ -544,9 +548,9 @@ upstream here { server 127.0.0.1:8443; }";
         };
         let lines: Vec<usize> = ignored.iter().map(|block| block.line).collect();
         assert_eq!(lines, [6]);
-        let found = with_commas(&blocks.servers, "b.test").map(|block| block.line);
+        let found = misspelled(&blocks.servers, "b.test").map(|(block, _)| block.line);
         assert_eq!(found, Some(6));
-        assert_eq!(with_commas(&blocks.servers, "first.test"), None);
+        assert_eq!(misspelled(&blocks.servers, "first.test"), None);
     }
 
     #[test]

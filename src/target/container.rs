@@ -690,10 +690,8 @@ fn container(response: ContainerInspectResponse) -> Container {
         (state.status, state.health.and_then(|health| health.status))
     });
     let settings = response.network_settings.unwrap_or_default();
-    let (labels, user) = match response.config {
-        Some(config) => (config.labels, config.user.unwrap_or_default()),
-        None => (None, String::new()),
-    };
+    let config = response.config.unwrap_or_default();
+    let (labels, user) = (config.labels, config.user.unwrap_or_default());
     let host = response.host_config.unwrap_or_default();
     let restart = restart(&host);
     let restarts = response.restart_count;
@@ -717,6 +715,7 @@ fn container(response: ContainerInspectResponse) -> Container {
             .unwrap_or_default()
             .trim_start_matches('/')
             .to_owned(),
+        hostname: config.hostname.unwrap_or_default(),
         state: state.map(|state| state.to_string()).unwrap_or_default(),
         health: health
             .map(|health| health.to_string())

@@ -20,16 +20,19 @@ use text::{Item, Items};
 mod bucket;
 mod early;
 mod files;
+mod first_name;
 mod glob;
 mod inclusion;
 mod order;
 mod redirect;
+mod spelling;
 mod text;
 
 pub use bucket::Bucket;
 pub use early::{Apart, Early};
 pub use inclusion::Inclusion;
 pub use redirect::Redirect;
+pub use spelling::Misspelled;
 pub use text::word;
 
 /// What a dump holds, in the order in which nginx reads it
@@ -53,6 +56,10 @@ pub struct Configuration {
     pub server_names_bucket: Bucket,
     /// The same of maps
     pub map_bucket: Bucket,
+    /// The same of maps of the stream module
+    pub stream_map_bucket: Bucket,
+    /// Where `$server_name` is used beside the server blocks
+    pub first_name: Vec<Place>,
     /// Variables of maps that stand elsewhere too than in lines that name certificates
     pub used: BTreeSet<String>,
     /// How nginx comes to the files from which server blocks have certificate lines
@@ -127,6 +134,12 @@ pub struct ServerBlock {
     pub listen_lines: Vec<Vec<String>>,
     /// Where its `server_name` lines stand
     pub named: Vec<Place>,
+    /// The one of `names` for which `$hostname` stands there; `None` where it does not
+    pub hostname: Option<String>,
+    /// Words of `server_name` that no client sends as they are written
+    pub misspelled: Vec<Misspelled>,
+    /// Where it uses `$server_name`, which is the first of its names
+    pub first_name: Vec<Place>,
     /// Files that it includes with lines in which a copy of it differs: where it listens, its names
     /// and its certificates
     pub lent: BTreeSet<String>,
@@ -139,10 +152,32 @@ pub struct ServerBlock {
     pub early: Option<Early>,
 }
 
+impl Configuration {
+    /// The same on a host of this name, for which `$hostname` stands in `server_name`
+    #[must_use]
+    pub fn on_host(mut self, hostname: &str) -> Self {
+        let hostname = hostname.to_ascii_lowercase();
+        for block in &mut self.servers {
+            let names = block.names.iter_mut();
+            for name in names.filter(|name| *name == "$hostname") {
+                name.clone_from(&hostname);
+                block.hostname = Some(hostname.clone());
+            }
+        }
+        self
+    }
+}
+
 impl ServerBlock {
     /// Where it begins, as `FILE:LINE`
     pub fn place(&self) -> String {
         format!("{}:{}", self.file, self.line)
+    }
+
+    /// What `$server_name` is in it; empty where it has no name
+    pub fn first_of_names(&self) -> &str {
+        let first = self.names.first().map_or("", String::as_str);
+        first.strip_prefix('.').unwrap_or(first)
     }
 
     /// Where it takes TCP connections with TLS
@@ -363,7 +398,7 @@ fn server_block(
     }
     let takes_plain = listens.iter().any(|listen| listen.tls == Tls::Off);
     let early = match takes_plain {
-        true => early::early((file, items), contents, files)?,
+        true => early::early((file, items.clone()), contents, files)?,
         false => None,
     };
     let names = contents.0.iter();
@@ -378,7 +413,15 @@ fn server_block(
         file: file.to_owned(),
         line,
         listen_lines: contents.named("listen").map(repeatable).collect(),
-        named: named.map(|(file, item)| place(file, *item)).collect(),
+        named: named
+            .clone()
+            .map(|(file, item)| place(file, *item))
+            .collect(),
+        hostname: None,
+        misspelled: named
+            .flat_map(|(file, item)| spelling::misspelled(file, *item))
+            .collect(),
+        first_name: first_name::uses((file, items.clone()), files)?,
         lent: differing.map(|(file, _)| (*file).to_owned()).collect(),
         names: contents
             .named("server_name")

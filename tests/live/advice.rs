@@ -24,11 +24,15 @@ use crate::support::{ports, process};
 use crate::verify::as_nobody;
 
 mod challenges;
+mod files;
+mod names;
 mod variables;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = own_trials();
     trials.extend(challenges::trials());
+    trials.extend(files::trials());
+    trials.extend(names::trials());
     trials.extend(variables::trials());
     trials
 }

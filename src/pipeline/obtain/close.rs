@@ -287,7 +287,8 @@ fn refused(
         Some(_) if !names(context, target, work, untested) => words::Guilt::Others,
         _ => words::Guilt::Own,
     };
-    words::refused(work.name(), container, said, stumble, guilt)
+    let lives = target.lives_in(context, container);
+    words::refused(work.name(), container, said, stumble, guilt, &lives)
 }
 
 /// Whether nginx stumbled over a file of the domain's live generation

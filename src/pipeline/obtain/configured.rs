@@ -19,10 +19,12 @@ use crate::target::process::{by_hand, by_hand_for, is_guessed, masters};
 use crate::target::variables::is_computed;
 
 mod directive;
+mod first_name;
 mod listening;
 mod names;
 mod readers;
 mod site;
+mod spelling;
 mod together;
 mod variables;
 mod whereabouts;
@@ -158,15 +160,23 @@ impl Configured {
             return words;
         }
         let names: Vec<&str> = domain.names().map(DnsName::as_str).collect();
+        if let Some(spelled) = self.to_spell(name, &names) {
+            return spelled;
+        }
         self.with_room(&names, self.serve(domain, name, inlet, shown))
     }
 
     /// A change of server names, with the room that nginx needs for these
+    ///
+    /// Those of all blocks count: nginx makes no table of the names of one that is alone at its
+    /// address, and does once another listens there.
     fn with_room(&self, names: &[&str], change: String) -> String {
         let bucket = self.configuration.server_names_bucket;
-        match bucket.for_names(names.iter().copied()) {
+        let listed = self.configuration.servers.iter();
+        let listed = listed.flat_map(|block| block.names.iter().map(String::as_str));
+        match bucket.for_names(names.iter().copied().chain(listed)) {
             Some(size) => format!(
-                "first give nginx room for so long a name, in `http`, instead of what stands there for it:\n    server_names_hash_bucket_size {size};\n{change}"
+                "first give nginx room for long names, in `http`, instead of what stands there for it:\n    server_names_hash_bucket_size {size};\n{change}"
             ),
             None => change,
         }
@@ -833,7 +843,7 @@ and instead of `ssl_certificate_key $crt.key;` at /etc/nginx/nginx.conf:3 write
     #[test]
     fn a_name_that_nginx_has_no_room_for_gets_some_first() {
         let name = format!("{}.shop.test", "a".repeat(40));
-        let room = "room for so long a name, ";
+        let room = "first give nginx room";
         let server = |sizes: &str| {
             let text = format!("{sizes} server {{ listen 443 ssl default_server; }}");
             let domain = domain(&format!("{name:?}"));

@@ -45,9 +45,11 @@ pub(super) struct Dump {
 }
 
 impl Dump {
-    /// What nginx has printed; of a configuration that is not judged no address is believed
-    fn of(printed: &str) -> Self {
-        let configuration = dump::read(printed).map(Arc::new);
+    /// What nginx has printed on a host of this name; of a configuration that is not judged no
+    /// address is believed
+    fn of(printed: &str, hostname: &str) -> Self {
+        let configuration = dump::read(printed);
+        let configuration = configuration.map(|read| Arc::new(read.on_host(hostname)));
         let addresses = configuration.as_ref().map(|configuration| {
             let servers = configuration
                 .servers
@@ -81,7 +83,7 @@ impl Dumps {
         }
         let command = nginx_command(container, &["-T"]);
         let executed = engine.exec(container, &command).await.ok()?;
-        let dump = Arc::new(Dump::of(&executed.stdout));
+        let dump = Arc::new(Dump::of(&executed.stdout, &container.hostname));
         *answer = Some(match executed.status {
             0 => Answer::Whole(Arc::clone(&dump)),
             _ => Answer::Refused(Arc::clone(&dump)),
@@ -115,7 +117,7 @@ listen 192.0.2.6:443; ';
   listen [::]:443 ssl; server_name listen 192.0.2.8; listen unix:/x; }
 server{listen 192.0.2.1;} }
 stream { server { listen 192.0.2.2:25; proxy_pass x:1; } }";
-        let dump = Dump::of(printed);
+        let dump = Dump::of(printed, "");
         let found: Vec<String> = dump.addresses.iter().map(ToString::to_string).collect();
         assert_eq!(found, ["192.0.2.1", "192.0.2.2", "2001:db8::1"]);
     }

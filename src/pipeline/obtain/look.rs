@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::target;
-use super::{changes, check, make_plan, plan_in_words, stopped, take_stock};
+use super::{changes, check, make_plan, pinned, plan_in_words, stopped, take_stock};
 use crate::config::Domain;
 use crate::facts::{Container, Handshake};
 use crate::finding::Finding;
@@ -38,6 +38,7 @@ pub(in crate::pipeline) async fn look_at_targets(
     let mut changes = BTreeMap::new();
     for target in &targets {
         changes.extend(changes::changes(context, target, &works).await);
+        pinned::warn(context, target, &mut works).await;
     }
     let hosts = works.into_iter().enumerate().map(|(position, work)| {
         let obstacle = obstacle(context, &work);

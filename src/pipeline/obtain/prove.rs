@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::configured::{self, Configured};
 use super::failed::fail_spent;
 use super::fit;
+use super::pinned;
 use super::reload::{self, Logs, Trouble};
 use super::target::{Target, names_in_words, open};
 use super::words;
@@ -101,7 +102,17 @@ pub(super) async fn prove(
         configured: configured.as_ref(),
         logs: &logs,
     };
-    conclude(context, target, works, seen, &reasons, begun)
+    let broken = conclude(context, target, works, seen, &reasons, begun);
+    let is_first = |member: &usize| {
+        let work = &works[*member];
+        let ready = work.ready.as_ref();
+        ready.is_some_and(|ready| ready.previous.is_none())
+    };
+    // Later a line that is wrong stops a renewal, which tells.
+    if broken.is_empty() && target.members.iter().any(is_first) {
+        pinned::warn(context, target, works).await;
+    }
+    broken
 }
 
 /// What nginx itself says of a name that is not proven

@@ -1,8 +1,11 @@
 //! What is said when a certificate is not proven: what is served instead, and what to change.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 
 use super::configured::{Configured, whereabouts};
+use super::pinned;
 use super::tested::may_not_read;
 use crate::chain::{Chain, Fingerprint};
 use crate::facts::{ConnectFailure, Container};
@@ -43,6 +46,7 @@ pub(super) fn refused(
     said: &str,
     stumble: Option<&Stumble>,
     guilt: Guilt,
+    lives: &[PathBuf],
 ) -> Finding {
     let finding = Finding::failure(
         "target.test_failed",
@@ -56,10 +60,12 @@ pub(super) fn refused(
                 ..
             }),
         ) => finding.with_cure(may_not_read(container, &format!("the key of {name}"))),
-        (Guilt::Others, Some(stumble)) => finding.with_cure(format!(
+        (Guilt::Others, Some(stumble)) => finding.with_cure(match pinned::instead(lives, &stumble.path) {
+            Some(instead) => format!("{name} waits for {}: {instead}, {AFTER_A_CHANGE}", words::path(&stumble.path)),
+            None => format!(
             "{name} waits for {}: mend that, then run `certd obtain` again; it deploys without an order",
             words::path(&stumble.path)
-        )),
+        )}),
         _ => match whereabouts(container, said) {
             Some(place) => finding.with_cure(format!("{AGAIN}\n{place}")),
             None => finding.with_cure(AGAIN),

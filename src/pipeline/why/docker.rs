@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::seen::{Astray, Chosen, Content, Listener, Named, Nginx, Own, Presence, Stored};
-use crate::chain::Chain;
+use crate::chain::{Chain, Fingerprint};
 use crate::config::{self, ConfigTest, Domain};
 use crate::facts::Container;
 use crate::finding::{Finding, Severity, one_line, words};
@@ -16,7 +16,7 @@ use crate::pipeline::obtain::{
 };
 use crate::target::choice::{self, Choice, Inlet, Serving};
 use crate::target::container::{AtPort, DockerError, Engine};
-use crate::target::dump::{self, Configuration, ServerBlock, StreamServer, Tls};
+use crate::target::dump::{self, CertificateLine, Configuration, ServerBlock, StreamServer, Tls};
 use crate::target::mount;
 use crate::target::process::{Command, by_hand, nginx_command, relative_start};
 use crate::target::variables::naming;
@@ -107,6 +107,8 @@ pub(super) struct Search<'s> {
     pub(super) storage: &'s Path,
     /// Where connections come in, as the container sees it; at least one
     pub(super) inlets: Vec<Inlet>,
+    /// The certificates that handshakes showed
+    pub(super) shown: Vec<Fingerprint>,
     pub(super) stored: &'s Stored,
 }
 
@@ -137,12 +139,10 @@ impl Search<'_> {
         let through = way.map(|way| way.through).unwrap_or_default();
         let through: Vec<StreamServer> = through.into_iter().cloned().collect();
         let astray = self.astray(&configuration);
-        let commas = choice::with_commas(&configuration.servers, self.name).cloned();
         let configured =
             Configured::new(self.container, self.engine.address(), live, configuration);
         Ok(Nginx {
             astray,
-            commas,
             configured: match self.stored.presence {
                 Presence::Here => configured.with_live_on_host(live_of(self.storage)),
                 Presence::Absent => configured,
@@ -161,7 +161,10 @@ impl Search<'_> {
         let executed = self.engine.exec(self.container, &command).await;
         let executed = executed.map_err(|error| absent(&error))?;
         match executed.status {
-            0 => dump::read(&executed.stdout).map_err(|reason| unjudged(self.container, &reason)),
+            0 => match dump::read(&executed.stdout) {
+                Ok(configuration) => Ok(configuration.on_host(&self.container.hostname)),
+                Err(reason) => Err(unjudged(self.container, &reason)),
+            },
             126 | 127 if let Some(start) = relative_start(self.container) => {
                 let evidence = not_what_runs(name, &start);
                 Err(Finding::note("target.relative_start", evidence).with_cure(ABSOLUTE))
@@ -236,9 +239,30 @@ impl Search<'_> {
         )
     }
 
+    /// The certificate that is shown, of those that a block names: one for each kind of key
     async fn named(&self, configuration: &Configuration, block: &ServerBlock) -> Option<Named> {
-        let mut lines = block.certificate_lines();
-        let line = lines.find(|line| line.directive == "ssl_certificate")?;
+        let lines = block.certificate_lines();
+        let lines = lines.filter(|line| line.directive == "ssl_certificate");
+        let mut all = Vec::new();
+        for line in lines.take(MOST_KINDS) {
+            all.push(self.read_line(configuration, block, line).await);
+        }
+        let is_shown = |named: &Named| match &named.content {
+            Content::Chain(chain) => self.shown.contains(&chain.leaf().fingerprint),
+            Content::Missing | Content::Unknown(_) => false,
+        };
+        let chosen = all.iter().position(is_shown).unwrap_or_default();
+        let mut named = (chosen < all.len()).then(|| all.remove(chosen))?;
+        named.beside = all;
+        Some(named)
+    }
+
+    async fn read_line(
+        &self,
+        configuration: &Configuration,
+        block: &ServerBlock,
+        line: &CertificateLine,
+    ) -> Named {
         let naming = naming(configuration, block, line, self.name);
         let content = match naming.path() {
             Some(path) if path.to_string_lossy().starts_with("data:") => {
@@ -247,11 +271,12 @@ impl Search<'_> {
             Some(path) => self.read(&Path::new(CONFIGURATION).join(path)).await,
             None => Content::Unknown("nginx takes it from a variable".to_owned()),
         };
-        Some(Named {
+        Named {
             path: naming.path().map(Path::to_owned),
             line: line.clone(),
             content,
-        })
+            beside: Vec::new(),
+        }
     }
 
     /// A certificate file as the container sees it; keys are asked for nowhere
@@ -318,6 +343,8 @@ fn refused(container: &Container, words: &str) -> Finding {
 }
 
 const RUNNING: &str = "running";
+/// Certificates of a block that are read: RSA, ECDSA, and what may come
+const MOST_KINDS: usize = 4;
 /// nginx takes relative paths from here, unless it was built otherwise
 const CONFIGURATION: &str = "/etc/nginx";
 /// For one answer of the engine, and for one command in a container: a person waits

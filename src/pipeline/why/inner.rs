@@ -4,11 +4,13 @@ use jiff::Timestamp;
 
 use super::computed::{closed_key, undecided};
 use super::cure::{changing, lines, mount_whole, order_first, to_add};
+use super::files::{other_kind, pinned};
 use super::seen::{Astray, Chosen, Content, Look, Named, Nginx, Own, Seen, Whereabouts};
 use crate::chain::Certificate;
-use crate::config::Sharing;
+use crate::config::{Domain, Sharing};
 use crate::facts::{Container, Network};
 use crate::finding::{Finding, Severity, words};
+use crate::name::DnsName;
 use crate::report::why::{Link, Step};
 use crate::target::choice;
 use crate::target::dump::{ServerBlock, StreamServer, Tls};
@@ -212,19 +214,35 @@ fn no_block(
     container: &Container,
     default: &ServerBlock,
 ) -> Finding {
-    if let Some(block) = &nginx.commas {
-        let evidence = format!(
-            "{} separates names by commas, which nginx takes for one name",
-            block.place()
-        );
-        let change = format!(
-            "in `server_name` at {} separate the names by blanks",
-            block.place()
-        );
-        return Finding::failure("why.commas", evidence).with_cure(changing(seen, nginx, &change));
+    if let Some(finding) = misspelled(seen, nginx) {
+        return finding;
     }
     let evidence = format!("{}, the default: none lists the name", default.place());
     Finding::failure("why.no_block", evidence).with_cure(to_add(seen, nginx, &container.name))
+}
+
+/// A block has the name, and not as a client sends it
+fn misspelled(seen: &Seen<'_>, nginx: &Nginx) -> Option<Finding> {
+    let domain = seen.domain.into_iter().flat_map(Domain::names);
+    let names: Vec<&str> = domain.map(DnsName::as_str).collect();
+    let (block, word) = nginx.configured.misspelled(seen.name)?;
+    let change = nginx.configured.to_spell(seen.name, &names)?;
+    let place = block.place();
+    let (code, evidence) = match word.has_commas() {
+        true => (
+            "why.commas",
+            format!("{place} separates names by commas, which nginx takes for one name"),
+        ),
+        false => (
+            "why.misspelled",
+            format!(
+                "{place} lists `{}`, which nginx compares byte by byte: browsers send {}",
+                words::whole(&word.word),
+                seen.name
+            ),
+        ),
+    };
+    Some(Finding::failure(code, evidence).with_cure(changing(seen, nginx, &change)))
 }
 
 /// Nothing speaks TLS at the port
@@ -310,8 +328,11 @@ pub(super) fn file(seen: &Seen<'_>, now: Timestamp) -> Option<Step> {
             let leaf = chain.leaf();
             let words = format!("{path}: {}", who(seen, leaf, now));
             let finding = judge_file(seen, nginx, block, named, leaf, &words);
-            let finding = finding.or_else(|| closed_key(seen, nginx, block));
-            step(words, finding.into_iter().collect())
+            let finding = finding
+                .or_else(|| closed_key(seen, nginx, block))
+                .or_else(|| pinned(seen, nginx, block));
+            let other = other_kind(seen, named, leaf, now);
+            step(words, finding.into_iter().chain(other).collect())
         }
         Content::Missing => {
             let evidence = format!("{path} is not there in {}", nginx.configured.container());
@@ -334,7 +355,7 @@ pub(super) fn file(seen: &Seen<'_>, now: Timestamp) -> Option<Step> {
 }
 
 /// A certificate in the words of the storage, else in its own
-fn who(seen: &Seen<'_>, leaf: &Certificate, now: Timestamp) -> String {
+pub(super) fn who(seen: &Seen<'_>, leaf: &Certificate, now: Timestamp) -> String {
     let until = display_date(leaf.validity.not_after);
     let until = match leaf.validity.not_after <= now {
         true => format!("expired {until}"),

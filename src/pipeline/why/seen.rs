@@ -150,8 +150,6 @@ pub(super) struct Nginx {
     pub(super) named: Option<Named>,
     /// Where the name's block does not listen and others do
     pub(super) astray: Option<Astray>,
-    /// A block in which the name stands between commas
-    pub(super) commas: Option<ServerBlock>,
     /// Where the name has a certificate of its own in the container
     pub(super) own: Own,
 }
@@ -189,12 +187,14 @@ impl Chosen {
     }
 }
 
-/// The certificate file that a server block names first
+/// The certificate file of a server block that handshakes show, else the one that it names first
 pub(super) struct Named {
     pub(super) line: CertificateLine,
     /// The file for this name; `None` where it depends on what cannot be told
     pub(super) path: Option<PathBuf>,
     pub(super) content: Content,
+    /// The others that it names, for clients that take other kinds of keys
+    pub(super) beside: Vec<Self>,
 }
 
 /// What stands in a certificate file, as the container sees it

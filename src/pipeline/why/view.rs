@@ -240,6 +240,12 @@ impl View<'_> {
                 .config
                 .map_or_else(|| Path::new(""), |config| &config.storage),
             inlets: inlets(container, inlet, looks, inside),
+            shown: inside
+                .iter()
+                .copied()
+                .chain(looks)
+                .filter_map(|look| Some(look.leaf()?.fingerprint))
+                .collect(),
             stored: self.stored,
         };
         let found = caught(search.run()).await;

@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::text::{Items, Texts};
-use super::{MOST_DEPTH, Unjudged, glob};
+use super::{MOST_DEPTH, Unjudged, first_name, glob};
 use crate::target::variables::names_in;
 
 /// The files of a dump
@@ -28,12 +28,18 @@ pub(super) struct Files<'d> {
     meant: RefCell<HashMap<String, Rc<[usize]>>>,
     /// What may still be spent on includes
     budget: Cell<usize>,
+    /// Whether anything uses `$server_name`
+    has_first_name: bool,
 }
 
 impl<'d> Files<'d> {
     pub(super) fn parse(dump: &'d str) -> Result<Self, Unjudged> {
         let (texts, all) = Texts::read(dump)?;
+        let mut every = texts.every(0..texts.len());
+        let has_first_name = every.any(first_name::is_used);
+        drop(every);
         let mut files = Self {
+            has_first_name,
             texts,
             all,
             by_name: HashMap::new(),
@@ -80,6 +86,11 @@ impl<'d> Files<'d> {
         let all = self.texts.every(self.all[number].1.clone());
         let includes = all.filter(|item| item.block().is_none() && item.name() == "include");
         includes.filter_map(|item| Some((item.line(), item.first()?)))
+    }
+
+    /// Whether anything uses `$server_name`
+    pub(super) fn has_first_name(&self) -> bool {
+        self.has_first_name
     }
 
     /// The variables in what stands elsewhere than in lines that name certificates

@@ -6,11 +6,13 @@
 use std::collections::HashSet;
 
 use super::files::Files;
+use super::first_name::is_used;
 use super::inclusion::inclusions;
 use super::text::{Item, Items};
 use super::{
     Bucket, CertificateLine, Configuration, Contents, KEPT, MOST_DEPTH, Map, Module, Place, REJECT,
-    Row, Unjudged, Upstream, certificate_line, log_file, rejection, server_block, stream_server,
+    Row, Unjudged, Upstream, certificate_line, log_file, place as place_of, rejection,
+    server_block, stream_server,
 };
 
 /// What the files hold, in the order in which nginx reads it
@@ -137,6 +139,10 @@ impl<'f, 'd> Reading<'f, 'd> {
         }
         for item in items {
             self.files.spend(1)?;
+            if place == Level::Http && is_used(item) {
+                self.files.spend(KEPT)?;
+                self.found.first_name.push(place_of(file, item));
+            }
             match (item.block(), item.first(), item.name()) {
                 (None, Some(pattern), "include") => {
                     for number in self.files.included(pattern)?.iter() {
@@ -150,9 +156,15 @@ impl<'f, 'd> Reading<'f, 'd> {
                 (None, Some(size), "server_names_hash_bucket_size") if place == Level::Http => {
                     self.found.server_names_bucket = Bucket::parse(size).unwrap_or_default();
                 }
-                (None, Some(size), "map_hash_bucket_size") if place == Level::Http => {
-                    self.found.map_bucket = Bucket::parse(size).unwrap_or_default();
-                }
+                (None, Some(size), "map_hash_bucket_size") => match place {
+                    Level::Http => {
+                        self.found.map_bucket = Bucket::parse(size).unwrap_or_default();
+                    }
+                    Level::Stream => {
+                        self.found.stream_map_bucket = Bucket::parse(size).unwrap_or_default();
+                    }
+                    Level::Unknown | Level::Other => {}
+                },
                 (None, _, _) if place == Level::Http => {
                     self.http.extend(certificate_line(file, item));
                 }
@@ -219,6 +231,10 @@ impl<'f, 'd> Reading<'f, 'd> {
         };
         let contents = Contents::of(file, block, self.files, depth + 1)?;
         self.files.spend(KEPT * (1 + contents.0.len()))?;
+        if place == Level::Http && !is_used(item) && contents.0.iter().any(|(_, row)| is_used(*row))
+        {
+            self.found.first_name.push(place_of(file, item));
+        }
         let row = |(file, row): &(&'d str, Item<'f, 'd>)| Row {
             file: (*file).to_owned(),
             line: row.line(),

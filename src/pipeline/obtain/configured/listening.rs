@@ -279,14 +279,17 @@ impl Configured {
             .into_iter()
             .filter_map(|name| Some(variables::row_to_change(map, row_of(name)?, name, value)));
         let mut steps: Vec<String> = changed.collect();
+        let keys = new.iter().copied();
+        let room = variables::room_for_keys(&self.configuration, Module::Stream, keys);
         if !new.is_empty() {
             let rows = new.into_iter().map(|name| (name, value));
             steps.push(variables::rows_to_add(map, rows));
         }
-        format!(
-            "{seen}, to which it passes {other}: {}",
-            steps.join("\nand ")
-        )
+        let steps = steps.join("\nand ");
+        match room {
+            Some(room) => format!("{seen}, to which it passes {other}: {room}\n{steps}"),
+            None => format!("{seen}, to which it passes {other}: {steps}"),
+        }
     }
 
     /// The row of a map by which a stream server passes a name to a block

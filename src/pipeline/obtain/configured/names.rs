@@ -22,6 +22,10 @@ impl Configured {
         names: &[&'n str],
     ) -> Option<Removal<'n>> {
         let mut removal = removal(block, names)?;
+        if let Some(hostname) = &block.hostname {
+            let word = format!("`$hostname` ({hostname})");
+            removal.words = replaced(&removal.words, hostname, &word);
+        }
         let mut named = block.named.iter();
         let Some(place) = named.find(|place| place.file != block.file) else {
             return Some(removal);
@@ -39,6 +43,15 @@ impl Configured {
         });
         Some(removal)
     }
+}
+
+/// A text with another word in the place of one
+fn replaced(text: &str, word: &str, by: &str) -> String {
+    let words = text.split(' ').map(|own| match own == word {
+        true => by,
+        false => own,
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// How to take names out of a block; `None` where it lists none of them itself

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use super::directive::{DIRECTIVES, certificate_lines, path};
+use super::first_name::first_left;
 use super::listening::is_same;
 use super::together::in_words;
 use super::{Configured, is_computed};
@@ -113,6 +114,30 @@ impl<'s> Site<'s> {
         naming.path().is_some_and(|path| path.starts_with(&own))
     }
 
+    /// Whether a line names the files of one generation of the lineage
+    fn is_pinned(&self, line: &CertificateLine) -> bool {
+        let archive = self.configured.archive();
+        let own = archive.map(|archive| archive.join(self.lineage.as_str()));
+        !is_computed(line) && own.is_some_and(|own| line.path.starts_with(own))
+    }
+
+    /// That the block names the files of one generation, which no renewal changes, and what to write
+    ///
+    /// The generation is the lineage's own: nothing is taken from another name.
+    pub(in crate::pipeline) fn pinned(&self) -> Option<(String, String)> {
+        let mut lines = self.block.certificate_lines();
+        let line = lines.find(|line| self.is_pinned(line))?;
+        let evidence = format!(
+            "`{}` at {}:{} names one generation, {}: the next one cannot be loaded there",
+            line.directive,
+            line.file,
+            line.line,
+            path(&line.path)
+        );
+        let is_pinned = |line: &CertificateLine| self.is_pinned(line);
+        Some((evidence, self.in_place(&self.wrong(is_pinned), is_pinned)))
+    }
+
     /// Whether the block names files of another lineage, and none of this one
     pub(in crate::pipeline) fn names_another_lineage(&self) -> bool {
         let live = &self.configured.live;
@@ -192,8 +217,21 @@ impl<'s> Site<'s> {
                 self.configured.container(),
                 certificate_lines(&self.configured.live, self.lineage, &DIRECTIVES)
             ),
+            // nginx takes a certificate for each kind of key.
+            None if directives.is_empty() && !wrong.is_empty() => self.to_remove(wrong),
             None => format!("{}\n{lines}", self.to_replace(wrong)),
         }
+    }
+
+    /// That these lines go, beside which the right ones stand
+    fn to_remove(&self, wrong: &[&CertificateLine]) -> String {
+        let mut cure = format!(
+            "the server block at {} of {} has the right lines, and others beside them, whose certificate is shown: take out",
+            self.block.place(),
+            self.configured.container()
+        );
+        self.list(&mut cure, wrong);
+        cure
     }
 
     /// In words that the lines to write follow: that these go, or that nothing goes
@@ -208,8 +246,16 @@ impl<'s> Site<'s> {
             [] => " add",
             _ => " change",
         });
-        for line in wrong {
-            let place = match line.file == block.file {
+        self.list(&mut cure, wrong);
+        if !wrong.is_empty() {
+            cure.push_str("\nto");
+        }
+        cure
+    }
+
+    fn list(&self, cure: &mut String, lines: &[&CertificateLine]) {
+        for line in lines {
+            let place = match line.file == self.block.file {
                 true => format!("line {}", line.line),
                 false => format!("{}:{}", line.file, line.line),
             };
@@ -220,10 +266,6 @@ impl<'s> Site<'s> {
                 path(&line.path)
             );
         }
-        if !wrong.is_empty() {
-            cure.push_str("\nto");
-        }
-        cure
     }
 
     /// What nginx is told by `ssl_reject_handshake on`, where that keeps the name from being served,
@@ -246,7 +288,7 @@ impl<'s> Site<'s> {
         };
         let is_of_all = self.configured.configuration.rejects.as_ref() == Some(reject);
         let cure = if block.names.iter().any(|name| self.is_strange(name)) {
-            self.of_their_own()
+            self.configured.with_room(&self.names, self.of_their_own())
         } else if is_of_all {
             format!(
                 "in the server block at {} add\n    ssl_reject_handshake off;{lines}",
@@ -287,6 +329,8 @@ impl<'s> Site<'s> {
             Some(removal) => (removal.names, Some(removal.words)),
             None => (Vec::new(), None),
         };
+        let left = first_left(self.block, &removed);
+        let first = self.configured.to_keep_first_name(self.block, &[&left]);
         let removal =
             removal.map(|words| format!("in the server block at {} {words}", self.block.place()));
         // A wildcard of both covers these, and a name itself comes before any.
@@ -302,7 +346,7 @@ impl<'s> Site<'s> {
             )
         });
         let steps: Vec<String> = removal.into_iter().chain(addition).collect();
-        steps.join(", and ")
+        first.unwrap_or_default() + &steps.join(", and ")
     }
 
     /// Whether a name of the block is none that the lineage's certificate is for

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use super::directive;
+use super::first_name::first_left;
 use super::listening::is_same;
 use super::site::Site;
 use crate::target::choice::{self, Choice, Inlet, Serving};
@@ -117,7 +118,11 @@ impl<'s> Site<'s> {
 
     fn fit(&self) -> Fit {
         let lines = || self.block.certificate_lines();
-        if lines().next().is_some() && lines().all(|line| self.is_own(line)) {
+        // Those of another kind of key may stand beside its own.
+        let has_own = |directive: &&str| {
+            lines().any(|line| line.directive == **directive && self.is_own(line))
+        };
+        if directive::DIRECTIVES.iter().all(has_own) {
             return Fit::Right;
         }
         if lines().any(is_computed) {
@@ -203,8 +208,13 @@ impl<'s> Site<'s> {
         let added =
             self.configured
                 .block_to_add(self.lineage, names, self.otherwise(), &[default], &body);
+        let first = match redirect {
+            Redirect::Whole(_) => None,
+            Redirect::Parts => self.configured.to_keep_first_name(default, &names[..1]),
+        };
+        let first = first.unwrap_or_default();
         format!(
-            "the default at {} redirects {}: to keep that, {added}",
+            "{first}the default at {} redirects {}: to keep that, {added}",
             default.place(),
             in_words(names)
         )
@@ -273,14 +283,26 @@ impl<'s> Site<'s> {
     /// lists the same names later.
     fn copy(&self, block: &ServerBlock, moved: &[&str], names: &[&str]) -> String {
         let place = block.place();
-        let before = match self.configured.removal(block, moved) {
+        let names = self.configured.in_order(block, names);
+        let removal = self.configured.removal(block, moved);
+        let removed = removal.as_ref().map_or(&[][..], |removal| &removal.names);
+        let left = first_left(block, removed);
+        let then: Vec<&str> = [left.as_str()]
+            .into_iter()
+            .chain(names.first().copied())
+            .collect();
+        let first = self
+            .configured
+            .to_keep_first_name(block, &then)
+            .unwrap_or_default();
+        let before = match removal {
             Some(removal) => format!(
                 "the server block at {place} serves other names too: {}",
                 removal.words
             ),
             None => format!("leave it to the server block at {place} to serve its other names"),
         };
-        let listens = self.configured.listens_to_copy(block, names);
+        let listens = self.configured.listens_to_copy(block, &names);
         let body = format!("# all other lines of {place}");
         let rejects = match block.rejects {
             Some(_) => ", its `ssl_reject_handshake`",
@@ -296,12 +318,12 @@ impl<'s> Site<'s> {
         };
         let copy = self.configured.block_text(
             self.lineage,
-            names,
+            &names,
             (&listens, block.rejects.as_ref()),
             &body,
         );
         format!(
-            "{before}, and put a copy of that block right behind it, with all its lines (locations, redirects, access rules); in the copy write these for its `listen` and `server_name`{rejects} and the lines that name its certificate{lent}:\n{copy}"
+            "{first}{before}, and put a copy of that block right behind it, with all its lines (locations, redirects, access rules); in the copy write these for its `listen` and `server_name`{rejects} and the lines that name its certificate{lent}:\n{copy}"
         )
     }
 

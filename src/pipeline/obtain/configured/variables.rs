@@ -7,7 +7,7 @@ use super::directive::{file_of, path, word};
 use super::listening::is_same;
 use super::site::Site;
 use crate::target::choice::{self, Choice};
-use crate::target::dump::{CertificateLine, Configuration, Map, Row};
+use crate::target::dump::{Bucket, CertificateLine, Configuration, Map, Module, Row};
 use crate::target::variables::{Naming, is_computed, is_for, naming};
 
 impl<'s> Site<'s> {
@@ -51,15 +51,7 @@ impl<'s> Site<'s> {
     fn room_for(&self, changes: &[Change<'_>]) -> Option<String> {
         let configuration = &self.configured.configuration;
         let keys = changes.iter().map(|change| change.key.as_str());
-        let size = configuration.map_bucket.for_names(keys)?;
-        // nginx takes the size that holds at the first map for all of them.
-        let at = match configuration.maps.first() {
-            Some(first) => format!(", at {}:{}", first.file, first.line),
-            None => String::new(),
-        };
-        Some(format!(
-            "first give nginx room for so long a name, before the first map{at}, instead of what stands there for it:\n    map_hash_bucket_size {size};"
-        ))
+        room_for_keys(configuration, Module::Http, keys)
     }
 
     /// The names of the domain that the block serves, the one that is asked for among them
@@ -202,6 +194,28 @@ impl<'s> Site<'s> {
             _ => None,
         }
     }
+}
+
+/// What gives nginx room for the keys of maps of a module; `None` where it has
+pub(super) fn room_for_keys<'k>(
+    configuration: &Configuration,
+    module: Module,
+    keys: impl Iterator<Item = &'k str>,
+) -> Option<String> {
+    let bucket: Bucket = match module {
+        Module::Http => configuration.map_bucket,
+        Module::Stream => configuration.stream_map_bucket,
+    };
+    let size = bucket.for_names(keys)?;
+    let mut maps = configuration.maps.iter();
+    // nginx takes the size that holds at the first map of the module for all of them.
+    let at = match maps.find(|map| map.module == module) {
+        Some(first) => format!(", at {}:{}", first.file, first.line),
+        None => String::new(),
+    };
+    Some(format!(
+        "first give nginx room for long names, before the first map{at}, instead of what stands there for it:\n    map_hash_bucket_size {size};"
+    ))
 }
 
 /// What lets variables come to the right files for a name
