@@ -177,6 +177,15 @@ pub struct Container {
     pub last_run: LastRun,
 }
 
+/// Another container that sees files of the host which one sees
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Name without the leading slash
+    pub name: String,
+    /// Its mounts of them
+    pub mounts: Vec<Mount>,
+}
+
 /// What an engine knows of the last run of a container
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LastRun {

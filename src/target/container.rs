@@ -35,6 +35,7 @@ use crate::target::words::last_words;
 mod error;
 mod event;
 mod listening;
+mod neighbours;
 mod network;
 
 pub use error::DockerError;

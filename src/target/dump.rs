@@ -358,6 +358,29 @@ impl<'t, 'd> Contents<'t, 'd> {
         Ok(listens)
     }
 
+    /// Where its `server_name` lines stand, and their words that no client sends
+    fn server_names(&self) -> (Vec<Place>, Vec<Misspelled>) {
+        let all = self.0.iter();
+        let named = all.filter(|(_, item)| item.name() == "server_name");
+        let misspelled = named.clone();
+        let misspelled = misspelled.flat_map(|(file, item)| spelling::misspelled(file, *item));
+        let places = named.map(|(file, item)| place(file, *item));
+        (places.collect(), misspelled.collect())
+    }
+
+    /// Files other than the block's with lines in which a copy of it differs
+    fn lent(&self, own: &str) -> BTreeSet<String> {
+        let differs = |name: &str| {
+            matches!(
+                name,
+                "listen" | "server_name" | "ssl_certificate" | "ssl_certificate_key" | REJECT
+            )
+        };
+        let all = self.0.iter();
+        let lent = all.filter(|(file, item)| *file != own && differs(item.name()));
+        lent.map(|(file, _)| (*file).to_owned()).collect()
+    }
+
     /// Where it says that it rejects handshakes, or that it does not; `None` where it says neither
     fn rejects(&self) -> Option<Option<Place>> {
         let all = self.0.iter();
@@ -401,28 +424,16 @@ fn server_block(
         true => early::early((file, items.clone()), contents, files)?,
         false => None,
     };
-    let names = contents.0.iter();
-    let named = names.filter(|(_, item)| item.name() == "server_name");
-    let differing = included().filter(|(_, item)| {
-        matches!(
-            item.name(),
-            "listen" | "server_name" | "ssl_certificate" | "ssl_certificate_key" | REJECT
-        )
-    });
+    let (named, misspelled) = contents.server_names();
     Ok(ServerBlock {
         file: file.to_owned(),
         line,
         listen_lines: contents.named("listen").map(repeatable).collect(),
-        named: named
-            .clone()
-            .map(|(file, item)| place(file, *item))
-            .collect(),
+        named,
         hostname: None,
-        misspelled: named
-            .flat_map(|(file, item)| spelling::misspelled(file, *item))
-            .collect(),
+        misspelled,
         first_name: first_name::uses((file, items.clone()), files)?,
-        lent: differing.map(|(file, _)| (*file).to_owned()).collect(),
+        lent: contents.lent(file),
         names: contents
             .named("server_name")
             .flat_map(Item::arguments)

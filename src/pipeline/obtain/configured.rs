@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::target::Target;
 use crate::config::{Domain, defaults};
-use crate::facts::Container;
+use crate::facts::{Container, Neighbour};
 use crate::finding::{Finding, excerpt, words};
 use crate::name::DnsName;
 use crate::pipeline::{Context, Work};
@@ -22,6 +22,7 @@ mod directive;
 mod first_name;
 mod listening;
 mod names;
+mod neighbours;
 mod readers;
 mod site;
 mod spelling;
@@ -44,6 +45,8 @@ pub(in crate::pipeline) struct Configured {
     /// The same directory on this host; `None` where it is not here
     host_live: Option<PathBuf>,
     pub(in crate::pipeline) configuration: Arc<Configuration>,
+    /// Other containers that see files of this one
+    neighbours: Vec<Neighbour>,
     /// Why nothing is known of it
     unjudged: Option<Unjudged>,
 }
@@ -62,8 +65,14 @@ impl Configured {
             live,
             host_live: None,
             configuration: configuration.into(),
+            neighbours: Vec::new(),
             unjudged: None,
         }
+    }
+
+    /// The same beside other containers that see files of this one
+    pub(in crate::pipeline) fn beside(self, neighbours: Vec<Neighbour>) -> Self {
+        Self { neighbours, ..self }
     }
 
     /// The same where the live directory is there on this host
@@ -102,7 +111,11 @@ impl Configured {
 
     /// A change of the configuration, where the files lie that it names, and what comes after it
     pub(in crate::pipeline) fn with_next(&self, change: &str, next: &str) -> String {
-        whereabouts::with_next(&self.container, change, next)
+        let change = match self.read_beside(change) {
+            Some(told) => format!("{change}\n{told}"),
+            None => change.to_owned(),
+        };
+        whereabouts::with_next(&self.container, &change, next)
     }
 
     /// Where nginx sees connections to an address come in
@@ -384,9 +397,12 @@ pub(super) async fn configured(
         &configuration.servers,
     )?;
     let engine = target.engine.address();
+    // What cannot be listed is taken to be alone.
+    let neighbours = target.engine.neighbours(container).await;
     Some(Configured {
         unjudged,
         ..Configured::new(container, engine, live, configuration)
+            .beside(neighbours.unwrap_or_default())
             .with_live_on_host(context.store.storage().join("live"))
     })
 }

@@ -47,6 +47,18 @@ pub(super) async fn warn(context: &Context<'_>, target: &Target, works: &mut [Wo
     }
 }
 
+/// The same where a first certificate was deployed: later a line that is wrong stops a renewal, which
+/// tells
+pub(super) async fn warn_at_first(context: &Context<'_>, target: &Target, works: &mut [Work<'_>]) {
+    let is_first = |member: &usize| {
+        let ready = works[*member].ready.as_ref();
+        ready.is_some_and(|ready| ready.previous.is_none())
+    };
+    if target.members.iter().any(is_first) {
+        warn(context, target, works).await;
+    }
+}
+
 /// What is to be written for a file of one generation; `None` for any other file
 pub(super) fn instead(lives: &[PathBuf], file: &Path) -> Option<String> {
     lives.iter().find_map(|live| {

@@ -103,14 +103,8 @@ pub(super) async fn prove(
         logs: &logs,
     };
     let broken = conclude(context, target, works, seen, &reasons, begun);
-    let is_first = |member: &usize| {
-        let work = &works[*member];
-        let ready = work.ready.as_ref();
-        ready.is_some_and(|ready| ready.previous.is_none())
-    };
-    // Later a line that is wrong stops a renewal, which tells.
-    if broken.is_empty() && target.members.iter().any(is_first) {
-        pinned::warn(context, target, works).await;
+    if broken.is_empty() {
+        pinned::warn_at_first(context, target, works).await;
     }
     broken
 }

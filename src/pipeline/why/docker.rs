@@ -139,8 +139,10 @@ impl Search<'_> {
         let through = way.map(|way| way.through).unwrap_or_default();
         let through: Vec<StreamServer> = through.into_iter().cloned().collect();
         let astray = self.astray(&configuration);
+        let neighbours = self.engine.neighbours(self.container).await;
         let configured =
-            Configured::new(self.container, self.engine.address(), live, configuration);
+            Configured::new(self.container, self.engine.address(), live, configuration)
+                .beside(neighbours.unwrap_or_default());
         Ok(Nginx {
             astray,
             configured: match self.stored.presence {

@@ -5,16 +5,21 @@ use std::process::Command;
 
 use libtest_mimic::Trial;
 
-use super::{conf, foreign, lines, order_both, restart_with, why};
+use super::{GUEST, conf, foreign, lines, order_both, restart_with, why};
 use crate::support::ca::Kind;
+use crate::support::conf::Flavour;
+use crate::support::nginx::{Mount, Nginx, NginxOptions};
 use crate::support::process;
 use crate::support::scene::{SHOP, Scene, WWW};
+use crate::support::served;
+use crate::support::world::World;
 
 pub(crate) fn trials() -> Vec<Trial> {
     crate::trials![
         a_file_of_one_generation_is_told_at_once,
         a_certificate_of_another_kind_of_key_is_no_missed_reload,
         a_strange_certificate_that_comes_first_goes_without_the_own_one,
+        a_file_that_another_container_mounts_stays_as_it_is,
     ]
 }
 
@@ -136,4 +141,63 @@ fn a_strange_certificate_that_comes_first_goes_without_the_own_one() {
     restart_with(&scene, &text(""));
     scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
     scene.assert_serves(SHOP, &[SHOP, WWW]);
+}
+
+fn a_file_that_another_container_mounts_stays_as_it_is() {
+    let world = World::new();
+    let shared = world.path().join("shared");
+    served::write_self_signed(&shared.join("own"), &[SHOP, WWW, GUEST]);
+    let protocols = "ssl_protocols TLSv1.3;\n";
+    let own = "ssl_certificate /srv/inc/own/fullchain.pem;\nssl_certificate_key /srv/inc/own/privkey.pem;\n";
+    crate::support::write(shared.join("tls.inc"), format!("{own}{protocols}"));
+    let mount = Mount::read_only(&shared, "/srv/inc");
+    let include = "include /srv/inc/tls.inc;";
+    let block = |names: &str, inside: &str| {
+        conf(
+            "",
+            &format!("server {{ listen 443 ssl; server_name {names};\n{inside} }}"),
+        )
+    };
+    let mut options = NginxOptions::new(&world, Flavour::Root);
+    options.conf = block(GUEST, include);
+    options.conf_dir = world.path().join("other");
+    options.mounts = vec![
+        mount.clone(),
+        Mount::read_only(world.webroot(), "/var/www/certbot"),
+    ];
+    let other = Nginx::start(options);
+    let guest = served::served(&other.https_address(), GUEST).expect("it is served");
+    let scene = Scene::in_world(Kind::Pebble, world, Flavour::Root, |nginx, _| {
+        nginx.mounts.push(mount);
+    });
+    order_both(&scene);
+    let default = foreign(&scene, "default.test");
+    let text = |inside: &str| {
+        let names = format!("{SHOP} {WWW}");
+        block(&names, inside).replace(
+            "server { listen 443",
+            &format!("{default}server {{ listen 443"),
+        )
+    };
+    restart_with(&scene, &text(include));
+    let report = scene.obtain(&[SHOP]).expect_status(1);
+    let told = report.finding(SHOP, "proof.unknown_certificate").cure;
+    let (cure, report) = why(&scene, SHOP, 1);
+    for cure in [told, cure.unwrap_or_else(|| panic!("{report}"))] {
+        let begin = format!(
+            "/srv/inc/tls.inc is read by {} too, which mounts it",
+            other.name()
+        );
+        assert!(cure.starts_with(&begin), "{cure}");
+        let shown = cure.lines().filter(|line| line.starts_with("    ssl_"));
+        let shown: Vec<&str> = shown.collect();
+        restart_with(&scene, &text(&format!("{protocols}{}", shown.join("\n"))));
+        scene.obtain(&[SHOP]).expect_status(0);
+        scene.assert_serves(SHOP, &[SHOP, WWW]);
+        other.restart();
+        let seen = process::wait_for("the other nginx", || {
+            served::served(&other.https_address(), GUEST).ok()
+        });
+        assert_eq!(seen, guest);
+    }
 }

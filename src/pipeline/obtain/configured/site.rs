@@ -2,6 +2,7 @@
 //! what to write so that it does.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use super::directive::{DIRECTIVES, certificate_lines, path};
 use super::first_name::first_left;
@@ -356,6 +357,14 @@ impl<'s> Site<'s> {
 
     /// In words, who else needs the file of a line that the block includes; `None` where nobody does
     fn other_use(&self, line: &CertificateLine) -> Option<String> {
+        let is_included = line.file != self.block.file;
+        let neighbour = self.configured.neighbour_at(Path::new(&line.file));
+        if let Some(neighbour) = neighbour.filter(|_| is_included) {
+            return Some(format!(
+                "is read by {} too, which mounts it",
+                neighbour.name
+            ));
+        }
         match self.sharer(line) {
             Some((other, Shared::Surely)) => {
                 return Some(format!("is included by {} too", other.place()));

@@ -118,11 +118,12 @@ impl<'s> Site<'s> {
 
     fn fit(&self) -> Fit {
         let lines = || self.block.certificate_lines();
+        let is_right = lines().next().is_some() && lines().all(|line| self.is_own(line));
         // Those of another kind of key may stand beside its own.
         let has_own = |directive: &&str| {
             lines().any(|line| line.directive == **directive && self.is_own(line))
         };
-        if directive::DIRECTIVES.iter().all(has_own) {
+        if is_right || directive::DIRECTIVES.iter().all(has_own) {
             return Fit::Right;
         }
         if lines().any(is_computed) {

@@ -12,7 +12,7 @@ use crate::target::mount::{self, Lies};
 /// on the host what it is in the container, and where none is named
 pub(in crate::pipeline) fn whereabouts(container: &Container, text: &str) -> Option<String> {
     let (mut told, mut own) = (Vec::new(), Vec::new());
-    for file in text.split_whitespace().filter_map(file_of) {
+    for file in files_in(text) {
         match mount::lies(container, Path::new(file)) {
             Lies::OnMount(mount) => told.extend(on_host(&container.name, mount, Path::new(file))),
             Lies::InContainer => own.push(words::whole(file)),
@@ -67,6 +67,11 @@ fn in_container(name: &str, mut files: Vec<String>) -> Option<String> {
         "{} {lie} on no mount of {name}: a change made in the container is lost when that is created anew, if not at its next start. Change the image or the template behind it, and create {name} anew.",
         files.join(" and ")
     ))
+}
+
+/// The files that a text names as `FILE:LINE`
+pub(super) fn files_in(text: &str) -> impl Iterator<Item = &str> {
+    text.split_whitespace().filter_map(file_of)
 }
 
 /// The file of a word `FILE:LINE`; `None` for any other word
