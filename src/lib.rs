@@ -170,7 +170,8 @@
 //! once, and domain by domain only when that fails, so that a failure takes back only the guilty
 //! one; one reload; then every name is proven at `connect` if set, else at every published address
 //! of each container, else at those in its networks: in each family in which nginx sees connections
-//! come in. In the network of the host loopback stands for the host's own addresses. Where nginx need
+//! come in. In the network of the host loopback stands for the host's own addresses; where nginx listens
+//! at some of these in particular, those count, and those to which DNS leads. Where nginx need
 //! not listen (one family or network of several) and does not, nothing is to be proven; what this host
 //! cannot reach is told. A listener that awaits a balancer (`proxy_protocol`) gets the header of one.
 //! nginx's own commands run as its master does, where that is not root and the container's user is.

@@ -3,6 +3,7 @@
 //! Facts are gathered first and judged afterwards. Nothing is written, ordered or reloaded, no lock
 //! is taken, and no key is read.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -129,10 +130,15 @@ async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> 
         store,
         domains: means.domains_of(nginx),
     });
-    let ((dns, looks), (engine, listener)) = tokio::join!(
-        view.look_outside(port, connect),
-        docker::find(means.docker_api(), nginx, outside, supply.as_ref())
-    );
+    let (dns, looks) = view.look_outside(port, connect).await;
+    let (engine, listener) = docker::find(
+        means.docker_api(),
+        nginx,
+        outside,
+        own_address(&looks),
+        supply.as_ref(),
+    )
+    .await;
     let inlet = listener
         .container()
         .map_or(port, |container| container_port(container, outside));
@@ -174,6 +180,15 @@ async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> 
         nginx,
         stored,
     }
+}
+
+/// The address of this host to which the name leads: one at which something is wrong before others
+///
+/// Whoever listens there is to be found, and that may be another at each.
+fn own_address(looks: &[Look]) -> Option<IpAddr> {
+    let own = || looks.iter().filter(|look| look.place == Whereabouts::Here);
+    let bad = own().find(|look| !look.is_good());
+    bad.or_else(|| own().next()).map(|look| look.address.ip())
 }
 
 /// Whether a container has nothing at the port: then it is not the one that listens there

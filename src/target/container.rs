@@ -41,6 +41,7 @@ mod network;
 pub use error::DockerError;
 pub use event::{Event, Happening};
 pub use listening::AtPort;
+pub(crate) use listening::is_at;
 
 /// A Docker engine
 #[derive(Clone, Debug)]

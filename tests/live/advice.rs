@@ -23,6 +23,7 @@ use crate::support::world::{Config, Directories, World};
 use crate::support::{ports, process};
 use crate::verify::as_nobody;
 
+mod addresses;
 mod challenges;
 mod files;
 mod names;
@@ -30,6 +31,7 @@ mod variables;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = own_trials();
+    trials.extend(addresses::trials());
     trials.extend(challenges::trials());
     trials.extend(files::trials());
     trials.extend(names::trials());
@@ -743,7 +745,7 @@ fn a_container_of_the_hosts_network_is_named_for_its_own_ports_alone() {
     let text = format!(
         "pid /tmp/nginx.pid;\nevents {{}}\nhttp {{ access_log off; server {{ listen 127.0.0.1:{port} ssl; server_name localhost; ssl_certificate own/fullchain.pem; ssl_certificate_key own/privkey.pem; }} }}\n"
     );
-    let nginx = Nginx::start_in_network_of_host(&world, &text);
+    let nginx = Nginx::start_in_network_of_host(&world, "certd.test.of_host", &text);
     process::wait_for("nginx", || {
         served::served(&format!("127.0.0.1:{port}"), "localhost").ok()
     });

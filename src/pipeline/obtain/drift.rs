@@ -50,7 +50,14 @@ pub(super) async fn look(context: &Context<'_>, target: &Target, works: &mut [Wo
             }
             continue;
         }
-        let (_, finding) = words::not_proven(context, &container, configured.as_ref(), work, worst);
+        let (_, finding) = words::not_proven(
+            context,
+            target,
+            &container,
+            configured.as_ref(),
+            work,
+            worst,
+        );
         let code = finding.code.to_owned();
         work.note(Stage::Proof, begun, StageResult::Failed, code);
         let summary = finding.evidence.clone();

@@ -346,8 +346,14 @@ fn conclude(
                     });
                     continue;
                 }
-                let (outcome, finding) =
-                    words::not_proven(context, &container, reasons.configured, work, &proof);
+                let (outcome, finding) = words::not_proven(
+                    context,
+                    target,
+                    &container,
+                    reasons.configured,
+                    work,
+                    &proof,
+                );
                 let finding = match trouble {
                     Some(trouble) => trouble.explain(finding),
                     None => reasons.logs.elsewhere(finding),

@@ -44,6 +44,10 @@ pub(super) struct Target {
     pub(super) ways: HashMap<SocketAddr, Way>,
     /// Where DNS leads names, where that was asked
     pub(super) resolved: HashMap<DnsName, Vec<IpAddr>>,
+    /// Addresses of the host to which DNS leads, and at which nginx does not listen in particular
+    pub(super) led: BTreeSet<IpAddr>,
+    /// Who else than nginx has the sockets there; `None` where nobody else is seen
+    pub(super) holders: HashMap<SocketAddr, Option<String>>,
     /// Addresses of the host at which nginx listens for others than the visitors of a domain
     pub(super) astray: HashMap<DnsName, BTreeSet<IpAddr>>,
     /// Addresses at which nginx awaits the PROXY protocol of a balancer
@@ -222,6 +226,8 @@ pub(super) async fn find(context: &Context<'_>, mode: Mode, works: &mut [Work<'_
                 ways: HashMap::new(),
                 resolved: HashMap::new(),
                 astray: HashMap::new(),
+                led: BTreeSet::new(),
+                holders: HashMap::new(),
                 balanced: BTreeSet::new(),
                 baseline: HashMap::new(),
                 told: None,

@@ -112,6 +112,7 @@ impl Target {
         });
         let found = join_all(knocking).await;
         self.ways.extend(found);
+        self.learn_holders(works).await;
     }
 
     /// Reads at which of the host's addresses nginx listens in particular, where it shares the
@@ -140,13 +141,17 @@ impl Target {
             return;
         }
         self.resolve(context, works).await;
+        self.add_visited(&sites);
         self.astray.clear();
         for member in &self.members {
             let domain = works[*member].domain;
             let astray = sites
                 .iter()
                 .flat_map(|(own, configuration)| self.not_visited(domain, own, configuration));
-            let astray = astray.collect();
+            let resolved = domain.names().filter_map(|name| self.resolved.get(name));
+            let resolved: BTreeSet<&IpAddr> = resolved.flatten().collect();
+            let others = self.led.iter().filter(|led| !resolved.contains(led));
+            let astray = astray.chain(others.copied()).collect();
             self.astray.insert(domain.name.clone(), astray);
         }
     }
@@ -333,7 +338,7 @@ impl Target {
 
 /// Who has a port of the host, as far as it can be seen
 async fn holder(engine: &Engine, port: u16) -> Option<String> {
-    match engine.at_port(port).await.ok()? {
+    match engine.at_port(port, None).await.ok()? {
         AtPort::Containers(containers) => {
             let mut containers = containers.into_iter();
             let holder = containers.find(|container| container.state == RUNNING)?;

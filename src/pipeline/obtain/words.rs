@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::configured::{Configured, whereabouts};
 use super::pinned;
+use super::target::Target;
 use super::tested::may_not_read;
 use crate::chain::{Chain, Fingerprint};
 use crate::facts::{ConnectFailure, Container};
@@ -125,11 +126,15 @@ pub(super) fn not_rolled_back(container: &str, proof: &Proof) -> Finding {
 /// `container` is the one that answered.
 pub(super) fn not_proven(
     context: &Context<'_>,
+    target: &Target,
     container: &str,
     configured: Option<&Configured>,
     work: &Work<'_>,
     proof: &Proof,
 ) -> (Outcome, Finding) {
+    if let Some(finding) = target.taken(&proof.name, proof.address) {
+        return (outcome(work), finding);
+    }
     let served = || served_instead(context, container, work, proof);
     let Some(configured) = configured else {
         return (outcome(work), served());

@@ -1,5 +1,6 @@
 //! Who listens, by Docker, and what its nginx is configured to serve.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,10 +13,11 @@ use crate::facts::Container;
 use crate::finding::{Finding, Severity, one_line, words};
 use crate::pipeline::obtain::stopped::{self, Supply};
 use crate::pipeline::obtain::{
-    ABSOLUTE, Configured, is_file_of, live_in_use, live_of, not_what_runs, unjudged, whereabouts,
+    ABSOLUTE, Configured, Holder, find_holder, is_file_of, live_in_use, live_of, not_what_runs,
+    unjudged, whereabouts,
 };
 use crate::target::choice::{self, Choice, Inlet, Serving};
-use crate::target::container::{AtPort, DockerError, Engine};
+use crate::target::container::{AtPort, DockerError, Engine, is_at};
 use crate::target::dump::{self, CertificateLine, Configuration, ServerBlock, StreamServer, Tls};
 use crate::target::mount;
 use crate::target::process::{Command, by_hand, nginx_command, relative_start};
@@ -23,11 +25,13 @@ use crate::target::variables::naming;
 use crate::target::words::{Reason, Stumble, complaints, stumble};
 use crate::verify::proof::covers;
 
-/// The engine and the container that takes connections at a port of this host
+/// The engine and the container that takes connections at a port of this host; at this address of it,
+/// where the name leads to one
 pub(super) async fn find(
     docker: &str,
     nginx: Option<&config::Nginx>,
     port: u16,
+    at: Option<IpAddr>,
     supply: Option<&Supply<'_>>,
 ) -> (Option<Engine>, Listener) {
     let url = nginx.map_or(docker, |nginx| &nginx.docker);
@@ -38,7 +42,7 @@ pub(super) async fn find(
     let found = match nginx {
         Some(nginx) => engine.find(&nginx.selector).await.map(AtPort::Containers),
         // Many containers are looked at one by one.
-        None => match timeout(PATIENCE, engine.at_port(port)).await {
+        None => match timeout(PATIENCE, engine.at_port(port, at)).await {
             Ok(found) => found,
             Err(_) => Err(DockerError::TimedOut {
                 what: "describe its containers",
@@ -47,7 +51,22 @@ pub(super) async fn find(
         },
     };
     let listener = match found {
-        Ok(AtPort::Containers(containers)) => pick(&engine, containers, port, supply).await,
+        Ok(AtPort::Containers(containers)) => {
+            let shown = nginx.and(at.map(|at| SocketAddr::new(at, port)));
+            let holder = match shown {
+                Some(shown) => find_holder(&engine, &containers, shown).await,
+                None => None,
+            };
+            match holder.zip(shown) {
+                Some((Holder::Own(container), _)) => Listener::Found(*container),
+                Some((Holder::Other(holder), at)) => Listener::Taken {
+                    named: containers.into_iter().map(|one| one.name).collect(),
+                    holder,
+                    at,
+                },
+                None => pick(&engine, containers, port, at, supply).await,
+            }
+        }
         Ok(AtPort::Process { name, pid }) => Listener::Process { name, pid },
         Ok(AtPort::Perhaps(mut containers)) => match containers.len() {
             1 => Listener::Perhaps(containers.remove(0)),
@@ -62,20 +81,21 @@ pub(super) async fn find(
     (Some(engine), listener)
 }
 
-/// Of several containers the one that publishes the port
+/// Of several containers the one that publishes the port, at this address before others
 async fn pick(
     engine: &Engine,
     containers: Vec<Container>,
     port: u16,
+    at: Option<IpAddr>,
     supply: Option<&Supply<'_>>,
 ) -> Listener {
-    let publishes = |container: &&Container| {
+    let publishes = |container: &Container, at: Option<IpAddr>| {
         let mut ports = container.published.iter();
-        ports.any(|published| published.host.port() == port)
+        ports.any(|one| one.host.port() == port && is_at(Some(one.host.ip()), at))
     };
-    let chosen = containers
-        .iter()
-        .find(publishes)
+    let mut wanted = [at, None].into_iter();
+    let chosen = wanted
+        .find_map(|at| containers.iter().find(|one| publishes(one, at)))
         .or_else(|| containers.first());
     match chosen {
         None => Listener::Nobody,

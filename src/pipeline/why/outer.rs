@@ -5,7 +5,7 @@ use super::judge::{is_of_address, ranked};
 use super::seen::{Chosen, ConfigFile, Content, Dns, Listener, Look, Named, Seen, Whereabouts};
 use crate::facts::{Container, Network};
 use crate::finding::{Finding, Severity, one_line};
-use crate::pipeline::obtain::to_publish;
+use crate::pipeline::obtain::{taken, to_publish};
 use crate::preflight::judge::dns::scope;
 use crate::report::why::{Link, Step};
 use crate::verify::judge::NO_ROUTE;
@@ -164,6 +164,10 @@ pub(super) fn listener(seen: &Seen<'_>) -> Option<Step> {
             let finding = nobody(seen, is_reached);
             let finding = finding.unwrap_or_else(|| unpublished(&words));
             (words, vec![finding])
+        }
+        Listener::Taken { named, holder, at } => {
+            let finding = taken(seen.name, &named.join(" or "), holder, *at);
+            (finding.evidence.clone(), vec![finding])
         }
         Listener::Process { name, pid } => {
             let (port, name) = (seen.port, one_line(name));

@@ -123,6 +123,12 @@ pub(super) enum Listener {
     Found(Container),
     /// Nobody knows whether it is this container, which is in the network of the host
     Perhaps(Container),
+    /// Somebody else has the socket to which the name leads than these, which domains.toml names
+    Taken {
+        named: Vec<String>,
+        holder: String,
+        at: SocketAddr,
+    },
     /// A process of the host
     Process { name: String, pid: u32 },
     /// Somebody who cannot be seen; these containers are in the network of the host
@@ -283,6 +289,7 @@ impl Seen<'_> {
             Listener::Stopped(_)
             | Listener::Found(_)
             | Listener::Perhaps(_)
+            | Listener::Taken { .. }
             | Listener::Process { .. }
             | Listener::Hidden(_) => false,
         };

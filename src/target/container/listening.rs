@@ -1,12 +1,14 @@
 //! Who listens at a port of the host, where no configuration names the container.
 
+use std::net::IpAddr;
+
 use bollard::models::ContainerSummary;
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use tokio::task::spawn_blocking;
 
 use super::super::owner::{Owner, owner};
 use super::{DockerError, Engine, RUNNING, published};
-use crate::facts::{Container, Network};
+use crate::facts::{Container, Network, Published};
 use crate::target::process::runs_nginx;
 
 /// Who takes connections at a port of the host
@@ -26,32 +28,21 @@ pub enum AtPort {
 }
 
 impl Engine {
-    /// The containers that take connections at a TCP port of the host, published or not
+    /// The containers that take connections at a TCP port of the host, published or not; at this
+    /// address, one of the host's own, where one is given
     ///
     /// Those that publish it; else that whose process listens there, as far as the kernel tells;
-    /// else those that would publish it, if they ran, each with its ports as configured.
+    /// else those that publish the port at another address, or would publish it, if they ran, each
+    /// with its ports as configured.
     ///
     /// # Errors
     /// [`DockerError`] where the engine cannot be asked.
-    pub async fn at_port(&self, port: u16) -> Result<AtPort, DockerError> {
+    pub async fn at_port(&self, port: u16, at: Option<IpAddr>) -> Result<AtPort, DockerError> {
         let options = ListContainersOptionsBuilder::new().all(true).build();
         let listed = self.list(Some(options)).await?;
-        let publishing = listed
-            .iter()
-            .filter(|summary| publishes(summary, port))
-            .take(MOST);
-        let found = self.inspect_all(publishing).await?;
+        let found = self.publishing(&listed, port, at).await?;
         if !found.is_empty() {
-            let borrowing = listed
-                .iter()
-                .filter(|one| borrows_from(one, &found))
-                .take(MOST);
-            let borrowers = self.inspect_all(borrowing).await?.into_iter();
-            // What publishes a port for another is no nginx: a VPN, or a container that waits.
-            let serving = borrowers.filter(runs_nginx);
-            let serving: Vec<Container> = serving.filter(|one| one.state == RUNNING).collect();
-            let are_meant = if serving.is_empty() { found } else { serving };
-            return Ok(AtPort::Containers(are_meant));
+            return Ok(AtPort::Containers(found));
         }
         let is_of_host = |container: &Container| {
             container.state == RUNNING
@@ -60,7 +51,11 @@ impl Engine {
         };
         let would = |container: &Container| {
             let mut ports = container.published.iter();
-            container.state != RUNNING && ports.any(|published| published.host.port() == port)
+            let mut is_meant = |published: &Published| {
+                let host = published.host;
+                host.port() == port && is_at(Some(host.ip()), at)
+            };
+            container.state != RUNNING && ports.any(&mut is_meant)
         };
         let all = self.inspect_all(listed.iter().take(MOST)).await?;
         // What is paused holds its ports, and publishes none.
@@ -70,7 +65,7 @@ impl Engine {
         }
         // What listens where another engine is, this host's kernel does not know.
         let owner = match self.address.is_loopback() {
-            true => spawn_blocking(move || owner(port))
+            true => spawn_blocking(move || owner(port, at))
                 .await
                 .unwrap_or(Owner::Hidden),
             false => Owner::Hidden,
@@ -86,8 +81,31 @@ impl Engine {
                 None => AtPort::Process { name, pid },
             },
             Owner::Hidden => AtPort::Perhaps(of_host()),
-            Owner::Nobody => AtPort::Containers(all.into_iter().filter(would).collect()),
+            Owner::Nobody => {
+                let elsewhere = self.publishing(&listed, port, None).await?;
+                AtPort::Containers(match elsewhere.is_empty() {
+                    true => all.into_iter().filter(would).collect(),
+                    false => elsewhere,
+                })
+            }
         })
+    }
+
+    /// The containers that publish a port, or those with nginx that share the network of one
+    async fn publishing(
+        &self,
+        listed: &[ContainerSummary],
+        port: u16,
+        at: Option<IpAddr>,
+    ) -> Result<Vec<Container>, DockerError> {
+        let publishing = listed.iter().filter(|one| publishes(one, port, at));
+        let found = self.inspect_all(publishing.take(MOST)).await?;
+        let borrowing = listed.iter().filter(|one| borrows_from(one, &found));
+        let borrowers = self.inspect_all(borrowing.take(MOST)).await?.into_iter();
+        // What publishes a port for another is no nginx: a VPN, or a container that waits.
+        let serving = borrowers.filter(runs_nginx);
+        let serving: Vec<Container> = serving.filter(|one| one.state == RUNNING).collect();
+        Ok(if serving.is_empty() { found } else { serving })
     }
 
     async fn inspect_all(
@@ -113,9 +131,18 @@ impl Engine {
     }
 }
 
-fn publishes(summary: &ContainerSummary, port: u16) -> bool {
+fn publishes(summary: &ContainerSummary, port: u16, at: Option<IpAddr>) -> bool {
     let mut ports = summary.ports.iter().flatten();
-    ports.any(|published| published.public_port == Some(port))
+    ports.any(|published| {
+        let ip = published.ip.as_deref().and_then(|ip| ip.parse().ok());
+        published.public_port == Some(port) && is_at(ip, at)
+    })
+}
+
+/// Whether what is published at an address, or at all, is published at this one
+pub(crate) fn is_at(published: Option<IpAddr>, at: Option<IpAddr>) -> bool {
+    let pair = published.zip(at);
+    pair.is_none_or(|(ip, at)| ip.is_unspecified() || ip == at.to_canonical())
 }
 
 /// Whether a container shares the network of one of these

@@ -101,8 +101,8 @@ impl Nginx {
         nginx
     }
 
-    /// nginx in the network of this host, with this nginx.conf beside what lies there
-    pub(crate) fn start_in_network_of_host(world: &World, conf: &str) -> Self {
+    /// nginx in the network of this host, with this label, and this nginx.conf beside what lies there
+    pub(crate) fn start_in_network_of_host(world: &World, label: &str, conf: &str) -> Self {
         let options = NginxOptions {
             conf: conf.to_owned(),
             ..NginxOptions::new(world, Flavour::Root)
@@ -118,9 +118,12 @@ impl Nginx {
         command
             .args(["--detach", "--network", "host", "--name", &nginx.name])
             .args(["--label", &format!("certd.test.run={}", run_id())])
-            .args(["--volume", &mount.0])
-            .arg(image());
-        let id = process::stdout_of(&mut command);
+            .args(["--label", label])
+            .args(["--volume", &mount.0]);
+        for mount in &nginx.options.mounts {
+            command.args(["--volume", &mount.0]);
+        }
+        let id = process::stdout_of(command.arg(image()));
         let mut nginx = nginx;
         nginx.id = id;
         nginx

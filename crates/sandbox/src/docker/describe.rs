@@ -84,7 +84,7 @@ pub(super) fn inspection(host: &Host) -> Value {
 /// `GET /containers/{id}/top`, asked for identifier, parent, user, groups and arguments
 pub(super) fn processes(host: &Host) -> Value {
     let (uid, gid) = host.container.user;
-    let lines = host.container.processes.iter().zip(PID..);
+    let lines = host.container.processes.iter().zip(pid()..);
     let rows: Vec<Value> = lines
         .map(|(line, id)| {
             let (id, parent) = (id.to_string(), (id - 1).to_string());
@@ -103,7 +103,7 @@ fn state(host: &Host) -> Value {
         "Restarting": state == State::Restarting,
         "OOMKilled": false,
         "Dead": state == State::Dead,
-        "Pid": if state.is_up() { PID } else { 0 },
+        "Pid": if state.is_up() { pid() } else { 0 },
         "ExitCode": if state.is_up() { 0 } else { host.exit_code },
         "Error": "",
         "StartedAt": if state == State::Created { NEVER } else { TIME },
@@ -210,4 +210,8 @@ pub(super) const VERSION: &str = "29.3.1";
 /// When everything began that began
 const TIME: &str = "2026-01-01T00:00:00Z";
 const NEVER: &str = "0001-01-01T00:00:00Z";
-const PID: u32 = 4242;
+
+/// The process that stands for that of nginx: its sockets are this one's
+fn pid() -> u32 {
+    std::process::id()
+}
