@@ -1466,14 +1466,15 @@ fn mail_servers_are_judged_after_starttls() {
     assert_eq!(codes(&report), ["handshake.timeout"]);
 }
 
-/// A server that refuses the first hello of each look so, and chooses this of the second
+/// A server that refuses the first hello of each look so, chooses this of the second, and refuses the
+/// third
 fn of_old(refusal: &'static [u8], choice: [u8; 4]) -> Server {
     let hellos = AtomicUsize::new(0);
     Server::start(move |mut stream| {
         let hello = first_bytes(&mut stream);
         let number = hellos.fetch_add(1, Ordering::SeqCst);
-        let _ = match number % 2 {
-            0 => stream.write_all(refusal),
+        let _ = match number % 3 {
+            0 | 2 => stream.write_all(refusal),
             _ => {
                 assert!(hello.windows(NAME.len()).any(|at| at == NAME.as_bytes()));
                 stream.write_all(&server_hello(choice))

@@ -12,7 +12,7 @@ use crate::config::notify::{
     Channel, Command, Event, Login, Mail, MailTls, Means, SecretUrl, Server, Telegram, UrlSource,
     Webhook, WebhookFormat,
 };
-use crate::config::raw::{Table, Value, closest};
+use crate::config::raw::{Table, Value};
 use crate::name::{DnsName, HostName};
 
 impl<'t> Checker<'_, 't> {
@@ -66,14 +66,7 @@ impl<'t> Checker<'_, 't> {
             }
             return None;
         };
-        let known = KINDS.iter().find(|(word, _)| *word == value.value);
-        if known.is_none() {
-            let hint = closest(&value.value, KINDS.iter().map(|(word, _)| *word));
-            let hint = hint.map(|close| format!("did you mean \"{close}\"?"));
-            let message = format!("\"{}\" is not one of {}", value.value, kinds());
-            self.mistake(&value, message, hint);
-        }
-        known.map(|(_, kind)| *kind)
+        self.one_of(&value, &KINDS)
     }
 
     fn events(&self, table: &Table<'_, 't>) -> BTreeSet<Event> {
@@ -87,20 +80,9 @@ impl<'t> Checker<'_, 't> {
             self.source
                 .report(&table.span_of("on"), &key, message, Some(hint));
         }
-        let mut events = BTreeSet::new();
-        for word in words {
-            match Event::ALL.iter().find(|event| event.as_str() == word.value) {
-                Some(event) => drop(events.insert(*event)),
-                None => {
-                    let all = Event::ALL.map(Event::as_str);
-                    let hint = closest(&word.value, all);
-                    let hint = hint.map(|close| format!("did you mean \"{close}\"?"));
-                    let message = format!("\"{}\" is not one of {}", word.value, all.join(", "));
-                    self.mistake(&word, message, hint);
-                }
-            }
-        }
-        events
+        let known = Event::ALL.map(|event| (event.as_str(), event));
+        let events = words.iter().filter_map(|word| self.one_of(word, &known));
+        events.collect()
     }
 
     fn webhook(&self, table: &Table<'_, 't>) -> Option<Webhook> {
@@ -133,16 +115,8 @@ impl<'t> Checker<'_, 't> {
         let Some(word) = table.string("format") else {
             return WebhookFormat::default();
         };
-        let all = WebhookFormat::ALL;
-        let known = all.iter().find(|format| format.as_str() == word.value);
-        if known.is_none() {
-            let words = all.map(WebhookFormat::as_str);
-            let hint = closest(&word.value, words);
-            let hint = hint.map(|close| format!("did you mean \"{close}\"?"));
-            let message = format!("\"{}\" is not one of {}", word.value, words.join(", "));
-            self.mistake(&word, message, hint);
-        }
-        known.copied().unwrap_or_default()
+        let known = WebhookFormat::ALL.map(|format| (format.as_str(), format));
+        self.one_of(&word, &known).unwrap_or_default()
     }
 
     fn mail(&self, table: &Table<'_, 't>) -> Option<Mail> {
@@ -214,16 +188,12 @@ impl<'t> Checker<'_, 't> {
                 _ => MailTls::StartTls,
             });
         };
-        match value.value.as_str() {
-            "starttls" => Some(MailTls::StartTls),
-            "tls" => Some(MailTls::Implicit),
-            "none" => Some(MailTls::None),
-            other => {
-                let message = format!("\"{other}\" is not one of starttls, tls, none");
-                self.mistake(&value, message, None);
-                None
-            }
-        }
+        let known = [
+            ("starttls", MailTls::StartTls),
+            ("tls", MailTls::Implicit),
+            ("none", MailTls::None),
+        ];
+        self.one_of(&value, &known)
     }
 
     fn recipients(&self, table: &Table<'_, 't>) -> Option<Vec<String>> {

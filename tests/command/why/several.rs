@@ -115,13 +115,14 @@ fn a_dead_address_beside_a_good_one() {
 
 #[test]
 fn a_server_that_certd_cannot_judge() {
-    // Of two connections a look makes, the second asks for what certd has not.
+    // Of three connections that are made, the second asks for suites that certd has not, and the last
+    // for groups.
     let connections = AtomicUsize::new(0);
     let server = Server::on(listen(FIRST, 0), move |mut stream| {
         first_bytes(&mut stream);
-        let _ = match connections.fetch_add(1, Ordering::SeqCst) % 2 {
-            0 => stream.write_all(b"\x15\x03\x01\x00\x02\x02\x28"),
-            _ => stream.write_all(&server_hello([3, 3, 0xc0, 0x13])),
+        let _ = match connections.fetch_add(1, Ordering::SeqCst) % 3 {
+            1 => stream.write_all(&server_hello([3, 3, 0xc0, 0x13])),
+            _ => stream.write_all(b"\x15\x03\x01\x00\x02\x02\x28"),
         };
         let _ = stream.shutdown(Shutdown::Write);
         let _ = stream.read_to_end(&mut Vec::new());
