@@ -253,6 +253,8 @@ pub struct User {
 pub struct Gate {
     /// Where it begins, as `FILE:LINE`
     pub place: String,
+    /// Why it is the one that answers
+    pub claim: Claim,
     /// What it obeys before it looks for a location, such as `` `return` at FILE:LINE ``; empty where
     /// that is nothing
     pub early: Vec<String>,
@@ -261,8 +263,25 @@ pub struct Gate {
     /// Its lines beside any location, and those that can stand in one as well; `None` where they have
     /// to stay where they are
     pub apart: Option<(Vec<String>, Vec<String>)>,
+    /// The `return` by which it closes every connection without an answer (444), as `FILE:LINE`
+    pub closes: Option<String>,
+    /// The server block whose `listen` has nginx await the header of a balancer there, as `FILE:LINE`
+    pub balanced: Option<String>,
     /// How a change comes to nginx: where the files are, and what to run
     pub next: String,
+}
+
+/// Why a server block answers for a name
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It lists the name, or a wildcard that covers it
+    Listed,
+    /// No server block lists the name, and it is the default one
+    Default {
+        /// The arguments of each `listen` with which another block takes the name from it; none where
+        /// such a block is not to be added
+        listens: Vec<String>,
+    },
 }
 
 /// When an engine starts a container again that has ended

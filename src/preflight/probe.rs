@@ -115,8 +115,11 @@ impl Prober {
         let asked = self.fetcher.fetch(url, at).await;
         match (&asked, whose) {
             (Err(FetchFailure::Closed(_)), Whose::Container) => {
-                let as_balancer = self.fetcher.as_balancer().fetch(url, at).await;
-                as_balancer.or(asked)
+                match self.fetcher.as_balancer().fetch(url, at).await {
+                    // To a server that awaits none, the header itself is a bad request.
+                    Ok(reply) if reply.status != BAD_REQUEST => Ok(reply),
+                    _ => asked,
+                }
             }
             _ => asked,
         }
@@ -302,6 +305,8 @@ fn scheme_of(location: &str) -> Option<&str> {
     is_scheme.then_some(scheme)
 }
 
+/// What a server answers that takes the header of a balancer for a request
+const BAD_REQUEST: u16 = 400;
 /// Redirects that a CA follows (CA/Browser Forum Baseline Requirements 3.2.2.4.19)
 const REDIRECTS: [u16; 4] = [301, 302, 307, 308];
 /// Redirects in a row that Let's Encrypt follows

@@ -292,8 +292,14 @@ pub fn first_at(
 ///
 /// One `proxy_protocol` is enough for all blocks of an address.
 pub fn awaits_header(blocks: &[ServerBlock], inlet: &Inlet) -> bool {
+    awaiting_header(blocks, inlet).is_some()
+}
+
+/// The first block whose `listen` has nginx await that header there
+pub fn awaiting_header<'b>(blocks: &'b [ServerBlock], inlet: &Inlet) -> Option<&'b ServerBlock> {
     let mut there = listening_at(blocks, inlet).into_iter();
-    there.any(|(_, listen)| listen.from == Peer::Balancer)
+    let awaiting = there.find(|(_, listen)| listen.from == Peer::Balancer);
+    awaiting.map(|(block, _)| block)
 }
 
 /// A block that has the name in a word that no client sends, as where commas separate names, with

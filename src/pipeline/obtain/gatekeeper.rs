@@ -7,13 +7,15 @@ use super::configured::whereabouts;
 use super::dumps::Dumps;
 use super::target::Target;
 use crate::config::ConfigTest;
-use crate::facts::{Container, Gate};
+use crate::facts::{Claim, Container, Gate};
 use crate::finding::words;
 use crate::name::DnsName;
 use crate::target::choice;
+use crate::target::choice::Inlet;
 use crate::target::container::Engine;
-use crate::target::dump::{Configuration, Early, Place};
+use crate::target::dump::{Configuration, Early, Place, ServerBlock, word};
 use crate::target::endpoint::{endpoints, inlet};
+use crate::target::listen::Listen;
 use crate::target::process::by_hand;
 
 /// The nginx that is asked
@@ -65,7 +67,11 @@ fn gate(
         format!("{then} let nginx load it:\n    {reload}")
     };
     let places = format!("{place} {from}");
+    let awaiting = choice::awaiting_header(&configuration.servers, &inlet);
     Some(Gate {
+        claim: claim(configuration, block, name, &inlet),
+        closes: early.and_then(|early| early.closes.as_ref()).map(at),
+        balanced: awaiting.map(|block| words::whole(&block.place())),
         early: lines
             .map(|(name, line)| format!("`{name}` at {}", at(line)))
             .collect(),
@@ -80,6 +86,38 @@ fn gate(
         place,
         from,
     })
+}
+
+/// Why a block answers for a name
+///
+/// Where the table of names has no room for this one, none is to be added: nginx would not start.
+fn claim(
+    configuration: &Configuration,
+    block: &ServerBlock,
+    name: &DnsName,
+    inlet: &Inlet,
+) -> Claim {
+    if choice::lists(block, name.as_str()) {
+        return Claim::Listed;
+    }
+    let bucket = configuration.server_names_bucket;
+    let is_too_long = bucket.for_names([name.as_str()]).is_some();
+    let is_of_port = |line: &&Vec<String>| {
+        let arguments: Vec<&str> = line.iter().map(String::as_str).collect();
+        let of_http = |(first, last): (Listen, u16)| (first.at.port()..=last).contains(&inlet.port);
+        Listen::parse(&arguments).is_some_and(of_http)
+    };
+    let typed = |line: &Vec<String>| {
+        let words: Vec<String> = line.iter().map(|text| word(text)).collect();
+        words.join(" ")
+    };
+    let lines = &block.listen_lines;
+    let listens = match (is_too_long, lines.is_empty()) {
+        (true, _) => Vec::new(),
+        (false, true) => vec![HTTP.to_string()],
+        (false, false) => lines.iter().filter(is_of_port).map(typed).collect(),
+    };
+    Claim::Default { listens }
 }
 
 /// The port at which a CA asks

@@ -8,7 +8,7 @@ use crate::facts::{ConnectFailure, Gate, Network};
 use crate::finding::{Finding, Severity, excerpt};
 use crate::name::DnsName;
 
-use blocks::{block, block_without_redirect, location, stranger};
+use blocks::{block, closed, for_balancers, location, stranger};
 
 mod blocks;
 
@@ -209,7 +209,7 @@ fn no_ipv6(site: Site<'_>, fetch: &Fetch) -> Finding {
 fn outside(site: Site<'_>, fetch: &Fetch, finding: Finding) -> Finding {
     let ip = fetch.address.ip();
     let (name, is_own) = (site.name, site.own.contains(&ip));
-    if fetch.is_local {
+    if fetch.is_local || for_balancers(site, fetch).is_some() {
         return finding;
     }
     match (is_own, fetch.never_connected()) {
@@ -300,7 +300,7 @@ fn failed(site: Site<'_>, place: &str, failure: &FetchFailure, fetch: &Fetch) ->
                 "{place} closes the connection for {} without an answer",
                 url(at)
             ),
-            "is it nginx that listens there, and does it speak plain HTTP on port 80?".to_owned(),
+            closed(site, fetch),
         ),
         FetchFailure::TimedOut(at) => (
             "http.timeout",
@@ -314,22 +314,22 @@ fn failed(site: Site<'_>, place: &str, failure: &FetchFailure, fetch: &Fetch) ->
         FetchFailure::TooSlow => (
             "http.timeout",
             format!("{place} redirects, and does not get to an end in time"),
-            block_without_redirect(site),
+            block(site),
         ),
         FetchFailure::Loop(at) => (
             "http.redirect_loop",
             format!("{place} redirects in a circle, back to {}", url(at)),
-            block_without_redirect(site),
+            block(site),
         ),
         FetchFailure::TooMany => (
             "http.redirects",
             format!("{place} redirects more than ten times{}", server(hop)),
-            block_without_redirect(site),
+            block(site),
         ),
         FetchFailure::Redirect(target, reason) => (
             "http.bad_redirect",
             format!("{place} redirects to {:?}: {reason}", url(target)),
-            block_without_redirect(site),
+            block(site),
         ),
         FetchFailure::NoAddress(host) => (
             "http.redirect_nowhere",
@@ -337,7 +337,7 @@ fn failed(site: Site<'_>, place: &str, failure: &FetchFailure, fetch: &Fetch) ->
                 "{place} redirects to {}, which cannot be reached",
                 url(host)
             ),
-            block_without_redirect(site),
+            block(site),
         ),
         FetchFailure::NotHttp(reason) => (
             "http.not_http",
@@ -369,8 +369,7 @@ fn connect(
         }
         _ if !is_first => {
             let evidence = format!("{place} redirects to {url}, which cannot be reached: {reason}");
-            return Finding::failure("http.redirect_nowhere", evidence)
-                .with_cure(block_without_redirect(site));
+            return Finding::failure("http.redirect_nowhere", evidence).with_cure(block(site));
         }
         _ if is_v6 && fetch.whose == Whose::Public => (
             "http.dead_ipv6",
@@ -469,13 +468,14 @@ pub fn application(url: &str, status: u16, server: Option<&str>) -> Option<Findi
 }
 
 /// Codes of what a server block of nginx may have answered
-const OF_BLOCKS: [&str; 10] = [
+const OF_BLOCKS: [&str; 11] = [
     "http.bad_redirect",
     "http.forbidden",
     "http.not_found",
     "http.redirect_loop",
     "http.redirect_nowhere",
     "http.redirects",
+    "http.reset",
     "http.server_error",
     "http.status",
     "http.timeout",

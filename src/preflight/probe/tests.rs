@@ -278,6 +278,31 @@ async fn a_container_behind_a_balancer_is_asked_as_by_that() {
     assert_eq!(probe(Whose::Public).await, Err(closed));
 }
 
+/// As `return 444` of nginx, to which the header of a balancer is a bad request
+#[tokio::test]
+async fn what_a_balancers_header_alone_is_answered_with_is_no_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let site = listener.local_addr().unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut said = [0; 512];
+            let length = stream.read(&mut said).await.unwrap_or_default();
+            if said[..length].starts_with(b"PROXY UNKNOWN\r\n") {
+                let answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+                let _ = stream.write_all(answer).await;
+            }
+        }
+    });
+    let (prober, ports) = prober_at(site, Duration::from_secs(5));
+    let name = DnsName::parse("shop.test").unwrap();
+    let doors = ports.at(site.ip());
+    let fetch = prober.probe(&name, "/t", doors, Whose::Container).await;
+    let closed = FetchFailure::Closed("http://shop.test/t".to_owned());
+    assert_eq!(fetch.outcome, Err(closed));
+    assert_eq!(fetch.hops, []);
+}
+
 #[tokio::test]
 async fn a_public_ca_follows_no_redirect_to_where_it_cannot_go() {
     let mut tasks = JoinSet::new();

@@ -17,6 +17,8 @@ pub struct Early {
     /// The block taken apart; `None` where its locations, or what it includes, have to stay behind
     /// them
     pub apart: Option<Apart>,
+    /// The `return 444` by which it closes each connection that no `if` before it answers
+    pub closes: Option<Place>,
 }
 
 /// A server block taken apart, in lines as they are to be typed
@@ -37,7 +39,11 @@ pub(super) fn early(
     let mut lines = Vec::new();
     for (file, item) in &contents.0 {
         if lines.len() < MOST_LINES && ends_requests(*item, files)? {
-            lines.push((item.name().to_owned(), place(file, *item)));
+            let name = match closes(*item) {
+                true => format!("return {CLOSE}"),
+                false => item.name().to_owned(),
+            };
+            lines.push((name, place(file, *item)));
         }
     }
     let Some((_, first)) = lines.first().cloned() else {
@@ -59,7 +65,22 @@ pub(super) fn early(
         true => apart(&own, files)?,
         false => None,
     };
-    Ok(Some(Early { lines, from, apart }))
+    let mut returns = contents
+        .0
+        .iter()
+        .filter(|(_, item)| item.name() == "return");
+    let closing = returns.next().filter(|(_, item)| closes(*item));
+    Ok(Some(Early {
+        lines,
+        from,
+        apart,
+        closes: closing.map(|(file, item)| place(file, *item)),
+    }))
+}
+
+/// Whether a directive has nginx close the connection without an answer
+fn closes(item: Item<'_, '_>) -> bool {
+    item.name() == "return" && item.first() == Some(CLOSE)
 }
 
 fn apart(own: &[Item<'_, '_>], files: &Files<'_>) -> Result<Option<Apart>, Unjudged> {
@@ -69,6 +90,8 @@ fn apart(own: &[Item<'_, '_>], files: &Files<'_>) -> Result<Option<Apart>, Unjud
             "if" | "return" | "set" | "break" => &mut early,
             // In a location it would be followed again for what it has rewritten.
             "rewrite" => return Ok(None),
+            // No location has them from the block around it.
+            "try_files" | "stub_status" => return Ok(None),
             "location" if is_of_challenges(*item) => continue,
             _ if item.block().is_some() => return Ok(None),
             _ => &mut beside,
@@ -137,6 +160,8 @@ fn ends_requests(item: Item<'_, '_>, files: &Files<'_>) -> Result<bool, Unjudged
 }
 
 const CHALLENGES: &str = "/.well-known/acme-challenge";
+/// The status with which nginx closes a connection
+const CLOSE: &str = "444";
 /// Lines that are named to a person
 const MOST_LINES: usize = 4;
 
@@ -198,6 +223,7 @@ return 404; # managed by Certbot";
             "return 301 https://a.test/; location / { root /x; }",
             "if ($a) { rewrite ^ /x last; } location /y { root /x; }",
             "return 404; content_by_lua_block { return 1 }",
+            "if ($scheme = http) { return 301 https://a.test/; } try_files $uri /index.html;",
         ] {
             assert_eq!(is_apart(inside), Some(false), "{inside}");
         }
@@ -207,6 +233,23 @@ return 404; # managed by Certbot";
         ] {
             assert_eq!(is_apart(inside), Some(true), "{inside}");
         }
+    }
+
+    #[test]
+    fn a_block_that_closes_connections_says_where() {
+        let closes = |inside: &str| early(inside, "")?.closes.map(|place| place.line);
+        assert_eq!(closes("listen 80;\nreturn 444;"), Some(3));
+        assert_eq!(closes("if ($a) { return 403; }\nreturn 444;"), Some(3));
+        for inside in [
+            "return 404; return 444;",
+            "if ($a) { return 444; }",
+            "location / { return 444; }",
+            "return 301 https://a.test/;",
+        ] {
+            assert_eq!(closes(inside), None, "{inside}");
+        }
+        let named = early("return 444;", "").unwrap().lines.remove(0).0;
+        assert_eq!(named, "return 444");
     }
 
     #[test]

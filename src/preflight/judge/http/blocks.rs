@@ -5,16 +5,13 @@ use std::path::Path;
 use http::Uri;
 
 use super::{Site, last};
-use crate::facts::Gate;
-use crate::facts::fetch::{Fetch, Hop};
+use crate::facts::fetch::{Fetch, FetchFailure, Hop, Whose};
+use crate::facts::{Claim, Gate};
 use crate::finding::words;
 
 /// What to do where the right file is not found: whose answer it is decides
 pub(super) fn location(site: Site<'_>, fetch: &Fetch) -> String {
-    let block = match fetch.hops.len() {
-        0 | 1 => block(site),
-        _ => block_without_redirect(site),
-    };
+    let block = block(site);
     match stranger(site, last(fetch)) {
         Some(server) => format!(
             "{server} answers, not nginx: let nginx have port 80, or let {server} pass /.well-known/acme-challenge/ on to it; then {block}"
@@ -47,20 +44,65 @@ pub(super) fn block(site: Site<'_>) -> String {
         );
     }
     match site.gate {
-        Some(gate) => in_block(gate, &location_of(site)),
+        Some(gate) => {
+            beside_default(site, gate).unwrap_or_else(|| in_block(gate, &location_of(site)))
+        }
+        // Without its text, nothing of it is to be moved: a redirect has a target of its own.
         None => format!(
-            "{}\nAn `if`, `return` or `rewrite` beside the locations comes before all of them; this before the first of them lets challenges through:\n    {PASS}",
-            in_unknown_block(site)
+            "the server block that answers for {} at port 80 needs this location, instead of another that it has for this path:\n    {}\nAn `if`, `return` or `rewrite` beside the locations comes before all of them, and may stay; this before the first of them lets challenges through:\n    {PASS}",
+            site.name,
+            location_of(site)
         ),
     }
 }
 
-fn in_unknown_block(site: Site<'_>) -> String {
-    format!(
-        "the server block of {} for port 80 needs this location, instead of another that it has for this path:\n    {}",
-        site.name,
-        location_of(site)
-    )
+/// A block of its own for a name that the default one answers by closing the connection
+fn beside_default(site: Site<'_>, gate: &Gate) -> Option<String> {
+    let (Claim::Default { listens }, Some(closes)) = (&gate.claim, &gate.closes) else {
+        return None;
+    };
+    if listens.is_empty() {
+        return None;
+    }
+    let listens = listens.iter();
+    let listens: String = listens.map(|at| format!("    listen {at};\n")).collect();
+    Some(format!(
+        "no server block lists {name} at port 80, and the default one there, at {}, closes the connection (`return 444` at {closes}). Add this server block after it:\nserver {{\n{listens}    server_name {name};\n    {}\n    location / {{ return 444; }}\n}}\n{}",
+        gate.place,
+        location_of(site),
+        gate.next,
+        name = site.name,
+    ))
+}
+
+/// What to do about a connection that is closed without an answer
+pub(super) fn closed(site: Site<'_>, fetch: &Fetch) -> String {
+    if let Some(cure) = for_balancers(site, fetch) {
+        return cure;
+    }
+    match (site.gate, fetch.hops.as_slice()) {
+        (None, []) => format!(
+            "is it nginx that listens there, and does it speak plain HTTP on port 80? It closes connections so, too, by `return 444`, and where `listen` has `proxy_protocol`; else {}",
+            block(site)
+        ),
+        _ => block(site),
+    }
+}
+
+/// What to do where nginx closes what comes without a balancer's header, as a CA does
+pub(super) fn for_balancers(site: Site<'_>, fetch: &Fetch) -> Option<String> {
+    let is_closed = matches!(fetch.outcome, Err(FetchFailure::Closed(_)));
+    // The container was asked with that header, too.
+    if !is_closed || fetch.whose != Whose::Public || !fetch.hops.is_empty() {
+        return None;
+    }
+    let gate = site.gate?;
+    let balanced = gate.balanced.as_ref()?;
+    Some(format!(
+        "nginx awaits the header of a balancer there (`proxy_protocol` in `listen` of the server block at {balanced}), and closes what comes without it. If a balancer stands in front, {name} has to lead to that: correct its record. If none does, take `proxy_protocol` out of each `listen` for port 80\n{}",
+        gate.next,
+        name = site.name,
+    ))
 }
 
 fn location_of(site: Site<'_>) -> String {
@@ -106,17 +148,6 @@ fn in_block(gate: &Gate, location: &str) -> String {
 fn above_well_known(root: &Path) -> Option<&Path> {
     let is_within = |path: &&Path| path.file_name().is_some_and(|name| name == ".well-known");
     root.ancestors().find(is_within)?.parent()
-}
-
-/// The same where a redirect comes before it: nginx obeys a `return` beside the locations first
-pub(super) fn block_without_redirect(site: Site<'_>) -> String {
-    if site.gate.is_some() || above_well_known(site.root).is_some() {
-        return block(site);
-    }
-    format!(
-        "{}\nand its redirect in another location, not beside them:\n    location / {{ return 301 https://$host$request_uri; }}",
-        in_unknown_block(site)
-    )
 }
 
 /// Lets a request for a token go on to the locations, past what stands beside them

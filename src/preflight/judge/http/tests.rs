@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 
 use super::*;
+use crate::facts::Claim;
 use crate::facts::fetch::BadRedirect;
 
 const TOKEN: &str = "certd-check-1.2";
@@ -145,15 +146,95 @@ fn a_webroot_within_well_known_is_told_to_be_the_directory_above() {
 }
 
 #[test]
-fn a_redirect_beside_the_locations_is_to_be_moved_into_one() {
-    let moved = "    location / { return 301 https://$host$request_uri; }";
+fn no_redirect_is_made_up_for_a_block_that_nobody_has_read() {
     let cure_of = |hops: Vec<Hop>| {
         let answer = fetch(IPV4, Whose::Public, hops, Err(FetchFailure::Status(404)));
         judged(&[answer]).remove(0).cure.unwrap_or_default()
     };
     let redirected = cure_of(vec![hop(301, None), hop(404, None)]);
-    assert!(redirected.lines().any(|line| line == moved), "{redirected}");
-    assert!(!cure_of(vec![hop(404, None)]).contains("return 301"));
+    assert!(!redirected.contains("return 301"), "{redirected}");
+    assert!(redirected.contains("{ break; }"), "{redirected}");
+    assert_eq!(redirected, cure_of(vec![hop(404, None)]));
+}
+
+/// A block that answers, and closes connections
+fn gate(claim: Claim) -> Gate {
+    Gate {
+        place: "/n/a.conf:1".to_owned(),
+        claim,
+        early: vec!["`return 444` at /n/a.conf:3".to_owned()],
+        from: "/n/a.conf:3".to_owned(),
+        apart: Some((
+            vec!["listen 80 default_server;".to_owned()],
+            vec!["return 444;".to_owned()],
+        )),
+        closes: Some("/n/a.conf:3".to_owned()),
+        balanced: None,
+        next: "then reload".to_owned(),
+    }
+}
+
+/// The cure for what is closed without an answer
+fn cure_of_closed(whose: Whose, gate: Option<&Gate>) -> String {
+    let site = Site {
+        name: &DnsName::parse("shop.test").expect("a name"),
+        token: TOKEN,
+        root: Path::new("/var/www/acme"),
+        inlets: &[],
+        own: &[],
+        ipv6: Ipv6::Usable,
+        gate,
+    };
+    let closed = || Err(FetchFailure::Closed(URL.to_owned()));
+    let mut fetches = vec![fetch(IPV4, whose, vec![], closed())];
+    if whose == Whose::Public {
+        fetches.push(right(INNER, Whose::Container));
+    }
+    let findings = judge(site, &fetches);
+    assert!(asks_for_gate(&findings));
+    let finding = findings.iter().find(|one| one.code == "http.reset");
+    finding.unwrap().cure.clone().unwrap()
+}
+
+#[test]
+fn what_a_default_block_closes_gets_a_block_of_its_own() {
+    let listens = vec!["80".to_owned(), "[::]:80".to_owned()];
+    let default = gate(Claim::Default { listens });
+    let expected = "no server block lists shop.test at port 80, and the default one there, at /n/a.conf:1, closes the connection (`return 444` at /n/a.conf:3). Add this server block after it:
+server {
+    listen 80;
+    listen [::]:80;
+    server_name shop.test;
+    location ^~ /.well-known/acme-challenge/ { root /var/www/acme; }
+    location / { return 444; }
+}
+then reload";
+    assert_eq!(cure_of_closed(Whose::Container, Some(&default)), expected);
+    // Where none may be added, and where the block is the name's own, that block lets challenges by.
+    let listens = Vec::new();
+    for claim in [Claim::Listed, Claim::Default { listens }] {
+        let cure = cure_of_closed(Whose::Container, Some(&gate(claim)));
+        let begin = "the server block at /n/a.conf:1, which answers there, obeys `return 444` at";
+        assert!(cure.starts_with(begin), "{cure}");
+        assert!(cure.contains("        return 444;\n"), "{cure}");
+    }
+}
+
+#[test]
+fn where_nginx_awaits_a_balancer_its_listen_is_named() {
+    let balanced = Gate {
+        early: Vec::new(),
+        apart: None,
+        closes: None,
+        balanced: Some("/n/b.conf:7".to_owned()),
+        ..gate(Claim::Listed)
+    };
+    let cure = cure_of_closed(Whose::Public, Some(&balanced));
+    let named = "(`proxy_protocol` in `listen` of the server block at /n/b.conf:7)";
+    assert!(cure.contains(named), "{cure}");
+    let cure = cure_of_closed(Whose::Container, None);
+    assert!(cure.contains("`return 444`"), "{cure}");
+    assert!(cure.contains("`proxy_protocol`"), "{cure}");
 }
 
 #[test]
