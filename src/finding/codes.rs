@@ -263,7 +263,7 @@ pub const CODES: &[Code] = &[
     bad("store.mended", "cert.pem or chain.pem was damaged, and is written again", "nothing; see who changed it"),
     bad("store.missing", "a directory is gone that was there", "see whether it is mounted"),
     bad("store.not_writable", "a file cannot be written", "run certd as the owner of its directory, or as root"),
-    bad("store.placeholder", "a placeholder stands where the live certificate belongs", "remove it once nginx runs, then run `certd obtain`"),
+    bad("store.placeholder", "a placeholder stands where the live certificate belongs", "run `certd obtain` once nginx runs, with rights to that directory"),
     bad("store.prune", "an old generation cannot be removed", "run certd as the owner of `storage`, or as root"),
     bad("store.record", "the record of a domain cannot be used", "run certd as the owner of `state`; a damaged one is set aside"),
     bad("store.state_forbidden", "the state directory may not be read", "run certd as its owner, or as root, to see proofs and last results"),

@@ -25,6 +25,7 @@ mod appended;
 mod beneath;
 mod directory;
 mod error;
+mod exchange;
 mod meant;
 mod obstacle;
 mod probe;

@@ -59,7 +59,13 @@ impl Store {
     /// [`LineageError::Foreign`] where another program's files are in the way.
     pub fn lineage(&self, name: &DnsName) -> Result<Lineage, LineageError> {
         let generations = self.generations(name)?;
-        let live = self.live(name)?;
+        let live = match self.live(name) {
+            // The first generation takes its place.
+            Err(LineageError::Placeholder { found, .. }) if self.storage.admits(&found).is_ok() => {
+                None
+            }
+            live => live?,
+        };
         Ok(Lineage {
             name: name.clone(),
             live: live.filter(|number| generations.contains(number)),
@@ -245,13 +251,16 @@ impl Store {
     /// Makes a generation live with one rename, which a power cut may take back until
     /// [`Store::sync_live`]
     ///
+    /// It takes the place of a placeholder, so that nginx can be started and reloaded at any moment.
+    ///
     /// # Errors
     /// [`FileError`]; the link names what it named before.
     pub fn switch(&self, name: &DnsName, number: u32) -> Result<(), FileError> {
-        self.storage.point(
-            &self.live_link(name),
-            &live_target(name, &number.to_string()),
-        )
+        let (link, target) = (self.live_link(name), live_target(name, &number.to_string()));
+        match self.is_placeholder(&link) {
+            true => self.storage.replace(&link, &target),
+            false => self.storage.point(&link, &target),
+        }
     }
 
     /// Has all live links on disk that were switched before
@@ -408,8 +417,8 @@ impl Explain for LineageError {
         match self {
             Self::Foreign { name, .. } => Some(move_out(name.as_str())),
             Self::Placeholder { name, found } => Some(format!(
-                "once nginx runs it has read it, and needs it no more:\n    rm -r {}\n    certd obtain {name}\nIf nginx does not run, `docker logs` shows the file that it misses: before that is there, leave the placeholder where it is",
-                words::quoted(&words::path(found))
+                "once nginx runs, `certd obtain {name}` puts the first certificate in its place; run it as root, or as who may write in {}. If nginx does not run, `docker logs` shows the file that it misses: leave the placeholder where it is",
+                words::path(found)
             )),
             Self::Record(error) if error.is_forbidden() => {
                 Some("run certd as the owner of the state directory, or as root".to_owned())

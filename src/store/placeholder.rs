@@ -12,7 +12,9 @@ pub const PLACEHOLDER: &str = "placeholder";
 impl Store {
     /// Whether a directory holds what the steps to a first certificate put there, and nothing else
     pub(super) fn is_placeholder(&self, directory: &Path) -> bool {
-        let names = self.storage.names(directory).unwrap_or_default();
+        let Ok(names) = self.storage.names(directory) else {
+            return false;
+        };
         let mut names = names.iter().map(String::as_str);
         if !names.all(|name| [CHAIN, FULLCHAIN, PRIVKEY].contains(&name)) {
             return false;

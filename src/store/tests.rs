@@ -404,6 +404,80 @@ fn another_programs_lineage_is_left_alone() {
     });
 }
 
+/// What the steps to a first certificate put where the live link belongs
+fn put_placeholder(place: &Place) -> PathBuf {
+    let directory = place.path("storage/live/a.test");
+    fs::create_dir(&directory).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    let name = rcgen::DnType::CommonName;
+    params
+        .distinguished_name
+        .push(name, placeholder::PLACEHOLDER);
+    let pem = params.self_signed(&key).unwrap().pem();
+    for (file, text) in [
+        ("privkey.pem", key.serialize_pem()),
+        ("fullchain.pem", pem.clone()),
+        ("chain.pem", pem),
+    ] {
+        fs::write(directory.join(file), text).unwrap();
+    }
+    directory
+}
+
+#[test]
+fn the_first_generation_takes_the_place_of_a_placeholder() {
+    let place = Place::new();
+    let directory = put_placeholder(&place);
+    let lineage = place.lineage();
+    assert_eq!(lineage.live, None);
+    let number = place.store.add_generation(&lineage, &issued()).unwrap();
+    assert!(directory.join("fullchain.pem").is_file());
+    place.store.switch(&place.name, number).unwrap();
+    assert_eq!(place.lineage().live, Some(1));
+    assert_eq!(leftovers(place.directory.path()), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_crash_leaves_the_placeholder_or_the_first_generation() {
+    let mut finished = false;
+    for step in 0..50 {
+        let place = Place::new();
+        let directory = put_placeholder(&place);
+        let number = place.store.add_generation(&place.lineage(), &issued());
+        writer::stop_after(step);
+        let outcome = place.store.switch(&place.name, number.unwrap());
+        writer::never_stop();
+        let chain = fs::read(directory.join("fullchain.pem")).unwrap();
+        let key = fs::read_to_string(directory.join("privkey.pem")).unwrap();
+        let chain = crate::chain::Chain::from_pem(&chain).unwrap();
+        let public = crate::chain::public_key_of(key.as_bytes()).unwrap();
+        assert_eq!(public, chain.leaf().public_key, "step {step}");
+        let Ok(Attempt::Taken(lock)) = place.store.try_lock() else {
+            panic!("the lock is free");
+        };
+        place.store.sweep(&lock).unwrap();
+        assert_eq!(leftovers(place.directory.path()), Vec::<PathBuf>::new());
+        if outcome.is_ok() {
+            finished = true;
+            break;
+        }
+    }
+    assert!(finished);
+}
+
+#[test]
+fn what_is_more_than_a_placeholder_is_another_programs() {
+    let place = Place::new();
+    let directory = put_placeholder(&place);
+    fs::write(directory.join("README"), "mine").unwrap();
+    let error = place.store.lineage(&place.name).unwrap_err();
+    assert!(matches!(error, LineageError::Foreign { .. }), "{error:?}");
+    assert!(place.store.switch(&place.name, 1).is_err());
+    assert!(directory.join("README").is_file());
+}
+
 #[test]
 fn certbot_is_named_when_its_renewal_file_is_there() {
     let place = Place::new();

@@ -11,6 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
+#[cfg(target_env = "gnu")]
+use nix::fcntl::{RenameFlags, renameat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat, umask};
 use nix::unistd::{
     AccessFlags, Gid, Uid, UnlinkatFlags, faccessat, fchown, geteuid, symlinkat, unlinkat,
@@ -194,6 +196,22 @@ impl Directory {
     pub(super) fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         let _acting = Acting::as_owner(self.owner);
         Ok(renameat(&self.descriptor, from, &self.descriptor, to)?)
+    }
+
+    /// Exchanges what two names in it stand for
+    pub(super) fn exchange(&self, one: &OsStr, other: &OsStr) -> io::Result<()> {
+        #[cfg(target_env = "gnu")]
+        {
+            let _acting = Acting::as_owner(self.owner);
+            let (at, flags) = (&self.descriptor, RenameFlags::RENAME_EXCHANGE);
+            Ok(renameat2(at, one, at, other, flags)?)
+        }
+        // nix has the call for glibc alone.
+        #[cfg(not(target_env = "gnu"))]
+        {
+            let _ = (one, other);
+            Err(io::ErrorKind::Unsupported.into())
+        }
     }
 
     /// Makes a symlink in it
