@@ -55,7 +55,8 @@
 //! # Contracts
 //!
 //! **On disk.** See [`store`]. A generation's directory is complete and synced before the live
-//! link moves, in one rename. A generation that is issued and not proven is deployed without an
+//! link moves, in one rename; the first one changes places with a placeholder that lets nginx start
+//! ([`store::placeholder`]). A generation that is issued and not proven is deployed without an
 //! order, even with `--force`: a new one would only repeat what waits in the archive. One that was rolled
 //! back, for TLS broke with it, is replaced by `--force`: its content may be to blame. One that browsers
 //! refuse for what it says of itself ([`verify::judge::flaw`]), whose certificates have not signed each
@@ -99,7 +100,8 @@
 //! zone's own servers asked directly. CAA: the tree climbed as RFC 8659 says, with the parameters
 //! of RFC 8657. HTTP: a token with a random name in the webroot, fetched at each address and at
 //! each container by the rules that a CA fetches by; where it is not served, nginx's configuration is
-//! read for the server block that answers, and for what that obeys before any location. `certd check` adds the host: directories, the
+//! read for the server block that answers, for what that obeys before any location, and for the header of
+//! a balancer that it awaits; of a block that nobody has read nothing is moved. `certd check` adds the host: directories, the
 //! containers by the very steps of `obtain` ([`pipeline::Mode::Check`], which ends before an
 //! order; without `[nginx]` it fails as they do, unless with `--no-deploy`), the CA's directory,
 //! clock and profile, and the limits; and, as warnings, what an order would not mend: a certificate

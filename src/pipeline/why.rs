@@ -12,7 +12,6 @@ use crate::chain::Certificate;
 use crate::config::{self, Config, Domain, MinRemaining};
 use crate::facts::{Container, Network};
 use crate::finding::{Finding, Severity};
-use crate::name::DnsName;
 use crate::net::dns::{DnsError, Resolver};
 use crate::net::hosts::Hosts;
 use crate::net::tls::Observer;
@@ -126,10 +125,8 @@ async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> 
     let outside = connect.and_then(|connect| connect.port).unwrap_or(port);
     let nginx = domain.and_then(|domain| domain.nginx.as_ref());
     let store = means.store();
-    let supply = store.as_ref().map(|store| Supply {
-        store,
-        domains: means.domains_of(nginx),
-    });
+    let served = means.domains_of(nginx);
+    let supply = store.as_ref().map(|store| Supply::new(store, &served));
     let (dns, looks) = view.look_outside(port, connect).await;
     let (engine, listener) = docker::find(
         means.docker_api(),
@@ -262,10 +259,10 @@ impl<'c> Means<'c> {
     }
 
     /// The domains that this nginx serves; all where none is named
-    fn domains_of(&self, nginx: Option<&config::Nginx>) -> Vec<&DnsName> {
+    fn domains_of(&self, nginx: Option<&config::Nginx>) -> Vec<&Domain> {
         let domains = self.config.iter().flat_map(|config| &config.domains);
         let served = domains.filter(|domain| nginx.is_none() || domain.nginx.as_ref() == nginx);
-        served.map(|domain| &domain.name).collect()
+        served.collect()
     }
 
     /// What the storage holds for a domain

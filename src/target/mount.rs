@@ -49,6 +49,48 @@ pub fn lies<'c>(container: &'c Container, path: &Path) -> Lies<'c> {
     deepest.map_or(Lies::InContainer, Lies::OnMount)
 }
 
+/// The path on the host of a path of a container; `None` where it lies on no mount
+pub fn on_host(container: &Container, path: &Path) -> Option<PathBuf> {
+    match lies(container, path) {
+        Lies::OnMount(mount) => {
+            let rest = path.strip_prefix(&mount.destination).ok()?;
+            Some(join(&mount.source, rest))
+        }
+        Lies::InContainer => None,
+    }
+}
+
+/// A path of a container, followed through the symlinks that lie on its mounts
+///
+/// `link` gives what a symlink of the host holds; the container need not run.
+pub fn followed(
+    container: &Container,
+    path: &Path,
+    link: impl Fn(&Path) -> Option<PathBuf>,
+) -> PathBuf {
+    let parts = |path: &Path| -> Vec<PathBuf> {
+        let parts = path.components().rev();
+        parts.map(|part| PathBuf::from(part.as_os_str())).collect()
+    };
+    let (mut left, mut at, mut links) = (parts(path), PathBuf::new(), 0);
+    while let Some(part) = left.pop() {
+        if part == Path::new("..") {
+            at.pop();
+            continue;
+        }
+        let next = at.join(part);
+        match on_host(container, &next).and_then(|at| link(&at)) {
+            // What it holds starts from the directory that it lies in, or from the root.
+            Some(target) if links < MOST_LINKS => {
+                links += 1;
+                left.extend(parts(&target));
+            }
+            _ => at = next,
+        }
+    }
+    at
+}
+
 /// `base/rest`, without the trailing slash that joining an empty path leaves
 fn join(base: &Path, rest: &Path) -> PathBuf {
     if rest.as_os_str().is_empty() {
@@ -73,9 +115,50 @@ pub fn pinned<'c>(container: &'c Container, storage: &Path, name: &DnsName) -> V
         .collect()
 }
 
+/// Symlinks on the way of one path, as many as Linux follows
+const MOST_LINKS: usize = 40;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn symlinks_on_mounts_are_followed_as_the_container_would() {
+        let web = container(&[
+            ("/srv/nginx", "/etc/nginx"),
+            ("/srv/le", "/etc/letsencrypt"),
+        ]);
+        let links = [
+            (
+                "/srv/nginx/certs/a.pem",
+                "/etc/letsencrypt/live/a.test/fullchain.pem",
+            ),
+            (
+                "/srv/nginx/certs/b.pem",
+                "../../letsencrypt/live/b.test/fullchain.pem",
+            ),
+            ("/srv/nginx/c", "certs/."),
+            ("/srv/nginx/loop", "loop"),
+        ];
+        let link = |path: &Path| {
+            let mut links = links.iter();
+            let found = links.find(|(at, _)| Path::new(at) == path);
+            found.map(|(_, target)| PathBuf::from(target))
+        };
+        let check = |path: &str, expected: &str| {
+            assert_eq!(followed(&web, Path::new(path), link), Path::new(expected));
+        };
+        let a = "/etc/letsencrypt/live/a.test/fullchain.pem";
+        check("/etc/nginx/certs/a.pem", a);
+        check("/etc/nginx/c/a.pem", a);
+        check(
+            "/etc/nginx/certs/b.pem",
+            "/etc/letsencrypt/live/b.test/fullchain.pem",
+        );
+        check("/etc/nginx/loop", "/etc/nginx/loop");
+        check("/opt/certs/a.pem", "/opt/certs/a.pem");
+        assert_eq!(on_host(&web, Path::new("/opt/a")), None);
+    }
 
     fn container(mounts: &[(&str, &str)]) -> Container {
         Container {

@@ -2,13 +2,14 @@
 //! certificate the way out.
 //!
 //! nginx ends at a certificate that is not there, and while it is down nobody answers the CA's
-//! challenge. A placeholder that it reads once lets it start, with all its other sites, and nothing
-//! of its configuration is touched.
+//! challenge. A placeholder lets it start, with all its other sites, until the first certificate takes its
+//! place, and nothing of its configuration is touched.
 
 use std::path::{Path, PathBuf};
 
 use super::configured::live_of;
 use super::target::is_file_of;
+use crate::config::Domain;
 use crate::facts::Container;
 use crate::finding::words::quoted;
 use crate::finding::{Finding, one_line, words};
@@ -20,11 +21,30 @@ use crate::target::mount;
 use crate::target::process::by_hand;
 use crate::target::words::{Reason, Stumble, last_words, stumble};
 
+mod missed;
+
 /// What certd can supply to a container
 pub(in crate::pipeline) struct Supply<'s> {
     pub(in crate::pipeline) store: &'s Store,
     /// The domains that its nginx serves
-    pub(in crate::pipeline) domains: Vec<&'s DnsName>,
+    domains: Vec<&'s DnsName>,
+    /// Their aliases, each with its domain
+    aliases: Vec<(&'s DnsName, &'s DnsName)>,
+}
+
+impl<'s> Supply<'s> {
+    /// What a store supplies for the domains that are served there
+    pub(in crate::pipeline) fn new(store: &'s Store, domains: &[&'s Domain]) -> Self {
+        let aliases = domains.iter().flat_map(|domain| {
+            let aliases = domain.names().skip(1);
+            aliases.map(|alias| (alias, &domain.name))
+        });
+        Self {
+            store,
+            domains: domains.iter().map(|domain| &domain.name).collect(),
+            aliases: aliases.collect(),
+        }
+    }
 }
 
 /// Why a container does not run, and what to do
@@ -54,17 +74,9 @@ fn judge(container: Box<Container>, log: &str, supply: Option<&Supply<'_>>) -> F
     let stumble = stumble(line);
     if let Some((supply, Stumble { path, reason })) = supply.zip(stumble.as_ref())
         && *reason == Reason::Missing
-        && let Some(name) = supply.supplier(&container, path)
+        && let Some(missed) = supply.missed(&container, path)
     {
-        let Container {
-            name: web, state, ..
-        } = &*container;
-        let evidence = format!(
-            "the container {web} is {state}: nginx cannot start without {}, the first certificate of {name}, which certd supplies",
-            words::path(path)
-        );
-        return Finding::failure("target.first_certificate", evidence)
-            .with_cure(supply.steps(&container));
+        return missed.finding(supply, &container, line);
     }
     let cure = stumble.and_then(|stumble| match stumble.reason {
         Reason::Forbidden => supply?.to_be_read(&container, &stumble),
@@ -96,13 +108,6 @@ fn ended(container: Box<Container>, last: Option<&str>) -> Finding {
 }
 
 impl Supply<'_> {
-    /// The domain without a live certificate that a file belongs to, as the container sees it
-    fn supplier(&self, container: &Container, path: &Path) -> Option<&DnsName> {
-        let lives = self.lives_in(container);
-        let mut domains = self.lacking();
-        domains.find(|name| is_file_of(&lives, name, path))
-    }
-
     /// What to do where nginx may not read a file of one of the domains; `None` for any other file
     ///
     /// `obtain` gives `key_group` to keys before it looks at the container.
@@ -134,7 +139,9 @@ impl Supply<'_> {
     }
 
     /// The way out, each step of which leaves nginx no worse
-    fn steps(&self, container: &Container) -> String {
+    ///
+    /// `first` comes before all of them; `name` is proven at the end, whatever else is.
+    fn steps(&self, container: &Container, first: Option<String>, name: &DnsName) -> String {
         let has_one = |name: &DnsName| {
             let generations = self.store.generations(name).unwrap_or_default();
             let newest = generations.last();
@@ -146,34 +153,26 @@ impl Supply<'_> {
             let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
             names.join(" ")
         };
-        let mut steps = Vec::new();
+        let mut steps: Vec<String> = first.into_iter().collect();
         if !issued.is_empty() {
             steps.push(format!(
                 "make live what is issued already:\n    certd obtain {} --no-deploy",
                 names(&issued)
             ));
         }
-        let directories = self.directories(&lacking);
         if !lacking.is_empty() {
             steps.push(format!(
                 "put a placeholder where nginx looks:\n{}",
-                placeholder(&directories)
+                placeholder(&self.directories(&lacking))
             ));
         }
-        steps.push(format!(
-            "start nginx, which names the first file that it misses, and no other. If this shows a line of its log, another is missing, of no domain here: put it there, or take the block out of nginx's configuration that names it, and do this step again before the next:\n{}",
-            start(container)
-        ));
-        if !lacking.is_empty() {
-            steps.push(format!(
-                "remove the placeholder, which nginx has read by now:\n    rm -r {directories}"
-            ));
+        steps.push(format!("{START}:\n{}", start(container)));
+        let what = if lacking.is_empty() { PROVE } else { REPLACE };
+        let mut all: Vec<&DnsName> = issued.into_iter().chain(lacking).collect();
+        if !all.contains(&name) {
+            all.push(name);
         }
-        let all: Vec<&DnsName> = issued.into_iter().chain(lacking).collect();
-        steps.push(format!(
-            "let certd supply it, and prove it:\n    certd obtain {}",
-            names(&all)
-        ));
+        steps.push(format!("{what}:\n    certd obtain {}", names(&all)));
         let steps = steps.iter().zip(1..);
         let steps: Vec<String> = steps
             .map(|(step, number)| format!("{number}. {step}"))
@@ -230,6 +229,12 @@ fn placeholder(directories: &str) -> String {
     )
 }
 
+/// The step that starts nginx
+const START: &str = "start nginx, which names the first file that it misses, and no other. If this shows a line of its log, another is missing, of no domain here: put it there, or take the block out of nginx's configuration that names it, and do this step again before the next";
+/// The last step, where certificates are there
+const PROVE: &str = "let certd prove it";
+/// The last step, where placeholders are
+const REPLACE: &str = "let certd put the first certificate in the place of each placeholder, and prove it. A name that cannot be ordered yet keeps its placeholder, with which nginx starts and reloads; mend what is told of it, and do this step again";
 /// Words of the engine for a container whose main process has ended by itself
 const ENDED: [&str; 3] = ["exited", "restarting", "dead"];
 
@@ -257,17 +262,24 @@ mod tests {
             name: "web".to_owned(),
             state: "restarting".to_owned(),
             last_run,
-            mounts: vec![Mount {
-                source: "/srv/certificates".into(),
-                destination: "/etc/letsencrypt".into(),
-            }],
+            mounts: [
+                ("/srv/certificates", "/etc/letsencrypt"),
+                ("/srv/nginx", "/etc/nginx"),
+            ]
+            .map(|(source, destination)| Mount {
+                source: source.into(),
+                destination: destination.into(),
+            })
+            .into(),
             ..Container::default()
         };
         let names = ["shop.test", "blog.test"].map(|name| DnsName::parse(name).unwrap());
+        let alias = DnsName::parse("www.shop.test").unwrap();
         let store = Store::for_reading(Path::new("/srv/certificates"), Path::new("/srv/state"));
         let supply = Supply {
             store: &store,
             domains: names.iter().collect(),
+            aliases: vec![(&alias, &names[0])],
         };
         judge(Box::new(container), log, Some(&supply))
     }
@@ -302,11 +314,33 @@ mod tests {
         docker logs --since "$at" web 2>&1 | grep -F '[emerg]' && break
         sleep 1
     done
-3. remove the placeholder, which nginx has read by now:
-    rm -r /srv/certificates/live/shop.test /srv/certificates/live/blog.test
-4. let certd supply it, and prove it:
+3. let certd put the first certificate in the place of each placeholder, and prove it. A name that cannot be ordered yet keeps its placeholder, with which nginx starts and reloads; mend what is told of it, and do this step again:
     certd obtain shop.test blog.test"#;
         assert_eq!(finding.cure.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn a_directory_of_an_alias_is_to_be_its_domains() {
+        let finding = judged(&missing(
+            "/etc/letsencrypt/live/www.shop.test/fullchain.pem",
+        ));
+        assert_eq!(finding.code, "target.first_certificate");
+        assert_eq!(
+            finding.evidence,
+            "the container web is restarting: nginx cannot start without /etc/letsencrypt/live/www.shop.test/fullchain.pem, which never comes: www.shop.test is an alias of shop.test, whose certificate is for both"
+        );
+        let cure = finding.cure.unwrap_or_default();
+        let begin = "while nginx is down, nobody answers the CA. In this order, on this host:
+1. in nginx's configuration write /etc/letsencrypt/live/shop.test/ for /etc/letsencrypt/live/www.shop.test/ wherever it stands. This shows the lines:
+    grep -rnF /etc/letsencrypt/live/www.shop.test/ /srv/nginx
+2. put a placeholder where nginx looks:
+    for at in /srv/certificates/live/shop.test /srv/certificates/live/blog.test; do
+";
+        assert!(cure.starts_with(begin), "{cure}");
+        assert!(
+            cure.ends_with("    certd obtain shop.test blog.test"),
+            "{cure}"
+        );
     }
 
     #[test]

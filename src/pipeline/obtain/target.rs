@@ -15,7 +15,7 @@ use super::dumps::Dumps;
 use super::tested::{self, Before};
 use super::ways::Way;
 use super::{drift, mounts, reload, renewal_time, stopped};
-use crate::config::{ConfigTest, Nginx};
+use crate::config::{ConfigTest, Domain, Nginx};
 use crate::facts::{ConnectFailure, Container, Handshake};
 use crate::finding::Finding;
 use crate::name::DnsName;
@@ -215,7 +215,7 @@ pub(super) async fn find(context: &Context<'_>, mode: Mode, works: &mut [Work<'_
     let mut targets = Vec::new();
     for (nginx, members) in groups {
         let begun = Instant::now();
-        let domains = members.iter().map(|member| works[*member].name());
+        let domains = members.iter().map(|member| works[*member].domain);
         match find_one(context, &nginx, domains.collect()).await {
             Ok((engine, containers)) => targets.push(Target {
                 nginx,
@@ -253,17 +253,14 @@ pub(super) async fn find(context: &Context<'_>, mode: Mode, works: &mut [Work<'_
 async fn find_one(
     context: &Context<'_>,
     nginx: &Nginx,
-    domains: Vec<&DnsName>,
+    domains: Vec<&Domain>,
 ) -> Result<(Engine, Vec<Container>), Finding> {
     let engine = Engine::at(&nginx.docker, context.patience.engine).await;
     let engine = engine.map_err(|error| Finding::from_error(&error))?;
     match engine.find(&nginx.selector).await {
         Ok(containers) => Ok((engine, containers)),
         Err(DockerError::NotRunning { container }) => {
-            let supply = stopped::Supply {
-                store: context.store,
-                domains,
-            };
+            let supply = stopped::Supply::new(context.store, &domains);
             Err(stopped::explain(&engine, container, Some(&supply)).await)
         }
         Err(error) => Err(Finding::from_error(&error)),
