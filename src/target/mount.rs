@@ -1,5 +1,6 @@
 //! Which path of the host is which in a container, and which mounts hold an old file.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::facts::{Container, Mount};
@@ -50,7 +51,7 @@ pub fn lies<'c>(container: &'c Container, path: &Path) -> Lies<'c> {
 }
 
 /// The path on the host of a path of a container; `None` where it lies on no mount
-pub fn on_host(container: &Container, path: &Path) -> Option<PathBuf> {
+fn on_host(container: &Container, path: &Path) -> Option<PathBuf> {
     match lies(container, path) {
         Lies::OnMount(mount) => {
             let rest = path.strip_prefix(&mount.destination).ok()?;
@@ -60,10 +61,15 @@ pub fn on_host(container: &Container, path: &Path) -> Option<PathBuf> {
     }
 }
 
-/// A path of a container, followed through the symlinks that lie on its mounts
+/// Where a path of a container leads through the symlinks that lie on its mounts
 ///
-/// `link` gives what a symlink of the host holds; the container need not run.
-pub fn followed(
+/// They are read on the host: the container need not run.
+pub fn goal(container: &Container, path: &Path) -> PathBuf {
+    followed(container, path, |at| fs::read_link(at).ok())
+}
+
+/// The same, where `link` gives what a symlink of the host holds
+fn followed(
     container: &Container,
     path: &Path,
     link: impl Fn(&Path) -> Option<PathBuf>,

@@ -914,7 +914,8 @@ fn nginx_that_misses_another_sites_file_too_says_so_at_its_step() {
     );
     // Whoever goes on is told what nginx waits for, and nothing is taken for another program's.
     let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
-    assert_eq!(report.failures(SHOP), ["target.not_running"], "{report}");
+    let mut failures = report.failures(SHOP).into_iter();
+    assert!(!failures.any(|code| code.starts_with("store.")), "{report}");
     let (_, report) = why(&scene, SHOP, 1);
     let told = report.json().to_string();
     assert!(told.contains(&missing), "{report}");

@@ -15,6 +15,7 @@ use crate::pipeline::{ClockCheck, Context, Mode, Occasion, Options, Work};
 use crate::plan::Plan;
 use crate::report::Stage;
 use crate::target::container::DockerError;
+use crate::target::mount;
 use crate::target::process::{by_hand, nginx_command, relative_start, user_of_master};
 use crate::target::words::{Reason, Stumble, complaints, place, stumble, unresolved};
 
@@ -274,13 +275,19 @@ fn supplied(
         return None;
     };
     let lives = target.lives_in(context, container);
+    let goal = mount::goal(container, &stumble.path);
+    let is_own = |name| {
+        [&stumble.path, &goal]
+            .iter()
+            .any(|at| is_file_of(&lives, name, at))
+    };
     let mends = |work: &Work<'_>| match stumble.reason {
         Reason::Missing => true,
         Reason::Other => matches!(work.plan, Plan::Order { .. }),
         Reason::Forbidden => false,
     };
     open(target, works)
-        .any(|work| is_file_of(&lives, work.name(), &stumble.path) && mends(work))
+        .any(|work| is_own(work.name()) && mends(work))
         .then(|| stumble.path.clone())
 }
 

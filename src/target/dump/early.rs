@@ -17,7 +17,7 @@ pub struct Early {
     /// The block taken apart; `None` where its locations, or what it includes, have to stay behind
     /// them
     pub apart: Option<Apart>,
-    /// The `return 444` by which it closes each connection that no `if` before it answers
+    /// The `return 444` by which it closes every connection: nothing comes before it
     pub closes: Option<Place>,
 }
 
@@ -65,11 +65,9 @@ pub(super) fn early(
         true => apart(&own, files)?,
         false => None,
     };
-    let mut returns = contents
-        .0
-        .iter()
-        .filter(|(_, item)| item.name() == "return");
-    let closing = returns.next().filter(|(_, item)| closes(*item));
+    let is_obeyed = |item: &Item<'_, '_>| OBEYED.contains(&item.name());
+    let mut obeyed = contents.0.iter().filter(|(_, item)| is_obeyed(item));
+    let closing = obeyed.next().filter(|(_, item)| closes(*item));
     Ok(Some(Early {
         lines,
         from,
@@ -160,6 +158,8 @@ fn ends_requests(item: Item<'_, '_>, files: &Files<'_>) -> Result<bool, Unjudged
 }
 
 const CHALLENGES: &str = "/.well-known/acme-challenge";
+/// What of the rewrite module may do something else than the directives behind it
+const OBEYED: [&str; 4] = ["break", "if", "return", "rewrite"];
 /// The status with which nginx closes a connection
 const CLOSE: &str = "444";
 /// Lines that are named to a person
@@ -239,8 +239,10 @@ return 404; # managed by Certbot";
     fn a_block_that_closes_connections_says_where() {
         let closes = |inside: &str| early(inside, "")?.closes.map(|place| place.line);
         assert_eq!(closes("listen 80;\nreturn 444;"), Some(3));
-        assert_eq!(closes("if ($a) { return 403; }\nreturn 444;"), Some(3));
+        assert_eq!(closes("set $a b;\nreturn 444;\nreturn 404;"), Some(3));
         for inside in [
+            "if ($a) { return 403; } return 444;",
+            "if ($a) { break; } return 444;",
             "return 404; return 444;",
             "if ($a) { return 444; }",
             "location / { return 444; }",

@@ -9,6 +9,7 @@ use super::{
     conf, crash_loop, first_certificate, follow, in_a_crash_loop, lines, restarting, run_script,
     scripts_in, start_script,
 };
+use crate::support::ca::Kind;
 use crate::support::scene::{MESSENGER, SHOP, Scene, WWW};
 use crate::support::served;
 
@@ -16,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     crate::trials![
         a_name_that_cannot_be_ordered_keeps_its_placeholder,
         a_first_certificate_behind_a_symlink_is_supplied,
+        a_first_certificate_behind_a_symlink_is_no_broken_configuration,
         a_directory_of_an_alias_gets_its_domains_name,
     ]
 }
@@ -59,9 +61,8 @@ fn a_name_that_cannot_be_ordered_keeps_its_placeholder() {
     scene.assert_clean();
 }
 
-fn a_first_certificate_behind_a_symlink_is_supplied() {
-    let scene = in_a_crash_loop();
-    scene.write_domains(&[(SHOP, &[WWW])]);
+/// nginx.conf whose block for the shop names symlinks to its first certificate
+fn behind_symlinks(scene: &Scene) -> String {
     let certs = scene.world.conf().join("certs");
     std::fs::create_dir(&certs).expect("directory can be made");
     for file in ["fullchain.pem", "privkey.pem"] {
@@ -70,7 +71,21 @@ fn a_first_certificate_behind_a_symlink_is_supplied() {
     }
     let own = "ssl_certificate certs/fullchain.pem;\nssl_certificate_key certs/privkey.pem;";
     let block = format!("server {{ listen 443 ssl; server_name {SHOP} {WWW};\n{own} }}");
-    scene.nginx.write_conf(&conf("", &block));
+    conf("", &block)
+}
+
+fn a_first_certificate_behind_a_symlink_is_no_broken_configuration() {
+    let scene = Scene::new(Kind::Pebble);
+    scene.write_domains(&[(SHOP, &[WWW])]);
+    scene.nginx.write_conf(&behind_symlinks(&scene));
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    assert_sound(&scene);
+}
+
+fn a_first_certificate_behind_a_symlink_is_supplied() {
+    let scene = in_a_crash_loop();
+    scene.write_domains(&[(SHOP, &[WWW])]);
+    scene.nginx.write_conf(&behind_symlinks(&scene));
     restarting(&scene);
     let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
     let told = report.finding(SHOP, "target.first_certificate");

@@ -1,6 +1,5 @@
 //! Whose certificate the file is that nginx cannot start without.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Supply;
@@ -40,7 +39,7 @@ impl Supply<'_> {
     /// Symlinks are followed on the host, as far as they lie on mounts: the container does not run.
     pub(super) fn missed(&self, container: &Container, path: &Path) -> Option<Missed<'_>> {
         let lives = self.lives_in(container);
-        let led = mount::followed(container, path, |at| fs::read_link(at).ok());
+        let led = mount::goal(container, path);
         // A live link leads on to the archive.
         let is_of = |name: &DnsName, at: &Path| is_file_of(&lives, name, at);
         let is_one_of = |name: &DnsName| is_of(name, path) || is_of(name, &led);
