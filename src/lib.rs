@@ -122,29 +122,29 @@
 //!
 //! **Why.** `certd why` looks at one name as a browser comes to it: DNS, address, listener, server
 //! block, file, what is installed, what is served. The server block is the one that nginx chooses
-//! ([`target::choice`]) by its own dump of its configuration, in the order in which it reads that,
-//! and the file is read in the container, by exec; keys are read nowhere. Stream servers are
-//! followed to the block behind them, and paths with variables through literal maps
-//! ([`target::variables`]); what cannot be followed is a note. What is proposed takes nothing from
-//! another name: a block that serves others keeps its lines, as does an included file that may be a
-//! link to what others include, and a key that a variable names may be read by nginx's workers first. It is for all names of the domain, so
-//! that one change is enough, and a redirect by the default goes on. It says where a file lies that
-//! is to be changed: on the host, or in the container alone, which loses what is changed there. A
-//! configuration beyond the bounds of [`target::dump`], or with a line that passes for the header of
-//! another file, is not judged. Where the engine does not tell how nginx was started, what was read may not be what
-//! runs, and that is said. Without `[nginx]` the container is the one that publishes the port, or
-//! whose process the kernel names ([`target::owner`]). Facts come first and are judged afterwards:
-//! where a browser gets what it should, an odd link above is a warning, and of several failures the
-//! first from the top is the one to mend. Connections that come to nothing because nginx has
-//! nothing to take them with are the server block's failure. What cannot be seen (no Docker, no
-//! domains.toml, no nginx in the container) is a note and stops no other link. A certificate that
-//! browsers accept fails all the same where it contradicts what is installed. Of several addresses
-//! those that take connections count, and a dead one beside them is a warning: browsers go on to
-//! the next. Where they show different certificates the verdict, its reason and the cure are those
-//! of the worst; a good one is blamed only for what is installed and shown beside it. A handshake
-//! that certd cannot have and a browser may is no failure. On a machine with neither the storage
-//! nor the container, what is served decides alone. Nothing is written, ordered or reloaded, and no
-//! lock is taken.
+//! ([`target::choice`]) by its own dump of its configuration, in the order in which it reads that, and
+//! the file is read in the container, by exec; keys are read nowhere. Stream servers are followed to
+//! the block behind them, and paths with variables through literal maps ([`target::variables`]); what
+//! cannot be followed is a note. What is proposed takes nothing from another name: a block that serves
+//! others keeps its lines, as does an included file that may be a link to what others include, or that
+//! another container mounts; `$server_name` keeps what it stands for, and a key that a variable names
+//! may be read by nginx's workers first. It is for all names of the domain, so that one change is
+//! enough, and a redirect by the default goes on. It says where a file lies that is to be changed: on
+//! the host, or in the container alone, which loses what is changed there. A configuration beyond the
+//! bounds of [`target::dump`], or with a line that passes for the header of another file, is not
+//! judged. Where the engine does not tell how nginx was started, what was read may not be what runs,
+//! and that is said. Without `[nginx]` the container is the one that publishes the port, or whose
+//! process the kernel names ([`target::owner`]). Facts come first and are judged afterwards: where a
+//! browser gets what it should, an odd link above is a warning, and of several failures the first from
+//! the top is the one to mend. Connections that come to nothing because nginx has nothing to take them
+//! with are the server block's failure. What cannot be seen (no Docker, no domains.toml, no nginx in
+//! the container) is a note and stops no other link. A certificate that browsers accept fails all the
+//! same where it contradicts what is installed. Of several addresses those that take connections count,
+//! and a dead one beside them is a warning: browsers go on to the next. Where they show different
+//! certificates the verdict, its reason and the cure are those of the worst; a good one is blamed only
+//! for what is installed and shown beside it. A handshake that certd cannot have and a browser may is
+//! no failure. On a machine with neither the storage nor the container, what is served decides alone.
+//! Nothing is written, ordered or reloaded, and no lock is taken.
 //!
 //! **Clock.** `renew`, and the daemon's looks at all domains, hold this host's clock against the
 //! `Date` of a CA's answer before they decide anything; where nothing else is to be asked, one CA is

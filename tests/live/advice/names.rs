@@ -190,6 +190,12 @@ fn a_name_in_unicode_is_written_as_browsers_send_it() {
         );
         assert!(cure.contains(&step) && !cure.contains("server {"), "{cure}");
     }
+    let (_, report) = why(&scene, SENT, 1);
+    assert_eq!(
+        report.json()["change"]["code"],
+        "why.misspelled",
+        "{report}"
+    );
     // Then it is a block for several names, whose certificate stays.
     let text = text.replace("Bücher.test", SENT);
     restart_with(&scene, &text);
