@@ -77,10 +77,7 @@ fn owner_in(proc: &Path, port: u16, at: Option<IpAddr>) -> Owner {
 
 /// Those of some sockets that take connections at an address, by their inodes: those that listen at it
 /// alone come before those that listen at all of its host's
-fn taking<'t>(
-    sockets: Vec<(IpAddr, &'t str)>,
-    at: Option<IpAddr>,
-) -> impl Iterator<Item = &'t str> {
+fn taking(sockets: Vec<(IpAddr, &str)>, at: Option<IpAddr>) -> impl Iterator<Item = &str> {
     let is_own = move |own: IpAddr| at.is_none_or(|at| own == at.to_canonical());
     let has_own = sockets.iter().any(|(own, _)| is_own(*own));
     // A socket at `::` may take IPv4 too, and none at `0.0.0.0` takes IPv6.

@@ -52,7 +52,8 @@ pub(super) async fn find(
     };
     let listener = match found {
         Ok(AtPort::Containers(containers)) => {
-            let shown = nginx.and(at.map(|at| SocketAddr::new(at, port)));
+            let shown = at.filter(|_| nginx.is_some());
+            let shown = shown.map(|at| SocketAddr::new(at, port));
             let holder = match shown {
                 Some(shown) => find_holder(&engine, &containers, shown).await,
                 None => None,
