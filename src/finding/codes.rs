@@ -296,7 +296,6 @@ pub const CODES: &[Code] = &[
     bad("target.several_masters", "several masters of nginx run in the container", "run each in a container of its own"),
     bad("target.state_mounted", "the container sees the state directory", "set `state` to a directory that is not mounted"),
     bad("target.taken", "another program has the address to which the name leads", "correct the record, or `nginx` of the domain"),
-    bad("target.taken", "another program has the address to which the name leads", "correct the record, or `nginx` of the domain"),
     bad("target.test_failed", "`nginx -t` fails with the new certificate", "mend it, then run `certd obtain` again: it deploys without an order"),
     bad("target.too_many", "more containers match than certd looks at", "give the label to the containers of this nginx alone"),
     bad("verify.no_target", "what was asked for is neither a name nor HOST:PORT", "correct the line or argument shown; the others were looked at"),
