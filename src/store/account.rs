@@ -4,11 +4,16 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use super::Store;
 use super::files::{Access, FileError};
+use crate::chain::Fingerprint;
 use crate::input::KIB;
 
 /// A registered account (RFC 8555 section 7.1.2)
@@ -33,7 +38,8 @@ impl fmt::Debug for StoredAccount {
 }
 
 impl Store {
-    /// The account at an issuer, if one is stored for this directory URL
+    /// The account at an issuer, if one is stored for this directory URL: the last one, or one that was
+    /// put beside it when the issuer had another URL
     ///
     /// # Errors
     /// [`AccountError::Damaged`] for a file that is there and cannot be understood: it may hold a
@@ -68,10 +74,31 @@ impl Store {
                 ),
             }
         })?;
-        Ok(Some(account).filter(|account| account.directory == directory))
+        if account.directory != directory {
+            return Ok(self.account_beside(issuer, directory));
+        }
+        match is_key(&account.key) {
+            true => Ok(Some(account)),
+            false => Err(AccountError::Damaged {
+                path: self.account_file(issuer),
+                reason: "its key is none for P-256".to_owned(),
+            }),
+        }
     }
 
-    /// Keeps an account; one of another directory URL under the same name is kept beside it
+    /// One that is of no use is left where it is, as it may hold a key
+    fn account_beside(&self, issuer: &str, directory: &str) -> Option<StoredAccount> {
+        // Earlier versions named it by the host alone.
+        let places = [beside(issuer, directory), named_by_host(issuer, directory)];
+        places.into_iter().find_map(|place| {
+            let text = self.state.read(&self.account_file(&place), MOST_OF_ACCOUNT);
+            let account: StoredAccount = serde_json::from_slice(&text.ok()?).ok()?;
+            (account.directory == directory && is_key(&account.key)).then_some(account)
+        })
+    }
+
+    /// Keeps an account; one of another directory URL under the same name is kept beside it, so that
+    /// it is found when the issuer has that URL again
     ///
     /// # Errors
     /// [`AccountError`] when it cannot be written: the account is lost then, so say so.
@@ -80,8 +107,7 @@ impl Store {
         if let Ok(Some(old)) = self.any_account(issuer)
             && old.directory != account.directory
         {
-            let host = old.directory.split('/').nth(2).unwrap_or("other");
-            let aside = self.account_file(&format!("{issuer}.{}", host.replace(':', "-")));
+            let aside = self.account_file(&beside(issuer, &old.directory));
             self.state.write(&aside, &to_json(&old)?, Access::Owner)?;
         }
         Ok(self.state.write(&path, &to_json(account)?, Access::Owner)?)
@@ -101,6 +127,23 @@ impl Store {
             .read(&self.account_file(issuer), MOST_OF_ACCOUNT)?;
         Ok(serde_json::from_slice(&text).ok())
     }
+}
+
+/// Where the account of a directory URL lies beside that of another: the host is for people
+fn beside(issuer: &str, directory: &str) -> String {
+    let digest = Fingerprint::of(directory.as_bytes()).short();
+    format!("{}.{digest}", named_by_host(issuer, directory))
+}
+
+fn named_by_host(issuer: &str, directory: &str) -> String {
+    let host = directory.split('/').nth(2).unwrap_or("other");
+    format!("{issuer}.{}", host.replace(':', "-"))
+}
+
+/// Whether a stored key can sign: without this check the CA would be blamed for it
+fn is_key(text: &str) -> bool {
+    let der = BASE64_URL_SAFE_NO_PAD.decode(text).map(Zeroizing::new);
+    der.is_ok_and(|der| EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der).is_ok())
 }
 
 fn to_json(account: &StoredAccount) -> Result<Vec<u8>, AccountError> {

@@ -5,6 +5,8 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -514,7 +516,7 @@ fn account(directory: &str) -> StoredAccount {
     StoredAccount {
         directory: directory.to_owned(),
         url: format!("{directory}/account/1"),
-        key: "c2VjcmV0LWtleQ".to_owned(),
+        key: BASE64_URL_SAFE_NO_PAD.encode(KeyPair::generate().unwrap().serialize_der()),
     }
 }
 
@@ -532,15 +534,49 @@ fn an_account_belongs_to_one_directory_url_and_is_never_lost() {
         .save_account("ca", &account("https://second.test/dir"))
         .unwrap();
     assert!(found("https://second.test/dir").is_some());
-    let aside = fs::read_to_string(place.path("state/accounts/ca.first.test.json")).unwrap();
-    assert!(aside.contains("https://first.test/dir"));
+    // It is found again, from one switch of URLs to the next, and at the same host too.
+    assert_eq!(found("https://first.test/dir").unwrap().key, first.key);
+    let third = account("https://first.test/other");
+    place.store.save_account("ca", &third).unwrap();
+    place
+        .store
+        .save_account("ca", &account("https://second.test/dir"))
+        .unwrap();
+    assert_eq!(found("https://first.test/dir").unwrap().key, first.key);
+    assert_eq!(found("https://first.test/other").unwrap().key, third.key);
+}
+
+#[test]
+fn an_account_that_an_earlier_version_put_beside_another_is_found() {
+    let place = Place::new();
+    let (first, second) = (
+        account("https://first.test/dir"),
+        account("https://second.test/dir"),
+    );
+    place.store.save_account("ca", &second).unwrap();
+    let text = serde_json::to_vec(&first).unwrap();
+    fs::write(place.path("state/accounts/ca.first.test.json"), text).unwrap();
+    let found = place.store.account("ca", &first.directory).unwrap();
+    assert_eq!(found.unwrap().key, first.key);
+}
+
+#[test]
+fn a_key_that_cannot_sign_is_damage() {
+    let place = Place::new();
+    let mut damaged = account("https://first.test/dir");
+    damaged.key = "AAAA".to_owned();
+    place.store.save_account("ca", &damaged).unwrap();
+    let error = place.store.account("ca", &damaged.directory).unwrap_err();
+    assert!(matches!(error, AccountError::Damaged { .. }), "{error}");
+    assert!(!error.to_string().contains("AAAA"), "{error}");
 }
 
 #[test]
 fn no_error_and_no_debug_output_holds_an_accounts_key() {
     let place = Place::new();
-    let shown = format!("{:?}", account("https://first.test/dir"));
-    assert!(!shown.contains("c2VjcmV0"), "{shown}");
+    let secret = account("https://first.test/dir");
+    let shown = format!("{secret:?}");
+    assert!(!shown.contains(&secret.key), "{shown}");
     let path = place.path("state/accounts/ca.json");
     fs::write(
         &path,
