@@ -33,6 +33,7 @@ mod mail;
 mod markup;
 pub mod message;
 mod post;
+mod redact;
 mod secret;
 mod seen;
 

@@ -16,6 +16,7 @@ use super::Delivery;
 use super::error::{Kind, Undelivered};
 use super::letter::Letter;
 use super::message::{Message, host};
+use super::redact::Secrets;
 use super::secret::secret;
 use crate::config::notify::{Login, Mail, MailTls};
 use crate::finding::{excerpt, root_cause};
@@ -24,15 +25,20 @@ use crate::net::roots;
 
 /// Hands a message to the SMTP server, for every recipient that it takes
 pub(super) async fn send(mail: &Mail, message: &Message) -> Result<Delivery, Undelivered> {
-    let (letter, credentials) = (Letter::new(mail, message)?, credentials(mail)?);
+    let letter = Letter::new(mail, message)?;
+    let (credentials, secrets) = credentials(mail)?.unzip();
+    let trouble = Trouble {
+        mail,
+        secrets: secrets.unwrap_or_default(),
+    };
     if mail.tls == MailTls::None && !mail.server.is_this_host() {
         tracing::warn!(
             server = server(mail),
             "mail goes there without TLS, as `allow_plaintext` has it: who is on the way can read it"
         );
     }
-    let mut server = connect(mail).await?;
-    let refused = |what: &str, error: &Error| refused(mail, what, error);
+    let mut server = connect(&trouble).await?;
+    let refused = |what: &str, error: &Error| trouble.refused(what, error);
     if let Some(credentials) = &credentials {
         let login = server.auth(&MECHANISMS, credentials).await;
         login.map_err(|error| refused("the login", &error))?;
@@ -41,7 +47,7 @@ pub(super) async fn send(mail: &Mail, message: &Message) -> Result<Delivery, Und
         .command(From::new(Some(letter.from), Vec::new()))
         .await;
     sender.map_err(|error| refused("the sender", &error))?;
-    let unknown = recipients(mail, &mut server, &letter.to).await?;
+    let unknown = recipients(&trouble, &mut server, &letter.to).await?;
     let begun = server.command(Data).await;
     begun.map_err(|error| refused("the mail", &error))?;
     let taken = server.message(letter.text.as_bytes()).await;
@@ -55,7 +61,7 @@ pub(super) async fn send(mail: &Mail, message: &Message) -> Result<Delivery, Und
 ///
 /// One address that has become invalid must not keep the alert from the others.
 async fn recipients(
-    mail: &Mail,
+    trouble: &Trouble<'_>,
     server: &mut AsyncSmtpConnection,
     to: &[Address],
 ) -> Result<Option<Undelivered>, Undelivered> {
@@ -67,10 +73,10 @@ async fn recipients(
         match named {
             Ok(_) => taken += 1,
             Err(error) if error.status().is_some() => {
-                let refused = refused(mail, recipient.as_ref(), &error);
+                let refused = trouble.refused(recipient.as_ref(), &error);
                 unknown.get_or_insert(refused);
             }
-            Err(error) => return Err(broken(mail, &error)),
+            Err(error) => return Err(trouble.broken(&error)),
         }
     }
     match (taken, unknown) {
@@ -79,13 +85,14 @@ async fn recipients(
     }
 }
 
-async fn connect(mail: &Mail) -> Result<AsyncSmtpConnection, Undelivered> {
-    let broken = |error: Error| broken(mail, &error);
+async fn connect(trouble: &Trouble<'_>) -> Result<AsyncSmtpConnection, Undelivered> {
+    let mail = trouble.mail;
+    let broken = |error: Error| trouble.broken(&error);
     let (hello, place) = (hello(), (mail.server.host.as_str(), mail.server.port));
     let (implicit, later) = match mail.tls {
         MailTls::None => (None, None),
-        MailTls::Implicit => (Some(protection(mail)?), None),
-        MailTls::StartTls => (None, Some(protection(mail)?)),
+        MailTls::Implicit => (Some(protection(trouble)?), None),
+        MailTls::StartTls => (None, Some(protection(trouble)?)),
     };
     let connected =
         AsyncSmtpConnection::connect_tokio1(place, Some(CONNECT), &hello, implicit, None).await;
@@ -97,8 +104,9 @@ async fn connect(mail: &Mail) -> Result<AsyncSmtpConnection, Undelivered> {
 }
 
 /// Whom to trust
-fn protection(mail: &Mail) -> Result<TlsParameters, Undelivered> {
-    let broken = |error: Error| broken(mail, &error);
+fn protection(trouble: &Trouble<'_>) -> Result<TlsParameters, Undelivered> {
+    let mail = trouble.mail;
+    let broken = |error: Error| trouble.broken(&error);
     let mut parameters = TlsParameters::builder(mail.server.host.clone());
     if mail.trust.is_none() && roots::system_certificates().is_empty() {
         return Err(Undelivered::NoRoots { kind: Kind::Mail });
@@ -113,7 +121,8 @@ fn protection(mail: &Mail) -> Result<TlsParameters, Undelivered> {
     parameters.build().map_err(broken)
 }
 
-fn credentials(mail: &Mail) -> Result<Option<Credentials>, Undelivered> {
+/// The login, where there is one, and what of it is not to be shown
+fn credentials(mail: &Mail) -> Result<Option<(Credentials, Secrets)>, Undelivered> {
     let Some(Login {
         username,
         password_file,
@@ -122,7 +131,12 @@ fn credentials(mail: &Mail) -> Result<Option<Credentials>, Undelivered> {
         return Ok(None);
     };
     let password = secret(password_file)?;
-    Ok(Some(Credentials::new(username.clone(), password)))
+    let mut secrets = Secrets::default();
+    secrets.add(&password);
+    Ok(Some((
+        Credentials::new(username.clone(), password),
+        secrets,
+    )))
 }
 
 /// What the client calls itself: the host's name where it is a whole one (RFC 5321 section 4.1.4)
@@ -138,22 +152,35 @@ fn server(mail: &Mail) -> String {
     format!("{}:{}", mail.server.host, mail.server.port)
 }
 
-/// The server said no, or was not to be talked to any more
-fn refused(mail: &Mail, what: &str, error: &Error) -> Undelivered {
-    let Some(status) = error.status() else {
-        return broken(mail, error);
-    };
-    Undelivered::Refused {
-        server: server(mail),
-        what: what.to_owned(),
-        words: format!("{status} {}", excerpt(&root_cause(error), MOST_WORDS)),
-    }
+/// What is said of a server that does not take a mail
+struct Trouble<'m> {
+    mail: &'m Mail,
+    secrets: Secrets,
 }
 
-fn broken(mail: &Mail, error: &Error) -> Undelivered {
-    Undelivered::Smtp {
-        server: server(mail),
-        reason: excerpt(&root_cause(error), MOST_WORDS),
+impl Trouble<'_> {
+    /// The server said no, or was not to be talked to any more
+    fn refused(&self, what: &str, error: &Error) -> Undelivered {
+        let Some(status) = error.status() else {
+            return self.broken(error);
+        };
+        Undelivered::Refused {
+            server: server(self.mail),
+            what: what.to_owned(),
+            words: format!("{status} {}", self.words(error)),
+        }
+    }
+
+    fn broken(&self, error: &Error) -> Undelivered {
+        Undelivered::Smtp {
+            server: server(self.mail),
+            reason: self.words(error),
+        }
+    }
+
+    /// The server's words, without what they repeat of the login
+    fn words(&self, error: &Error) -> String {
+        excerpt(&self.secrets.hide(&root_cause(error)), MOST_WORDS)
     }
 }
 

@@ -17,6 +17,7 @@ use super::Delivery;
 use super::chat::parcel;
 use super::error::{Kind, Undelivered};
 use super::message::Message;
+use super::redact::Secrets;
 use super::secret::{content, secret};
 use crate::config::notify::{SecretUrl, Telegram, UrlSource, Webhook};
 use crate::facts::Proxies;
@@ -58,6 +59,7 @@ pub(super) async fn webhook(
         kind: Kind::Webhook,
         method: Method::POST,
         url: url.uri(),
+        secrets: secrets(url.uri(), &headers),
         headers,
         body: parcel.body.into(),
     };
@@ -76,6 +78,8 @@ pub(super) async fn telegram(
     let url = format!("{}/bot{token}/sendMessage", base.trim_end_matches('/'));
     let not_a_token = |_| content(&telegram.token_file, TOKEN);
     let url: Uri = url.parse().map_err(not_a_token)?;
+    let mut secrets = Secrets::of_url(&url);
+    secrets.add(&token);
     let to = |chat: &str| {
         let body = json!({
             "chat_id": chat,
@@ -87,12 +91,13 @@ pub(super) async fn telegram(
             kind: Kind::Telegram,
             method: Method::POST,
             url: &url,
+            secrets: secrets.clone(),
             headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(JSON))]),
             body: body.to_string().into(),
         }
     };
     let client = client(Kind::Telegram, sender, &telegram.api, None)?;
-    let outcome = match to(&telegram.chat).send(&client).await {
+    match to(&telegram.chat).send(&client).await {
         Err(Undelivered::Status {
             moved: Some(chat), ..
         }) => {
@@ -100,8 +105,7 @@ pub(super) async fn telegram(
             sent.map(|_| Delivery::InPart(Undelivered::Moved { chat }))
         }
         outcome => outcome.map(|_| Delivery::Whole),
-    };
-    outcome.map_err(|error| without(error, &token))
+    }
 }
 
 /// The token of a bot, of nothing but what may stand in one
@@ -120,6 +124,7 @@ pub(super) async fn beat(url: &SecretUrl, sender: &Sender) -> Result<(), Undeliv
         kind: Kind::Heartbeat,
         method: Method::GET,
         url: url.uri(),
+        secrets: Secrets::of_url(url.uri()),
         headers: HeaderMap::new(),
         body: Bytes::new(),
     };
@@ -132,6 +137,7 @@ struct Post<'p> {
     kind: Kind,
     method: Method,
     url: &'p Uri,
+    secrets: Secrets,
     headers: HeaderMap,
     body: Bytes,
 }
@@ -182,22 +188,10 @@ impl Post<'_> {
         }
     }
 
-    /// What the other side said, without what it may repeat of a secret; `None` where it said nothing
-    ///
-    /// A page that says what was not found repeats the path, and that is often the secret.
+    /// What the other side said, without what it repeats of a secret; `None` where it said nothing
     fn shown(&self, words: &str) -> Option<String> {
-        let mut words = words.split_whitespace().collect::<Vec<_>>().join(" ");
-        let given = self.headers.values().filter(|value| value.is_sensitive());
-        let given = given.filter_map(|value| value.to_str().ok());
-        let parts = self.url.path_and_query().map_or("", |path| path.as_str());
-        let parts = parts.split(['/', '?', '&', '=']);
-        let given = given.flat_map(|value| value.split(' ').chain([value]));
-        for secret in given
-            .chain(parts)
-            .filter(|part| part.len() >= SHORTEST_SECRET)
-        {
-            words = words.replace(secret, "...");
-        }
+        let words = self.secrets.hide(words);
+        let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
         (!words.is_empty()).then(|| excerpt(&words, MOST_WORDS))
     }
 
@@ -211,11 +205,11 @@ impl Post<'_> {
             HttpError::NoRoots { .. } => Undelivered::NoRoots { kind },
             error @ HttpError::Proxy { .. } => Undelivered::Proxy {
                 kind,
-                reason: error.without_url(),
+                reason: self.secrets.hide(&error.without_url()),
             },
             error => Undelivered::NoAnswer {
                 kind,
-                reason: error.without_url(),
+                reason: self.secrets.hide(&error.without_url()),
             },
         }
     }
@@ -267,6 +261,16 @@ fn add_headers(headers: &mut HeaderMap, path: &Path) -> Result<(), Undelivered> 
     Ok(())
 }
 
+/// What of a request is not to be shown: any part of its URL, and the headers of the operator
+fn secrets(url: &Uri, headers: &HeaderMap) -> Secrets {
+    let mut secrets = Secrets::of_url(url);
+    let given = headers.values().filter(|value| value.is_sensitive());
+    for value in given.filter_map(|value| value.to_str().ok()) {
+        secrets.add_header(value);
+    }
+    secrets
+}
+
 fn header(line: &str) -> Option<(HeaderName, HeaderValue)> {
     let (name, value) = line.split_once(':')?;
     let name: HeaderName = name.trim().parse().ok()?;
@@ -292,26 +296,6 @@ struct Parameters {
     /// The group has become a supergroup, which has another identifier
     #[serde(default)]
     migrate_to_chat_id: Option<i64>,
-}
-
-/// The same error, if the server repeated the secret
-fn without(error: Undelivered, secret: &str) -> Undelivered {
-    match error {
-        Undelivered::Status {
-            kind,
-            status,
-            words: Some(words),
-            later,
-            moved,
-        } => Undelivered::Status {
-            kind,
-            status,
-            words: Some(words.replace(secret, "...")),
-            later,
-            moved,
-        },
-        error => error,
-    }
 }
 
 /// The beginning of a text, cut at the end of a line
@@ -346,8 +330,6 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2
 /// Characters of a message (Bot API, `sendMessage`)
 const MOST_OF_TELEGRAM: usize = 4096;
 const MOST_WORDS: usize = 200;
-/// Bytes of a part of a URL or a header that may be a secret
-const SHORTEST_SECRET: usize = 6;
 
 #[cfg(test)]
 mod tests {

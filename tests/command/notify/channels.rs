@@ -343,6 +343,33 @@ fn a_webhook_that_refuses_says_why_without_the_secret() {
 }
 
 #[test]
+fn what_a_webhook_repeats_of_a_secret_in_another_form_is_not_shown() {
+    let words = "basic certd:hunter2s3cret is wrong, as is /hooks/s3cret%2Dpath \
+                 and Y2VydGQ6aHVudGVyMnMzY3JldA of {\"path\": \"L3MzY3JldC1wYXRo\"}";
+    let hook = Hook::answering(move |_| Reply::new(401, "text/plain", words));
+    let place = Place::new();
+    place.write(
+        "headers",
+        "Authorization: Basic Y2VydGQ6aHVudGVyMnMzY3JldA==\n",
+    );
+    let url = hook.url("/hooks/s3cret-path");
+    place.write(
+        "domains.toml",
+        format!("{}headers_file = \"headers\"\n{DOMAIN}", webhook(&url)),
+    );
+    let run = place
+        .run(&["-vv", "notify", "--test", "--format", "json"])
+        .exits(1);
+    let evidence = run.json()["channels"][0]["finding"]["evidence"].clone();
+    let evidence = evidence.as_str().expect("a text");
+    let said = "answered 401: basic certd:... is wrong, as is ... and ... of {\"path\": \"...\"}";
+    assert!(evidence.contains(said), "{evidence}");
+    for secret in ["s3cret", "Y2VydGQ6", "L3MzY3JldC1w"] {
+        assert!(!run.to_string().contains(secret), "{secret}: {run}");
+    }
+}
+
+#[test]
 fn a_webhook_that_has_enough_for_now_is_told_later() {
     let hook =
         Hook::answering(|_| Reply::new(429, "text/plain", "slow down").with("Retry-After", "3600"));

@@ -140,10 +140,10 @@ impl Talk<'_> {
         }
     }
 
-    /// `PLAIN` with its initial response (RFC 4616)
+    /// `PLAIN` with its initial response (RFC 4616); what is wrong is repeated, as some servers do
     fn log_in(&mut self, rest: &str) -> String {
-        let response = rest.split_whitespace().nth(1).unwrap_or_default();
-        let response = BASE64_STANDARD.decode(response).unwrap_or_default();
+        let encoded = rest.split_whitespace().nth(1).unwrap_or_default();
+        let response = BASE64_STANDARD.decode(encoded).unwrap_or_default();
         let response = String::from_utf8(response).unwrap_or_default();
         let mut parts = response.split('\0').skip(1).map(ToOwned::to_owned);
         let login = (
@@ -151,11 +151,15 @@ impl Talk<'_> {
             parts.next().unwrap_or_default(),
         );
         let is_right = self.manner.password.is_none_or(|wanted| wanted == login.1);
-        self.letter.login = Some(login);
-        match is_right {
+        let reply = match is_right {
             true => "235 welcome".to_owned(),
-            false => "535 5.7.8 the login is wrong".to_owned(),
-        }
+            false => format!(
+                "535 5.7.8 {} with {} is wrong ({encoded})",
+                login.0, login.1
+            ),
+        };
+        self.letter.login = Some(login);
+        reply
     }
 
     fn name(&mut self, recipient: &str) -> String {
