@@ -324,16 +324,16 @@ impl FromStr for Connect {
             && address.port() != 0
         {
             return Ok(Self {
-                address: address.ip(),
+                address: address.ip().to_canonical(),
                 port: Some(address.port()),
             });
         }
         let bracketed = text
             .strip_prefix('[')
             .and_then(|rest| rest.strip_suffix(']'));
-        match bracketed.unwrap_or(text).parse() {
+        match bracketed.unwrap_or(text).parse::<IpAddr>() {
             Ok(address) => Ok(Self {
-                address,
+                address: address.to_canonical(),
                 port: None,
             }),
             Err(_) => Err("expected \"ADDRESS\" or \"ADDRESS:PORT\""),
@@ -500,3 +500,24 @@ pub struct Verify {
 const MOST_TYPOS: usize = 2;
 /// Bytes of a configuration: ten thousand domains have one MiB
 const MAX_FILE: u64 = 4 * input::MIB;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv4_address_is_one_however_it_is_written() {
+        let text = "addresses = [\"::ffff:127.0.0.5\"]\n[[domain]]\nname = \"shop.test\"\n\
+                    connect = \"[::ffff:127.0.0.6]:8443\"\n[[domain]]\nname = \"wiki.test\"\n\
+                    connect = \"::ffff:127.0.0.7\"\n";
+        let path = Path::new("domains.toml");
+        let config = Config::parse(text, path, &Environment::default()).unwrap();
+        let [shop, wiki] = &config.domains[..] else {
+            panic!("two domains: {config:?}");
+        };
+        assert_eq!(shop.addresses, [IpAddr::from([127, 0, 0, 5])]);
+        let found = |domain: &Domain| domain.connect.as_ref().unwrap().endpoints(&[443]);
+        assert_eq!(found(shop), [SocketAddr::from(([127, 0, 0, 6], 8443))]);
+        assert_eq!(found(wiki), [SocketAddr::from(([127, 0, 0, 7], 443))]);
+    }
+}

@@ -8,8 +8,8 @@ use toml::de::DeTable;
 
 use super::raw::{Source, Table, Value, closest};
 use super::{
-    Config, Demand, Dns, Environment, MinRemaining, Mistake, Nginx, Preflight, Terms, Verify,
-    defaults,
+    Config, Demand, Dns, Domain, Environment, MinRemaining, Mistake, Nginx, Preflight, Terms,
+    Verify, defaults,
 };
 use jiff::tz::TimeZone;
 
@@ -119,7 +119,9 @@ impl<'t> Checker<'_, 't> {
                 .unwrap_or_else(|| defaults::ISSUER.to_owned()),
             profile: root.string("profile").map(|profile| profile.value),
             key_type: self.key_type(&root).unwrap_or_default(),
-            webroot: self.path(root.string("webroot"), defaults::WEBROOT),
+            webroot: self
+                .file(&root, "webroot")
+                .unwrap_or_else(|| defaults::WEBROOT.into()),
             nginx: root
                 .table("nginx")
                 .and_then(|table| self.nginx(table, None)),
@@ -135,8 +137,12 @@ impl<'t> Checker<'_, 't> {
             },
             jobs: self.count(root.integer("jobs"), defaults::JOBS, defaults::MAX_JOBS),
             key_group: root.string("key_group").map(|group| group.value),
-            storage: self.path(root.string("storage"), defaults::STORAGE),
-            state: self.path(root.string("state"), defaults::STATE),
+            storage: self
+                .file(&root, "storage")
+                .unwrap_or_else(|| defaults::STORAGE.into()),
+            state: self
+                .file(&root, "state")
+                .unwrap_or_else(|| defaults::STATE.into()),
             renewal_fraction,
             schedule,
             jitter,
@@ -167,7 +173,9 @@ impl<'t> Checker<'_, 't> {
     /// nginx shows the world what lies below a webroot
     fn keys_apart(&self, config: &Config, root: &Table<'_, 't>) {
         for (key, directory) in [("storage", &config.storage), ("state", &config.state)] {
-            let mut domains = config.domains.iter();
+            // Every path begins with an empty one, which is a mistake of its own.
+            let given = |domain: &&Domain| !domain.webroot.as_os_str().is_empty();
+            let mut domains = config.domains.iter().filter(given);
             let Some(open) = domains.find(|domain| directory.starts_with(&domain.webroot)) else {
                 continue;
             };
@@ -246,9 +254,9 @@ impl<'t> Checker<'_, 't> {
             return verify;
         };
         for file in table.strings("trust").unwrap_or_default() {
-            verify.trust.push(self.base.join(file.value));
+            verify.trust.push(self.path(&file));
         }
-        verify.timeout = self.duration(table.string("timeout"), verify.timeout);
+        verify.timeout = self.timeout(&table, verify.timeout);
         verify.concurrency = self.count(
             table.integer("concurrency"),
             verify.concurrency,
@@ -286,7 +294,7 @@ impl<'t> Checker<'_, 't> {
                 ),
             }
         }
-        dns.timeout = self.duration(table.string("timeout"), dns.timeout);
+        dns.timeout = self.timeout(&table, dns.timeout);
         table.finish(&[]);
         dns
     }
@@ -314,7 +322,7 @@ impl<'t> Checker<'_, 't> {
             let required = words.iter().filter_map(|word| self.one_of(word, &known));
             preflight.require = required.collect();
         }
-        preflight.timeout = self.duration(table.string("timeout"), preflight.timeout);
+        preflight.timeout = self.timeout(&table, preflight.timeout);
         table.finish(&[]);
         preflight
     }

@@ -45,6 +45,8 @@ pub const MIN_REMAINING: MinRemaining = MinRemaining::Usual(RENEWAL_FRACTION);
 pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
 /// `[verify] concurrency`
 pub const VERIFY_CONCURRENCY: usize = 64;
+/// Longest `timeout` that may be asked for
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// `[dns] timeout`
 pub const DNS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Port of the name servers of a zone

@@ -52,12 +52,15 @@ impl FromStr for MinRemaining {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match (text.parse(), humantime::parse_duration(text)) {
             (Ok(fraction), _) => Ok(Self::Fraction(fraction)),
+            (_, Ok(duration)) if duration > MOST => Err("expected at most 10 years"),
             (_, Ok(duration)) => Ok(Self::Duration(duration)),
             _ => Err("expected \"14d\" or a fraction such as \"1/4\""),
         }
     }
 }
 
+/// Longer than any certificate of a server lives
+const MOST: Duration = Duration::from_secs(10 * 366 * 86_400);
 /// The part of the reserve that must be left
 const OF_RESERVE: f64 = 0.75;
 /// The part of a lifetime that counts as reserve at most: other clients renew at a third, too

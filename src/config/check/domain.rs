@@ -51,10 +51,9 @@ impl<'t> Checker<'_, 't> {
                 .map(|profile| profile.value)
                 .or_else(|| inherited.profile.clone()),
             key_type: self.key_type(&table).unwrap_or(inherited.key_type),
-            webroot: table.string("webroot").map_or_else(
-                || inherited.webroot.clone(),
-                |path| self.base.join(path.value),
-            ),
+            webroot: self
+                .file(&table, "webroot")
+                .unwrap_or_else(|| inherited.webroot.clone()),
             nginx: match table.table("nginx") {
                 Some(nginx) => self.nginx(nginx, inherited.nginx.as_ref()),
                 None => inherited.nginx.clone(),

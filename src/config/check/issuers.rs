@@ -54,7 +54,7 @@ impl<'t> Checker<'_, 't> {
             let message = "missing: the URL of the CA's ACME directory";
             self.source.report(table.span(), &key, message, None);
         }
-        let trust = table.string("trust").map(|file| self.base.join(file.value));
+        let trust = self.file(&table, "trust");
         let eab = self.eab(&table);
         table.finish(&[]);
         Some(Issuer {
@@ -68,7 +68,7 @@ impl<'t> Checker<'_, 't> {
         let (kid, file) = self.pair(table, "eab_kid", "eab_hmac_file")?;
         Some(Eab {
             kid: kid.value,
-            hmac_file: self.base.join(file.value),
+            hmac_file: self.path(&file),
         })
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use http::uri::Authority;
 
@@ -89,7 +88,7 @@ impl<'t> Checker<'_, 't> {
         let file = table.string("url_file");
         let url = match (table.string("url"), file) {
             (Some(url), None) => self.url(&url).map(UrlSource::Given),
-            (None, Some(file)) => Some(UrlSource::File(self.path(Some(file), ""))),
+            (None, Some(file)) => Some(UrlSource::File(self.path(&file))),
             (Some(_), Some(file)) => {
                 self.mistake(&file, "`url` is there too: one of them is enough", None);
                 None
@@ -216,7 +215,7 @@ impl<'t> Checker<'_, 't> {
         let (username, file) = self.pair(table, "username", "password_file")?;
         Some(Login {
             username: username.value,
-            password_file: self.path(Some(file), ""),
+            password_file: self.path(&file),
         })
     }
 
@@ -236,7 +235,7 @@ impl<'t> Checker<'_, 't> {
         };
         Some(Telegram {
             api: api?,
-            token_file: self.path(Some(token_file?), ""),
+            token_file: self.path(&token_file?),
             chat: chat?,
         })
     }
@@ -293,11 +292,6 @@ impl<'t> Checker<'_, 't> {
             self.mistake(value, message, None);
         }
         url
-    }
-
-    fn file(&self, table: &Table<'_, 't>, key: &'static str) -> Option<PathBuf> {
-        let value = table.string(key)?;
-        Some(self.path(Some(value), ""))
     }
 
     /// A string that must be there

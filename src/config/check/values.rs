@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Checker;
 use crate::chain::KeyType;
+use crate::config::defaults;
 use crate::config::raw::{Table, Value, closest};
 
 impl<'t> Checker<'_, 't> {
@@ -31,15 +32,18 @@ impl<'t> Checker<'_, 't> {
         found.map(|(_, value)| *value)
     }
 
-    pub(super) fn path(&self, value: Option<Value<String>>, default: &str) -> PathBuf {
-        match value {
-            Some(value) if value.value.is_empty() => {
-                self.mistake(&value, "the path is empty", None);
-                PathBuf::new()
-            }
-            Some(value) => self.base.join(value.value),
-            None => PathBuf::from(default),
+    /// A path from the directory of domains.toml; an empty one would be that directory itself
+    pub(super) fn path(&self, value: &Value<String>) -> PathBuf {
+        if value.value.is_empty() {
+            self.mistake(value, "the path is empty", None);
+            return PathBuf::new();
         }
+        self.base.join(&value.value)
+    }
+
+    /// A path that need not be there
+    pub(super) fn file(&self, table: &Table<'_, 't>, key: &'static str) -> Option<PathBuf> {
+        Some(self.path(&table.string(key)?))
     }
 
     pub(super) fn count(&self, value: Option<Value<i64>>, default: usize, most: usize) -> usize {
@@ -53,9 +57,19 @@ impl<'t> Checker<'_, 't> {
         }
     }
 
-    pub(super) fn duration(&self, value: Option<Value<String>>, default: Duration) -> Duration {
-        let Some(value) = value else { return default };
+    /// The time for one answer
+    ///
+    /// It is added to clocks, which overflow: no answer is waited for that long.
+    pub(super) fn timeout(&self, table: &Table<'_, 't>, default: Duration) -> Duration {
+        let Some(value) = table.string("timeout") else {
+            return default;
+        };
         match humantime::parse_duration(&value.value) {
+            Ok(duration) if duration > defaults::MAX_TIMEOUT => {
+                let message = "expected a duration of at most an hour, such as \"10s\"";
+                self.mistake(&value, message, None);
+                default
+            }
             Ok(duration) if !duration.is_zero() => duration,
             _ => {
                 let hint = Some("write it with its unit: \"10s\", \"5m\", \"14d\"".to_owned());
@@ -84,7 +98,14 @@ impl<'t> Checker<'_, 't> {
     pub(super) fn addresses(&self, table: &Table<'_, 't>) -> Option<Vec<IpAddr>> {
         let mut addresses = Vec::new();
         for value in table.strings("addresses")? {
-            match value.value.parse() {
+            // DNS and the kernel tell of an IPv4 address as such, however it is written here.
+            let address = value.value.parse().map(|ip: IpAddr| ip.to_canonical());
+            match address {
+                Ok(address) if address.is_unspecified() || address.is_multicast() => {
+                    let message = format!("{address} is the address of no host");
+                    let hint = Some("name those to which DNS leads, or leave it out".to_owned());
+                    self.mistake(&value, message, hint);
+                }
                 Ok(address) => addresses.push(address),
                 Err(_) => self.mistake(&value, "expected an address such as \"192.0.2.1\"", None),
             }
