@@ -103,20 +103,28 @@ pub(in crate::store) fn cure(place: &Path, error: &io::Error) -> String {
                 _ => format!("{path} is there by now: see what moves it away at times"),
             }
         }
-        io::ErrorKind::StorageFull => format!("free some space for {path}: df -h -i {path}"),
-        io::ErrorKind::QuotaExceeded => format!("the quota for {path} is used up: quota -s"),
+        io::ErrorKind::StorageFull => {
+            let path = directory_of(place).display();
+            format!("free some space, or inodes:\n    df -h {path}\n    df -i {path}")
+        }
+        io::ErrorKind::QuotaExceeded => {
+            let path = directory_of(place).display();
+            format!("the quota for {path} is used up:\n    quota -s")
+        }
         io::ErrorKind::FileTooLarge => {
             format!(
                 "certd writes none so long: see whose it is, and move it away:\n    ls -l {path}"
             )
         }
-        io::ErrorKind::ReadOnlyFilesystem => {
-            // A file there may have a name that nobody else knows.
-            let mut above = place.ancestors();
-            let_write(above.find(|place| place.is_dir()).unwrap_or(place))
-        }
+        io::ErrorKind::ReadOnlyFilesystem => let_write(directory_of(place)),
         _ => format!("see what is wrong with {path}"),
     }
+}
+
+/// The directory that is there: a file in it may never have been, or have a name that nobody else knows
+fn directory_of(place: &Path) -> &Path {
+    let mut above = place.ancestors();
+    above.find(|place| place.is_dir()).unwrap_or(place)
 }
 
 /// How a process may write to a directory that is read-only for it, though perhaps for no other

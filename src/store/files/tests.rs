@@ -111,6 +111,19 @@ fn what_failed_has_the_code_of_what_mends_it() {
 }
 
 #[test]
+fn what_is_full_is_looked_at_where_it_is_there() {
+    let home = tempfile::tempdir().unwrap();
+    let lost = home.path().join("archive/.certd-1f2e");
+    let here = home.path().display();
+    let full = FileError::new("write", &lost, nix::Error::ENOSPC.into());
+    let cure = format!("free some space, or inodes:\n    df -h {here}\n    df -i {here}");
+    assert_eq!(full.cure().unwrap(), cure);
+    let over = FileError::new("write", &lost, nix::Error::EDQUOT.into());
+    let cure = format!("the quota for {here} is used up:\n    quota -s");
+    assert_eq!(over.cure().unwrap(), cure);
+}
+
+#[test]
 fn a_strangers_symlink_leads_root_to_his_own_directories_alone() {
     use std::os::unix::fs::{chown, lchown};
     if !geteuid().is_root() {
