@@ -384,7 +384,7 @@ impl Daemon {
 
     fn read_again(&mut self) -> Result<Settings, DaemonError> {
         let settings = Settings::read(&self.setup)?;
-        if settings.store.state() != self.settings.store.state() {
+        if !self.only.is_daemon_of(&settings.store) {
             self.only = claim(&settings.store)?;
             // That one has a memory of its own.
             self.unkept = Unkept::default();

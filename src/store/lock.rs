@@ -1,7 +1,8 @@
 //! One pass at a time: an advisory lock on a file in the state directory.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -14,7 +15,17 @@ use crate::crash;
 /// The lock, held until it is dropped or the process ends
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// Whether it is that of the daemon of a store, by whatever path its state directory is named
+    pub fn is_daemon_of(&self, store: &Store) -> bool {
+        let identity = |file: Metadata| (file.dev(), file.ino());
+        let held = self.file.metadata().map(identity);
+        let named = fs::symlink_metadata(store.daemon_lock_file()).map(identity);
+        held.is_ok_and(|held| named.is_ok_and(|named| named == held))
+    }
 }
 
 /// What came of one attempt to take the lock
@@ -58,7 +69,7 @@ fn try_lock(state: &Root, path: PathBuf) -> Result<Attempt, LockError> {
             // The holder's identifier is a help for people; without it the lock holds too.
             let _ = note_holder(&mut file);
             crash::point("locked", path.display());
-            Ok(Attempt::Taken(Lock { _file: file }))
+            Ok(Attempt::Taken(Lock { file }))
         }
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();

@@ -1,7 +1,7 @@
 //! `certd run`: what the daemon does by itself, and what it is told.
 
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -167,6 +167,23 @@ fn a_hangup_reads_the_configuration_and_mistakes_change_nothing() {
 }
 
 #[test]
+fn a_hangup_that_names_the_same_state_by_another_path_is_taken() {
+    let host = proven();
+    let daemon = Daemon::start(&host);
+    wait_until_idle(&host, &daemon);
+    symlink(host.place.path("state"), host.place.path("same")).expect("it is ours");
+    let text = host.place.read("domains.toml");
+    let again = text.replace("state = \"state\"", "state = \"same\"");
+    assert_ne!(again, text);
+    host.place.write("domains.toml", again);
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for("domains.toml is read again");
+    // It is the only one there as before.
+    let run = host.certd(&["run"]).exits(75);
+    assert!(run.stderr.contains("another certd runs already"), "{run}");
+}
+
+#[test]
 fn a_container_that_does_not_come_back_is_told_and_status_says_when_it_was_seen_last() {
     let host = proven();
     let status = || {
@@ -269,7 +286,7 @@ fn an_older_generation_that_is_served_is_mended_by_a_reload() {
     let point_at = |generation: u32| {
         std::fs::remove_file(&live).expect("a link");
         let target = format!("../archive/{MESSENGER}/{generation}");
-        std::os::unix::fs::symlink(target, &live).expect("it is writable");
+        symlink(target, &live).expect("it is writable");
     };
     point_at(1);
     host.web.restart().expect("it starts");
