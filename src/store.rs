@@ -43,6 +43,7 @@ use crate::name::DnsName;
 pub mod account;
 pub mod alerts;
 pub mod files;
+pub mod foreign;
 pub mod ledger;
 pub mod lineage;
 pub mod lock;
@@ -372,7 +373,7 @@ impl Explain for StoreError {
                 ),
                 _ => files::cure(path, source),
             },
-            Self::Certbots { .. } => lineage::move_out("--all"),
+            Self::Certbots { .. } => foreign::move_out("--all"),
             Self::StateNotWritable(error) if error.is_read_only() && !error.path.exists() => {
                 let path = error.path.display();
                 let write = files::let_write(&error.path);

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::Store;
 use super::files::{self, Access, Entry, FileError};
+use super::foreign::WayOut;
 use super::record::{Record, RecordError};
 use crate::chain::{self, Chain, ChainError, KeyError};
 use crate::finding::{Explain, words};
@@ -148,6 +149,7 @@ impl Store {
             } else {
                 "another program"
             },
+            way: self.way_out(name, &found),
             found,
         }
     }
@@ -330,7 +332,7 @@ fn generation_number(text: &str) -> Option<u32> {
 }
 
 /// The relative target of a live link, as it looks from `live/`
-fn live_target(name: &DnsName, number: &str) -> PathBuf {
+pub(super) fn live_target(name: &DnsName, number: &str) -> PathBuf {
     Path::new("..")
         .join(super::ARCHIVE)
         .join(name.as_str())
@@ -360,6 +362,8 @@ pub enum LineageError {
         found: PathBuf,
         /// Whose it seems to be
         owner: &'static str,
+        /// How certd gets its place
+        way: WayOut,
     },
     /// The self-signed certificate that lets nginx start is where the live one belongs
     #[error("{} is a placeholder, which lets nginx start and is no certificate", found.display())]
@@ -415,7 +419,9 @@ impl Explain for LineageError {
 
     fn cure(&self) -> Option<String> {
         match self {
-            Self::Foreign { name, .. } => Some(move_out(name.as_str())),
+            Self::Foreign {
+                name, owner, way, ..
+            } => Some(way.cure(name, owner)),
             Self::Placeholder { name, found } => Some(format!(
                 "once nginx runs, `certd obtain {name}` puts the first certificate in its place; run it as root, or as who may write in {}. If nginx does not run, `docker logs` shows the file that it misses: leave the placeholder where it is",
                 words::path(found)
@@ -433,21 +439,6 @@ impl Explain for LineageError {
             Self::File(error) => error.cure(),
         }
     }
-}
-
-/// How certd gets a storage of its own, and nginx its certificates from there
-pub(super) fn move_out(domains: &str) -> String {
-    format!(
-        "it is left untouched, and nginx goes on with it meanwhile. In this order:\n\
-         1. in domains.toml, a storage that is owned by the user who runs certd:\n\
-         \x20   storage = \"{OFFERED}\"\n\
-         2. mount it into the nginx container too, and create that anew:\n\
-         \x20   {OFFERED}:{OFFERED}:ro\n\
-         3. order the certificate, which shows what to write in nginx's files:\n\
-         \x20   certd obtain {domains}\n\
-         4. write that, not before: nginx cannot start without the files; again\n\
-         \x20   certd obtain {domains}"
-    )
 }
 
 impl GenerationError {
@@ -496,5 +487,3 @@ const PEM_END: &[u8] = b"-----END CERTIFICATE-----";
 const KEPT: usize = 5;
 /// Where certbot keeps what it renews, readable to all, in the storage that is its own by default
 pub(super) const RENEWALS: &str = "renewal";
-/// The storage that is offered where another program's lineage is in the way
-const OFFERED: &str = "/etc/certd/certificates";

@@ -1,10 +1,13 @@
 //! A storage that is not certd's alone, or not what it should be.
 
 use std::os::unix::fs::symlink;
+use std::process::Command;
 
 use libtest_mimic::Trial;
 
 use crate::support::ca::Kind;
+use crate::support::conf::Site;
+use crate::support::process;
 use crate::support::scene::{MESSENGER, SHOP, Scene, WWW, site};
 use crate::support::served::write_self_signed;
 use crate::support::tree::Tree;
@@ -15,6 +18,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     crate::trials_at_each_ca![
         a_lineage_of_certbot_is_left_untouched,
         a_real_live_directory_is_left_untouched,
+        a_lineage_gives_way_in_a_storage_that_others_keep,
+        a_storage_that_a_copy_has_changed_costs_no_order,
         a_missing_storage_is_not_made,
         a_missing_webroot_costs_no_order,
         a_damaged_generation_is_replaced,
@@ -49,6 +54,74 @@ fn a_real_live_directory_is_left_untouched(ca: Kind) {
     std::fs::create_dir(scene.world.storage().join("archive")).expect("directory can be made");
     write_self_signed(&live, &[SHOP]);
     check_untouched(&scene, "another program");
+}
+
+fn a_lineage_gives_way_in_a_storage_that_others_keep(ca: Kind) {
+    let scene = Scene::new(ca);
+    let storage = scene.world.storage();
+    scene.write_domains(&[(SHOP, &[WWW]), (MESSENGER, &[])]);
+    for directory in ["live", "archive"] {
+        std::fs::create_dir_all(storage.join(directory).join(SHOP)).expect("it can be made");
+    }
+    write_self_signed(&storage.join("live").join(SHOP), &[SHOP, WWW]);
+    let own = site(&[SHOP, WWW]);
+    let copied = Site {
+        directory: "/etc/letsencrypt/before",
+        ..site(&[SHOP, WWW])
+    };
+    scene.write_sites(&[own, site(&[MESSENGER])]);
+    scene.nginx.reload();
+    scene.obtain(&[MESSENGER]).expect(0, MESSENGER, "proven");
+    let (orders, served) = (scene.ca.orders(), scene.served(MESSENGER));
+
+    let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
+    let cure = report.finding(SHOP, "store.foreign_lineage").cure;
+    assert!(cure.contains(MESSENGER), "{cure}");
+    let step = |number: usize| {
+        let (_, step) = cure.split_once(&format!("{number}. ")).expect("a step");
+        let step = step.split(&format!("{}. ", number + 1)).next();
+        let lines = step.unwrap_or_default().lines();
+        let commands = lines.filter_map(|line| line.strip_prefix("    "));
+        commands.map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    let run = |number: usize| {
+        for line in step(number) {
+            process::stdout_of(Command::new("sh").args(["-c", &line]));
+        }
+    };
+    run(1);
+    scene.write_sites(&[copied, site(&[MESSENGER])]);
+    scene.nginx.restart();
+    run(3);
+    scene.nginx.restart();
+    assert_eq!(step(4), [format!("certd obtain {SHOP}")]);
+    scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
+    scene.nginx.restart();
+    scene.write_sites(&[own, site(&[MESSENGER])]);
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    scene.nginx.restart();
+    scene.assert_serves(SHOP, &[SHOP, WWW]);
+    assert_eq!(scene.ca.orders(), orders + 1);
+    assert_eq!(scene.served(MESSENGER).fingerprint, served.fingerprint);
+}
+
+fn a_storage_that_a_copy_has_changed_costs_no_order(ca: Kind) {
+    let scene = Scene::new(ca);
+    scene.write_domains(&[(SHOP, &[])]);
+    scene.write_sites(&[site(&[SHOP])]);
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    let (storage, orders) = (scene.world.storage(), scene.ca.orders());
+    let followed = "mv \"$0\" \"$0.old\" && cp -rL \"$0.old\" \"$0\" && rm -r \"$0.old\"";
+    let live = storage.join("live").join(SHOP);
+    process::stdout_of(Command::new("sh").args(["-c", followed]).arg(&live));
+    let report = scene.obtain(&[SHOP]).expect(1, SHOP, "failed");
+    let cure = report.finding(SHOP, "store.foreign_lineage").cure;
+    let moved = cure.lines().find(|line| line.starts_with("    mv "));
+    process::stdout_of(Command::new("sh").args(["-c", moved.expect(&cure)]));
+    scene.obtain(&[SHOP]).expect(0, SHOP, "proven");
+    assert_eq!(scene.ca.orders(), orders);
+    scene.nginx.restart();
+    scene.assert_serves(SHOP, &[SHOP]);
 }
 
 /// Checks that certd leaves the lineage of the shop alone, offers a way, and goes on with others
