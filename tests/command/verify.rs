@@ -302,7 +302,7 @@ fn a_server_that_says_nothing_times_out_and_delays_no_other() {
 #[test]
 fn little_life_left_is_a_warning_and_no_failure() {
     let leaf = TRUSTED.issue(&Wish {
-        valid: (1971, 2041),
+        valid: (1971, 2036),
         ..Wish::names(&[NAME])
     });
     let server = Server::tls(tls_config(&leaf));
@@ -322,7 +322,7 @@ fn little_life_left_is_a_warning_and_no_failure() {
     assert_eq!(least("1/1000"), "");
     assert_eq!(least("1d"), "");
     assert_eq!(least("99/100"), "served.expires_soon");
-    assert_eq!(least("200 years"), "served.expires_soon");
+    assert_eq!(least("10 years"), "served.expires_soon");
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl View<'_> {
         let listed = self.domain.map_or(&[][..], |domain| &domain.addresses);
         match address.ip() {
             ip if is_local(ip) => Whereabouts::Here,
-            ip if listed.contains(&ip) => Whereabouts::Listed,
+            ip if listed.contains(&ip.to_canonical()) => Whereabouts::Listed,
             _ => Whereabouts::Unknown,
         }
     }

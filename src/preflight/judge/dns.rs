@@ -452,8 +452,9 @@ fn elsewhere(
     if own.is_empty() {
         return None;
     }
-    let (ours, mut others): (Vec<IpAddr>, Vec<IpAddr>) =
-        view.iter().partition(|address| own.contains(address));
+    let (ours, mut others): (Vec<IpAddr>, Vec<IpAddr>) = view
+        .iter()
+        .partition(|address| own.contains(&address.to_canonical()));
     if policy.issuer == IssuerKind::Public {
         // A public CA does not go to addresses that nobody can reach: they have their own finding.
         others.retain(|address| scope(*address).is_none());
@@ -574,7 +575,9 @@ fn disagreement_on(facts: &NameFacts, kind: RecordKind, policy: &Policy<'_>) -> 
         ),
         None => "a change is not everywhere yet: wait until all servers have it".to_owned(),
     };
-    let is_foreign = |address: &IpAddr| !policy.own.contains(address) && scope(*address).is_none();
+    let is_foreign = |address: &IpAddr| {
+        !policy.own.contains(&address.to_canonical()) && scope(*address).is_none()
+    };
     let leads_away = said.iter().any(|(_, said, _)| said.iter().any(is_foreign));
     let is_harmful = leads_away && !policy.own.is_empty() && policy.issuer == IssuerKind::Public;
     let finding = match is_harmful {
