@@ -212,7 +212,14 @@ fn a_port_80_that_is_not_published_costs_no_order() {
     // The container itself answers right, and nothing stands between this host and its address.
     scene.dns.set_a(WWW, &[&OTHER_HOST.to_string()]);
     let finding = stopped(&scene, "http.refused");
-    assert_says(&finding, &["refused", "is port 80 published"]);
+    assert_says(
+        &finding,
+        &[
+            "refused",
+            "its port 80 is published at",
+            "correct the record",
+        ],
+    );
 }
 
 fn what_a_visitor_wrote_before_nginx_was_stopped_decides_nothing() {

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use certd_sandbox::acme::Window;
+use certd_sandbox::acme::{self, Window};
 use jiff::{SignedDuration, Timestamp};
 use libtest_mimic::Trial;
 
@@ -41,7 +41,7 @@ fn it_renews_by_itself_inside_the_window_and_proves_it() {
     let Ca::Sandbox(ca) = &scene.ca else {
         unreachable!("it is the sandbox's")
     };
-    let start = Timestamp::now() + SignedDuration::from_secs(8);
+    let start = Timestamp::now() + SignedDuration::from_secs(20);
     let window = Window {
         start,
         end: start + SignedDuration::from_secs(2),
@@ -51,6 +51,13 @@ fn it_renews_by_itself_inside_the_window_and_proves_it() {
     ca.set_window(Some(window));
     let daemon = scene.world.start_certd(&["run"]);
     wait_for_words(&daemon, "generation 1 is served for both names");
+    wait_for("the CA's wish is known", || {
+        let asked = acme::Ca::requests(ca);
+        let is_wish = |request: &String| request.contains("renewal-info");
+        asked.iter().any(is_wish).then_some(())
+    });
+    // What comes next is as old, and would be replaced at once for the same wish.
+    ca.set_window(None);
     let first = scene.served(SHOP);
     assert!(Timestamp::now() < start, "the window has begun already");
     wait_for_words(&daemon, "generation 2 is served for both names");
