@@ -25,7 +25,7 @@ mod appended;
 mod beneath;
 mod directory;
 mod error;
-mod exchange;
+mod links;
 mod meant;
 mod obstacle;
 mod probe;
@@ -221,40 +221,6 @@ impl Root {
         unfinished.rename(name).map_err(failed)?;
         step("renamed", path).map_err(failed)?;
         above.sync().map_err(failed)
-    }
-
-    /// Points a symlink at a target in one step, whether or not it existed
-    ///
-    /// Until its directory is synced ([`Root::sync`]) a power cut may bring the old target back.
-    ///
-    /// # Errors
-    /// [`FileError`] with the link; it still names its old target then.
-    pub fn point(&self, link: &Path, target: &Path) -> Result<(), FileError> {
-        let failed = |source| FileError::new("switch", link, source);
-        let (directory, name) = self.holder(link).map_err(failed)?;
-        let unfinished = unfinished(name);
-        match directory.remove(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
-        directory.link(&unfinished, target).map_err(failed)?;
-        step("linked", link).map_err(failed)?;
-        directory.rename(&unfinished, name).map_err(failed)?;
-        step("pointed", link).map_err(failed)
-    }
-
-    /// What a symlink holds; `None` where there is nothing
-    ///
-    /// # Errors
-    /// Those of the system; [`io::ErrorKind::InvalidInput`] for what is no symlink.
-    pub fn read_link(&self, link: &Path) -> io::Result<Option<PathBuf>> {
-        let read = self
-            .holder(link)
-            .and_then(|(directory, name)| directory.read_link(name));
-        match read {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            outcome => outcome.map(Some),
-        }
     }
 
     /// Puts a file that makes no sense out of the way, beside those that were put there before

@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub mod acme;
+pub mod anyone;
 pub mod dns;
 pub mod docker;
 pub mod fault;

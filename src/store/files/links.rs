@@ -1,8 +1,8 @@
-//! A symlink that takes the place of a directory.
+//! Symlinks: made, read, and put in the place of another or of a directory.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::directory::{Directory, Kind};
 use super::unfinished::{under_a_free_name, unfinished};
@@ -10,6 +10,34 @@ use super::{FileError, Root, remove};
 use crate::crash::step;
 
 impl Root {
+    /// Points a symlink at a target in one step, whether or not it existed
+    ///
+    /// Until its directory is synced ([`Root::sync`]) a power cut may bring the old target back.
+    ///
+    /// # Errors
+    /// [`FileError`] with the link; it still names its old target then.
+    pub fn point(&self, link: &Path, target: &Path) -> Result<(), FileError> {
+        let failed = |source| FileError::new("switch", link, source);
+        let (directory, name) = self.holder(link).map_err(failed)?;
+        let unfinished = unfinished_link(&directory, link, target).map_err(failed)?;
+        directory.rename(&unfinished, name).map_err(failed)?;
+        step("pointed", link).map_err(failed)
+    }
+
+    /// What a symlink holds; `None` where there is nothing
+    ///
+    /// # Errors
+    /// Those of the system; [`io::ErrorKind::InvalidInput`] for what is no symlink.
+    pub fn read_link(&self, link: &Path) -> io::Result<Option<PathBuf>> {
+        let read = self
+            .holder(link)
+            .and_then(|(directory, name)| directory.read_link(name));
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            outcome => outcome.map(Some),
+        }
+    }
+
     /// Points a symlink at a target where a directory is, which is removed then
     ///
     /// Both change their names in one step, so that whoever opens a file there finds one at any moment;
@@ -20,13 +48,7 @@ impl Root {
     pub fn replace(&self, link: &Path, target: &Path) -> Result<(), FileError> {
         let failed = |source| FileError::new("switch", link, source);
         let (directory, name) = self.holder(link).map_err(failed)?;
-        let unfinished = unfinished(name);
-        match directory.remove(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
-        directory.link(&unfinished, target).map_err(failed)?;
-        step("linked", link).map_err(failed)?;
+        let unfinished = unfinished_link(&directory, link, target).map_err(failed)?;
         let replaced = match directory.exchange(&unfinished, name) {
             Err(error) if is_unknown(&error) => {
                 in_two_steps(&directory, &unfinished, name).map_err(failed)?
@@ -36,6 +58,19 @@ impl Root {
         step("pointed", link).map_err(failed)?;
         remove(&directory, &replaced, Kind::Directory)
     }
+}
+
+/// Makes a link beside the one whose place it is to take; what an earlier run left there goes
+fn unfinished_link(directory: &Directory, link: &Path, target: &Path) -> io::Result<OsString> {
+    let name = link.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let unfinished = unfinished(name);
+    match directory.remove(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    directory.link(&unfinished, target)?;
+    step("linked", link)?;
+    Ok(unfinished)
 }
 
 /// The same by two renames; gives the name that the directory has then
