@@ -130,6 +130,16 @@ pub(super) struct Extensions {
     pub(super) scts: usize,
 }
 
+fn critical_kind(identifier: &str) -> CriticalKind {
+    match identifier {
+        policies if POLICIES.contains(&policies) => CriticalKind::Policies,
+        "2.5.29.14" | "2.5.29.35" => CriticalKind::KeyIdentifier,
+        "2.5.29.31" => CriticalKind::RevocationLists,
+        "2.5.29.33" => CriticalKind::PolicyMappings,
+        _ => CriticalKind::Unknown,
+    }
+}
+
 impl Extensions {
     pub(super) fn of(x509: &X509Certificate<'_>) -> Self {
         let mut all = Self::default();
@@ -145,55 +155,54 @@ impl Extensions {
                 all.malformed = Some(format!("its {name} extension {fault}"));
             }
             if extension.critical && !KNOWN.contains(&identifier.as_str()) {
-                let kind = match identifier.as_str() {
-                    policies if POLICIES.contains(&policies) => CriticalKind::Policies,
-                    "2.5.29.14" | "2.5.29.35" => CriticalKind::KeyIdentifier,
-                    "2.5.29.31" => CriticalKind::RevocationLists,
-                    "2.5.29.33" => CriticalKind::PolicyMappings,
-                    _ => CriticalKind::Unknown,
-                };
+                let kind = critical_kind(&identifier);
                 all.note(Critical { identifier, kind });
             }
-            match extension.parsed_extension() {
-                _ if fault.is_some() => {}
-                ParsedExtension::KeyUsage(usage) => {
-                    all.key_usage = KeySigns {
-                        signs_handshakes: usage.digital_signature(),
-                        signs_certificates: usage.key_cert_sign(),
-                    };
-                }
-                ParsedExtension::BasicConstraints(basic) => all.basic = Some(authority(basic)),
-                ParsedExtension::SubjectKeyIdentifier(id) => all.key_id = Some(id.0.to_vec()),
-                ParsedExtension::AuthorityKeyIdentifier(issuer) => {
-                    all.issuer_key_id = issuer.key_identifier.as_ref().map(|id| id.0.to_vec());
-                }
-                ParsedExtension::NameConstraints(names) => {
-                    all.name_limits = Some(name_limits(names));
-                }
-                ParsedExtension::ExtendedKeyUsage(usage) => all.purpose = purpose(usage),
-                ParsedExtension::AuthorityInfoAccess(access) => {
-                    all.ca_issuers = url(access, &OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS);
-                    all.ocsp = url(access, &OID_PKIX_ACCESS_DESCRIPTOR_OCSP);
-                }
-                ParsedExtension::CRLDistributionPoints(points) => {
-                    let names = points.iter().filter_map(|point| {
-                        match point.distribution_point.as_ref()? {
-                            DistributionPointName::FullName(names) => Some(names),
-                            DistributionPointName::NameRelativeToCRLIssuer(_) => None,
-                        }
-                    });
-                    all.crl = names.flatten().find_map(uri);
-                }
-                ParsedExtension::SCT(timestamps) => all.scts = timestamps.len(),
-                _ if extension.oid.as_bytes() == TLS_FEATURE
-                    && extension.value == STATUS_REQUEST =>
-                {
-                    all.stapling = Stapling::Demanded;
-                }
-                _ => {}
+            if fault.is_none() {
+                all.read(extension);
             }
         }
         all
+    }
+
+    /// Takes from a well-formed extension what it says
+    fn read(&mut self, extension: &X509Extension<'_>) {
+        match extension.parsed_extension() {
+            ParsedExtension::KeyUsage(usage) => {
+                self.key_usage = KeySigns {
+                    signs_handshakes: usage.digital_signature(),
+                    signs_certificates: usage.key_cert_sign(),
+                };
+            }
+            ParsedExtension::BasicConstraints(basic) => self.basic = Some(authority(basic)),
+            ParsedExtension::SubjectKeyIdentifier(id) => self.key_id = Some(id.0.to_vec()),
+            ParsedExtension::AuthorityKeyIdentifier(issuer) => {
+                self.issuer_key_id = issuer.key_identifier.as_ref().map(|id| id.0.to_vec());
+            }
+            ParsedExtension::NameConstraints(names) => {
+                self.name_limits = Some(name_limits(names));
+            }
+            ParsedExtension::ExtendedKeyUsage(usage) => self.purpose = purpose(usage),
+            ParsedExtension::AuthorityInfoAccess(access) => {
+                self.ca_issuers = url(access, &OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS);
+                self.ocsp = url(access, &OID_PKIX_ACCESS_DESCRIPTOR_OCSP);
+            }
+            ParsedExtension::CRLDistributionPoints(points) => {
+                let names =
+                    points
+                        .iter()
+                        .filter_map(|point| match point.distribution_point.as_ref()? {
+                            DistributionPointName::FullName(names) => Some(names),
+                            DistributionPointName::NameRelativeToCRLIssuer(_) => None,
+                        });
+                self.crl = names.flatten().find_map(uri);
+            }
+            ParsedExtension::SCT(timestamps) => self.scts = timestamps.len(),
+            _ if extension.oid.as_bytes() == TLS_FEATURE && extension.value == STATUS_REQUEST => {
+                self.stapling = Stapling::Demanded;
+            }
+            _ => {}
+        }
     }
 }
 

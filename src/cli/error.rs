@@ -149,26 +149,7 @@ impl CliError {
             Self::Alias { domain, .. } => Some(format!(
                 "write {domain}: that is its domain, and its aliases come with it"
             )),
-            Self::Name {
-                source: NameError::Character { found: ',' },
-                ..
-            } => Some("names are separated by blanks".to_owned()),
-            Self::Name {
-                source: NameError::Character { found: ':' | '/' },
-                ..
-            } => Some("a name alone, without https://, port and path".to_owned()),
-            Self::Name {
-                source: NameError::Wildcard,
-                ..
-            } => {
-                Some("name each host; wildcards need dns-01, which is not supported yet".to_owned())
-            }
-            Self::Name {
-                text,
-                source: NameError::Underscore,
-            } => Some(format!(
-                "`certd verify {text}` looks at it; order one with `-` instead of `_`"
-            )),
+            Self::Name { text, source } => name_hint(text, source),
             Self::UnknownDomain { name, file, close } => {
                 let meant = close
                     .as_ref()
@@ -206,6 +187,22 @@ impl CliError {
             }
             _ => None,
         }
+    }
+}
+
+fn name_hint(text: &str, error: &NameError) -> Option<String> {
+    match error {
+        NameError::Character { found: ',' } => Some("names are separated by blanks".to_owned()),
+        NameError::Character { found: ':' | '/' } => {
+            Some("a name alone, without https://, port and path".to_owned())
+        }
+        NameError::Wildcard => {
+            Some("name each host; wildcards need dns-01, which is not supported yet".to_owned())
+        }
+        NameError::Underscore => Some(format!(
+            "`certd verify {text}` looks at it; order one with `-` instead of `_`"
+        )),
+        _ => None,
     }
 }
 

@@ -76,34 +76,12 @@ fn lineage(
         Err(error) if error.is_forbidden() => (Record::default(), None),
         Err(error) => (Record::default(), Some(chain_of_causes(&error))),
     };
-    let names = domain
-        .into_iter()
-        .flat_map(Domain::names)
-        .map(ToString::to_string);
     let mut status = LineageStatus {
-        name: name.to_string(),
-        names: names.collect(),
-        standing: match domain {
-            Some(domain) if domain.enabled => Standing::Configured,
-            Some(_) => Standing::Disabled,
-            None => Standing::Orphaned,
-        },
-        state: LineageState::None,
-        generation: None,
-        proven_at: None,
-        newest_generation: None,
-        issuer: domain.map(|domain| domain.issuer.clone()),
-        fingerprint: None,
-        not_after: None,
-        remaining_secs: None,
-        renewal_at: None,
-        explanation: None,
         last_result: record.last_result.as_ref().map(LastRun::from),
-        next_try: None,
         order_stopped: is_stopped(config, store, domain, &record),
         order_failure: record.order_failures.reason.clone(),
-        removal: None,
         problem: damage,
+        ..undescribed(name, domain)
     };
     if domain.is_none() {
         // What its last run asked for would have it served again.
@@ -129,6 +107,39 @@ fn lineage(
         status.next_try = next.filter(|at| *at > now);
     }
     status
+}
+
+/// What the configuration alone says of a lineage
+fn undescribed(name: &DnsName, domain: Option<&Domain>) -> LineageStatus {
+    let names = domain
+        .into_iter()
+        .flat_map(Domain::names)
+        .map(ToString::to_string);
+    LineageStatus {
+        name: name.to_string(),
+        names: names.collect(),
+        standing: match domain {
+            Some(domain) if domain.enabled => Standing::Configured,
+            Some(_) => Standing::Disabled,
+            None => Standing::Orphaned,
+        },
+        state: LineageState::None,
+        generation: None,
+        proven_at: None,
+        newest_generation: None,
+        issuer: domain.map(|domain| domain.issuer.clone()),
+        fingerprint: None,
+        not_after: None,
+        remaining_secs: None,
+        renewal_at: None,
+        explanation: None,
+        last_result: None,
+        next_try: None,
+        order_stopped: false,
+        order_failure: None,
+        removal: None,
+        problem: None,
+    }
 }
 
 /// How a person is rid of a lineage that is configured no more

@@ -105,14 +105,19 @@ fn url(name: &str, port: u16) -> String {
     }
 }
 
-async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> Seen<'q> {
-    let name = question.name.as_str();
-    let domain = means.domain(name);
+/// The port that is meant, and where the domain says that connections to it go
+fn door(question: &Question, domain: Option<&Domain>) -> (u16, Option<config::Connect>) {
     let ports = domain.map_or(&[][..], |domain| &domain.ports);
     let usual = ports.first().copied().unwrap_or(config::defaults::PORT);
     let port = question.port.unwrap_or(usual);
     let connect = domain.and_then(|domain| domain.connect);
-    let connect = connect.filter(|_| ports.contains(&port));
+    (port, connect.filter(|_| ports.contains(&port)))
+}
+
+async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> Seen<'q> {
+    let name = question.name.as_str();
+    let domain = means.domain(name);
+    let (port, connect) = door(question, domain);
     let stored = domain.map(|domain| means.stored(domain, now));
     let stored = stored.unwrap_or_default();
     let view = View {
@@ -123,19 +128,8 @@ async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> 
         now,
     };
     let outside = connect.and_then(|connect| connect.port).unwrap_or(port);
-    let nginx = domain.and_then(|domain| domain.nginx.as_ref());
-    let store = means.store();
-    let served = means.domains_of(nginx);
-    let supply = store.as_ref().map(|store| Supply::new(store, &served));
     let (dns, looks) = view.look_outside(port, connect).await;
-    let (engine, listener) = docker::find(
-        means.docker_api(),
-        nginx,
-        outside,
-        own_address(&looks),
-        supply.as_ref(),
-    )
-    .await;
+    let (engine, listener) = find_listener(means, domain, outside, own_address(&looks)).await;
     let inlet = listener
         .container()
         .map_or(port, |container| container_port(container, outside));
@@ -153,11 +147,7 @@ async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> 
         }
         listener => (listener, inside, barred, nginx),
     };
-    judge::allow_for_proxies(&mut looks, inside.as_ref());
-    judge::excuse(&mut looks, NO_ROUTE);
-    if listener.container().is_some_and(is_open) {
-        excuse_hairpins(&mut looks, inside.as_ref());
-    }
+    make_allowances(&mut looks, inside.as_ref(), &listener);
     Seen {
         name,
         typed: &question.typed,
@@ -176,6 +166,28 @@ async fn look<'q>(means: &Means<'q>, question: &'q Question, now: Timestamp) -> 
         inlet,
         nginx,
         stored,
+    }
+}
+
+async fn find_listener(
+    means: &Means<'_>,
+    domain: Option<&Domain>,
+    port: u16,
+    address: Option<IpAddr>,
+) -> (Option<Engine>, Listener) {
+    let nginx = domain.and_then(|domain| domain.nginx.as_ref());
+    let store = means.store();
+    let served = means.domains_of(nginx);
+    let supply = store.as_ref().map(|store| Supply::new(store, &served));
+    docker::find(means.docker_api(), nginx, port, address, supply.as_ref()).await
+}
+
+/// What is seen from this host alone, and by nobody who comes from elsewhere, counts for nothing
+fn make_allowances(looks: &mut [Look], inside: Option<&Look>, listener: &Listener) {
+    judge::allow_for_proxies(looks, inside);
+    judge::excuse(looks, NO_ROUTE);
+    if listener.container().is_some_and(is_open) {
+        excuse_hairpins(looks, inside);
     }
 }
 

@@ -381,6 +381,30 @@ impl<'t, 'd> Contents<'t, 'd> {
         lent.map(|(file, _)| (*file).to_owned()).collect()
     }
 
+    /// Whether anything of a server block speaks TLS, and at which addresses it listens how
+    fn tls_and_listens(&self, files: &Files<'_>) -> Result<(Tls, Vec<Listen>), Unjudged> {
+        let is_on = self
+            .named("ssl")
+            .any(|ssl| ssl.first().is_some_and(|state| state == "on"));
+        let listens_secure = self
+            .named("listen")
+            .flat_map(Item::arguments)
+            .any(|argument| matches!(argument.as_ref(), "ssl" | "quic"));
+        let mut listens = self.listens(files)?;
+        if self.named("listen").next().is_none() {
+            let usual = Listen::parse(&[&PORT.to_string()]);
+            listens.extend(usual.map(|(listen, _)| listen));
+        }
+        if is_on {
+            listens.iter_mut().for_each(|listen| listen.tls = Tls::On);
+        }
+        let tls = match listens_secure || is_on {
+            true => Tls::On,
+            false => Tls::Off,
+        };
+        Ok((tls, listens))
+    }
+
     /// Where it says that it rejects handshakes, or that it does not; `None` where it says neither
     fn rejects(&self) -> Option<Option<Place>> {
         let all = self.0.iter();
@@ -395,30 +419,11 @@ fn server_block(
     contents: &Contents<'_, '_>,
     files: &Files<'_>,
 ) -> Result<ServerBlock, Unjudged> {
-    let is_on = contents
-        .named("ssl")
-        .any(|ssl| ssl.first().is_some_and(|state| state == "on"));
-    let listens_secure = contents
-        .named("listen")
-        .flat_map(Item::arguments)
-        .any(|argument| matches!(argument.as_ref(), "ssl" | "quic"));
-    let tls = if listens_secure || is_on {
-        Tls::On
-    } else {
-        Tls::Off
-    };
-    let mut listens = contents.listens(files)?;
-    if contents.named("listen").next().is_none() {
-        let usual = Listen::parse(&[&PORT.to_string()]);
-        listens.extend(usual.map(|(listen, _)| listen));
-    }
-    let included = || contents.0.iter().filter(|(own, _)| *own != file);
-    let borrowed = included().filter(|(_, item)| item.name() == "listen");
+    let (tls, listens) = contents.tls_and_listens(files)?;
+    let included = contents.0.iter().filter(|(own, _)| *own != file);
+    let borrowed = included.filter(|(_, item)| item.name() == "listen");
     let borrowed = borrowed.filter_map(|(_, item)| listen(*item));
     let borrowed = borrowed.flat_map(|(first, last)| first.until(last));
-    if is_on {
-        listens.iter_mut().for_each(|listen| listen.tls = Tls::On);
-    }
     let takes_plain = listens.iter().any(|listen| listen.tls == Tls::Off);
     let early = match takes_plain {
         true => early::early((file, items.clone()), contents, files)?,

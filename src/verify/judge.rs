@@ -276,16 +276,8 @@ fn connect_failure(handshake: &Handshake, failure: &ConnectFailure) -> Finding {
                 "certd cannot judge this server, and a browser may connect: offer ECDHE with AES-GCM or ChaCha20 (`ssl_ciphers`)",
             );
         }
-        ConnectFailure::OtherCipher(_) => (
-            "handshake.old_cipher",
-            "no browser of today has it: offer ECDHE with AES-GCM or ChaCha20 (`ssl_ciphers`)"
-                .to_owned(),
-        ),
-        ConnectFailure::OtherGroup => (
-            "handshake.other_group",
-            "Chrome has no other: leave `ssl_ecdh_curve` at its default, or add X25519 and P-256 (`prime256v1`) to it"
-                .to_owned(),
-        ),
+        ConnectFailure::OtherCipher(_) => ("handshake.old_cipher", OLD_CIPHER.to_owned()),
+        ConnectFailure::OtherGroup => ("handshake.other_group", OTHER_GROUP.to_owned()),
         ConnectFailure::NoDescriptor => return Finding::no_descriptor(evidence),
         ConnectFailure::Refused => (
             "connect.refused",
@@ -295,11 +287,7 @@ fn connect_failure(handshake: &Handshake, failure: &ConnectFailure) -> Finding {
             "connect.timeout",
             format!("no answer from {address}: a firewall, or an address that is not this host"),
         ),
-        ConnectFailure::Silent => (
-            "handshake.timeout",
-            "somebody takes the connection there and says nothing of TLS: is it the right port?"
-                .to_owned(),
-        ),
+        ConnectFailure::Silent => ("handshake.timeout", SILENT.to_owned()),
         ConnectFailure::Reset => (
             "connect.reset",
             "the server closed the connection: see its log".to_owned(),
@@ -323,11 +311,7 @@ fn connect_failure(handshake: &Handshake, failure: &ConnectFailure) -> Finding {
             "handshake.too_large",
             "serve the leaf and its intermediates alone, not a bundle of roots".to_owned(),
         ),
-        ConnectFailure::NotTls => (
-            "handshake.not_tls",
-            "the port answers without TLS: `listen 443 ssl` is what it takes; for mail, --starttls"
-                .to_owned(),
-        ),
+        ConnectFailure::NotTls => ("handshake.not_tls", NOT_TLS.to_owned()),
         ConnectFailure::NoStartTls(_) => (
             "handshake.no_starttls",
             "switch STARTTLS on in the server, or look at its port that begins with TLS".to_owned(),
@@ -435,6 +419,13 @@ const ONE_FOR_ALL: &str =
     "deploy the same one to every server of this name; a stale record points elsewhere";
 const UNRECOGNIZED_NAME: &str = "unrecognized_name";
 const PROTOCOL_VERSION: &str = "protocol_version";
+const OLD_CIPHER: &str =
+    "no browser of today has it: offer ECDHE with AES-GCM or ChaCha20 (`ssl_ciphers`)";
+const OTHER_GROUP: &str = "Chrome has no other: leave `ssl_ecdh_curve` at its default, or add X25519 and P-256 (`prime256v1`) to it";
+const SILENT: &str =
+    "somebody takes the connection there and says nothing of TLS: is it the right port?";
+const NOT_TLS: &str =
+    "the port answers without TLS: `listen 443 ssl` is what it takes; for mail, --starttls";
 const OLD: &str = "browsers refuse it: let `ssl_protocols` name TLSv1.2 and TLSv1.3";
 
 #[cfg(test)]

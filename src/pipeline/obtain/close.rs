@@ -315,27 +315,7 @@ async fn roll_back(
     broken: Vec<Broken>,
 ) {
     let begun = Instant::now();
-    let mut pointed = Vec::new();
-    for broken in broken {
-        let member = broken.member;
-        let container = target.name_at(works, broken.proof.address);
-        let work = &mut works[member];
-        work.begin(Stage::Rollback);
-        let stays = point_back(context, work) == Pointed::Stays;
-        let previous = work.ready.as_ref().and_then(|ready| ready.previous.clone());
-        match previous.filter(|_| !stays) {
-            Some(previous) => {
-                let generation = work.ready.as_ref().map(|ready| ready.generation);
-                work.lineage.record.rolled_back = generation;
-                pointed.push((broken, container, previous));
-            }
-            None => work.fail_with(
-                Stage::Rollback,
-                begun,
-                words::not_rolled_back(&container, &broken.proof),
-            ),
-        }
-    }
+    let pointed = point_all_back(context, target, works, broken, begun);
     if let Err(error) = context.store.sync_live() {
         tracing::error!(%error, "a power cut may bring the new generation back");
     }
@@ -371,6 +351,36 @@ async fn roll_back(
     for (member, finding) in join_all(looks_after(context, target, works, pointed)).await {
         works[member].fail_with(Stage::Rollback, begun, finding);
     }
+}
+
+/// Points each live link at the generation before; gives those for which that was possible
+fn point_all_back(
+    context: &Context<'_>,
+    target: &Target,
+    works: &mut [Work<'_>],
+    broken: Vec<Broken>,
+    begun: Instant,
+) -> Vec<(Broken, String, Previous)> {
+    let mut pointed = Vec::new();
+    for broken in broken {
+        let container = target.name_at(works, broken.proof.address);
+        let work = &mut works[broken.member];
+        work.begin(Stage::Rollback);
+        let stays = point_back(context, work) == Pointed::Stays;
+        let ready = work.ready.as_ref().filter(|_| !stays);
+        match ready.and_then(|ready| Some((ready.generation, ready.previous.clone()?))) {
+            Some((generation, previous)) => {
+                work.lineage.record.rolled_back = Some(generation);
+                pointed.push((broken, container, previous));
+            }
+            None => work.fail_with(
+                Stage::Rollback,
+                begun,
+                words::not_rolled_back(&container, &broken.proof),
+            ),
+        }
+    }
+    pointed
 }
 
 /// Looks whether the previous generations are served again; gives what is said of each domain

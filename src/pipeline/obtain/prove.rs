@@ -16,6 +16,7 @@ use super::target::{Target, names_in_words, open};
 use super::words;
 use crate::config::Sharing;
 use crate::facts::{ConnectFailure, Handshake, KeyProof};
+use crate::finding::Finding;
 use crate::name::DnsName;
 use crate::pipeline::defect::caught;
 use crate::pipeline::installed;
@@ -346,31 +347,26 @@ fn conclude(
                     });
                     continue;
                 }
-                let (outcome, finding) = words::not_proven(
-                    context,
-                    target,
-                    &container,
-                    reasons.configured,
-                    work,
-                    &proof,
-                );
+                let configured = reasons.configured;
+                let (outcome, finding) =
+                    words::not_proven(context, target, &container, configured, work, &proof);
                 let finding = match trouble {
                     Some(trouble) => trouble.explain(finding),
                     None => reasons.logs.elsewhere(finding),
                 };
-                work.note(
-                    Stage::Proof,
-                    begun,
-                    StageResult::Failed,
-                    finding.code.to_owned(),
-                );
-                let summary = finding.evidence.clone();
-                work.findings.push(finding);
-                work.end(outcome, summary);
+                end_unproven(work, outcome, finding, begun);
             }
         }
     }
     to_roll_back
+}
+
+fn end_unproven(work: &mut Work<'_>, outcome: Outcome, finding: Finding, begun: Instant) {
+    let code = finding.code.to_owned();
+    work.note(Stage::Proof, begun, StageResult::Failed, code);
+    let summary = finding.evidence.clone();
+    work.findings.push(finding);
+    work.end(outcome, summary);
 }
 
 /// What nginx's log says of a domain

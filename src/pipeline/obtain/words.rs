@@ -148,9 +148,10 @@ pub(super) fn not_proven(
             let cure = inlet
                 .and_then(|inlet| configured.by_pattern(work.name(), &proof.name, &inlet))
                 .map(|cure| configured.with_next(&cure, AFTER_A_CHANGE));
+            let finding = served();
             let finding = match cure {
-                Some(cure) => served().with_cure(cure),
-                None => served(),
+                Some(cure) => finding.with_cure(cure),
+                None => finding,
             };
             return (outcome(work), finding);
         }
@@ -165,19 +166,9 @@ pub(super) fn not_proven(
             (Outcome::Failed, served().with_cure(cure))
         }
         Serving::Listed(block) => {
-            let finding = served();
             let finding = match proof.verdict {
-                Verdict::Broken(_) => {
-                    let site = configured.site(work.domain, &proof.name, block);
-                    let open = || configured.to_open_key_of(block, work.name());
-                    finding.with_cure(match site.to_accept() {
-                        Some((seen, cure)) => {
-                            configured.with_next(&format!("{seen}: {cure}"), AFTER_A_CHANGE)
-                        }
-                        None => open().unwrap_or_else(|| not_listening(proof, block)),
-                    })
-                }
-                _ => with_lines(finding, work, proof, block, configured),
+                Verdict::Broken(_) => served().with_cure(to_listen(work, proof, block, configured)),
+                _ => with_lines(served(), work, proof, block, configured),
             };
             (Outcome::Failed, finding)
         }
@@ -187,6 +178,23 @@ pub(super) fn not_proven(
     };
     let cure: Vec<String> = finding.cure.iter().cloned().chain([doubt]).collect();
     (outcome, finding.with_cure(cure.join("\n")))
+}
+
+/// What lets a block that lists a name shake hands for it
+fn to_listen(
+    work: &Work<'_>,
+    proof: &Proof,
+    block: &ServerBlock,
+    configured: &Configured,
+) -> String {
+    let site = configured.site(work.domain, &proof.name, block);
+    match site.to_accept() {
+        Some((seen, cure)) => configured.with_next(&format!("{seen}: {cure}"), AFTER_A_CHANGE),
+        None => {
+            let open = configured.to_open_key_of(block, work.name());
+            open.unwrap_or_else(|| not_listening(proof, block))
+        }
+    }
 }
 
 fn not_listening(proof: &Proof, block: &ServerBlock) -> String {

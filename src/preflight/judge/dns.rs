@@ -452,9 +452,8 @@ fn elsewhere(
     if own.is_empty() {
         return None;
     }
-    let (ours, mut others): (Vec<IpAddr>, Vec<IpAddr>) = view
-        .iter()
-        .partition(|address| own.contains(&address.to_canonical()));
+    let is_own = |address: &&IpAddr| own.contains(&address.to_canonical());
+    let (ours, mut others): (Vec<IpAddr>, Vec<IpAddr>) = view.iter().partition(is_own);
     if policy.issuer == IssuerKind::Public {
         // A public CA does not go to addresses that nobody can reach: they have their own finding.
         others.retain(|address| scope(*address).is_none());

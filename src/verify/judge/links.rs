@@ -43,29 +43,14 @@ fn finding(path: Path, way: &Way<'_>, now: Timestamp) -> Option<Finding> {
         )
         .with_cure("Firefox and rustls compare every byte: have it issued anew by a CA that copies its name"),
         Path::CaAsLeaf => ca_as_leaf(),
-        Path::RootExpired { root, until } => Finding::failure(
-            "served.root_expired",
-            format!(
-                "the root that is trusted, {root}, expired at {}",
-                display(until)
-            ),
-        )
-        .with_cure("trust the CA's root of today, and renew: what is below an old one is refused"),
+        path @ (Path::RootExpired { .. } | Path::RootLimited { .. } | Path::WeakRoot { .. }) => {
+            return about_root(path);
+        }
         Path::IntermediatePurpose => Finding::failure(
             "served.intermediate_purpose",
             "a certificate above the leaf is not meant for servers (no serverAuth)",
         )
         .with_cure("obtain one from a CA that issues for web servers"),
-        Path::RootLimited { root, limit } => Finding::failure(
-            "served.root_limits",
-            format!("browsers do not take the root that is trusted, {root}: {limit}"),
-        )
-        .with_cure("make the CA a root without that limit, trust that, and issue from it"),
-        Path::WeakRoot { root, key } => Finding::failure(
-            "served.weak_key",
-            format!("the key of the root, {root}, is too short: {key}"),
-        )
-        .with_cure("obtain one from a CA whose root has P-256, or RSA of 2048 bits or more"),
         Path::Flawed { label, flaw } => flawed(&label, flaw),
         Path::OtherConstraints => Finding::warning(
             "served.other_constraints",
@@ -93,6 +78,30 @@ fn finding(path: Path, way: &Way<'_>, now: Timestamp) -> Option<Finding> {
         Path::Damaged { reason } => broken(&reason)
             .with_cure("serve the chain as the CA sent it: a certificate of it is damaged"),
         Path::Broken { reason } => broken(&reason).with_cure("serve the chain as the CA sends it"),
+    })
+}
+
+fn about_root(path: Path) -> Option<Finding> {
+    Some(match path {
+        Path::RootExpired { root, until } => Finding::failure(
+            "served.root_expired",
+            format!(
+                "the root that is trusted, {root}, expired at {}",
+                display(until)
+            ),
+        )
+        .with_cure("trust the CA's root of today, and renew: what is below an old one is refused"),
+        Path::RootLimited { root, limit } => Finding::failure(
+            "served.root_limits",
+            format!("browsers do not take the root that is trusted, {root}: {limit}"),
+        )
+        .with_cure("make the CA a root without that limit, trust that, and issue from it"),
+        Path::WeakRoot { root, key } => Finding::failure(
+            "served.weak_key",
+            format!("the key of the root, {root}, is too short: {key}"),
+        )
+        .with_cure("obtain one from a CA whose root has P-256, or RSA of 2048 bits or more"),
+        _ => return None,
     })
 }
 
