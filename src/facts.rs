@@ -331,7 +331,7 @@ pub struct DirectoryFacts {
     pub path: PathBuf,
     /// The same, or the nearest directory above it that is there
     pub nearest: PathBuf,
-    /// Where it is not there: one that is, and that may be meant
+    /// Where it is not there, and somebody asks: one that is, and that may be meant
     pub meant: Option<PathBuf>,
     /// Whether this process may make files there
     pub writing: Writing,

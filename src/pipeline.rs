@@ -4,7 +4,7 @@
 //! it did.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -15,12 +15,14 @@ use crate::acme;
 use crate::config::{Check, Config, Domain};
 use crate::finding::{Explain, Finding, Severity};
 use crate::name::DnsName;
+use crate::net::roots::TrustError;
 use crate::net::tls::Observer;
 use crate::plan::{Plan, Urgency};
 use crate::report::{DomainReport, Outcome, Stage, StageReport, StageResult};
 use crate::store::Store;
 use crate::store::lineage::Lineage;
 use crate::time::Validity;
+use crate::verify::path::Trust;
 
 mod budget;
 pub mod check;
@@ -52,6 +54,8 @@ pub struct Context<'c> {
     pub progress: Progress,
     /// How long nginx may take
     pub patience: Patience,
+    /// Read once in a run: the roots of a system are a hundred files or more
+    trust: Arc<OnceLock<Result<Trust, TrustError>>>,
 }
 
 /// How long a run waits for others; the first three times begin at the reload
@@ -95,7 +99,15 @@ impl<'c> Context<'c> {
             started: (now, Instant::now()),
             progress: Progress::default(),
             patience: Patience::USUAL,
+            trust: Arc::default(),
         }
+    }
+
+    /// The roots of this host and of its operator
+    fn trust(&self) -> Result<&Trust, &TrustError> {
+        let algorithms = self.provider.signature_verification_algorithms;
+        let load = || Trust::load(&self.config.verify.trust, algorithms);
+        self.trust.get_or_init(load).as_ref()
     }
 
     /// The instant now: the beginning of the run and the time since, whatever the wall clock does

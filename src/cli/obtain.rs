@@ -70,10 +70,8 @@ pub(super) async fn pass(
     domains: &[&Domain],
 ) -> Result<Report, CliError> {
     let watcher = Watcher::start(global);
-    let context = Context {
-        progress: watcher.progress(),
-        ..context.clone()
-    };
+    let mut context = context.clone();
+    context.progress = watcher.progress();
     let report = run::obtain(&context, options, domains).await;
     drop(context);
     watcher.finish().await;

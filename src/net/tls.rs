@@ -318,9 +318,7 @@ fn unproven(shown: Shown, error: &io::Error) -> Served {
 fn may_be_old(failure: &ConnectFailure) -> bool {
     match failure {
         ConnectFailure::Alert(alert) => REFUSALS.contains(&alert.as_str()),
-        ConnectFailure::OldProtocol(_)
-        | ConnectFailure::OtherCipher(_)
-        | ConnectFailure::OtherGroup => true,
+        ConnectFailure::OldProtocol(_) => true,
         _ => false,
     }
 }

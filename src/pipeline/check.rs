@@ -26,12 +26,12 @@ use crate::plan::budget::{Balance, Issuance};
 use crate::preflight::judge::host::{self, Purpose};
 use crate::report::SCHEMA_VERSION;
 use crate::report::check::{CheckReport, DomainCheck, Group};
+use crate::store::files;
 use crate::store::files::Absent;
 use crate::store::ledger::Ledger;
 use crate::store::record::RecordError;
 use crate::store::{self, ARCHIVE, LIVE, space};
 use crate::verify::judge::{Expectation, Known as Installable, judge};
-use crate::verify::path::Trust;
 
 /// Looks at these domains; nothing is ordered, registered or changed
 ///
@@ -101,7 +101,7 @@ async fn examine(
         Group::new(FILES, files(context, domain, &host, &shared.tried)),
         Group::new("docker", containers(shared.mode, domain, &host)),
         Group::new("order", host.obstacle.iter().cloned().collect()),
-        Group::new("served", served(context, &shared.browser, domain, &host)),
+        Group::new("served", served(context, &shared.known, domain, &host)),
         Group::new("site", shared.scout.applications(&host.handshakes).await),
         Group::new("ca", ca),
         Group::new("budget", spent(context, &shared.ledger, domain, &known)),
@@ -114,7 +114,7 @@ struct Shared<'s> {
     mode: Mode,
     skip: &'s BTreeSet<Check>,
     scout: Scout,
-    browser: Browser,
+    known: Arc<[Installable]>,
     /// What is used of the limits of each CA
     ledger: Result<Balances, RecordError>,
     /// What went wrong where a run would write
@@ -141,7 +141,7 @@ impl<'s> Shared<'s> {
             skip,
             tried: tried.iter().map(Finding::from_error).collect(),
             scout: Scout::new(context),
-            browser: Browser::new(context),
+            known: known_certificates(context.store),
             ledger: context.store.ledger().map(balances),
         }
     }
@@ -222,13 +222,17 @@ pub(super) fn of_directory(
 ///
 /// Those below it may be others' than the directory itself.
 fn look(purpose: Purpose, path: &Path) -> Result<DirectoryFacts, (PathBuf, io::Error)> {
-    let facts = space::look(path)?;
+    let mut facts = space::look(path)?;
     let below: Vec<PathBuf> = match purpose {
         Purpose::Webroot => vec![WELL_KNOWN.iter().collect()],
         Purpose::Storage => vec![LIVE.into(), ARCHIVE.into()],
         Purpose::State => Vec::new(),
     };
-    if facts.nearest != facts.path || below.is_empty() {
+    if facts.nearest != facts.path {
+        facts.meant = files::meant(path);
+        return Ok(facts);
+    }
+    if below.is_empty() {
         return Ok(facts);
     }
     for below in below {
@@ -274,34 +278,22 @@ fn containers(mode: Mode, domain: &Domain, host: &Host) -> Vec<Finding> {
     findings
 }
 
-/// What a served certificate is held against
-struct Browser {
-    trust: Result<Trust, Finding>,
-    known: Arc<[Installable]>,
-}
-
-impl Browser {
-    fn new(context: &Context<'_>) -> Self {
-        let algorithms = context.provider.signature_verification_algorithms;
-        let trust = Trust::load(&context.config.verify.trust, algorithms);
-        Self {
-            trust: trust.map_err(|error| {
-                let evidence = chain_of_causes(&error);
-                Finding::warning("acme.trust", evidence).with_cure("correct `[verify] trust`")
-            }),
-            known: known_certificates(context.store),
-        }
-    }
-}
-
 /// What visitors get now, where TLS answers: an order changes nothing as long as it is not right
-fn served(context: &Context<'_>, browser: &Browser, domain: &Domain, host: &Host) -> Vec<Finding> {
-    let trust = match &browser.trust {
+fn served(
+    context: &Context<'_>,
+    known: &Arc<[Installable]>,
+    domain: &Domain,
+    host: &Host,
+) -> Vec<Finding> {
+    let trust = match context.trust() {
         Ok(trust) => trust,
-        Err(finding) => return vec![finding.clone()],
+        Err(error) => {
+            let told = Finding::warning("acme.trust", chain_of_causes(error));
+            return vec![told.with_cure("correct `[verify] trust`")];
+        }
     };
     let own_names: Vec<DnsName> = domain.names().cloned().collect();
-    let installed = expected_of(context.store, &browser.known, &domain.name);
+    let installed = expected_of(context.store, known, &domain.name);
     let expectation = Expectation {
         own_names: &own_names,
         sharing: domain.sharing,

@@ -4,6 +4,7 @@
 //! all its domains are made live, tested together, reloaded once, and proven name by name.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
@@ -75,6 +76,7 @@ pub async fn obtain(context: &Context<'_>, options: &Options, domains: &[&Domain
     let store = context.store.hold();
     let context = &Context {
         store: &store,
+        trust: Arc::default(),
         ..context.clone()
     };
     let mut desk = Desk::default();

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::sys::statfs::{FsType, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, statfs};
 use nix::unistd::{AccessFlags, User, access};
 
-use super::files::{meant, owner_instead};
+use super::files::owner_instead;
 use crate::facts::{DirectoryFacts, FileSystem, Writing};
 
 /// What there is to know of a directory
@@ -32,7 +32,7 @@ pub fn look(path: &Path) -> Result<DirectoryFacts, (PathBuf, io::Error)> {
     Ok(DirectoryFacts {
         path: path.to_owned(),
         nearest: existing.to_owned(),
-        meant: (existing != path).then(|| meant(path)).flatten(),
+        meant: None,
         writing: match access(existing, flags) {
             Ok(()) => Writing::Allowed,
             Err(Errno::EROFS) => Writing::ReadOnly,

@@ -90,6 +90,11 @@ fn choose_of<'b>(there: &[Candidate<'b>], name: &str) -> Choice<'b> {
     if there.iter().all(|candidate| candidate.tls == Tls::Off) {
         return Choice::Nobody;
     }
+    pick(there, name)
+}
+
+/// The block that nginx takes, whether or not it speaks TLS there
+fn pick<'b>(there: &[Candidate<'b>], name: &str) -> Choice<'b> {
     let listening = there.iter().map(|candidate| candidate.block);
     if let Some(block) = first_best(listening.clone(), name) {
         let best = fit(block, name);
@@ -262,15 +267,10 @@ pub fn answering<'b>(
     if there.iter().any(|candidate| candidate.tls == Tls::On) {
         return None;
     }
-    let listening = there.iter().map(|candidate| candidate.block);
-    let listed = first_best(listening.clone(), name);
-    if listed.is_some() || listening.clone().any(has_pattern) {
-        return listed;
+    match pick(&there, name) {
+        Choice::Listed { block, .. } | Choice::Default(block) => Some(block),
+        _ => None,
     }
-    let default = there
-        .iter()
-        .min_by_key(|candidate| candidate.rank != Rank::Default);
-    default.map(|candidate| candidate.block)
 }
 
 /// The block that takes what none lists at a socket because nginx reads it first, with its number;

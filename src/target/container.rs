@@ -212,6 +212,7 @@ impl Engine {
             return Err(DockerError::TooMany {
                 selector: selector.clone(),
                 found: ids.len(),
+                most: MOST_CONTAINERS,
             });
         }
         let mut containers = Vec::new();

@@ -51,7 +51,7 @@ pub fn lies<'c>(container: &'c Container, path: &Path) -> Lies<'c> {
 }
 
 /// The path on the host of a path of a container; `None` where it lies on no mount
-fn on_host(container: &Container, path: &Path) -> Option<PathBuf> {
+pub fn on_host(container: &Container, path: &Path) -> Option<PathBuf> {
     match lies(container, path) {
         Lies::OnMount(mount) => {
             let rest = path.strip_prefix(&mount.destination).ok()?;

@@ -42,10 +42,10 @@ pub(super) fn judge(
     candidate: Candidate<'_>,
 ) -> Result<Option<Finding>, Unfit> {
     let chain = candidate.chain;
-    let trust = trust(context);
+    let trust = context.trust().ok();
     let before = || before(context, lineage, goal, candidate.number);
-    if let Some(flaw) = flaw(chain, trust.as_ref()) {
-        let before = before().and_then(|(_, before)| self::flaw(&before, trust.as_ref()));
+    if let Some(flaw) = flaw(chain, trust) {
+        let before = before().and_then(|(_, before)| self::flaw(&before, trust));
         if before.is_none_or(|before| before.code != flaw.code) {
             let reason = flaw.evidence;
             return Err(Unfit::RefusedByBrowsers { reason });
@@ -66,13 +66,13 @@ pub(super) fn judge(
             Some(_) => same.is_some_and(has_intermediate),
             None => lineage.live.is_some() && is_of_public_ca(context, candidate.issuer),
         };
-        let missing = judge::missing_issuer(chain, &trust, context.now());
+        let missing = judge::missing_issuer(chain, trust, context.now());
         if let Some(missing) = missing.filter(|_| is_worse) {
             return Err(Unfit::Incomplete { missing });
         }
     }
     match same {
-        Some(before) => hold_against(before, chain, &trust, &lineage.name, context.now()),
+        Some(before) => hold_against(before, chain, trust, &lineage.name, context.now()),
         None => Ok(None),
     }
 }
@@ -115,12 +115,6 @@ fn flaw(chain: &Chain, trust: Option<&Trust>) -> Option<Finding> {
     judge::flaw(chain).or_else(|| judge::broken_link(chain, trust?))
 }
 
-/// The roots of this host and of its operator; `None` where those cannot be read
-fn trust(context: &Context<'_>) -> Option<Trust> {
-    let algorithms = context.provider.signature_verification_algorithms;
-    Trust::load(&context.config.verify.trust, algorithms).ok()
-}
-
 /// What is wrong with the first certificate of a domain that is served as it came: a public CA sent it
 /// without its issuer
 ///
@@ -155,7 +149,7 @@ fn is_of_public_ca(context: &Context<'_>, issuer: Option<&str>) -> bool {
 
 /// The leaf's issuer, where no root that is trusted has signed it
 fn missing_issuer(context: &Context<'_>, chain: &Chain) -> Option<String> {
-    judge::missing_issuer(chain, &trust(context)?, context.now())
+    judge::missing_issuer(chain, context.trust().ok()?, context.now())
 }
 
 /// Why the newest generation is not to be deployed; `None` where that is done, or may be

@@ -11,6 +11,7 @@ use crate::finding::{Finding, words};
 use crate::pipeline::{Context, Work};
 use crate::store::ARCHIVE;
 use crate::target::choice::Serving;
+use crate::target::dump::ServerBlock;
 
 /// Warns each domain of a target whose server block names one generation
 ///
@@ -30,6 +31,10 @@ pub(super) async fn warn(context: &Context<'_>, target: &Target, works: &mut [Wo
     let Some(configured) = configured(context, target, works, address).await else {
         return;
     };
+    // As good as nobody pins a file: which block serves which name is asked only where one is.
+    if !configured.pins_a_file() {
+        return;
+    }
     for member in &target.members {
         let work = &mut works[*member];
         let mut places = target.places(work).into_iter();
@@ -76,6 +81,14 @@ pub(super) fn instead(lives: &[PathBuf], file: &Path) -> Option<String> {
 }
 
 impl Configured {
+    /// Whether any line names a file below the archive
+    fn pins_a_file(&self) -> bool {
+        let servers = self.configuration.servers.iter();
+        let mut lines = servers.flat_map(ServerBlock::certificate_lines);
+        let archive = self.archive();
+        archive.is_some_and(|archive| lines.any(|line| line.path.starts_with(&archive)))
+    }
+
     /// Where the container sees the archive of the storage
     pub(super) fn archive(&self) -> Option<PathBuf> {
         Some(self.live.parent()?.join(ARCHIVE))

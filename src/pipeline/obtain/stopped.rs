@@ -79,7 +79,7 @@ fn judge(container: Box<Container>, log: &str, supply: Option<&Supply<'_>>) -> F
         return missed.finding(supply, &container, line);
     }
     let cure = stumble.and_then(|stumble| match stumble.reason {
-        Reason::Forbidden => supply?.to_be_read(&container, &stumble),
+        Reason::Forbidden => supply?.to_be_read(&container, &stumble.path),
         Reason::Missing => Some(to_be_there(&container, &stumble.path)),
         Reason::Other => None,
     });
@@ -111,18 +111,15 @@ impl Supply<'_> {
     /// What to do where nginx may not read a file of one of the domains; `None` for any other file
     ///
     /// `obtain` gives `key_group` to keys before it looks at the container.
-    fn to_be_read(&self, container: &Container, stumble: &Stumble) -> Option<String> {
-        let Stumble { path, reason } = stumble;
+    fn to_be_read(&self, container: &Container, path: &Path) -> Option<String> {
         let lives = self.lives_in(container);
         let mut domains = self.domains.iter();
         let name = domains.find(|name| is_file_of(&lives, name, path))?;
         let web = &container.name;
-        (*reason == Reason::Forbidden).then(|| {
-            format!(
-                "nginx's master may not read {}. In domains.toml set `key_group` to a group that it is in; certd gives the key to that group also while {web} is down. Then:\n    certd obtain {name}\n    docker start {web}\n    certd obtain {name}",
-                words::path(path)
-            )
-        })
+        Some(format!(
+            "nginx's master may not read {}. In domains.toml set `key_group` to a group that it is in; certd gives the key to that group also while {web} is down. Then:\n    certd obtain {name}\n    docker start {web}\n    certd obtain {name}",
+            words::path(path)
+        ))
     }
 
     /// The directory `live/` as a container sees it
@@ -234,7 +231,7 @@ const START: &str = "start nginx, which names the first file that it misses, and
 /// The last step, where certificates are there
 const PROVE: &str = "let certd prove it";
 /// The last step, where placeholders are
-const REPLACE: &str = "let certd put the first certificate in the place of each placeholder, and prove it. A name that cannot be ordered yet keeps its placeholder, with which nginx starts and reloads; mend what is told of it, and do this step again";
+const REPLACE: &str = "have certd replace each placeholder with a certificate, and prove it. A name that cannot be ordered yet keeps its placeholder, with which nginx starts and reloads; mend what is told of it, and do this step again";
 /// Words of the engine for a container whose main process has ended by itself
 const ENDED: [&str; 3] = ["exited", "restarting", "dead"];
 
@@ -314,7 +311,7 @@ mod tests {
         docker logs --since "$at" web 2>&1 | grep -F '[emerg]' && break
         sleep 1
     done
-3. let certd put the first certificate in the place of each placeholder, and prove it. A name that cannot be ordered yet keeps its placeholder, with which nginx starts and reloads; mend what is told of it, and do this step again:
+3. have certd replace each placeholder with a certificate, and prove it. A name that cannot be ordered yet keeps its placeholder, with which nginx starts and reloads; mend what is told of it, and do this step again:
     certd obtain shop.test blog.test"#;
         assert_eq!(finding.cure.as_deref(), Some(expected));
     }

@@ -51,7 +51,7 @@ pub enum Ipv6 {
     Dead,
 }
 
-/// Whether more is told of these findings where the server block is known that answers
+/// Whether the server block that answers would add to what these findings say
 pub fn asks_for_gate(findings: &[Finding]) -> bool {
     let mut bad = findings
         .iter()

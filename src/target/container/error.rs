@@ -61,12 +61,14 @@ pub enum DockerError {
         most: usize,
     },
     /// More containers match than are looked at
-    #[error("{found} containers match {selector}; certd looks at 256 of them at most")]
+    #[error("{found} containers match {selector}; certd looks at {most} of them at most")]
     TooMany {
         /// As configured
         selector: Selector,
         /// How many
         found: usize,
+        /// How many are looked at
+        most: usize,
     },
     /// The engine refused
     #[error("Docker could not {what}: {message} ({status})")]

@@ -1,6 +1,6 @@
 //! What is served after the deployment, although nginx was told to reload.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use certd::config::{Config, Environment};
 use certd::finding::Severity;
@@ -114,14 +114,10 @@ pub(super) fn renew(host: &Host, patience: Patience, depart: fn(&Host)) -> Repor
     let config = Config::read(&path, &Environment::default()).expect("it is in order");
     let store = Store::open(&config.storage, &config.state, None).expect("it can be used");
     let (sender, mut events) = mpsc::unbounded_channel::<Event>();
-    let context = Context {
-        config: &config,
-        store: &store,
-        provider: aws_lc_rs::default_provider().into(),
-        started: (Timestamp::now(), Instant::now()),
-        progress: Progress::to(sender),
-        patience,
-    };
+    let provider = aws_lc_rs::default_provider().into();
+    let mut context = Context::new(&config, &store, provider, Timestamp::now());
+    context.progress = Progress::to(sender);
+    context.patience = patience;
     let options = Options {
         urgency: Urgency::Now,
         ..Options::default()

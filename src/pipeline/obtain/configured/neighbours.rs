@@ -1,17 +1,17 @@
 //! Files that other containers see, too: what is changed there for one of them, all of them read.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{Configured, whereabouts};
 use crate::facts::Neighbour;
 use crate::finding::words;
-use crate::target::mount::{self, Lies};
+use crate::target::mount;
 
 impl Configured {
     /// Another container that sees a file of this one
     pub(super) fn neighbour_at(&self, file: &Path) -> Option<&Neighbour> {
-        let host = self.on_host(file)?;
+        let host = mount::on_host(&self.container, file)?;
         let sees = |neighbour: &&Neighbour| {
             let mut mounts = neighbour.mounts.iter();
             mounts.any(|mount| host.starts_with(&mount.source))
@@ -39,19 +39,6 @@ impl Configured {
         });
         let told: Vec<String> = told.collect();
         (!told.is_empty()).then(|| told.join("\n"))
-    }
-
-    fn on_host(&self, file: &Path) -> Option<PathBuf> {
-        match mount::lies(&self.container, file) {
-            Lies::OnMount(mount) => {
-                let below = file.strip_prefix(&mount.destination).ok()?;
-                Some(match below.as_os_str().is_empty() {
-                    true => mount.source.clone(),
-                    false => mount.source.join(below),
-                })
-            }
-            Lies::InContainer => None,
-        }
     }
 }
 
