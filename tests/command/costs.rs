@@ -9,7 +9,7 @@ use certd_sandbox::web::{Asked, HttpInstead};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde_json::json;
 
-use crate::support::{Host, Setting};
+use crate::support::{Host, Setting, sites};
 
 #[test]
 fn a_run_with_nothing_to_do_writes_no_record() {
@@ -101,6 +101,27 @@ fn names_that_fail_side_by_side_ask_for_the_configuration_once() {
     assert!(asked() < 5);
     host.obtain(&[]).exits(0);
     assert_eq!(asked(), 1);
+}
+
+#[test]
+fn all_that_a_check_advises_takes_one_list_of_the_containers() {
+    let setting = Setting::two_domains();
+    let host = Host::new(&setting);
+    host.obtain(&[]).exits(0);
+    let mut wrong = sites(&setting);
+    wrong[0].lineage = setting.domains[1][0].to_owned();
+    host.web.configure(&wrong).expect("files can be written");
+    host.web.reload().expect("its files are there");
+    let lists = || {
+        let requests = host.engine.requests().into_iter();
+        requests
+            .filter(|one| one.starts_with("GET /containers/json"))
+            .count()
+    };
+    let before = lists();
+    let run = host.certd(&["check"]).exits(0);
+    assert!(run.stdout.contains("ssl_certificate"), "{run}");
+    assert_eq!(lists(), before + 1, "{run}");
 }
 
 #[test]

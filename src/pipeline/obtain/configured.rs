@@ -46,7 +46,7 @@ pub(in crate::pipeline) struct Configured {
     host_live: Option<PathBuf>,
     pub(in crate::pipeline) configuration: Arc<Configuration>,
     /// Other containers that see files of this one
-    neighbours: Vec<Neighbour>,
+    neighbours: Arc<[Neighbour]>,
     /// Why nothing is known of it
     unjudged: Option<Unjudged>,
 }
@@ -65,14 +65,17 @@ impl Configured {
             live,
             host_live: None,
             configuration: configuration.into(),
-            neighbours: Vec::new(),
+            neighbours: Arc::default(),
             unjudged: None,
         }
     }
 
     /// The same beside other containers that see files of this one
-    pub(in crate::pipeline) fn beside(self, neighbours: Vec<Neighbour>) -> Self {
-        Self { neighbours, ..self }
+    pub(in crate::pipeline) fn beside(self, neighbours: impl Into<Arc<[Neighbour]>>) -> Self {
+        Self {
+            neighbours: neighbours.into(),
+            ..self
+        }
     }
 
     /// The same where the live directory is there on this host
@@ -397,12 +400,11 @@ pub(super) async fn configured(
         &configuration.servers,
     )?;
     let engine = target.engine.address();
-    // What cannot be listed is taken to be alone.
-    let neighbours = target.engine.neighbours(container).await;
+    let neighbours = target.dumps.neighbours_of(&target.engine, container).await;
     Some(Configured {
         unjudged,
         ..Configured::new(container, engine, live, configuration)
-            .beside(neighbours.unwrap_or_default())
+            .beside(neighbours)
             .with_live_on_host(context.store.storage().join("live"))
     })
 }

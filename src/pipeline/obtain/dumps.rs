@@ -1,13 +1,14 @@
-//! What nginx prints of its configuration: each container is asked once, until nginx reads it anew.
+//! What nginx prints of its configuration, and who else sees its files: each is asked for once, until
+//! nginx reads it anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
-use crate::facts::Container;
+use crate::facts::{Container, Neighbour};
 use crate::target::container::Engine;
 use crate::target::dump::{self, Configuration, Unjudged};
 use crate::target::listen::particular;
@@ -19,11 +20,12 @@ use crate::target::process::nginx_command;
 #[derive(Debug, Default)]
 pub(super) struct Dumps(Mutex<BTreeMap<String, Arc<Asked>>>);
 
-/// What one container answered, and how often it was asked
+/// What one container answered, how often it was asked, and who sees its files
 #[derive(Debug, Default)]
 struct Asked {
     answer: AsyncMutex<Option<Answer>>,
     times: AtomicUsize,
+    neighbours: OnceCell<Arc<[Neighbour]>>,
 }
 
 #[derive(Debug)]
@@ -71,7 +73,7 @@ impl Dump {
 impl Dumps {
     /// The configuration in a container; `None` where it cannot be asked
     pub(super) async fn of(&self, engine: &Engine, container: &Container) -> Option<Arc<Dump>> {
-        let asked = Arc::clone(self.all().entry(container.name.clone()).or_default());
+        let asked = self.asked(container);
         let before = asked.times.load(Ordering::Acquire);
         let mut answer = asked.answer.lock().await;
         match &*answer {
@@ -92,9 +94,28 @@ impl Dumps {
         Some(dump)
     }
 
+    /// Other containers that see files of this one
+    ///
+    /// The engine lists all that run for that: only advice needs them, and one list serves a run.
+    pub(super) async fn neighbours_of(
+        &self,
+        engine: &Engine,
+        container: &Container,
+    ) -> Arc<[Neighbour]> {
+        let asked = self.asked(container);
+        let listing = async || engine.neighbours(container).await.map(Arc::from);
+        let neighbours = asked.neighbours.get_or_try_init(listing).await;
+        // What cannot be listed is taken to be alone.
+        neighbours.cloned().unwrap_or_default()
+    }
+
     /// Forgets all: nginx is about to read its files again
     pub(super) fn forget(&self) {
         self.all().clear();
+    }
+
+    fn asked(&self, container: &Container) -> Arc<Asked> {
+        Arc::clone(self.all().entry(container.name.clone()).or_default())
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Asked>>> {

@@ -66,7 +66,7 @@ pub(super) async fn prove(
     target.warn_of_unpublished(works).await;
     let closed = seen.iter().filter(|(_, proof)| is_closed(proof));
     let closed = closed.map(|(place, _)| place.address).collect();
-    if target.learn_balanced(context, works, closed).await {
+    if target.learn_balanced(works, closed).await {
         let settled = |_: &Place, proof: &Proof| !is_closed(proof);
         seen = look_again(context, target, seen, settled, patience.first_look).await;
     }

@@ -279,7 +279,7 @@ async fn take_baseline(context: &Context<'_>, target: &mut Target, works: &[Work
         |handshake: &&Handshake| matches!(handshake.outcome, Err(ConnectFailure::Reset));
     let closed = target.baseline.values().filter(is_closed);
     let closed = closed.map(|handshake| handshake.address).collect();
-    if target.learn_balanced(context, works, closed).await {
+    if target.learn_balanced(works, closed).await {
         let all = target.baseline.keys();
         let again = all.filter(|(_, address)| target.balanced.contains(address));
         let again = again.cloned().collect();

@@ -10,7 +10,6 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 
-use super::configured;
 use super::target::Target;
 use crate::config::{ConfigTest, Domain};
 use crate::facts::{ConnectFailure, Container, Network};
@@ -230,21 +229,32 @@ impl Target {
     /// Its configuration is read for that alone where something was closed at all.
     pub(super) async fn learn_balanced(
         &mut self,
-        context: &Context<'_>,
         works: &[Work<'_>],
         closed: BTreeSet<SocketAddr>,
     ) -> bool {
         let before = self.balanced.len();
         for address in closed {
-            if self.balanced.contains(&address) {
-                continue;
-            }
-            let configured = configured::configured(context, self, works, address).await;
-            if configured.is_some_and(|configured| configured.awaits_header(address)) {
+            if !self.balanced.contains(&address) && self.awaits_header(works, address).await {
                 self.balanced.insert(address);
             }
         }
         self.balanced.len() > before
+    }
+
+    /// Whether the configuration of the container that answers at an address awaits a balancer there
+    async fn awaits_header(&self, works: &[Work<'_>], address: SocketAddr) -> bool {
+        let Some(container) = self.answering(works, address) else {
+            return false;
+        };
+        let dump = self.dumps.of(&self.engine, container).await;
+        let configuration = dump.as_deref().map(|dump| &dump.configuration);
+        let inlet = endpoint::inlet(container, address, self.engine.address());
+        match (configuration, inlet) {
+            (Some(Ok(configuration)), Some(inlet)) => {
+                choice::awaits_header(&configuration.servers, &inlet)
+            }
+            _ => false,
+        }
     }
 
     /// Why a domain cannot be verified at one of its ports at all
