@@ -179,7 +179,16 @@ impl Configured {
         if let Some(spelled) = self.to_spell(name, &names) {
             return spelled;
         }
-        self.with_room(&names, self.serve(domain, name, inlet, shown))
+        if let Some(secure) = inlet.and_then(|inlet| self.to_secure(domain, name, inlet)) {
+            return self.with_room(&names, secure);
+        }
+        if let Some(inlet) = inlet
+            && let Some(default) = self.default_for(name, inlet)
+        {
+            let site = self.site(domain, name, default).showing(shown);
+            return site.to_list(inlet);
+        }
+        self.with_room(&names, self.to_add(domain, name, &names, inlet))
     }
 
     /// A change of server names, with the room that nginx needs for these
@@ -198,27 +207,12 @@ impl Configured {
         }
     }
 
-    fn serve(
-        &self,
-        domain: &Domain,
-        name: &str,
-        inlet: Option<&Inlet>,
-        shown: Option<&[u8]>,
-    ) -> String {
-        if let Some(secure) = inlet.and_then(|inlet| self.to_secure(domain, name, inlet)) {
-            return secure;
-        }
-        if let Some(inlet) = inlet
-            && let Some(default) = self.default_for(name, inlet)
-        {
-            let site = self.site(domain, name, default).showing(shown);
-            return site.to_list(inlet);
-        }
+    /// A name to add beside another one of its domain, or a block for all of these names
+    fn to_add(&self, domain: &Domain, name: &str, names: &[&str], inlet: Option<&Inlet>) -> String {
         let serving = |own: &str| match choice::serving(&self.configuration, own, None) {
             Serving::Listed(block) if inlet.is_none() => Some(block),
             _ => None,
         };
-        let names: Vec<&str> = domain.names().map(DnsName::as_str).collect();
         let mut others = names.iter().filter(|own| **own != name);
         match others.find_map(|own| Some((own, serving(own)?))) {
             Some((own, block)) => format!(
@@ -227,7 +221,7 @@ impl Configured {
             ),
             None => {
                 let at = self.address_for(&domain.ports, inlet);
-                self.block_to_add(&domain.name, &names, at, &[], LOCATIONS)
+                self.block_to_add(&domain.name, names, at, &[], LOCATIONS)
             }
         }
     }
@@ -888,6 +882,20 @@ and instead of `ssl_certificate_key $crt.key;` at /etc/nginx/nginx.conf:3 write
         let expected = "before the first map, at /etc/nginx/nginx.conf:2, instead of what stands there for it:\n    map_hash_bucket_size 128;\nto the map";
         assert!(told.contains(expected), "{told}");
         assert!(!map("map_hash_bucket_size 128;").contains(room));
+    }
+
+    #[test]
+    fn a_change_that_adds_no_name_needs_no_room_for_one_whatever_its_file_is_called() {
+        let long = format!("{}.b.test", "b".repeat(60));
+        let servers = format!(
+            "include server_names.conf;\nserver {{ listen 443 ssl; server_name {long}; {B} }}\n}}\n# configuration file /etc/nginx/server_names.conf:\nserver {{ listen 443 ssl; server_name shop.test; {B} }}\n"
+        );
+        let found = change(&servers, SHOP);
+        assert!(
+            found
+                .starts_with("in the server block at /etc/nginx/server_names.conf:1 of web change"),
+            "{found}"
+        );
     }
 
     #[test]

@@ -164,13 +164,9 @@ impl<'s> Site<'s> {
             return self.by_variables();
         }
         let wrong = self.wrong(&is_wrong);
-        let change = match self.takes_from_others(&wrong) {
+        match self.takes_from_others(&wrong) {
             true => self.of_their_own(),
             false => self.with_others(self.in_place(&wrong, is_wrong)),
-        };
-        match change.contains("server_name") {
-            true => self.configured.with_room(&self.names, change),
-            false => change,
         }
     }
 
@@ -289,7 +285,7 @@ impl<'s> Site<'s> {
         };
         let is_of_all = self.configured.configuration.rejects.as_ref() == Some(reject);
         let cure = if block.names.iter().any(|name| self.is_strange(name)) {
-            self.configured.with_room(&self.names, self.of_their_own())
+            self.of_their_own()
         } else if is_of_all {
             format!(
                 "in the server block at {} add\n    ssl_reject_handshake off;{lines}",

@@ -135,7 +135,8 @@ impl<'s> Site<'s> {
         }
     }
 
-    /// The steps, in an order in which each leaves all other names what they have
+    /// The steps, in an order in which each leaves all other names what they have; first nginx gets
+    /// room for names that are added
     fn steps(&self, names: &Names<'s>, change: Option<String>) -> String {
         let is_of_its_block = change.is_some() && names.wrong.is_empty();
         let mut steps: Vec<String> = change.into_iter().collect();
@@ -181,7 +182,11 @@ impl<'s> Site<'s> {
         if !lacking.is_empty() {
             steps.push(self.block_of_their_own(names, &lacking, redirect));
         }
-        steps.join("\nand ")
+        let steps = steps.join("\nand ");
+        match unlisted.is_empty() && lacking.is_empty() {
+            true => steps,
+            false => self.configured.with_room(&self.names, steps),
+        }
     }
 
     /// The block to which names can be added that none lists, with a name that it serves
