@@ -408,17 +408,18 @@ impl<'s> Site<'s> {
             let mut lines = other.certificates.iter();
             lines.any(|own| own.file == line.file && own.line == line.line)
         };
+        // Of two files that are included, one may be a link to the other.
+        let is_included = line.file != self.block.file;
         let twin = |other: &'s ServerBlock| {
             let mut lines = other.certificate_lines();
-            let twin = lines.find(|own| own.file != other.file && is_twin(own, line))?;
+            let is_link = |own: &&CertificateLine| {
+                is_included && own.file != other.file && own.file != line.file && is_twin(own, line)
+            };
+            let twin = lines.find(is_link)?;
             Some((other, Shared::Perhaps(&twin.file)))
         };
         let same = others().find(has_line).map(|other| (other, Shared::Surely));
-        same.or_else(|| {
-            others()
-                .filter(|_| line.file != self.block.file)
-                .find_map(twin)
-        })
+        same.or_else(|| others().find_map(twin))
     }
 
     /// Whether names that the certificate of now is for come to the block because none lists them
@@ -460,10 +461,10 @@ enum Shared<'s> {
     Perhaps(&'s str),
 }
 
-/// Whether two lines of two files would be one if the files were
+/// Whether two lines would be one if their files were
 fn is_twin(one: &CertificateLine, other: &CertificateLine) -> bool {
-    let place = |line: &CertificateLine| (line.line, line.directive.clone(), line.path.clone());
-    one.file != other.file && place(one) == place(other)
+    let [one, other] = [one, other].map(|line| (line.line, &line.directive, &line.path));
+    one == other
 }
 
 /// Whether two blocks serve the same certificate, since they name the same files

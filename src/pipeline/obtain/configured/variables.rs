@@ -162,16 +162,14 @@ impl<'s> Site<'s> {
         let has = |pattern: &str| map.rows.iter().any(|row| row.pattern == pattern);
         // With `hostnames` nginx takes `.name` for the name too, and refuses it twice.
         let is_refused = has("hostnames") && has(&format!(".{key}"));
-        // A file may be a link to the one that another map includes.
-        let is_twin = |one: &Row, other: &Row| {
-            let place = |row: &Row| (row.line, row.pattern.clone(), row.value.clone());
-            one.file != map.file && place(one) == place(other)
-        };
         let is_elsewhere = |row: &Row| {
+            // Of two files that are included, one may be a link to the other.
+            let is_included = row.file != map.file;
             let mut others = configuration.maps.iter().filter(|other| *other != map);
             others.any(|other| {
-                let mut rows = other.rows.iter();
-                rows.any(|own| own == row || (own.file != other.file && is_twin(row, own)))
+                let is_link =
+                    |own: &Row| is_included && own.file != other.file && is_twin(own, row);
+                other.rows.iter().any(|own| own == row || is_link(own))
             })
         };
         let is_changed_for_others = row.filter(|row| is_for(row, key)).is_some_and(is_elsewhere);
@@ -194,6 +192,12 @@ impl<'s> Site<'s> {
             _ => None,
         }
     }
+}
+
+/// Whether two rows would be one if their files were
+fn is_twin(one: &Row, other: &Row) -> bool {
+    let [one, other] = [one, other].map(|row| (row.line, &row.pattern, &row.value));
+    one == other
 }
 
 /// What gives nginx room for the keys of maps of a module; `None` where it has
