@@ -445,4 +445,14 @@ pub(in crate::pipeline) fn is_file_of(lives: &[PathBuf], name: &DnsName, path: &
     })
 }
 
+/// The same for a path or where it leads through symlinks: a live link leads on to the archive
+pub(super) fn is_or_leads_to_file_of(
+    lives: &[PathBuf],
+    name: &DnsName,
+    path: &Path,
+    goal: &Path,
+) -> bool {
+    is_file_of(lives, name, path) || is_file_of(lives, name, goal)
+}
+
 const FILES: [&str; 4] = ["cert.pem", "chain.pem", "fullchain.pem", "privkey.pem"];

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::configured::{doubt_in_words, whereabouts};
 use super::order::must_order;
-use super::target::{Target, is_file_of, open};
+use super::target::{Target, is_or_leads_to_file_of, open};
 use super::words::AFTER_A_CHANGE;
 use crate::facts::{Container, User};
 use crate::finding::{Finding, Severity, one_line, words};
@@ -276,11 +276,7 @@ fn supplied(
     };
     let lives = target.lives_in(context, container);
     let goal = mount::goal(container, &stumble.path);
-    let is_own = |name| {
-        [&stumble.path, &goal]
-            .iter()
-            .any(|at| is_file_of(&lives, name, at))
-    };
+    let is_own = |name| is_or_leads_to_file_of(&lives, name, &stumble.path, &goal);
     let mends = |work: &Work<'_>| match stumble.reason {
         Reason::Missing => true,
         Reason::Other => matches!(work.plan, Plan::Order { .. }),

@@ -7,7 +7,7 @@ use crate::facts::Container;
 use crate::finding::Finding;
 use crate::finding::words::{self, quoted};
 use crate::name::DnsName;
-use crate::pipeline::obtain::target::is_file_of;
+use crate::pipeline::obtain::target::is_or_leads_to_file_of;
 use crate::target::mount;
 use crate::target::words::place;
 
@@ -40,9 +40,7 @@ impl Supply<'_> {
     pub(super) fn missed(&self, container: &Container, path: &Path) -> Option<Missed<'_>> {
         let lives = self.lives_in(container);
         let led = mount::goal(container, path);
-        // A live link leads on to the archive.
-        let is_of = |name: &DnsName, at: &Path| is_file_of(&lives, name, at);
-        let is_one_of = |name: &DnsName| is_of(name, path) || is_of(name, &led);
+        let is_one_of = |name: &DnsName| is_or_leads_to_file_of(&lives, name, path, &led);
         let leads_to = (led != path).then(|| led.clone());
         let missed = |whose| Missed {
             file: path.to_owned(),
