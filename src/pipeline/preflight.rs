@@ -41,10 +41,8 @@ pub struct Scout {
 /// What there is to know of a domain beside its configuration
 #[derive(Clone, Debug)]
 pub struct Known {
-    /// Ports 80 and 443 of the containers that serve it
-    pub containers: Vec<Doors>,
-    /// Where port 80 of each of them is published
-    pub inlets: Vec<http::Inlet>,
+    /// Where its challenges are served
+    pub(super) served: Served,
     /// Domains that stand for its CA in CAA records
     pub identities: Vec<String>,
     /// Its account there
@@ -53,22 +51,18 @@ pub struct Known {
     pub issuer: IssuerKind,
     /// Its directory URL
     pub directory: String,
-    /// The webroot as nginx sees it
-    pub root: PathBuf,
-    /// nginx, which is asked for its configuration where that tells more
-    pub(super) nginx: Option<Gatekeeper>,
 }
 
 /// Where the challenges of a domain are served
 #[derive(Clone, Debug)]
 pub(super) struct Served {
-    /// Ports 80 and 443 of the containers
+    /// Ports 80 and 443 of the containers; empty where none is known
     pub(super) doors: Vec<Doors>,
     /// Where port 80 of each of them is published
     pub(super) inlets: Vec<http::Inlet>,
     /// The webroot as nginx sees it
     pub(super) root: PathBuf,
-    /// nginx, where it may be asked
+    /// nginx, where it may be asked: its configuration tells more of what fails
     pub(super) nginx: Option<Gatekeeper>,
 }
 
@@ -81,21 +75,12 @@ impl Known {
         account: Option<String>,
         served: Served,
     ) -> Self {
-        let Served {
-            doors: containers,
-            inlets,
-            root,
-            nginx,
-        } = served;
         Self {
-            containers,
-            inlets,
-            nginx,
+            served,
             identities,
             account,
             issuer: issuer_kind(context, issuer),
             directory: directory_of(context, issuer),
-            root,
         }
     }
 }
@@ -170,14 +155,14 @@ impl Scout {
                 let site = http::Site {
                     name,
                     token: &token.content,
-                    root: &known.root,
-                    inlets: &known.inlets,
+                    root: &known.served.root,
+                    inlets: &known.served.inlets,
                     own: policy.own,
                     ipv6: self.ipv6(resolver, &fetches, known).await,
                     gate: None,
                 };
                 let found = http::judge(site, &fetches);
-                match &known.nginx {
+                match &known.served.nginx {
                     Some(nginx) if http::asks_for_gate(&found) => {
                         let gate = nginx.gate(name).await;
                         let gate = gate.as_ref();
@@ -214,7 +199,7 @@ impl Scout {
             .iter()
             .map(|address| (self.ports.at(*address), Whose::Public));
         let loopback = self.ports.at(Ipv4Addr::LOCALHOST.into());
-        let inside: Vec<(Doors, Whose)> = match known.containers.as_slice() {
+        let inside: Vec<(Doors, Whose)> = match known.served.doors.as_slice() {
             [] => vec![(loopback, Whose::Loopback)],
             containers => containers
                 .iter()
